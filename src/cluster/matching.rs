@@ -1,0 +1,158 @@
+//! Label selectors, node affinity terms, taints and tolerations, as Kubernetes matches them.
+//!
+//! Sources: the API reference for `LabelSelector`, `NodeSelectorTerm` and `Toleration`.
+use std::collections::BTreeMap;
+
+/// Effect of a taint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaintEffect {
+    /// Pods that don't tolerate it are not scheduled there.
+    NoSchedule,
+    /// The scheduler avoids the node if it can.
+    PreferNoSchedule,
+    /// As `NoSchedule`; running pods are evicted too.
+    NoExecute,
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taint {
+    /// Key.
+    pub key: String,
+    /// Value, empty if none.
+    pub value: String,
+    /// Effect.
+    pub effect: TaintEffect,
+}
+
+/// A toleration of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Toleration {
+    /// Key; empty with `exists` tolerates every key.
+    pub key: String,
+    /// `Exists` (true) or `Equal` (false).
+    pub exists: bool,
+    /// Value for `Equal`.
+    pub value: String,
+    /// Effect; none tolerates every effect.
+    pub effect: Option<TaintEffect>,
+}
+
+/// Whether one of the tolerations covers the taint.
+#[must_use]
+pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|t| {
+        t.effect.is_none_or(|e| e == taint.effect)
+            && (t.key.is_empty() && t.exists || t.key == taint.key)
+            && (t.exists || t.value == taint.value)
+    })
+}
+
+/// Operator of a match expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operator {
+    /// The label's value is one of the values.
+    In,
+    /// The label is absent or its value is none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+    /// The label is an integer greater than the single value (nodes only).
+    Gt,
+    /// The label is an integer less than the single value (nodes only).
+    Lt,
+}
+
+/// A match expression.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expression {
+    /// Label key.
+    pub key: String,
+    /// Operator.
+    pub operator: Operator,
+    /// Values.
+    pub values: Vec<String>,
+}
+
+/// A node selector term: all expressions must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term {
+    /// Expressions; a term with none matches nothing.
+    pub expressions: Vec<Expression>,
+}
+
+/// Whether an expression matches the value of its label (none if the label is absent).
+#[must_use]
+pub fn expression_matches(expression: &Expression, label: Option<&str>) -> bool {
+    let integer = |text: &str| text.parse::<i64>().ok();
+    match expression.operator {
+        Operator::In => label.is_some_and(|l| expression.values.iter().any(|v| v == l)),
+        Operator::NotIn => label.is_none_or(|l| expression.values.iter().all(|v| v != l)),
+        Operator::Exists => label.is_some(),
+        Operator::DoesNotExist => label.is_none(),
+        Operator::Gt | Operator::Lt => {
+            let (Some(have), Some(want)) =
+                (label.and_then(integer), expression.values.first().and_then(|v| integer(v)))
+            else {
+                return false;
+            };
+            if expression.operator == Operator::Gt { have > want } else { have < want }
+        }
+    }
+}
+
+/// Whether a node selector term matches; `label` looks a label up.
+pub fn term_matches<'a>(term: &Term, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    !term.expressions.is_empty() && term.expressions.iter().all(|e| expression_matches(e, label(&e.key)))
+}
+
+/// Whether every key and value of a plain selector is among the labels.
+#[must_use]
+pub fn selector_matches(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taint(key: &str, value: &str, effect: TaintEffect) -> Taint {
+        Taint { key: key.into(), value: value.into(), effect }
+    }
+
+    fn toleration(key: &str, exists: bool, value: &str, effect: Option<TaintEffect>) -> Toleration {
+        Toleration { key: key.into(), exists, value: value.into(), effect }
+    }
+
+    /// The examples of the Kubernetes page "Taints and Tolerations".
+    #[test]
+    fn tolerations_of_the_documentation() {
+        let node = taint("key1", "value1", TaintEffect::NoSchedule);
+        let equal = toleration("key1", false, "value1", Some(TaintEffect::NoSchedule));
+        let exists = toleration("key1", true, "", Some(TaintEffect::NoSchedule));
+        assert!(tolerates(&[equal], &node));
+        assert!(tolerates(&[exists], &node));
+        assert!(tolerates(&[toleration("", true, "", None)], &node));
+        assert!(!tolerates(&[toleration("key1", false, "value2", None)], &node));
+        assert!(!tolerates(&[toleration("key1", true, "", Some(TaintEffect::NoExecute))], &node));
+        assert!(!tolerates(&[], &node));
+    }
+
+    #[test]
+    fn operators() {
+        let e = |operator, values: &[&str]| Expression {
+            key: "k".into(),
+            operator,
+            values: values.iter().map(|v| (*v).to_owned()).collect(),
+        };
+        assert!(expression_matches(&e(Operator::In, &["a", "b"]), Some("b")));
+        assert!(!expression_matches(&e(Operator::In, &["a"]), None));
+        assert!(expression_matches(&e(Operator::NotIn, &["a"]), None));
+        assert!(expression_matches(&e(Operator::Gt, &["5"]), Some("6")));
+        assert!(!expression_matches(&e(Operator::Gt, &["5"]), Some("x")));
+        assert!(expression_matches(&e(Operator::Lt, &["5"]), Some("-1")));
+        assert!(!term_matches(&Term::default(), |_| None));
+    }
+}

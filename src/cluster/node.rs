@@ -1,0 +1,133 @@
+//! Nodes: name, template, zone, and whether they are there.
+use std::collections::BTreeMap;
+
+use super::{Resources, Taint};
+
+/// Index of a node.
+pub type NodeId = u32;
+
+/// The well-known label of a node's zone.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// The well-known label of a node's host name, always the node's name here.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// What many nodes share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeTemplate {
+    /// Labels except zone and host name.
+    pub labels: BTreeMap<String, String>,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// `status.allocatable`.
+    pub allocatable: Resources,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name, unique.
+    pub name: String,
+    /// Index of its template.
+    pub template: u32,
+    /// Index of its zone in [`Nodes::zones`], if it bears the zone label.
+    pub zone: Option<u32>,
+    /// Whether it is in the cluster now.
+    pub present: bool,
+}
+
+/// All nodes with their templates and zones.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    templates: Vec<NodeTemplate>,
+    zones: Vec<String>,
+    nodes: Vec<Node>,
+}
+
+impl Nodes {
+    /// Interns a template; equal ones share an index.
+    ///
+    /// # Panics
+    /// Past 2^32 templates.
+    pub fn add_template(&mut self, template: NodeTemplate) -> u32 {
+        let at = self.templates.iter().position(|t| *t == template).unwrap_or_else(|| {
+            self.templates.push(template);
+            self.templates.len() - 1
+        });
+        u32::try_from(at).expect("templates are few")
+    }
+
+    /// Interns a zone name.
+    ///
+    /// # Panics
+    /// Past 2^32 zones.
+    pub fn add_zone(&mut self, name: &str) -> u32 {
+        let at = self.zones.iter().position(|z| z == name).unwrap_or_else(|| {
+            self.zones.push(name.to_owned());
+            self.zones.len() - 1
+        });
+        u32::try_from(at).expect("zones are few")
+    }
+
+    /// Adds a node.
+    ///
+    /// # Panics
+    /// Past 2^32 nodes.
+    pub fn add(&mut self, name: String, template: u32, zone: Option<u32>) -> NodeId {
+        self.nodes.push(Node { name, template, zone, present: true });
+        NodeId::try_from(self.nodes.len() - 1).expect("nodes are limited")
+    }
+
+    /// Marks a node as in the cluster or gone.
+    pub fn set_present(&mut self, node: NodeId, present: bool) {
+        self.nodes[node as usize].present = present;
+    }
+
+    /// How many nodes there ever were.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    /// A node's template.
+    #[must_use]
+    pub fn template(&self, node: NodeId) -> &NodeTemplate {
+        &self.templates[self.nodes[node as usize].template as usize]
+    }
+
+    /// All templates.
+    #[must_use]
+    pub fn templates(&self) -> &[NodeTemplate] {
+        &self.templates
+    }
+
+    /// All zones.
+    #[must_use]
+    pub fn zones(&self) -> &[String] {
+        &self.zones
+    }
+
+    /// The value of a node's label.
+    #[must_use]
+    pub fn label(&self, node: NodeId, key: &str) -> Option<&str> {
+        let n = &self.nodes[node as usize];
+        match key {
+            HOSTNAME_LABEL => Some(&n.name),
+            ZONE_LABEL if n.zone.is_some() => n.zone.map(|z| self.zones[z as usize].as_str()),
+            _ => self.template(node).labels.get(key).map(String::as_str),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Pods: interned specs, applications, stages and the time at which each stage was reached.
+use std::collections::BTreeMap;
+
+use super::{NodeId, Resources, Term, Toleration};
+
+/// Index of a pod.
+pub type PodId = u32;
+/// Index of a pod spec.
+pub type SpecId = u32;
+/// Index of an application.
+pub type AppId = u32;
+
+/// No node yet.
+pub const NO_NODE: NodeId = NodeId::MAX;
+
+/// A weighted node affinity preference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WeightedTerm {
+    /// 1 to 100.
+    pub weight: i32,
+    /// The term.
+    pub term: Term,
+}
+
+/// A pod (anti-)affinity term over pods whose labels hold `selector`, in the pod's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodAffinityTerm {
+    /// Labels that the other pods have.
+    pub selector: BTreeMap<String, String>,
+    /// Topology key.
+    pub topology_key: String,
+    /// None: required. Some(weight): preferred.
+    pub weight: Option<i32>,
+    /// Whether the pods repel.
+    pub anti: bool,
+}
+
+/// A topology spread constraint over pods whose labels hold `selector`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpreadConstraint {
+    /// Largest allowed skew.
+    pub max_skew: u32,
+    /// Topology key.
+    pub topology_key: String,
+    /// `DoNotSchedule` (true) or `ScheduleAnyway` (false).
+    pub hard: bool,
+    /// Labels of the pods that are spread.
+    pub selector: BTreeMap<String, String>,
+}
+
+/// What many pods share; interned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodSpec {
+    /// Sum of the containers' requests.
+    pub requests: Resources,
+    /// `spec.priority`.
+    pub priority: i32,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.nodeSelector`.
+    pub node_selector: BTreeMap<String, String>,
+    /// `spec.nodeName`, if given by the user.
+    pub node_name: Option<String>,
+    /// Tolerations.
+    pub tolerations: Vec<Toleration>,
+    /// Required node affinity: one term must match; empty if none is asked.
+    pub required_node_affinity: Vec<Term>,
+    /// Preferred node affinity.
+    pub preferred_node_affinity: Vec<WeightedTerm>,
+    /// Pod affinity and anti-affinity.
+    pub pod_affinity: Vec<PodAffinityTerm>,
+    /// Topology spread constraints.
+    pub topology_spread: Vec<SpreadConstraint>,
+}
+
+/// An application in YuniKorn's sense; with kube-scheduler only a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Name.
+    pub name: String,
+    /// Queue, such as `root.default`.
+    pub queue: String,
+}
+
+/// The stage of a pod. A pod is in exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Known to the workload, not yet stored by the API server.
+    Planned,
+    /// Stored, not yet seen by the scheduler's informer.
+    Created,
+    /// In one of the scheduler's queues.
+    Queued,
+    /// Assumed on a node, binding under way.
+    Assumed,
+    /// The binding is stored.
+    Bound,
+    /// Its status says running.
+    Running,
+    /// Finished or deleted.
+    Finished,
+    /// The scheduler gave it up (YuniKorn after a failed binding).
+    Failed,
+}
+
+/// When a pod reached each stage, in ns since t = 0; `u64::MAX` while it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Stored by the API server.
+    pub created_ns: u64,
+    /// In the scheduler's queue.
+    pub queued_ns: u64,
+    /// Its (last) scheduling cycle began.
+    pub cycle_ns: u64,
+    /// Assumed on a node.
+    pub assumed_ns: u64,
+    /// The (last) bind request left the client's token bucket.
+    pub bind_sent_ns: u64,
+    /// The binding is stored.
+    pub bound_ns: u64,
+    /// Status running is stored.
+    pub running_ns: u64,
+    /// Finished or deleted.
+    pub finished_ns: u64,
+}
+
+impl Timeline {
+    /// Nothing has happened yet.
+    pub const EMPTY: Self = Self {
+        created_ns: u64::MAX,
+        queued_ns: u64::MAX,
+        cycle_ns: u64::MAX,
+        assumed_ns: u64::MAX,
+        bind_sent_ns: u64::MAX,
+        bound_ns: u64::MAX,
+        running_ns: u64::MAX,
+        finished_ns: u64::MAX,
+    };
+}
+
+/// All pods as columns, with their specs and applications.
+#[derive(Clone, Debug, Default)]
+pub struct Pods {
+    specs: Vec<PodSpec>,
+    spec_index: BTreeMap<PodSpec, SpecId>,
+    apps: Vec<App>,
+    spec: Vec<SpecId>,
+    app: Vec<AppId>,
+    node: Vec<NodeId>,
+    stage: Vec<Stage>,
+    timeline: Vec<Timeline>,
+}
+
+impl Pods {
+    /// Interns a spec.
+    ///
+    /// # Panics
+    /// Past 2^32 specs.
+    pub fn add_spec(&mut self, spec: PodSpec) -> SpecId {
+        if let Some(id) = self.spec_index.get(&spec) {
+            return *id;
+        }
+        let id = SpecId::try_from(self.specs.len()).expect("specs are limited");
+        self.spec_index.insert(spec.clone(), id);
+        self.specs.push(spec);
+        id
+    }
+
+    /// Adds an application.
+    ///
+    /// # Panics
+    /// Past 2^32 applications.
+    pub fn add_app(&mut self, app: App) -> AppId {
+        self.apps.push(app);
+        AppId::try_from(self.apps.len() - 1).expect("applications are limited")
+    }
+
+    /// Adds a planned pod.
+    ///
+    /// # Panics
+    /// Past 2^32 pods.
+    pub fn add(&mut self, spec: SpecId, app: AppId) -> PodId {
+        self.spec.push(spec);
+        self.app.push(app);
+        self.node.push(NO_NODE);
+        self.stage.push(Stage::Planned);
+        self.timeline.push(Timeline::EMPTY);
+        PodId::try_from(self.spec.len() - 1).expect("pods are limited")
+    }
+
+    /// Reserves room for `more` pods.
+    pub fn reserve(&mut self, more: usize) {
+        self.spec.reserve_exact(more);
+        self.app.reserve_exact(more);
+        self.node.reserve_exact(more);
+        self.stage.reserve_exact(more);
+        self.timeline.reserve_exact(more);
+    }
+
+    /// How many pods there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spec.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spec.is_empty()
+    }
+
+    /// A pod's spec id.
+    #[inline]
+    #[must_use]
+    pub fn spec_id(&self, pod: PodId) -> SpecId {
+        self.spec[pod as usize]
+    }
+
+    /// A pod's spec.
+    #[inline]
+    #[must_use]
+    pub fn spec(&self, pod: PodId) -> &PodSpec {
+        &self.specs[self.spec[pod as usize] as usize]
+    }
+
+    /// A spec by id.
+    #[must_use]
+    pub fn spec_by_id(&self, spec: SpecId) -> &PodSpec {
+        &self.specs[spec as usize]
+    }
+
+    /// How many specs there are.
+    #[must_use]
+    pub fn spec_count(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// A pod's application.
+    #[inline]
+    #[must_use]
+    pub fn app_id(&self, pod: PodId) -> AppId {
+        self.app[pod as usize]
+    }
+
+    /// All applications.
+    #[must_use]
+    pub fn apps(&self) -> &[App] {
+        &self.apps
+    }
+
+    /// The node a pod is bound to, or [`NO_NODE`].
+    #[inline]
+    #[must_use]
+    pub fn node(&self, pod: PodId) -> NodeId {
+        self.node[pod as usize]
+    }
+
+    /// Sets the node at the moment the binding is stored.
+    ///
+    /// # Panics
+    /// If the pod is bound already: a pod is bound at most once.
+    #[inline]
+    pub fn bind(&mut self, pod: PodId, node: NodeId) {
+        assert!(self.node[pod as usize] == NO_NODE, "pod {pod} is bound twice");
+        self.node[pod as usize] = node;
+    }
+
+    /// A pod's stage.
+    #[inline]
+    #[must_use]
+    pub fn stage(&self, pod: PodId) -> Stage {
+        self.stage[pod as usize]
+    }
+
+    /// Moves a pod to a stage.
+    #[inline]
+    pub fn set_stage(&mut self, pod: PodId, stage: Stage) {
+        self.stage[pod as usize] = stage;
+    }
+
+    /// A pod's times.
+    #[inline]
+    #[must_use]
+    pub fn timeline(&self, pod: PodId) -> &Timeline {
+        &self.timeline[pod as usize]
+    }
+
+    /// A pod's times, to be written.
+    #[inline]
+    pub fn timeline_mut(&mut self, pod: PodId) -> &mut Timeline {
+        &mut self.timeline[pod as usize]
+    }
+}

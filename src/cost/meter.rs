@@ -1,0 +1,113 @@
+//! The meter of one component: how often each operation ran and what that cost.
+use super::{CostProfile, Picos, ProfileError};
+
+/// Names one operation of a [`Meter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpId(u16);
+
+/// One operation's account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charged {
+    /// Name, as in the profile.
+    pub operation: String,
+    /// Cost of one, in picoseconds.
+    pub unit_ps: Picos,
+    /// How often it ran.
+    pub count: u64,
+}
+
+impl Charged {
+    /// Count times unit cost, in picoseconds.
+    #[must_use]
+    pub const fn total_ps(&self) -> u128 {
+        self.unit_ps as u128 * self.count as u128
+    }
+}
+
+/// Counts operations and charges them at a profile's unit costs.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    profile: CostProfile,
+    accounts: Vec<Charged>,
+}
+
+impl Meter {
+    /// A meter with no operation yet.
+    #[must_use]
+    pub fn new(profile: CostProfile) -> Self {
+        Self { profile, accounts: Vec::new() }
+    }
+
+    /// A meter whose every operation is free: for components that a scenario leaves out.
+    #[must_use]
+    pub fn free(name: &str) -> Self {
+        Self::new(CostProfile::free(name))
+    }
+
+    /// Registers an operation by its name in the profile.
+    ///
+    /// # Errors
+    /// The profile has no cost of that name.
+    pub fn operation(&mut self, name: &str) -> Result<OpId, ProfileError> {
+        if let Some(i) = self.accounts.iter().position(|a| a.operation == name) {
+            return Ok(OpId(u16::try_from(i).expect("few operations")));
+        }
+        let unit_ps = self.profile.cost_ps(name)?;
+        self.accounts.push(Charged { operation: name.to_owned(), unit_ps, count: 0 });
+        Ok(OpId(u16::try_from(self.accounts.len() - 1).expect("few operations")))
+    }
+
+    /// Charges `count` operations: counts them and returns their CPU time.
+    #[inline]
+    pub fn charge(&mut self, op: OpId, count: u64) -> Picos {
+        let account = &mut self.accounts[op.0 as usize];
+        account.count += count;
+        account.unit_ps * count
+    }
+
+    /// What one operation costs, without counting it.
+    #[inline]
+    #[must_use]
+    pub fn unit_ps(&self, op: OpId) -> Picos {
+        self.accounts[op.0 as usize].unit_ps
+    }
+
+    /// How often an operation has run.
+    #[must_use]
+    pub fn count(&self, op: OpId) -> u64 {
+        self.accounts[op.0 as usize].count
+    }
+
+    /// Every account, in order of registration.
+    #[must_use]
+    pub fn accounts(&self) -> &[Charged] {
+        &self.accounts
+    }
+
+    /// The profile that the unit costs come from.
+    #[must_use]
+    pub const fn profile(&self) -> &CostProfile {
+        &self.profile
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charges_and_counts() {
+        let profile = CostProfile::parse(
+            "apiVersion: podpace/v1\nkind: CostProfile\nname: t\ncomponent: test\nversion: \"1\"\ncosts:\n  visit: {value: 2.5us, source: here}\n",
+            "t.yaml",
+        )
+        .unwrap();
+        let mut meter = Meter::new(profile);
+        let visit = meter.operation("visit").unwrap();
+        assert_eq!(meter.charge(visit, 4), 10_000_000);
+        assert_eq!(meter.charge(visit, 1), 2_500_000);
+        assert_eq!(meter.count(visit), 5);
+        assert_eq!(meter.accounts()[0].total_ps(), 12_500_000);
+        assert!(meter.operation("absent").unwrap_err().to_string().contains("no cost `absent`"));
+    }
+}
