@@ -1,1 +1,6 @@
 //! scenario
+pub mod duration;
+pub mod limits;
+pub mod quantity;
+pub mod spec;
+mod text;
