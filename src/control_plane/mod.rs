@@ -1,1 +1,2 @@
 //! control_plane
+pub mod token_bucket;
