@@ -1,1 +1,3 @@
 //! control_plane
+pub mod apf;
+pub mod token_bucket;
