@@ -69,6 +69,11 @@ impl TokenBucket {
         TokenBucket::new(0, Self::DEFAULT_BURST)
     }
 
+    /// Queries per second in thousandths; 0 if unlimited.
+    pub fn qps_milli(&self) -> u64 {
+        self.qps_milli
+    }
+
     /// Whether it never makes anyone wait.
     pub fn is_unlimited(&self) -> bool {
         self.qps_milli == 0

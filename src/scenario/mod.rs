@@ -13,7 +13,9 @@ mod diagnostic;
 mod document;
 pub mod duration;
 pub mod limits;
+pub mod plan;
 pub mod quantity;
+mod resolve;
 pub mod schema;
 pub mod spec;
 mod text;
@@ -22,6 +24,7 @@ mod validate;
 
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
+pub use resolve::{resolve, resource_amount};
 pub use validate::{DEFAULT_NODE_PODS, SCHEDULER_KINDS};
 
 /// Writes a decoded specification as YAML without its empty fields, so that it reads back as the same value.

@@ -72,6 +72,9 @@ pub struct ScenarioSpec {
 pub struct HostSpec {
     /// Cores, shared by all components on the host.
     pub cores: u64,
+    /// Run-to-run noise of its speed (neighbours on the same hardware): standard deviation as a share, such as 10%.
+    /// Drawn once a run from the seed. Default 0.
+    pub noise: Option<Ratio>,
     /// Speed of a core relative to the one that the cost profiles were measured on. Default 1.0.
     pub speed: Option<Ratio>,
 }
@@ -347,6 +350,9 @@ pub struct SchedulerSpec {
     pub queues: Vec<QueueSpec>,
     /// YuniKorn: the shim's application tick. Default 1s.
     pub scheduling_interval: Option<DurationNs>,
+    /// YuniKorn: the core alone, as its own benchmark runs it (one repeated ask an application, no shim, no binding).
+    /// Default false.
+    pub core_only: Option<bool>,
 }
 
 /// How NodeResourcesFit scores.

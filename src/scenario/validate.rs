@@ -423,6 +423,7 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         ("nodeSortPolicy", spec.node_sort_policy.is_some()),
         ("queues", !spec.queues.is_empty()),
         ("schedulingInterval", spec.scheduling_interval.is_some()),
+        ("coreOnly", spec.core_only.is_some()),
     ];
     for (owner, fields) in [("kube-scheduler", &kube[..]), ("yunikorn", &yunikorn[..])] {
         if spec.kind == owner {

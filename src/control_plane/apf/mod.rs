@@ -60,7 +60,7 @@ pub enum Admission {
 }
 
 /// A flow: requests that are treated alike. A cheap handle, valid for the admitter that gave it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(u32);
 
 /// Seats that a finished request still holds.
