@@ -1,4 +1,3 @@
 //! Running things: one simulation, sweeps of many, experiments with expectations, validation against measured runs.
 pub mod report;
 pub mod simulation;
-pub mod validate;
