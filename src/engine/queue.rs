@@ -6,22 +6,22 @@
 //! # How the radix queue works
 //!
 //! A simulation never schedules before the last popped time, and that is worth a factor of ten at a million
-//! pending events. A time is split into digits of [`DIGIT_BITS`] bits. A pending event lies in the bucket
+//! pending events. A time is split into digits of `DIGIT_BITS` bits. A pending event lies in the bucket
 //! (level, digit) of the *highest* digit in which its time differs from a `base` no later than any bucketed
 //! event. Lower levels come before higher ones, and smaller digits before larger ones in a level, so the
 //! next events are in the first bucket, found with two bit scans. To advance, `base` moves to the earliest
 //! time of that bucket, which scatters the bucket over lower levels; each event falls at most once per
 //! level, in practice once or twice in all, and its memory is read in order.
 //!
-//! A bucket of at most [`SORT_LIMIT`] events is not scattered further but sorted into the **front**: a short
+//! A bucket of at most `SORT_LIMIT` events is not scattered further but sorted into the **front**: a short
 //! array that holds *every* pending event up to `front_end` and from which events are popped. A push that
-//! falls in the front's span is inserted there; a front that grows past [`SPILL_LIMIT`] gives its later half
+//! falls in the front's span is inserted there; a front that grows past `SPILL_LIMIT` gives its later half
 //! back to the buckets. A queue with few pending events thus is a sorted array and nothing else.
 //!
 //! Sequence numbers are not stored. Events of equal time always lie in the same place (one bucket, or the
 //! front), are appended in order of push, and are moved by stable passes only: so they stay in order of push.
 //!
-//! Cost: push O(1), or O([`SPILL_LIMIT`]) into the front; pop O(1) amortised, at worst one pass per level.
+//! Cost: push O(1), or O(`SPILL_LIMIT`) into the front; pop O(1) amortised, at worst one pass per level.
 //! Memory: 16 bytes an event of 8 bytes, up to doubled by growth.
 
 use super::time::Nanos;
