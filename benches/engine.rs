@@ -1,0 +1,2 @@
+//! Speed of the engine: event queue, hosts.
+fn main() {}
