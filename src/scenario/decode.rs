@@ -79,7 +79,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
             }
             kind => {
                 let (message, hint) = match kind {
-                    Kind::Custom(message) => (message, None),
+                    Kind::Custom(message) => with_hint(message),
                     Kind::UnknownVariant { variant, expected } => {
                         let choices: Vec<String> = expected.iter().map(|name| format!("`{name}`")).collect();
                         let message = match choices.split_last() {
@@ -104,6 +104,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
                     Some(node) => node.value = Value::Reported,
                     None => return Decoded { value: None, problems, reported },
                 }
+                let hint = hint.or_else(|| Some("`podpace schema` describes every field".to_owned()));
                 problems.push(Problem { place, path: path.clone(), message, hint });
                 reported.push(path);
             }
@@ -112,6 +113,26 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
             return Decoded { value: None, problems, reported };
         }
     }
+}
+
+/// Takes the advice out of a scalar's sentence: "not a suffix (did you mean `Gi`?): expected ...".
+fn with_hint(message: String) -> (String, Option<String>) {
+    if let Some((before, rest)) = message.split_once(" (did you mean ")
+        && let Some((meant, after)) = rest.split_once("?)")
+    {
+        return (format!("{before}{after}"), Some(format!("did you mean {meant}?")));
+    }
+    let hint = if message.starts_with("negative") {
+        Some("take the sign away")
+    } else if message.starts_with("too large")
+        || message.contains("larger than")
+        || message.contains("of this size")
+    {
+        Some("is there a digit too many, or another unit meant?")
+    } else {
+        None
+    };
+    (message, hint.map(str::to_owned))
 }
 
 /// Keys that people bring from Kubernetes or from the wrong level, and where they belong.

@@ -65,8 +65,8 @@ impl<'a> Check<'a> {
     /// A whole number within bounds.
     fn count(&mut self, path: &str, value: u64, least: u64, most: u64) {
         if value < least {
-            self.expected(path, &format!("at least {least}"), "");
-            self.drop_empty_hint();
+            let hint = format!("a whole number from {least} to {most}");
+            self.expected(path, &format!("at least {least}"), hint);
         } else if value > most {
             self.expected(
                 path,
@@ -76,15 +76,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn drop_empty_hint(&mut self) {
-        if let Some(problem) = self.problems.last_mut() {
-            problem.hint = problem.hint.take().filter(|hint| !hint.is_empty());
-        }
-    }
-
     fn optional_count(&mut self, path: &str, value: Option<u64>, least: u64, most: u64) {
-        if let Some(value) = value {
-            self.count(path, value, least, most);
+        match value {
+            Some(value) if value < least => {
+                self.expected(path, &format!("at least {least}"), "leave it out for the default");
+            }
+            Some(value) => self.count(path, value, least, most),
+            None => {}
         }
     }
 
