@@ -97,7 +97,6 @@ fn one_edit_of_a_scenario() {
         ("faults", "stop: {", "faults: [{at: 10s}]\nstop: {"),
         ("pod-larger-than-nodes", "memory: 500Mi", "memory: 500Gi"),
         ("pod-of-a-resource-nobody-has", "memory: 500Mi", "nvidia.com/gpu: 1"),
-        ("cordoned", "labels: {disk: ssd}", "unschedulable: true"),
         ("missing-config", "kind: kube-scheduler", "kind: kube-scheduler\n  config: none.yaml"),
         ("missing-trace", "workload:\n", "workload:\n  trace: none\n"),
         ("arrivals-without-rate", "workload:\n", "workload:\n  arrivals: {process: poisson}\n"),
@@ -206,7 +205,7 @@ fn set_arguments() {
     for (name, argument) in cases {
         let mut document = Document::parse("scenario.yaml", SMALL, None).unwrap();
         let errors = match document.set(argument) {
-            Err(error) => vec![error],
+            Err(error) => vec![*error],
             Ok(()) => document.decode().expect_err(argument),
         };
         snapshot(&format!("set-{name}"), &rendered(&errors));
@@ -262,4 +261,10 @@ fn bombs() {
     assert!(text.matches("error:").count() <= 60, "the list of errors is bounded");
     let many = format!("{head}faults: [{}]\n", vec!["1"; 3_000_000].join(","));
     snapshot("bomb-values", &decoded("bomb.yaml", &many));
+    let pods = "    - {count: 1}\n".repeat(20_000);
+    let text = decoded("bomb.yaml", &SMALL.replace("stop:", &format!("  pods:\n{pods}stop:")));
+    assert!(text.contains("workload.pods: 20000 entries; podpace reads at most 10000"), "{text}");
+    let labels = (0..100_000).map(|i| format!("l{i}: \"?\", ")).collect::<String>();
+    let text = decoded("bomb.yaml", &SMALL.replace("{disk: ssd}", &format!("{{{labels}}}")));
+    assert!(text.contains("more errors are not shown"), "{text}");
 }

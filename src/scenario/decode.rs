@@ -132,6 +132,14 @@ fn with_hint(message: String) -> (String, Option<String>) {
     } else {
         None
     };
+    if hint.is_none() {
+        if let Some((wrong, expected)) = message.split_once(": expected ") {
+            return (wrong.to_owned(), Some(format!("write {expected}")));
+        }
+        if let Some((expected, examples)) = message.split_once(", such as ") {
+            return (expected.to_owned(), Some(format!("such as {examples}")));
+        }
+    }
     (message, hint.map(str::to_owned))
 }
 
@@ -214,6 +222,9 @@ impl de::Error for Error {
             {
                 Some("put it in quotes to make it a string")
             }
+            Unexpected::Float(_) if expected.starts_with("a whole number") => {
+                Some("write it without a fraction or exponent")
+            }
             Unexpected::Str(text) if expected.contains("number") && text.parse::<f64>().is_ok() => {
                 Some("leave the quotes out")
             }
@@ -225,8 +236,12 @@ impl de::Error for Error {
         };
         Self::new(Kind::Mismatch { expected, hint })
     }
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Kind::Mismatch { expected: in_words(&expected.to_string()), hint: None })
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let hint = match unexpected {
+            Unexpected::Signed(value) if value < 0 => Some("take the sign away"),
+            _ => None,
+        };
+        Self::new(Kind::Mismatch { expected: in_words(&expected.to_string()), hint })
     }
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         Self::new(Kind::UnknownVariant { variant: variant.to_owned(), expected })
@@ -307,7 +322,7 @@ impl<'de> Deserializer<'de> for &Node {
         self.visit_any(visitor)
     }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() || self.is_reported() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.is_reported() { visitor.visit_bool(false) } else { self.visit_any(visitor) }
