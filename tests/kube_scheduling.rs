@@ -2,7 +2,12 @@
 mod kube_support;
 
 use kube_support::{Harness, S, node, pod};
-use podpace::cluster::{NodeTemplate, PodSpec, Taint, TaintEffect, Term, WeightedTerm};
+use std::collections::BTreeSet;
+
+use podpace::cluster::{
+    HOSTNAME_LABEL, NodeTemplate, PodAffinityTerm, PodSpec, SpreadConstraint, Taint, TaintEffect, Term,
+    WeightedTerm, ZONE_LABEL,
+};
 use podpace::scheduler::{BindOutcome, ScoringStrategy, Settings};
 
 fn taint(effect: TaintEffect) -> Taint {
@@ -51,7 +56,7 @@ fn sampling_rotates_through_the_nodes() {
         let from_start = (*node as usize + 100 * 1000 - i * 420) % 1000;
         assert!(from_start < 420, "pod {i} on node {node}");
     }
-    let nodes: std::collections::BTreeSet<_> = h.binds.iter().map(|b| b.2).collect();
+    let nodes: BTreeSet<_> = h.binds.iter().map(|b| b.2).collect();
     assert_eq!(nodes.len(), 50, "empty nodes score best");
 }
 
@@ -119,7 +124,7 @@ fn least_allocated_spreads_and_most_allocated_packs() {
         }
         h.start();
         h.run();
-        let used: std::collections::BTreeSet<_> = h.binds.iter().map(|b| b.2).collect();
+        let used: BTreeSet<_> = h.binds.iter().map(|b| b.2).collect();
         assert_eq!(used.len(), nodes, "{strategy:?}");
     }
 }
@@ -269,4 +274,195 @@ fn an_empty_cluster_has_a_reason_too() {
     h.add_node(t, None);
     h.run();
     assert_eq!(h.binds.len(), 1);
+}
+
+fn anti(selector: &[(&str, &str)], key: &str) -> PodAffinityTerm {
+    PodAffinityTerm {
+        selector: selector.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        topology_key: key.into(),
+        weight: None,
+        anti: true,
+    }
+}
+
+fn labelled(app: &str) -> PodSpec {
+    PodSpec { labels: [("app".into(), app.into())].into(), ..pod(100, 100) }
+}
+
+#[test]
+fn anti_affinity_by_host_puts_one_pod_a_node() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(4000, 4096));
+    for _ in 0..10 {
+        h.add_node(t, None);
+    }
+    let spec =
+        h.add_spec(PodSpec { pod_affinity: vec![anti(&[("app", "a")], HOSTNAME_LABEL)], ..labelled("a") });
+    let pods: Vec<_> = (0..12).map(|_| h.add_pod(spec)).collect();
+    h.start();
+    h.run();
+    let used: BTreeSet<_> = h.binds.iter().map(|b| b.2).collect();
+    assert_eq!((h.binds.len(), used.len()), (10, 10));
+    assert_eq!(h.reasons(), [("node(s) didn't match pod anti-affinity rules".to_owned(), 2)]);
+    // Before each filter the plugin looks at the pods there with such terms and, as it has a term, at all pods.
+    let visited: u64 = (0..10).map(|placed| 2 * placed).sum::<u64>() + 2 * 20;
+    assert_eq!(h.count("prefilter_pod_visited"), visited);
+    // A pod ends: one of the two takes its place.
+    let free = h.node_of(pods[3]).unwrap();
+    h.end_pod(pods[3]);
+    h.run();
+    assert_eq!(h.binds.last().map(|b| b.2), Some(free));
+}
+
+/// The existing pod's term binds a newcomer that matches it, though the newcomer has no term.
+#[test]
+fn anti_affinity_binds_both_ways() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(4000, 4096));
+    for zone in ["a", "a", "b"] {
+        h.add_node(t, Some(zone));
+    }
+    let shy =
+        h.add_spec(PodSpec { pod_affinity: vec![anti(&[("app", "loud")], ZONE_LABEL)], ..labelled("shy") });
+    let loud = h.add_spec(labelled("loud"));
+    h.add_bound_pod(shy, 0);
+    h.start();
+    for _ in 0..5 {
+        let p = h.add_pod(loud);
+        h.run();
+        assert_eq!(h.node_of(p), Some(2));
+    }
+    let p = h.add_pod(shy);
+    h.run();
+    assert_ne!(h.node_of(p), Some(2));
+    h.add_bound_pod(shy, 2);
+    h.add_pod(loud);
+    h.run();
+    assert_eq!(h.reasons(), [("node(s) didn't satisfy existing pods anti-affinity rules".to_owned(), 1)]);
+}
+
+#[test]
+fn affinity_gathers_in_one_zone_and_the_first_pod_may_start_it() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(400, 4096));
+    for i in 0..9 {
+        h.add_node(t, Some(["a", "b", "c"][i % 3]));
+    }
+    let term = PodAffinityTerm { anti: false, ..anti(&[("app", "a")], ZONE_LABEL) };
+    let spec = h.add_spec(PodSpec { pod_affinity: vec![term.clone()], ..labelled("a") });
+    for _ in 0..14 {
+        h.add_pod(spec);
+    }
+    let lonely = h.add_spec(PodSpec { pod_affinity: vec![term], ..labelled("b") });
+    h.start();
+    h.run();
+    let zones: BTreeSet<_> = h.binds.iter().map(|b| b.2 % 3).collect();
+    assert_eq!((h.binds.len(), zones.len()), (12, 1), "three nodes of one zone hold four pods each");
+    let a = *zones.first().unwrap();
+    h.add_pod(lonely);
+    h.run();
+    assert_eq!(h.binds.len(), 12);
+    h.end_pod(0);
+    h.run();
+    assert_eq!(h.binds.len(), 13, "one more fits in the zone");
+    assert_eq!(h.binds[12].2 % 3, a);
+}
+
+#[test]
+fn preferred_affinity_and_anti_affinity_score() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(32_000, 1 << 15));
+    for _ in 0..5 {
+        h.add_node(t, None);
+    }
+    let db = h.add_spec(labelled("db"));
+    h.add_bound_pod(db, 3);
+    let term = |anti: bool| PodAffinityTerm {
+        weight: Some(10),
+        anti,
+        ..self::anti(&[("app", "db")], HOSTNAME_LABEL)
+    };
+    let near = h.add_spec(PodSpec { pod_affinity: vec![term(false)], ..labelled("web") });
+    let far = h.add_spec(PodSpec { pod_affinity: vec![term(true)], ..labelled("batch") });
+    h.start();
+    for _ in 0..10 {
+        let p = h.add_pod(near);
+        h.run();
+        assert_eq!(h.node_of(p), Some(3));
+        let p = h.add_pod(far);
+        h.run();
+        assert_ne!(h.node_of(p), Some(3));
+    }
+    // The existing pods' preference for db draws a db without terms, too.
+    let p = h.add_pod(db);
+    h.run();
+    assert_eq!(h.node_of(p), Some(3));
+}
+
+#[test]
+fn hard_spread_keeps_the_skew() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(32_000, 1 << 15));
+    for i in 0..7 {
+        // Zone a has five nodes, b and c one each.
+        h.add_node(t, Some(["a", "b", "c", "a", "a", "a", "a"][i]));
+    }
+    let constraint = SpreadConstraint {
+        max_skew: 1,
+        topology_key: ZONE_LABEL.into(),
+        hard: true,
+        selector: [("app".into(), "a".into())].into(),
+    };
+    let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });
+    for _ in 0..30 {
+        h.add_pod(spec);
+    }
+    h.start();
+    h.run();
+    let in_zone = |zones: &[u32]| h.binds.iter().filter(|b| zones.contains(&b.2)).count();
+    assert_eq!([in_zone(&[0, 3, 4, 5, 6]), in_zone(&[1]), in_zone(&[2])], [10, 10, 10]);
+    assert_eq!(h.count("spread_node_visited"), 30 * 7);
+}
+
+#[test]
+fn soft_spread_evens_out_but_does_not_forbid() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(node(1000, 1 << 15));
+    for i in 0..4 {
+        h.add_node(t, Some(["a", "a", "a", "b"][i]));
+    }
+    let constraint = SpreadConstraint {
+        max_skew: 1,
+        topology_key: ZONE_LABEL.into(),
+        hard: false,
+        selector: [("app".into(), "a".into())].into(),
+    };
+    let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });
+    for _ in 0..20 {
+        h.add_pod(spec);
+    }
+    h.start();
+    h.run();
+    assert_eq!(h.binds.len(), 20);
+    assert_eq!(h.binds[..10].iter().filter(|b| b.2 == 3).count(), 5);
+    for _ in 0..20 {
+        h.add_pod(spec);
+    }
+    h.run();
+    assert_eq!(h.binds.len(), 40, "all nodes are filled in the end");
+}
+
+#[test]
+fn disabled_plugins_do_nothing() {
+    let off = ["InterPodAffinity", "TaintToleration"].map(str::to_owned).to_vec();
+    let mut h = Harness::new(&Settings { disabled_plugins: off, ..Settings::default() });
+    let t = h.template(NodeTemplate { taints: vec![taint(TaintEffect::NoSchedule)], ..node(4000, 4096) });
+    h.add_node(t, None);
+    let spec =
+        h.add_spec(PodSpec { pod_affinity: vec![anti(&[("app", "a")], HOSTNAME_LABEL)], ..labelled("a") });
+    h.add_pod(spec);
+    h.add_pod(spec);
+    h.start();
+    h.run();
+    assert_eq!(h.binds.len(), 2);
 }

@@ -1,5 +1,7 @@
 //! A scheduler on its own: every action is carried out at once, CPU work takes its time on one free processor.
 #![allow(dead_code)]
+pub mod naive;
+
 use std::collections::BTreeMap;
 
 use podpace::cluster::{App, Cluster, NodeId, NodeTemplate, PodId, PodSpec, Resources, SpecId};
@@ -55,6 +57,8 @@ pub struct Harness {
     pub cycles: Vec<(Nanos, PodId)>,
     /// Kubernetes Events sent.
     pub events: u32,
+    /// The plain cycle beside it, if asked for: each binding must be what it expects.
+    pub naive: Option<naive::Naive>,
     /// How the next bindings end; bound if empty.
     pub outcomes: Vec<BindOutcome>,
     due: BTreeMap<(Nanos, u64), Due>,
@@ -81,6 +85,7 @@ impl Harness {
             patches: Vec::new(),
             cycles: Vec::new(),
             events: 0,
+            naive: None,
             outcomes: Vec::new(),
             due: BTreeMap::new(),
             sequence: 0,
@@ -99,6 +104,17 @@ impl Harness {
             cycle_started: &mut cycle_started,
         };
         f(self.scheduler.as_mut(), &mut cx);
+        if let Some(naive) = &mut self.naive {
+            for action in &actions {
+                if let Action::Bind { pod, node } = action {
+                    assert_eq!(naive.expected.get(pod), Some(&Ok(*node)), "pod {pod} at {}", self.now);
+                    naive.place(*pod, *node);
+                }
+            }
+            if let Some(pod) = cycle_started {
+                naive.cycle(&self.cluster, pod);
+            }
+        }
         if let Some(pod) = cycle_started {
             self.cycles.push((self.now, pod));
         }
@@ -120,6 +136,8 @@ impl Harness {
                         if self.outcomes.is_empty() { BindOutcome::Bound } else { self.outcomes.remove(0) };
                     if outcome == BindOutcome::Bound {
                         self.cluster.pods.bind(pod, node);
+                    } else if let Some(naive) = &mut self.naive {
+                        naive.unplace(pod);
                     }
                     self.call(&|s, cx| s.on_bind_done(cx, pod, node, outcome));
                     if outcome == BindOutcome::Bound {
@@ -140,12 +158,18 @@ impl Harness {
         let zone = zone.map(|z| self.cluster.nodes.add_zone(z));
         let name = format!("node-{}", self.cluster.nodes.len());
         let node = self.cluster.nodes.add(name, template, zone);
+        if let Some(naive) = &mut self.naive {
+            naive.node(&self.cluster, node, true);
+        }
         self.call(&|s, cx| s.on_node(cx, node, NodeChange::Added));
         node
     }
 
     pub fn delete_node(&mut self, node: NodeId) {
         self.cluster.nodes.set_present(node, false);
+        if let Some(naive) = &mut self.naive {
+            naive.node(&self.cluster, node, false);
+        }
         self.call(&|s, cx| s.on_node(cx, node, NodeChange::Deleted));
     }
 
@@ -163,12 +187,18 @@ impl Harness {
     pub fn add_bound_pod(&mut self, spec: SpecId, node: NodeId) -> PodId {
         let pod = self.cluster.pods.add(spec, 0);
         self.cluster.pods.bind(pod, node);
+        if let Some(naive) = &mut self.naive {
+            naive.place(pod, node);
+        }
         self.call(&|s, cx| s.on_pod_bound(cx, pod, node));
         pod
     }
 
     pub fn end_pod(&mut self, pod: PodId) {
         let node = self.cluster.pods.node(pod);
+        if let Some(naive) = &mut self.naive {
+            naive.unplace(pod);
+        }
         self.call(&|s, cx| s.on_pod_gone(cx, pod, node));
     }
 

@@ -99,10 +99,10 @@ pub struct Classes {
 }
 
 /// What a cycle reads of a class.
-#[derive(Clone, Copy)]
-pub enum View<'a> {
-    /// Bytes in visiting order, and how many of them are 0.
-    Table(&'a [u8], usize),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// [`Classes::bytes`], of which so many are 0.
+    Table(usize),
     /// Nodes are to be evaluated one by one with [`Classes::evaluate`].
     OneByOne,
 }
@@ -218,7 +218,7 @@ impl Classes {
         order: &NodeOrder,
         id: ClassId,
         visited: usize,
-    ) -> View<'_> {
+    ) -> View {
         self.uses += 1;
         // Changes that no table could be worth catching up with are dropped.
         if self.log.len() > 4 * order.list().len() + 1024 {
@@ -253,8 +253,14 @@ impl Classes {
             }
             self.build(cluster, nodes, order, id);
         }
-        let table = self.classes[id].table.as_ref().expect("just made");
-        View::Table(&table.scores, table.infeasible)
+        View::Table(self.classes[id].table.as_ref().expect("just made").infeasible)
+    }
+
+    /// A byte a node in visiting order, 0 if not feasible; only after [`prepare`](Self::prepare) has said so.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, id: ClassId) -> &[u8] {
+        self.classes[id].table.as_ref().map_or(&[], |t| &t.scores)
     }
 
     fn build(&mut self, cluster: &Cluster, nodes: &NodeCache, order: &NodeOrder, id: ClassId) {

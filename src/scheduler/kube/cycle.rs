@@ -15,9 +15,12 @@ use crate::cluster::{Cluster, NodeId, PodId};
 use crate::engine::Rng;
 
 use super::classes::{ClassId, Classes, Diagnosis, View};
+use super::hints::PluginSet;
+use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::plugins::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
+use super::topology::{Plan, Topology};
 use super::{node_affinity, scan, taint_toleration};
 
 /// What a cycle decided.
@@ -29,6 +32,21 @@ pub struct Decision {
     pub visited: u64,
     /// Nodes scored.
     pub scored: u64,
+    /// What the plugins' walks over the whole cluster looked at.
+    pub walks: Walks,
+}
+
+/// Work of the plugins that look at the whole cluster in each cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walks {
+    /// Pods looked at by InterPodAffinity before filtering.
+    pub prefilter_pods: u64,
+    /// Pods looked at by InterPodAffinity before scoring.
+    pub prescore_pods: u64,
+    /// Nodes looked at by PodTopologySpread.
+    pub spread_nodes: u64,
+    /// Pods looked at by PodTopologySpread, once a constraint.
+    pub spread_pods: u64,
 }
 
 /// A feasible node that is being scored.
@@ -49,17 +67,19 @@ pub(super) struct Search<'a> {
     pub nodes: &'a NodeCache,
     pub order: &'a NodeOrder,
     pub classes: &'a mut Classes,
+    pub topology: &'a Topology,
     pub percentage: u32,
     pub next_start: &'a mut usize,
     pub candidates: &'a mut Vec<Candidate>,
 }
 
 impl Search<'_> {
-    /// Runs the cycle of a pod.
+    /// Runs the cycle of a pod, whose spec the topology has learnt.
     pub fn decide(&mut self, pod: PodId, rng: &mut Rng) -> Decision {
         let all = self.order.list().len();
         if all == 0 {
-            return Decision { outcome: Err(Diagnosis::default()), visited: 0, scored: 0 };
+            let walks = Walks::default();
+            return Decision { outcome: Err(Diagnosis::default()), visited: 0, scored: 0, walks };
         }
         *self.next_start %= all;
         let scores = self.plugins.scores();
@@ -69,56 +89,127 @@ impl Search<'_> {
             1
         };
         let class = self.classes.of_pod(self.cluster, pod);
-        if scores
-            && self.classes.prefers_all_alike(self.cluster, class)
-            && let View::Table(bytes, infeasible) =
-                self.classes.prepare(self.cluster, self.nodes, self.order, class, enough)
-        {
-            let start = *self.next_start;
-            let (visited, scored, best) = choose_in_table(bytes, infeasible, start, enough, rng);
-            *self.next_start = (start + visited) % all;
-            let outcome = match best {
-                Some(at) => Ok(self.order.list()[at]),
-                None => Err(self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone()),
+        let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
+        let start = *self.next_start;
+        let plain = plan.is_none() && self.classes.prefers_all_alike(self.cluster, class);
+        let (visited, scored, chosen) =
+            match self.classes.prepare(self.cluster, self.nodes, self.order, class, enough) {
+                View::Table(infeasible) if plain => {
+                    let bytes = self.classes.bytes(class);
+                    let (visited, scored, place) = choose_in_table(bytes, infeasible, start, enough, rng);
+                    (visited, scored, place.map(|at| self.order.list()[at]))
+                }
+                View::Table(_) => {
+                    let visited = self.collect(plan, enough, |s, at, _| s.classes.bytes(class)[at]);
+                    self.choose(class, plan, visited, rng)
+                }
+                View::OneByOne => {
+                    let visited = self.collect(plan, enough, |s, _, node| {
+                        s.classes.evaluate(s.cluster, s.nodes, class, node)
+                    });
+                    self.choose(class, plan, visited, rng)
+                }
             };
-            return Decision { outcome, visited: visited as u64, scored };
-        }
-        self.decide_one_by_one(class, enough, rng)
+        *self.next_start = (start + visited) % all;
+        let outcome = match chosen {
+            Some(node) => Ok(node),
+            None => Err(self.diagnose(class, plan)),
+        };
+        Decision { outcome, visited: visited as u64, scored, walks: self.walks(plan, scored > 0) }
     }
 
-    fn decide_one_by_one(&mut self, class: ClassId, enough: usize, rng: &mut Rng) -> Decision {
+    /// Gathers the feasible nodes; returns how many were visited.
+    fn collect(
+        &mut self,
+        plan: Option<Plan<'_>>,
+        enough: usize,
+        mut byte: impl FnMut(&mut Self, usize, NodeId) -> u8,
+    ) -> usize {
         let list = self.order.list();
-        let all = list.len();
         let start = *self.next_start;
         self.candidates.clear();
         let mut visited = 0;
-        while visited < all && self.candidates.len() < enough {
+        while visited < list.len() && self.candidates.len() < enough {
             let at = start + visited;
-            let node = list[if at < all { at } else { at - all }];
+            let at = if at < list.len() { at } else { at - list.len() };
+            let node = list[at];
             visited += 1;
-            let byte = self.classes.evaluate(self.cluster, self.nodes, class, node);
-            if byte != 0 {
+            let byte = byte(self, at, node);
+            if byte != 0 && self.topology_rejects(plan, node).is_none() {
                 self.candidates.push(Candidate { node, total: i64::from(byte) - 1, raw: 0 });
             }
         }
-        *self.next_start = (start + visited) % all;
-        let visited = visited as u64;
+        visited
+    }
+
+    fn topology_rejects(&self, plan: Option<Plan<'_>>, node: NodeId) -> Option<(PluginSet, &'static str)> {
+        let plan = plan?;
+        if let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node) {
+            return Some((PluginSet::SPREAD, reason));
+        }
+        plan.affinity.rejects(self.topology, node).map(|reason| (PluginSet::POD_AFFINITY, reason))
+    }
+
+    fn choose(
+        &mut self,
+        class: ClassId,
+        plan: Option<Plan<'_>>,
+        visited: usize,
+        rng: &mut Rng,
+    ) -> (usize, u64, Option<NodeId>) {
         match self.candidates.as_slice() {
-            [] => {
-                let outcome = Err(self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone());
-                Decision { outcome, visited, scored: 0 }
-            }
-            [only] => Decision { outcome: Ok(only.node), visited, scored: 0 },
+            [] => (visited, 0, None),
+            [only] => (visited, 0, Some(only.node)),
             _ => {
-                self.score(class);
-                let best = draw_best(self.candidates, rng);
-                Decision { outcome: Ok(best), visited, scored: self.candidates.len() as u64 }
+                self.score(class, plan);
+                (visited, self.candidates.len() as u64, Some(draw_best(self.candidates, rng)))
             }
         }
     }
 
+    fn diagnose(&mut self, class: ClassId, plan: Option<Plan<'_>>) -> Diagnosis {
+        if plan.is_none() {
+            return self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone();
+        }
+        let mut diagnosis = Diagnosis::default();
+        for node in self.order.list() {
+            if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut diagnosis)
+                && let Some((plugin, reason)) = self.topology_rejects(plan, *node)
+            {
+                diagnosis.count(plugin, reason);
+            }
+        }
+        diagnosis
+    }
+
+    fn walks(&self, plan: Option<Plan<'_>>, scored: bool) -> Walks {
+        let (nodes, pods) = (self.order.list().len() as u64, self.nodes.pods);
+        let mut walks = Walks::default();
+        if self.plugins.pod_affinity {
+            let affinity = plan.map(|p| p.affinity);
+            // Nodes whose pods have required anti-affinity; all pods if the newcomer requires something itself.
+            walks.prefilter_pods = self.topology.pods_with_required_anti
+                + if affinity.is_some_and(AffinityPlan::requires) { pods } else { 0 };
+            if scored {
+                let all = affinity.is_some_and(AffinityPlan::prefers);
+                walks.prescore_pods = if all { pods } else { self.topology.pods_with_affinity };
+            }
+        }
+        if let Some(plan) = plan {
+            let soft = if scored { plan.spread.soft() as u64 } else { 0 };
+            let hard = plan.spread.hard() as u64;
+            walks.spread_nodes = nodes * (u64::from(hard > 0) + u64::from(soft > 0));
+            walks.spread_pods = pods * (hard + soft);
+        }
+        walks
+    }
+
     /// Adds the scores that are normalised over the feasible nodes.
-    fn score(&mut self, class: ClassId) {
+    fn score(&mut self, class: ClassId, plan: Option<Plan<'_>>) {
+        if let Some(plan) = plan {
+            plan.spread.add_score(self.topology, self.candidates);
+            plan.affinity.add_score(self.topology, self.candidates);
+        }
         if self.classes.prefers_all_alike(self.cluster, class) {
             return;
         }

@@ -15,6 +15,9 @@
 //! | `node_resources`       | the cache of nodes; NodeResourcesFit, NodeResourcesBalancedAllocation          |
 //! | `taint_toleration`     | TaintToleration, NodeUnschedulable                                             |
 //! | `node_affinity`        | NodeAffinity                                                                   |
+//! | `inter_pod_affinity`   | InterPodAffinity                                                               |
+//! | `pod_topology_spread`  | PodTopologySpread                                                              |
+//! | `topology`             | counts of pods by zone, host or other label, for those two                     |
 //! | `plugins`              | which plugins are on                                                           |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
@@ -28,13 +31,16 @@
 mod classes;
 mod cycle;
 mod hints;
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_resources;
 mod plugins;
+mod pod_topology_spread;
 mod queue;
 mod sampling;
 mod scan;
 mod taint_toleration;
+mod topology;
 
 use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
@@ -48,6 +54,7 @@ use node_resources::NodeCache;
 use plugins::Plugins;
 use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue};
 use sampling::NodeOrder;
+use topology::Topology;
 
 pub use sampling::num_feasible_nodes_to_find;
 
@@ -72,6 +79,10 @@ struct Operations {
     node_total: OpId,
     filter_node: OpId,
     score_node: OpId,
+    prefilter_pod_visited: OpId,
+    affinity_pod_visited: OpId,
+    spread_node_visited: OpId,
+    spread_pod_visited: OpId,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +102,7 @@ pub struct KubeScheduler {
     nodes: NodeCache,
     order: NodeOrder,
     classes: Classes,
+    topology: Topology,
     next_start: usize,
     candidates: Vec<Candidate>,
     started: bool,
@@ -107,8 +119,9 @@ pub struct KubeScheduler {
 }
 
 impl KubeScheduler {
-    /// Builds it. The profile has the costs `cycle`, `queue_pop`, `snapshot_node`, `node_total`, `filter_node` and
-    /// `score_node`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
+    /// Builds it. The profile has the costs `cycle`, `queue_pop`, `snapshot_node`, `node_total`, `filter_node`,
+    /// `score_node`, `prefilter_pod_visited`, `affinity_pod_visited`, `spread_node_visited` and
+    /// `spread_pod_visited`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
     /// those of the newest version if absent.
     ///
     /// # Errors
@@ -129,6 +142,10 @@ impl KubeScheduler {
             node_total: meter.operation("node_total")?,
             filter_node: meter.operation("filter_node")?,
             score_node: meter.operation("score_node")?,
+            prefilter_pod_visited: meter.operation("prefilter_pod_visited")?,
+            affinity_pod_visited: meter.operation("affinity_pod_visited")?,
+            spread_node_visited: meter.operation("spread_node_visited")?,
+            spread_pod_visited: meter.operation("spread_pod_visited")?,
         };
         let plugins = Plugins::without(&settings.disabled_plugins);
         Ok(Box::new(Self {
@@ -140,6 +157,7 @@ impl KubeScheduler {
             nodes: NodeCache::default(),
             order: NodeOrder::default(),
             classes: Classes::new(plugins, settings.scoring_strategy),
+            topology: Topology::new(plugins),
             next_start: 0,
             candidates: Vec::new(),
             started: false,
@@ -166,12 +184,17 @@ impl KubeScheduler {
     }
 
     fn put(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
+        // The pod is not in its place yet: what is learnt now does not count it.
+        let spec = cluster.pods.spec_id(pod);
+        self.topology.learn(cluster, spec, || self.queue.placed());
+        self.topology.pods_changed(cluster, spec, node, 1);
         self.nodes.add_pod(cluster, node, cluster.pods.spec(pod));
         self.classes.pods_changed(node);
         self.touch(node);
     }
 
     fn take(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
+        self.topology.pods_changed(cluster, cluster.pods.spec_id(pod), node, -1);
         self.nodes.remove_pod(node, cluster.pods.spec(pod));
         self.classes.pods_changed(node);
         self.touch(node);
@@ -187,12 +210,14 @@ impl KubeScheduler {
             self.classes.order_changed();
         }
         self.disturbed = false;
+        self.topology.learn(cx.cluster, cx.cluster.pods.spec_id(pod), || self.queue.placed());
         let mut search = Search {
             cluster: cx.cluster,
             plugins: self.plugins,
             nodes: &self.nodes,
             order: &self.order,
             classes: &mut self.classes,
+            topology: &self.topology,
             percentage: self.percentage,
             next_start: &mut self.next_start,
             candidates: &mut self.candidates,
@@ -204,7 +229,11 @@ impl KubeScheduler {
             + cx.meter.charge(ops.snapshot_node, std::mem::take(&mut self.dirty_count))
             + cx.meter.charge(ops.node_total, self.order.list().len() as u64);
         let parallel = cx.meter.charge(ops.filter_node, decision.visited)
-            + cx.meter.charge(ops.score_node, decision.scored);
+            + cx.meter.charge(ops.score_node, decision.scored)
+            + cx.meter.charge(ops.prefilter_pod_visited, decision.walks.prefilter_pods)
+            + cx.meter.charge(ops.affinity_pod_visited, decision.walks.prescore_pods)
+            + cx.meter.charge(ops.spread_node_visited, decision.walks.spread_nodes)
+            + cx.meter.charge(ops.spread_pod_visited, decision.walks.spread_pods);
         self.cycles = self.cycles.wrapping_add(1).max(1);
         let (serial_ns, parallel_ns) = if self.parallelism == 1 || parallel * 64 < serial {
             (picos_to_nanos(serial + parallel), 0)
@@ -226,8 +255,8 @@ impl KubeScheduler {
                             || self.nodes.fits(node, &cx.cluster.pods.spec(pod).requests),
                         "node {node} would hold more than its allocatable"
                     );
-                    self.queue.assume(pod, node);
                     self.put(cx.cluster, pod, node);
+                    self.queue.assume(pod, node);
                     cx.actions.push(Action::Assume { pod });
                     cx.actions.push(Action::Bind { pod, node });
                 }
@@ -307,12 +336,14 @@ impl SchedulerModel for KubeScheduler {
         match change {
             NodeChange::Added | NodeChange::Updated => {
                 self.nodes.set(cx.cluster, node);
+                self.topology.node_changed(cx.cluster, node, true, self.nodes.row(node).pods_used > 0);
                 self.order.add(cx.cluster, node);
                 self.classes.node_changed(cx.cluster, &self.order, node);
                 self.event(cx, ClusterEvent::Node(node));
             }
             NodeChange::Deleted => {
                 self.nodes.remove(node);
+                self.topology.node_changed(cx.cluster, node, false, self.nodes.row(node).pods_used > 0);
                 self.order.remove(node);
                 self.event(cx, ClusterEvent::NodeGone);
             }

@@ -159,6 +159,13 @@ impl SchedulingQueue {
         self.pods.get(pod as usize).map_or(NO_NODE, |p| p.node)
     }
 
+    /// Pods on nodes, assumed ones included.
+    pub fn placed(&self) -> impl Iterator<Item = (PodId, NodeId)> {
+        self.pods.iter().zip(0..).filter_map(|(state, pod)| {
+            matches!(state.place, Place::Binding | Place::Bound).then_some((pod, state.node))
+        })
+    }
+
     /// Pods in activeQ.
     #[must_use]
     pub const fn active_len(&self) -> u64 {
