@@ -13,10 +13,10 @@ mod pod;
 mod resources;
 
 pub use matching::{
-    Expression, Operator, Taint, TaintEffect, Term, Toleration, expression_matches, selector_matches, term_matches,
-    tolerates,
+    Expression, Operator, Taint, TaintEffect, Term, Toleration, expression_matches, selector_matches,
+    term_matches, tolerates,
 };
-pub use node::{Node, NodeId, NodeTemplate, Nodes, HOSTNAME_LABEL, ZONE_LABEL};
+pub use node::{HOSTNAME_LABEL, Node, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
 pub use pod::{
     App, AppId, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage, Timeline,
     WeightedTerm,

@@ -1,1 +1,723 @@
-//! control_plane
+//! The control plane: clients, API server, etcd, watches, node agents and controllers.
+//!
+//! The life of a request, each step with its own module:
+//! 1. the caller reserves a token of its clientset's bucket ([`token_bucket`]) and waits for it;
+//! 2. the client's process encodes it, and it takes a stream of an HTTP/2 connection ([`transport`]), dialling
+//!    and paying TLS handshakes where streams are short;
+//! 3. the API server reads it and asks its admitter ([`apf`] or plain in-flight limits) for seats; it executes,
+//!    waits in a fair queue, or is answered 429 with Retry-After, which the client honours up to ten times;
+//! 4. admission and the handler cost server CPU, then etcd ([`etcd`]) stores it with whoever shares the sync;
+//! 5. the server answers and delivers the change to every watcher, whose informer handles it one by one.
+//!
+//! [`ControlPlane`] joins the steps and reports to the simulation through [`Outcome`]s. A scenario without an
+//! `apiServer` gets an ideal one: tokens still count, everything else takes no time.
+//!
+//! Left out: reads other than the watches, admission webhooks, several API servers, lost or stale watches.
+//!
+//! Cost: about five queue operations a request; the ideal server none.
+pub mod apf;
+pub mod controllers;
+pub mod etcd;
+pub mod kernel;
+pub mod node_agents;
+pub mod token_bucket;
+pub mod transport;
+
+use std::collections::VecDeque;
+
+use self::apf::{Admission, Admitter, FlowId, Hold, RequestKind, Width};
+use self::etcd::Etcd;
+use self::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
+use self::token_bucket::TokenBucket;
+use self::transport::{ConnectionId, Transport};
+use crate::cluster::{NodeId, PodId};
+use crate::cost::{OpId, ProfileError};
+use crate::engine::{Nanos, SECOND};
+
+/// client-go gives a request up after this many answers with Retry-After (`maxRetries` 10 retries).
+const MAX_ATTEMPTS: u8 = 11;
+/// The API server's `--request-timeout`.
+const REQUEST_TIMEOUT_NS: Nanos = 60 * SECOND;
+/// net/http's TLSHandshakeTimeout as client-go sets it.
+const TLS_HANDSHAKE_TIMEOUT_NS: Nanos = 10 * SECOND;
+
+/// Index of a client.
+pub type ClientId = usize;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verb {
+    /// `POST pods`.
+    CreatePod,
+    /// `POST pods/binding`.
+    Bind,
+    /// `PATCH pods/status` by the scheduler (condition `PodScheduled`).
+    PatchCondition,
+    /// `PATCH pods/status` by a node agent: running.
+    PatchRunning,
+    /// `PATCH pods/status` by a node agent: succeeded.
+    PatchSucceeded,
+    /// `DELETE pods`.
+    DeletePod,
+    /// `POST events`.
+    CreateEvent,
+}
+
+const VERBS: [(Verb, &str); 7] = [
+    (Verb::CreatePod, "create_pod"),
+    (Verb::Bind, "bind"),
+    (Verb::PatchCondition, "patch_status"),
+    (Verb::PatchRunning, "patch_status"),
+    (Verb::PatchSucceeded, "patch_status"),
+    (Verb::DeletePod, "delete_pod"),
+    (Verb::CreateEvent, "create_event"),
+];
+
+/// What watchers see of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodChange {
+    /// Created, not bound.
+    Added,
+    /// `spec.nodeName` set.
+    Bound,
+    /// Only its status changed.
+    Status,
+    /// Finished or deleted.
+    Gone,
+}
+
+impl PodChange {
+    const ALL: [Self; 4] = [Self::Added, Self::Bound, Self::Status, Self::Gone];
+
+    const fn of(verb: Verb) -> Option<Self> {
+        match verb {
+            Verb::CreatePod => Some(Self::Added),
+            Verb::Bind => Some(Self::Bound),
+            Verb::PatchCondition | Verb::PatchRunning => Some(Self::Status),
+            Verb::PatchSucceeded | Verb::DeletePod => Some(Self::Gone),
+            Verb::CreateEvent => None,
+        }
+    }
+}
+
+/// What the control plane reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A request left its token bucket.
+    Sent {
+        /// What it does.
+        verb: Verb,
+        /// About which pod.
+        pod: PodId,
+    },
+    /// A write is stored in etcd.
+    Stored {
+        /// What it did.
+        verb: Verb,
+        /// To which pod.
+        pod: PodId,
+        /// Binding target.
+        node: NodeId,
+    },
+    /// The caller has its answer.
+    Answered {
+        /// Who asked.
+        client: ClientId,
+        /// What.
+        verb: Verb,
+        /// About which pod.
+        pod: PodId,
+        /// Binding target.
+        node: NodeId,
+        /// Whether it succeeded.
+        ok: bool,
+    },
+    /// A watcher's informer has handled a change.
+    Observed {
+        /// Which watcher.
+        watcher: usize,
+        /// Which pod.
+        pod: PodId,
+        /// What changed.
+        change: PodChange,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    pod: PodId,
+    node: NodeId,
+    connection: ConnectionId,
+    client: u8,
+    verb: Verb,
+    attempts: u8,
+    ingress_charged: bool,
+    arrived_ns: Nanos,
+}
+
+/// One clientset of a process.
+#[derive(Debug)]
+pub struct Client {
+    /// Name in results.
+    pub name: String,
+    /// Its token bucket.
+    pub bucket: TokenBucket,
+    process: Option<ProcessId>,
+    transport: usize,
+    flow: FlowId,
+    encode: [OpId; VERBS.len()],
+    /// Requests given up.
+    pub failures: u64,
+    /// Answers 429.
+    pub rejections: u64,
+}
+
+/// Somebody who watches pods.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    /// Name in results.
+    pub name: String,
+    process: Option<ProcessId>,
+    ops: [OpId; 4],
+}
+
+struct Server {
+    process: ProcessId,
+    admitter: Admitter,
+    etcd: Etcd,
+    ingress: OpId,
+    respond: OpId,
+    reject: OpId,
+    watch_event: OpId,
+    tls_handshake: OpId,
+    verbs: [OpId; VERBS.len()],
+}
+
+struct Dial {
+    transport: usize,
+    process: ProcessId,
+    started_ns: Nanos,
+}
+
+/// The connections of one process with their handshake cost.
+struct Connections {
+    transport: Transport,
+    process: Option<ProcessId>,
+    tls_handshake: Option<OpId>,
+}
+
+/// Clients, API server, etcd and watchers.
+pub struct ControlPlane {
+    server: Option<Server>,
+    clients: Vec<Client>,
+    connections: Vec<Connections>,
+    watchers: Vec<Watcher>,
+    requests: Vec<Request>,
+    free: Vec<u32>,
+    dials: Vec<Dial>,
+    ready: Vec<u32>,
+    stored: Vec<u32>,
+    served: Vec<(u32, ConnectionId)>,
+    outcomes: VecDeque<Outcome>,
+    in_flight: u64,
+    queued: u64,
+    backing_off: u64,
+}
+
+/// What an API server is made of.
+pub struct ServerParts {
+    /// Its process.
+    pub process: ProcessId,
+    /// Priority and fairness, plain limits, or none.
+    pub admitter: Admitter,
+    /// Its etcd.
+    pub etcd: Etcd,
+}
+
+impl ControlPlane {
+    /// A control plane without an API server: every request takes effect at once.
+    #[must_use]
+    pub fn ideal() -> Self {
+        Self {
+            server: None,
+            clients: Vec::new(),
+            connections: Vec::new(),
+            watchers: Vec::new(),
+            requests: Vec::new(),
+            free: Vec::new(),
+            dials: Vec::new(),
+            ready: Vec::new(),
+            stored: Vec::new(),
+            served: Vec::new(),
+            outcomes: VecDeque::new(),
+            in_flight: 0,
+            queued: 0,
+            backing_off: 0,
+        }
+    }
+
+    /// A control plane with an API server.
+    ///
+    /// # Errors
+    /// The API server's profile lacks an operation.
+    pub fn with_server(kernel: &mut Kernel, parts: ServerParts) -> Result<Self, ProfileError> {
+        let meter = kernel.meter(parts.process);
+        let mut verbs = Vec::new();
+        for (_, operation) in VERBS {
+            verbs.push(meter.operation(operation)?);
+        }
+        let server = Server {
+            process: parts.process,
+            admitter: parts.admitter,
+            etcd: parts.etcd,
+            ingress: meter.operation("ingress")?,
+            respond: meter.operation("respond")?,
+            reject: meter.operation("reject")?,
+            watch_event: meter.operation("watch_event")?,
+            tls_handshake: meter.operation("tls_handshake")?,
+            verbs: verbs.try_into().expect("one a verb"),
+        };
+        kernel.at(kernel.now() + apf::ADJUST_PERIOD_NS, Event::LimitsAdjusted);
+        Ok(Self { server: Some(server), ..Self::ideal() })
+    }
+
+    /// Whether the API server is the ideal one.
+    #[must_use]
+    pub const fn is_ideal(&self) -> bool {
+        self.server.is_none()
+    }
+
+    /// The admitter, to register flows.
+    pub fn admitter(&mut self) -> Option<&mut Admitter> {
+        self.server.as_mut().map(|s| &mut s.admitter)
+    }
+
+    /// The admitter, to read its accounts.
+    #[must_use]
+    pub fn admitter_status(&self) -> Option<&Admitter> {
+        self.server.as_ref().map(|s| &s.admitter)
+    }
+
+    /// etcd, to read its accounts.
+    #[must_use]
+    pub fn etcd(&self) -> Option<&Etcd> {
+        self.server.as_ref().map(|s| &s.etcd)
+    }
+
+    /// Adds the connections of a process; its clientsets share them.
+    pub fn add_transport(
+        &mut self,
+        kernel: &mut Kernel,
+        process: Option<ProcessId>,
+        max_streams: u32,
+    ) -> usize {
+        let tls_handshake = process.map(|p| kernel.meter(p).operation_or_free("tls_handshake"));
+        self.connections.push(Connections { transport: Transport::new(max_streams), process, tls_handshake });
+        self.connections.len() - 1
+    }
+
+    /// Adds a clientset. `process` pays for encoding (none: free).
+    ///
+    /// # Panics
+    /// Past 256 clients.
+    pub fn add_client(
+        &mut self,
+        kernel: &mut Kernel,
+        name: &str,
+        process: Option<ProcessId>,
+        transport: usize,
+        bucket: TokenBucket,
+        flow: FlowId,
+    ) -> ClientId {
+        let encode = VERBS.map(|(_, operation)| match process {
+            Some(p) => kernel.meter(p).operation_or_free(&format!("{operation}_request")),
+            None => OpId::NONE,
+        });
+        assert!(self.clients.len() < 256, "clients are few");
+        self.clients.push(Client {
+            name: name.to_owned(),
+            bucket,
+            process,
+            transport,
+            flow,
+            encode,
+            failures: 0,
+            rejections: 0,
+        });
+        self.clients.len() - 1
+    }
+
+    /// Adds a watcher of all pods.
+    pub fn add_watcher(&mut self, kernel: &mut Kernel, name: &str, process: Option<ProcessId>) -> usize {
+        let ops = ["informer_added", "informer_bound", "informer_status", "informer_gone"]
+            .map(|operation| process.map_or(OpId::NONE, |p| kernel.meter(p).operation_or_free(operation)));
+        self.watchers.push(Watcher { name: name.to_owned(), process, ops });
+        self.watchers.len() - 1
+    }
+
+    /// Clients in order of their ids.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// Connections open and dials started, over all processes.
+    #[must_use]
+    pub fn connection_counts(&self) -> (u64, u64) {
+        self.connections.iter().fold((0, 0), |(open, dials), c| {
+            (open + c.transport.connections() as u64, dials + c.transport.dials_started())
+        })
+    }
+
+    /// Requests under way (token waits and retries included).
+    #[must_use]
+    pub const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// The next report, oldest first.
+    #[inline]
+    pub fn next_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// Requests that wait in fair queues.
+    #[must_use]
+    pub const fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Requests that wait after a 429.
+    #[must_use]
+    pub const fn backing_off(&self) -> u64 {
+        self.backing_off
+    }
+
+    /// Requests that wait for a stream of a connection.
+    #[must_use]
+    pub fn waiting_for_streams(&self) -> usize {
+        self.connections.iter().map(|c| c.transport.waiting()).sum()
+    }
+
+    /// Issues a request.
+    pub fn submit(&mut self, kernel: &mut Kernel, client: ClientId, verb: Verb, pod: PodId, node: NodeId) {
+        self.in_flight += 1;
+        let request = Request {
+            pod,
+            node,
+            connection: 0,
+            client: client as u8,
+            verb,
+            attempts: 0,
+            ingress_charged: false,
+            arrived_ns: 0,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.requests[id as usize] = request;
+                id
+            }
+            None => {
+                self.requests.push(request);
+                (self.requests.len() - 1) as u32
+            }
+        };
+        self.take_token(kernel, id);
+    }
+
+    fn take_token(&mut self, kernel: &mut Kernel, id: u32) {
+        let client = self.requests[id as usize].client as usize;
+        let at = self.clients[client].bucket.reserve(kernel.now());
+        if at <= kernel.now() {
+            self.send(kernel, id);
+        } else {
+            kernel.at(at, Event::Request { id, what: RequestEvent::Token });
+        }
+    }
+
+    fn send(&mut self, kernel: &mut Kernel, id: u32) {
+        let Request { verb, pod, client, .. } = self.requests[id as usize];
+        self.outcomes.push_back(Outcome::Sent { verb, pod });
+        let client = &self.clients[client as usize];
+        match client.process {
+            Some(process) => kernel.charge_cpu(process, client.encode[verb as usize], Job::ClientSend(id)),
+            None => self.on_client_sent(kernel, id),
+        }
+    }
+
+    fn on_client_sent(&mut self, kernel: &mut Kernel, id: u32) {
+        if self.server.is_none() {
+            self.store(id);
+            self.notify_watchers(kernel, id);
+            self.answer(id, true);
+            return;
+        }
+        let transport = self.clients[self.requests[id as usize].client as usize].transport;
+        match self.connections[transport].transport.acquire(id) {
+            Some(connection) => self.arrive(kernel, id, connection),
+            None => self.dial(kernel, transport),
+        }
+    }
+
+    /// A dial: the client's half of the handshake, then the server's. Both cost CPU; the order stands for the
+    /// round trips.
+    fn dial(&mut self, kernel: &mut Kernel, transport: usize) {
+        let Some(server) = &self.server else { return };
+        let server_process = server.process;
+        let at = u32::try_from(self.dials.len()).expect("dials are limited");
+        self.dials.push(Dial { transport, process: server_process, started_ns: kernel.now() });
+        match (self.connections[transport].process, self.connections[transport].tls_handshake) {
+            (Some(process), Some(op)) => kernel.charge_cpu(process, op, Job::TlsClient(at)),
+            _ => kernel.charge_cpu(server_process, server.tls_handshake, Job::TlsServer(at)),
+        }
+    }
+
+    fn on_dialled(&mut self, kernel: &mut Kernel, dial: u32) {
+        let Dial { transport, started_ns, .. } = self.dials[dial as usize];
+        if kernel.now() - started_ns > TLS_HANDSHAKE_TIMEOUT_NS {
+            // The dial fails; a request that still waits gets the error. The oldest waiter stands for it.
+            return;
+        }
+        let mut served = std::mem::take(&mut self.served);
+        let again = self.connections[transport].transport.dialled(&mut served);
+        for _ in 0..again {
+            self.dial(kernel, transport);
+        }
+        for (id, connection) in served.drain(..) {
+            self.arrive(kernel, id, connection);
+        }
+        self.served = served;
+    }
+
+    /// The request is on the wire and reaches the server. A server with idle cores reads it at once, so that its
+    /// cost joins the handler's; a busy one spends the reading before it decides on seats.
+    fn arrive(&mut self, kernel: &mut Kernel, id: u32, connection: ConnectionId) {
+        let Some(server) = &self.server else { return };
+        let (process, ingress) = (server.process, server.ingress);
+        let request = &mut self.requests[id as usize];
+        request.connection = connection;
+        request.arrived_ns = kernel.now();
+        request.ingress_charged = kernel.is_saturated(process);
+        if request.ingress_charged {
+            kernel.charge_cpu(process, ingress, Job::ServerIngress(id));
+        } else {
+            self.admit(kernel, id);
+        }
+    }
+
+    fn admit(&mut self, kernel: &mut Kernel, id: u32) {
+        let Some(server) = &mut self.server else { return };
+        let request = self.requests[id as usize];
+        let flow = self.clients[request.client as usize].flow;
+        let mut ready = std::mem::take(&mut self.ready);
+        let width = Width::mutating(self.watchers.len() as u32, server.admitter.max_seats(flow));
+        let width = if PodChange::of(request.verb).is_some() { width } else { Width::ONE };
+        match server.admitter.arrive(kernel.now(), flow, id, RequestKind::Mutating, width, &mut ready) {
+            Admission::Execute => self.handle(kernel, id),
+            Admission::Queued => {
+                self.queued += 1;
+                let at = kernel.now() + apf::QUEUE_WAIT_LIMIT_NS;
+                kernel.at(at, Event::Request { id, what: RequestEvent::QueueTimeout });
+            }
+            Admission::Rejected { retry_after_s } => self.reject(kernel, id, retry_after_s),
+        }
+        self.run_ready(kernel, ready);
+    }
+
+    fn run_ready(&mut self, kernel: &mut Kernel, mut ready: Vec<u32>) {
+        for id in ready.drain(..) {
+            self.queued -= 1;
+            self.handle(kernel, id);
+        }
+        self.ready = ready;
+    }
+
+    fn handle(&mut self, kernel: &mut Kernel, id: u32) {
+        let Some(server) = &self.server else { return };
+        let request = &self.requests[id as usize];
+        let meter = kernel.meter(server.process);
+        let mut cost = meter.charge(server.verbs[request.verb as usize], 1);
+        if !request.ingress_charged {
+            cost += meter.charge(server.ingress, 1);
+        }
+        kernel.cpu_picos(server.process, cost, Job::ServerHandle(id));
+    }
+
+    fn reject(&mut self, kernel: &mut Kernel, id: u32, retry_after_s: u32) {
+        let Some(server) = &self.server else { return };
+        let request = &mut self.requests[id as usize];
+        // From here on the arrival time is of no use; the field carries the wait.
+        let meter = kernel.meter(server.process);
+        let mut cost = meter.charge(server.reject, 1);
+        if !request.ingress_charged {
+            cost += meter.charge(server.ingress, 1);
+        }
+        request.arrived_ns = u64::from(retry_after_s) * SECOND;
+        kernel.cpu_picos(server.process, cost, Job::ServerReject(id));
+    }
+
+    fn on_rejected(&mut self, kernel: &mut Kernel, id: u32) {
+        let request = &mut self.requests[id as usize];
+        request.attempts += 1;
+        let (attempts, wait_ns, connection) = (request.attempts, request.arrived_ns, request.connection);
+        let client = request.client as usize;
+        let transport = self.clients[client].transport;
+        self.clients[client].rejections += 1;
+        self.connections[transport].transport.release(connection);
+        if attempts >= MAX_ATTEMPTS {
+            self.answer(id, false);
+        } else {
+            self.backing_off += 1;
+            kernel.at(kernel.now() + wait_ns, Event::Request { id, what: RequestEvent::Retry });
+        }
+    }
+
+    fn store(&mut self, id: u32) {
+        let Request { verb, pod, node, .. } = self.requests[id as usize];
+        self.outcomes.push_back(Outcome::Stored { verb, pod, node });
+    }
+
+    fn on_stored(&mut self, kernel: &mut Kernel, id: u32) {
+        self.store(id);
+        let Some(server) = &self.server else { return };
+        let verb = self.requests[id as usize].verb;
+        let meter = kernel.meter(server.process);
+        let mut cost = meter.charge(server.respond, 1);
+        if PodChange::of(verb).is_some() {
+            cost += meter.charge(server.watch_event, self.watchers.len() as u64);
+        }
+        kernel.cpu_picos(server.process, cost, Job::ServerFinish(id));
+    }
+
+    fn notify_watchers(&mut self, kernel: &mut Kernel, id: u32) {
+        let Request { verb, pod, .. } = self.requests[id as usize];
+        let Some(change) = PodChange::of(verb) else { return };
+        for (at, watcher) in self.watchers.iter().enumerate() {
+            match watcher.process {
+                Some(process) => {
+                    let payload = (at as u64) << 40 | (change as u64) << 36 | u64::from(pod);
+                    kernel.charge_cpu(process, watcher.ops[change as usize], Job::Informer(payload));
+                }
+                None => self.outcomes.push_back(Outcome::Observed { watcher: at, pod, change }),
+            }
+        }
+    }
+
+    fn on_finished(&mut self, kernel: &mut Kernel, id: u32) {
+        let request = self.requests[id as usize];
+        let transport = self.clients[request.client as usize].transport;
+        self.connections[transport].transport.release(request.connection);
+        let in_time = kernel.now() - request.arrived_ns <= REQUEST_TIMEOUT_NS;
+        self.notify_watchers(kernel, id);
+        let Some(server) = &mut self.server else { return };
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Some(linger) = server.admitter.finish(kernel.now(), id, &mut ready) {
+            kernel.at(linger.until_ns, Event::SeatsReleased { hold: linger.hold });
+        }
+        self.run_ready(kernel, ready);
+        self.answer(id, in_time);
+    }
+
+    fn answer(&mut self, id: u32, ok: bool) {
+        let Request { verb, pod, node, client, .. } = self.requests[id as usize];
+        let client = client as usize;
+        if !ok {
+            self.clients[client].failures += 1;
+        }
+        self.in_flight -= 1;
+        self.outcomes.push_back(Outcome::Answered { client, verb, pod, node, ok });
+        self.free.push(id);
+    }
+
+    /// Handles an event of a request.
+    pub fn on_request_event(&mut self, kernel: &mut Kernel, id: u32, what: RequestEvent) {
+        match what {
+            RequestEvent::Token => self.send(kernel, id),
+            RequestEvent::Retry => {
+                let request = &mut self.requests[id as usize];
+                request.ingress_charged = false;
+                self.backing_off -= 1;
+                self.take_token(kernel, id);
+            }
+            RequestEvent::QueueTimeout => {
+                let Some(server) = &mut self.server else { return };
+                let arrived_ns = kernel.now() - apf::QUEUE_WAIT_LIMIT_NS;
+                if let Some(retry_after_s) = server.admitter.expire(kernel.now(), id, arrived_ns) {
+                    self.queued -= 1;
+                    self.reject(kernel, id, retry_after_s);
+                }
+            }
+        }
+    }
+
+    /// Seats held for a request's watch events are given back.
+    pub fn on_seats_released(&mut self, kernel: &mut Kernel, hold: Hold) {
+        let Some(server) = &mut self.server else { return };
+        let mut ready = std::mem::take(&mut self.ready);
+        server.admitter.release(kernel.now(), hold, &mut ready);
+        self.run_ready(kernel, ready);
+    }
+
+    /// The API server recomputes its limits; every ten seconds.
+    pub fn on_limits_adjusted(&mut self, kernel: &mut Kernel) {
+        let Some(server) = &mut self.server else { return };
+        let mut ready = std::mem::take(&mut self.ready);
+        server.admitter.adjust(kernel.now(), &mut ready);
+        kernel.at(kernel.now() + apf::ADJUST_PERIOD_NS, Event::LimitsAdjusted);
+        self.run_ready(kernel, ready);
+    }
+
+    /// etcd's disk has answered.
+    pub fn on_etcd_synced(&mut self, kernel: &mut Kernel) {
+        let Some(server) = &mut self.server else { return };
+        let mut stored = std::mem::take(&mut self.stored);
+        server.etcd.on_synced(kernel, &mut stored);
+        for id in stored.drain(..) {
+            self.on_stored(kernel, id);
+        }
+        self.stored = stored;
+    }
+
+    /// etcd's backend commits.
+    pub fn on_etcd_commit(&mut self, kernel: &mut Kernel) {
+        if let Some(server) = &mut self.server {
+            server.etcd.on_commit(kernel);
+        }
+    }
+
+    /// Handles a finished job; returns it if it is not the control plane's.
+    pub fn on_job(&mut self, kernel: &mut Kernel, job: Job) -> Option<Job> {
+        match job {
+            Job::ClientSend(id) => self.on_client_sent(kernel, id),
+            Job::ServerIngress(id) => self.admit(kernel, id),
+            Job::ServerHandle(id) => {
+                if let Some(server) = &mut self.server {
+                    server.etcd.propose(kernel, id);
+                }
+            }
+            Job::ServerFinish(id) => self.on_finished(kernel, id),
+            Job::ServerReject(id) => self.on_rejected(kernel, id),
+            Job::TlsClient(dial) => {
+                if let Some(server) = &self.server {
+                    let process = self.dials[dial as usize].process;
+                    kernel.charge_cpu(process, server.tls_handshake, Job::TlsServer(dial));
+                }
+            }
+            Job::TlsServer(dial) => self.on_dialled(kernel, dial),
+            Job::EtcdBatch => {
+                if let Some(server) = &mut self.server {
+                    server.etcd.on_batch_written(kernel);
+                }
+            }
+            Job::Informer(payload) => {
+                let watcher = (payload >> 40) as usize;
+                let change = PodChange::ALL[(payload >> 36 & 0xf) as usize];
+                self.outcomes.push_back(Outcome::Observed { watcher, pod: payload as u32, change });
+            }
+            Job::Background => {}
+            other => return Some(other),
+        }
+        None
+    }
+}

@@ -5,6 +5,11 @@ use super::{CostProfile, Picos, ProfileError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpId(u16);
 
+impl OpId {
+    /// Stands where there is no meter; charging it is an error.
+    pub const NONE: Self = Self(u16::MAX);
+}
+
 /// One operation's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charged {
@@ -55,6 +60,14 @@ impl Meter {
         let unit_ps = self.profile.cost_ps(name)?;
         self.accounts.push(Charged { operation: name.to_owned(), unit_ps, count: 0 });
         Ok(OpId(u16::try_from(self.accounts.len() - 1).expect("few operations")))
+    }
+
+    /// Registers an operation that costs nothing where the profile does not have it.
+    pub fn operation_or_free(&mut self, name: &str) -> OpId {
+        self.operation(name).unwrap_or_else(|_| {
+            self.accounts.push(Charged { operation: name.to_owned(), unit_ps: 0, count: 0 });
+            OpId(u16::try_from(self.accounts.len() - 1).expect("few operations"))
+        })
     }
 
     /// Charges `count` operations: counts them and returns their CPU time.

@@ -55,7 +55,9 @@ pub enum ProfileError {
     Io { file: String, source: std::io::Error },
     #[error("{file}: {message}")]
     Syntax { file: String, message: String },
-    #[error("profile `{profile}` has no cost `{name}`; it has: {known}. Add it to models/{profile}.yaml with its source, or name another profile")]
+    #[error(
+        "profile `{profile}` has no cost `{name}`; it has: {known}. Add it to models/{profile}.yaml with its source, or name another profile"
+    )]
     NoCost { profile: String, name: String, known: String },
     #[error("profile `{profile}` has no parameter `{name}`; add it to models/{profile}.yaml with its source")]
     NoParameter { profile: String, name: String },
@@ -92,7 +94,9 @@ struct RawCost {
 
 /// Parses `2.75us` into picoseconds. Units: ps, ns, us, ms, s.
 fn parse_picos(text: &str) -> Result<Picos, String> {
-    let bad = || format!("`{text}` is not a duration: expected a number and a unit, such as 2.75us, 41.2ns or 0.5ms");
+    let bad = || {
+        format!("`{text}` is not a duration: expected a number and a unit, such as 2.75us, 41.2ns or 0.5ms")
+    };
     let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
     let (number, unit) = text.split_at(split);
     let scale: u64 = match unit {
@@ -104,7 +108,10 @@ fn parse_picos(text: &str) -> Result<Picos, String> {
         _ => return Err(bad()),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) || fraction.len() > 12 {
+    if whole.is_empty()
+        || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+        || fraction.len() > 12
+    {
         return Err(bad());
     }
     let whole: u64 = whole.parse().map_err(|_| bad())?;
@@ -200,10 +207,10 @@ impl CostProfile {
     /// # Errors
     /// The profile has no such parameter.
     pub fn parameter(&self, name: &str) -> Result<u64, ProfileError> {
-        self.parameters.get(name).map(|p| p.value).ok_or_else(|| ProfileError::NoParameter {
-            profile: self.name.clone(),
-            name: name.to_owned(),
-        })
+        self.parameters
+            .get(name)
+            .map(|p| p.value)
+            .ok_or_else(|| ProfileError::NoParameter { profile: self.name.clone(), name: name.to_owned() })
     }
 
     /// Every cost by name.
@@ -241,6 +248,7 @@ built_in!(
     "kube-scheduler-1.20",
     "kube-scheduler-1.36",
     "kwok-0.7",
+    "machine-2-core",
     "yunikorn-1.8",
     "yunikorn-2020",
     "yunikorn-2021-11",
@@ -303,7 +311,8 @@ impl ProfileLibrary {
             None => {
                 let stem = name.split('-').next().unwrap_or(name);
                 let near: Vec<String> = self.names().into_iter().filter(|n| n.starts_with(stem)).collect();
-                let hint = if near.is_empty() { String::new() } else { format!(" (there is: {})", near.join(", ")) };
+                let hint =
+                    if near.is_empty() { String::new() } else { format!(" (there is: {})", near.join(", ")) };
                 Err(ProfileError::Unknown { name: name.to_owned(), hint })
             }
         }

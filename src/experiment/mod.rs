@@ -1,1 +1,3 @@
-//! experiment
+//! Running things: one simulation, sweeps of many, experiments with expectations, validation against measured runs.
+pub mod report;
+pub mod simulation;

@@ -1,1 +1,11 @@
-//! measure
+//! What a run shows: metrics, series, histograms, attribution.
+//!
+//! Everything is computed from pods' timelines, operation counters and stations' busy periods after the run, so
+//! that measuring costs the event loop next to nothing.
+pub mod attribution;
+pub mod metrics;
+pub mod station;
+
+pub use attribution::{Limit, PathSpan, Stations};
+pub use metrics::{Metrics, UnknownMetric};
+pub use station::{BusyIntervals, Station};

@@ -1,1 +1,53 @@
-//! scenario
+//! Scenarios, experiments and sweeps: from a YAML file to checked types.
+//!
+//! A file goes through four steps, each in its own module. `tree` builds a tree that knows the line of every value and
+//! refuses what YAML allows but a reader would not see (duplicate keys, alias bombs). `document` edits that tree for
+//! `--set` and for the runs of an experiment. `decode` turns it into the types of `spec`, collecting every error.
+//! `validate` checks what types can't say. All errors are [`Diagnostic`]s: file, line, column, path, value, what was
+//! expected, what to do next.
+//!
+//! Left out: looking up profiles, schedulers, traces and manifests, which is resolving.
+
+mod decode;
+mod diagnostic;
+mod document;
+pub mod duration;
+pub mod limits;
+pub mod plan;
+pub mod quantity;
+mod resolve;
+pub mod schema;
+pub mod spec;
+mod text;
+mod tree;
+mod validate;
+
+pub use diagnostic::{Diagnostic, nearest};
+pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
+pub use resolve::{resolve, resource_amount};
+pub use validate::{DEFAULT_NODE_PODS, SCHEDULER_KINDS};
+
+/// Writes a decoded specification as YAML without its empty fields, so that it reads back as the same value.
+pub fn to_yaml<T: serde::Serialize>(spec: &T) -> Result<String, serde_yaml::Error> {
+    let mut value = serde_yaml::to_value(spec)?;
+    prune(&mut value);
+    serde_yaml::to_string(&value)
+}
+
+/// Removes nulls, and mappings and lists that are or become empty, from mappings.
+fn prune(value: &mut serde_yaml::Value) {
+    use serde_yaml::Value;
+    match value {
+        Value::Mapping(map) => {
+            map.iter_mut().for_each(|(_, child)| prune(child));
+            map.retain(|_, child| match child {
+                Value::Null => false,
+                Value::Mapping(map) => !map.is_empty(),
+                Value::Sequence(items) => !items.is_empty(),
+                _ => true,
+            });
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}

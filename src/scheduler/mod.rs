@@ -292,7 +292,8 @@ impl Registry {
     /// Adds a scheduler with a cost profile of its own.
     pub fn register_with_profile(&mut self, name: &str, factory: Factory, profile: CostProfile) {
         let default_profile = profile.name.clone();
-        self.entries.insert(name.to_owned(), Registration { factory, default_profile, profile: Some(profile) });
+        self.entries
+            .insert(name.to_owned(), Registration { factory, default_profile, profile: Some(profile) });
     }
 
     /// Finds a scheduler.

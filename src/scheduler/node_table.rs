@@ -107,7 +107,10 @@ impl NodeTable {
             && self.memory_used[at] + r.memory_bytes <= self.memory_capacity[at]
             && r.extended.iter().all(|(id, v)| {
                 let id = *id as usize;
-                self.extended_used[id].get(at).zip(self.extended_capacity[id].get(at)).is_some_and(|(u, c)| u + v <= *c)
+                self.extended_used[id]
+                    .get(at)
+                    .zip(self.extended_capacity[id].get(at))
+                    .is_some_and(|(u, c)| u + v <= *c)
             })
     }
 

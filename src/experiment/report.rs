@@ -1,0 +1,301 @@
+//! From a finished run to what people read: metrics, the table of costs, and the sentence about the bottleneck.
+//!
+//! Everything is computed from timelines and counters. Sums are integers; a float appears only in the last
+//! division, so that results are the same bytes everywhere.
+//!
+//! Cost: O(pods log pods) once a run.
+use crate::cluster::{PodId, Pods, Timeline};
+use crate::engine::{Nanos, SECOND};
+use crate::measure::attribution::{Limit, PathSpan, shares};
+use crate::measure::metrics::quantile;
+use crate::measure::{Metrics, Station};
+
+use super::simulation::{Ended, Finished};
+
+/// What limited a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bottleneck {
+    /// Spans of the critical path, in order of time.
+    pub path: Vec<PathSpan>,
+    /// Limits by their share of the path, largest first.
+    pub shares: Vec<(Limit, Nanos)>,
+    /// The next limit behind the first, with the throughput in pods/s at which it takes over.
+    pub next: Option<(String, f64)>,
+}
+
+/// One row of the table of costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CostRow {
+    /// Process.
+    pub process: String,
+    /// Operation, as in the profile.
+    pub operation: String,
+    /// How often.
+    pub count: u64,
+    /// Unit cost, picoseconds.
+    pub unit_ps: u64,
+    /// Total, nanoseconds of CPU.
+    pub total_ns: u64,
+}
+
+fn seconds(ns: Nanos) -> f64 {
+    ns as f64 / SECOND as f64
+}
+
+/// Times of one stage over all pods, ascending, without pods that never reached it.
+#[must_use]
+pub fn stage_times(pods: &Pods, stage: impl Fn(&Timeline) -> Nanos) -> Vec<Nanos> {
+    let mut times: Vec<Nanos> =
+        (0..pods.len() as PodId).map(|p| stage(pods.timeline(p))).filter(|t| *t != u64::MAX).collect();
+    times.sort_unstable();
+    times
+}
+
+/// Spans between two stages over all pods that reached both, ascending.
+#[must_use]
+pub fn spans(pods: &Pods, from: impl Fn(&Timeline) -> Nanos, to: impl Fn(&Timeline) -> Nanos) -> Vec<Nanos> {
+    let mut spans: Vec<Nanos> = (0..pods.len() as PodId)
+        .filter_map(|p| {
+            let t = pods.timeline(p);
+            (from(t) != u64::MAX && to(t) != u64::MAX).then(|| to(t).saturating_sub(from(t)))
+        })
+        .collect();
+    spans.sort_unstable();
+    spans
+}
+
+/// Throughput between the 10th and the 90th percentile of ascending times, as the measured runs state it:
+/// 0.8 n / (t90 - t10).
+#[must_use]
+pub fn rate_p10_p90(ascending: &[Nanos]) -> f64 {
+    let n = ascending.len();
+    if n < 2 {
+        return 0.0;
+    }
+    let span = ascending[(n * 9 / 10).min(n - 1)] - ascending[n / 10];
+    if span == 0 { 0.0 } else { 0.8 * n as f64 / seconds(span) }
+}
+
+/// The largest number of events in any aligned window, per second, and the counts of all windows.
+fn windows(ascending: &[Nanos], window_ns: Nanos) -> f64 {
+    let mut best = 0u64;
+    let mut count = 0u64;
+    let mut current = u64::MAX;
+    for t in ascending {
+        let window = t / window_ns;
+        count = if window == current { count + 1 } else { 1 };
+        current = window;
+        best = best.max(count);
+    }
+    best as f64 / seconds(window_ns)
+}
+
+type Column = fn(&Timeline) -> Nanos;
+
+/// Every metric of a run.
+#[must_use]
+pub fn metrics(run: &Finished) -> Metrics {
+    let mut m = Metrics::default();
+    let pods = &run.cluster.pods;
+    let c = &run.counts;
+    for (name, value) in [
+        ("pods.total", c.total),
+        ("pods.created", c.created),
+        ("pods.assumed", c.assumed),
+        ("pods.bound", c.bound),
+        ("pods.running", c.running),
+        ("pods.finished", c.finished),
+        ("pods.failed", c.failed),
+        ("pods.pending", c.created - c.bound - c.failed),
+        ("nodes", run.cluster.nodes.len() as u64),
+        ("events_handled", run.kernel.events_handled()),
+    ] {
+        m.set(name, value as f64);
+    }
+    let columns: [(&str, Column); 4] = [
+        ("created", |t| t.created_ns),
+        ("assumed", |t| t.assumed_ns),
+        ("bound", |t| t.bound_ns),
+        ("started", |t| t.running_ns),
+    ];
+    for (name, column) in columns {
+        let times = stage_times(pods, column);
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            m.set(format!("throughput.{name}.mean"), 0.0);
+            continue;
+        };
+        m.set(format!("{name}.first_s"), seconds(*first));
+        m.set(format!("{name}.last_s"), seconds(*last));
+        let mean = if *last == 0 { 0.0 } else { times.len() as f64 / seconds(*last) };
+        m.set(format!("throughput.{name}.mean"), mean);
+        m.set(format!("throughput.{name}.p10_p90"), rate_p10_p90(&times));
+        m.set(format!("throughput.{name}.max"), windows(&times, run.window_ns));
+    }
+    let intervals: [(&str, Column, Column); 7] = [
+        ("created_to_queued", |t| t.created_ns, |t| t.queued_ns),
+        ("queued_to_assumed", |t| t.queued_ns, |t| t.assumed_ns),
+        ("cycle", |t| t.cycle_ns, |t| t.assumed_ns),
+        ("assumed_to_sent", |t| t.assumed_ns, |t| t.bind_sent_ns),
+        ("sent_to_bound", |t| t.bind_sent_ns, |t| t.bound_ns),
+        ("created_to_bound", |t| t.created_ns, |t| t.bound_ns),
+        ("bound_to_started", |t| t.bound_ns, |t| t.running_ns),
+    ];
+    for (name, from, to) in intervals {
+        let spans = spans(pods, from, to);
+        if spans.is_empty() {
+            continue;
+        }
+        let sum: u128 = spans.iter().map(|s| u128::from(*s)).sum();
+        m.set(format!("latency.{name}.mean_s"), sum as f64 / spans.len() as f64 / SECOND as f64);
+        for (label, q) in [("p50", 500), ("p90", 900), ("p99", 990), ("max", 1000)] {
+            m.set(format!("latency.{name}.{label}_s"), seconds(quantile(&spans, q).unwrap_or(0)));
+        }
+        if name == "cycle" {
+            for (label, limit_ns) in [("1ms", 1_000_000), ("10ms", 10_000_000), ("100ms", 100_000_000)] {
+                let within = spans.partition_point(|s| *s <= limit_ns);
+                m.set(format!("cycle.share_within_{label}"), within as f64 / spans.len() as f64);
+            }
+        }
+    }
+    for process in run.kernel.processes() {
+        let hosts = run.kernel.hosts();
+        m.set(format!("cpu.{}_s", process.name), seconds(hosts.cpu_ns_done(process.component)));
+        for account in process.meter.accounts().iter().filter(|a| a.count > 0) {
+            m.set(format!("ops.{}.{}", process.name, account.operation), account.count as f64);
+            if c.bound > 0 {
+                let per_pod = account.count as f64 / c.bound as f64;
+                m.set(format!("ops_per_pod.{}.{}", process.name, account.operation), per_pod);
+            }
+        }
+    }
+    let end = run.kernel.now();
+    for host in run.kernel.hosts().host_ids() {
+        let hosts = run.kernel.hosts();
+        let (name, cores) = (hosts.host_name(host), hosts.cores(host));
+        if end > 0 && name != "unlimited" {
+            let share = hosts.host_busy_core_ns(host) as f64 / (end as f64 * f64::from(cores));
+            m.set(format!("host.{name}.utilisation"), share);
+        }
+    }
+    for client in run.control_plane.clients() {
+        m.set(format!("client.{}.requests", client.name), client.bucket.granted(end) as f64);
+        m.set(format!("client.{}.rejected_429", client.name), client.rejections as f64);
+        m.set(format!("client.{}.failed", client.name), client.failures as f64);
+        m.set(format!("client.{}.throttled_s", client.name), seconds(client.bucket.throttled_ns(end)));
+    }
+    let (connections, dials) = run.control_plane.connection_counts();
+    m.set("connections.open", connections as f64);
+    m.set("connections.dialled", dials as f64);
+    if let Some(etcd) = run.control_plane.etcd() {
+        m.set("etcd.syncs", etcd.syncs() as f64);
+        m.set("etcd.entries", etcd.entries() as f64);
+    }
+    m.set("end_s", seconds(end));
+    m
+}
+
+/// The critical path and the next limit behind it.
+#[must_use]
+pub fn bottleneck(run: &Finished) -> Bottleneck {
+    let bound = stage_times(&run.cluster.pods, |t| t.bound_ns);
+    let end = bound.last().copied().unwrap_or_else(|| run.kernel.now());
+    let path = run.stations.critical_path(end);
+    let shares = shares(&path);
+    let first = shares.first().map(|(limit, _)| limit.name());
+    let n = bound.len() as f64;
+    let mean = if end == 0 { 0.0 } else { n / seconds(end) };
+    // Pods per second that each resource could carry at full use.
+    let mut capacities: Vec<(String, f64)> = Vec::new();
+    let mut add = |name: String, capacity: f64| {
+        if capacity.is_finite() && capacity > 0.0 {
+            capacities.push((name, capacity));
+        }
+    };
+    let cycles = spans(&run.cluster.pods, |t| t.cycle_ns, |t| t.assumed_ns);
+    let cycle_ns: u128 = cycles.iter().map(|s| u128::from(*s)).sum();
+    add(Station::Scheduler.name().to_owned(), n * SECOND as f64 / cycle_ns as f64);
+    let bucket = &run.control_plane.clients()[run.bind_client].bucket;
+    if !bucket.is_unlimited() {
+        add(Station::BindTokens.name().to_owned(), bucket.qps_milli() as f64 / 1000.0);
+    }
+    for host in run.kernel.hosts().host_ids() {
+        let hosts = run.kernel.hosts();
+        let busy = hosts.host_busy_core_ns(host);
+        if hosts.host_name(host) != "unlimited" {
+            let cores = f64::from(hosts.cores(host));
+            add(
+                Limit::HostCpu(hosts.host_name(host).to_owned()).name(),
+                n * SECOND as f64 * cores / busy as f64,
+            );
+        }
+    }
+    if let Some(etcd) = run.control_plane.etcd() {
+        // A sync can be shared by as many as wait: the limit is the time in syncs if no more shared it.
+        add(Station::Etcd.name().to_owned(), n * SECOND as f64 / etcd.sync_busy_ns() as f64);
+    }
+    let created = stage_times(&run.cluster.pods, |t| t.created_ns);
+    if let (Some(a), Some(b)) = (created.first(), created.last())
+        && b > a
+    {
+        add(Station::Creation.name().to_owned(), created.len() as f64 / seconds(b - a));
+    }
+    let next = capacities
+        .into_iter()
+        .filter(|(name, capacity)| Some(name) != first.as_ref() && *capacity > mean)
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    Bottleneck { path, shares, next }
+}
+
+/// One sentence: what limited the run, and the next limit behind it.
+#[must_use]
+pub fn sentence(run: &Finished, bottleneck: &Bottleneck) -> String {
+    let total: Nanos = bottleneck.shares.iter().map(|(_, ns)| ns).sum();
+    let Some((limit, ns)) = bottleneck.shares.first() else {
+        return "Nothing was bound.".to_owned();
+    };
+    let mut text = format!(
+        "Limited by {} ({:.0} % of the time to the last binding",
+        limit.name(),
+        *ns as f64 / total.max(1) as f64 * 100.0
+    );
+    if let Some((second, ns)) = bottleneck.shares.get(1) {
+        text += &format!(", then {} {:.0} %", second.name(), *ns as f64 / total.max(1) as f64 * 100.0);
+    }
+    text += ")";
+    match &bottleneck.next {
+        Some((name, capacity)) => {
+            text += &format!("; the next limit is {name}, at about {capacity:.0} pods/s.")
+        }
+        None => text += "; no other limit is near.",
+    }
+    if run.ended == Ended::Stalled {
+        text += " The run ended because nothing moved any more.";
+    } else if run.ended == Ended::Limit {
+        text += " The run reached its limit of virtual time.";
+    }
+    text
+}
+
+/// Operations counted times unit costs, largest first within a process.
+#[must_use]
+pub fn costs(run: &Finished) -> Vec<CostRow> {
+    let mut rows = Vec::new();
+    for process in run.kernel.processes() {
+        let mut mine: Vec<CostRow> = process
+            .meter
+            .accounts()
+            .iter()
+            .filter(|a| a.count > 0)
+            .map(|a| CostRow {
+                process: process.name.clone(),
+                operation: a.operation.clone(),
+                count: a.count,
+                unit_ps: a.unit_ps,
+                total_ns: u64::try_from(a.total_ps() / 1000).unwrap_or(u64::MAX),
+            })
+            .collect();
+        mine.sort_by(|a, b| b.total_ns.cmp(&a.total_ns).then_with(|| a.operation.cmp(&b.operation)));
+        rows.extend(mine);
+    }
+    rows
+}

@@ -1,0 +1,887 @@
+//! One simulation: the event loop that joins workload, control plane, scheduler and node agents.
+//!
+//! The loop pops an event, hands it to its owner and carries out what comes back: the control plane's
+//! [`Outcome`]s and the scheduler's [`Action`]s. Nothing here decides anything of the real systems'; it only
+//! connects them and stamps the pods' timelines.
+//!
+//! A run ends when its stop condition holds, when virtual time reaches the limit, or when nothing has moved for
+//! the plan's `stall_ns`: a workload that can't be placed ends and says why.
+//!
+//! Cost: O(events x log pending jobs); see each model for its own.
+use std::collections::VecDeque;
+
+use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
+use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
+use crate::control_plane::controllers::ReplicaSets;
+use crate::control_plane::etcd::Etcd;
+use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
+use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
+use crate::control_plane::token_bucket::TokenBucket;
+use crate::control_plane::{ClientId, ControlPlane, Outcome, PodChange, ServerParts, Verb};
+use crate::cost::{Meter, ProfileError, picos_to_nanos};
+use crate::engine::{HostId, Nanos, Rng, SECOND, Streams};
+use crate::measure::attribution::Stations;
+use crate::measure::station::Station;
+use crate::scenario::plan::{
+    ApiServerPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, StopWhen,
+};
+use crate::scheduler::{Action, BindOutcome, Context, NodeChange, Registry, SchedulerModel};
+
+/// How often a run is checked for progress, at the least.
+const WATCHDOG_PERIOD_NS: Nanos = 30 * SECOND;
+/// Cores of a host that no scenario limits.
+const UNLIMITED_CORES: u32 = 4096;
+const REFERENCE_SPEED_PPM: u32 = 1_000_000;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its stop condition held.
+    Done,
+    /// Virtual time reached the limit.
+    Limit,
+    /// Nothing moved any more.
+    Stalled,
+}
+
+/// A simulation can't be built.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum BuildError {
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error("there is no scheduler `{kind}`; there are: {known}. Register it or correct scheduler.kind")]
+    UnknownScheduler { kind: String, known: String },
+}
+
+/// Counts of pods by stage, kept as pods move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodCounts {
+    /// Planned.
+    pub total: u64,
+    /// Stored by the API server.
+    pub created: u64,
+    /// Assumed on a node by the scheduler at least once.
+    pub assumed: u64,
+    /// Bound.
+    pub bound: u64,
+    /// Reached running.
+    pub running: u64,
+    /// Finished or deleted.
+    pub finished: u64,
+    /// Given up by the scheduler.
+    pub failed: u64,
+}
+
+/// The state of a finished run, from which everything is measured.
+pub struct Finished {
+    /// The plan's name.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Nodes and pods with timelines.
+    pub cluster: Cluster,
+    /// Clock, hosts, processes with their meters.
+    pub kernel: Kernel,
+    /// Clients, API server, etcd.
+    pub control_plane: ControlPlane,
+    /// The scheduler's client (bindings).
+    pub bind_client: ClientId,
+    /// Counts.
+    pub counts: PodCounts,
+    /// Busy periods.
+    pub stations: Stations,
+    /// Why it ended.
+    pub ended: Ended,
+    /// Why pods are pending.
+    pub pending_reasons: std::collections::BTreeMap<String, u64>,
+    /// Times at which the load client's watch showed each binding, if asked for.
+    pub window_ns: Nanos,
+    /// Step of time series.
+    pub step_ns: Nanos,
+}
+
+struct SchedulerRuntime {
+    model: Box<dyn SchedulerModel>,
+    process: ProcessId,
+    rng: Rng,
+    client: ClientId,
+    events_client: ClientId,
+    watcher: usize,
+    started: bool,
+    jobs: u32,
+    start_up_ps: (u64, u64, u64),
+    start_up_delay_ns: Nanos,
+    /// Changes seen before the informers had synced.
+    early: VecDeque<(PodId, PodChange)>,
+}
+
+struct Loader {
+    client: ClientId,
+    watcher: Option<usize>,
+    next: PodId,
+}
+
+/// A simulation under way.
+pub struct Simulation {
+    name: String,
+    seed: u64,
+    kernel: Kernel,
+    control_plane: ControlPlane,
+    cluster: Cluster,
+    scheduler: SchedulerRuntime,
+    agents: NodeAgents,
+    agents_watcher: Option<usize>,
+    replica_sets: Option<ReplicaSets>,
+    loader: Loader,
+    creation: Creation,
+    lifetimes: Lifetimes,
+    stop: StopWhen,
+    limit_ns: Nanos,
+    stall_ns: Nanos,
+    window_ns: Nanos,
+    step_ns: Nanos,
+    counts: PodCounts,
+    expected_finishes: u64,
+    stations: Stations,
+    actions: Vec<Action>,
+    last_progress: (PodCounts, Nanos),
+    start_ns: Nanos,
+}
+
+struct Builder<'a> {
+    kernel: Kernel,
+    streams: Streams,
+    plan: &'a Plan,
+    hosts: Vec<HostId>,
+    unlimited: Option<HostId>,
+}
+
+impl Builder<'_> {
+    fn host(&mut self, host: Option<usize>) -> HostId {
+        match host {
+            Some(at) => self.hosts[at],
+            None => {
+                let kernel = &mut self.kernel;
+                *self
+                    .unlimited
+                    .get_or_insert_with(|| kernel.add_host("unlimited", UNLIMITED_CORES, REFERENCE_SPEED_PPM))
+            }
+        }
+    }
+
+    fn process(&mut self, name: &str, place: &Placement) -> ProcessId {
+        let host = self.host(place.host);
+        self.kernel.add_process(name, host, place.max_threads, Meter::new(place.profile.clone()))
+    }
+}
+
+fn bucket(limits: ClientLimits) -> TokenBucket {
+    TokenBucket::new(limits.qps_milli, limits.burst)
+}
+
+fn flow(control_plane: &mut ControlPlane, identity: ClientIdentity, name: &str) -> FlowId {
+    let Some(admitter) = control_plane.admitter() else { return FlowId::default() };
+    let identity = match identity {
+        ClientIdentity::Masters => Identity::Masters,
+        ClientIdentity::KubeScheduler => Identity::User("system:kube-scheduler"),
+        ClientIdentity::ControllerManager => Identity::User("system:kube-controller-manager"),
+        ClientIdentity::ServiceAccount => Identity::ServiceAccount { namespace: name, name },
+        ClientIdentity::User => Identity::User(name),
+        ClientIdentity::Nodes => Identity::Node(name),
+    };
+    admitter.flow(identity, ResourceClass::Other, "default")
+}
+
+fn admitter(plan: &ApiServerPlan) -> Admitter {
+    if plan.priority_and_fairness {
+        Admitter::Apf(Box::new(Apf::with_defaults(
+            plan.max_requests_inflight + plan.max_mutating_requests_inflight,
+        )))
+    } else {
+        Admitter::Plain(PlainInFlight::new(plan.max_requests_inflight, plan.max_mutating_requests_inflight))
+    }
+}
+
+impl Simulation {
+    /// Builds a simulation from a plan.
+    ///
+    /// # Errors
+    /// The scheduler is not registered or a cost profile lacks something.
+    pub fn new(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        let registration =
+            registry.get(&plan.scheduler.kind).ok_or_else(|| BuildError::UnknownScheduler {
+                kind: plan.scheduler.kind.clone(),
+                known: registry.names().collect::<Vec<_>>().join(", "),
+            })?;
+        let streams = Streams::new(plan.seed);
+        let mut kernel = Kernel::new();
+        let mut hosts = Vec::new();
+        for host in &plan.hosts {
+            // One draw a host and run: neighbours on the same hardware make all of it slower or faster.
+            let z = streams.stream(&format!("host.noise.{}", host.name)).normal();
+            let factor = libm::exp(-z * f64::from(host.noise_ppm) / 1e6);
+            let speed_ppm = (f64::from(host.speed_ppm) * factor) as u32;
+            hosts.push(kernel.add_host(&host.name, host.cores, speed_ppm.max(1)));
+        }
+        let mut b = Builder { kernel, streams, plan, hosts, unlimited: None };
+
+        let (mut control_plane, server_process, etcd_process, max_streams) = match &plan.api_server {
+            Some(server) => {
+                let process = b.process("apiserver", &server.server);
+                let etcd_process = b.process("etcd", &server.etcd);
+                let rng = b.streams.stream("etcd.fsync");
+                let etcd = Etcd::new(&mut b.kernel, etcd_process, server.etcd_settings, rng)?;
+                let parts = ServerParts { process, admitter: admitter(server), etcd };
+                let control_plane = ControlPlane::with_server(&mut b.kernel, parts)?;
+                (control_plane, Some(process), Some(etcd_process), server.max_streams_per_connection)
+            }
+            None => (ControlPlane::ideal(), None, None, u32::MAX),
+        };
+
+        // Processes and their clientsets.
+        let s = &plan.scheduler;
+        let scheduler_process = b.process("scheduler", &s.place);
+        let transport = control_plane.add_transport(&mut b.kernel, Some(scheduler_process), max_streams);
+        let scheduler_flow = flow(&mut control_plane, s.identity, "scheduler");
+        let add = |b: &mut Builder<'_>, cp: &mut ControlPlane, name: &str, limits| {
+            cp.add_client(
+                &mut b.kernel,
+                name,
+                Some(scheduler_process),
+                transport,
+                bucket(limits),
+                scheduler_flow,
+            )
+        };
+        let client = add(&mut b, &mut control_plane, "scheduler", s.client);
+        let events_client = add(&mut b, &mut control_plane, "scheduler-events", s.events_client);
+
+        let load_process = plan.load_client.0.as_ref().map(|place| b.process("load", place));
+        let load_transport = control_plane.add_transport(&mut b.kernel, load_process, max_streams);
+        let load_flow = flow(&mut control_plane, ClientIdentity::User, "load");
+        let load_client = control_plane.add_client(
+            &mut b.kernel,
+            "load",
+            load_process,
+            load_transport,
+            bucket(plan.load_client.1),
+            load_flow,
+        );
+
+        let replica_sets = match (&plan.creation, &plan.controller_manager) {
+            (Creation::ReplicaSets { ranges, .. }, Some((place, limits, syncs))) => {
+                let process = b.process("controller-manager", place);
+                let transport = control_plane.add_transport(&mut b.kernel, Some(process), max_streams);
+                let flow = flow(&mut control_plane, ClientIdentity::ControllerManager, "controller-manager");
+                let client = control_plane.add_client(
+                    &mut b.kernel,
+                    "controller-manager",
+                    Some(process),
+                    transport,
+                    bucket(*limits),
+                    flow,
+                );
+                control_plane.add_watcher(&mut b.kernel, "controller-manager", Some(process));
+                Some(ReplicaSets::new(client, *syncs, ranges))
+            }
+            _ => None,
+        };
+
+        let (agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
+        if plan.agents.heartbeats && plan.agents.kind != AgentKind::None {
+            Self::heartbeats(&mut b, server_process, etcd_process);
+        }
+
+        let scheduler_watcher =
+            control_plane.add_watcher(&mut b.kernel, "scheduler", Some(scheduler_process));
+        let load_watcher = match (&plan.lifetimes, load_process) {
+            (Lifetimes::Hold(_), _) | (_, Some(_)) => {
+                Some(control_plane.add_watcher(&mut b.kernel, "load", load_process))
+            }
+            _ => None,
+        };
+        for watcher in &plan.watchers {
+            let process = watcher.place.as_ref().map(|place| b.process(&watcher.name, place));
+            control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
+        }
+
+        let meter = b.kernel.meter(scheduler_process);
+        let model = (registration.factory)(&s.settings, meter)?;
+        let mut start_cost = |name| {
+            let op = meter.operation_or_free(name);
+            meter.unit_ps(op)
+        };
+        let start_up_ps = (start_cost("start_up"), start_cost("list_node"), start_cost("list_pod"));
+        let start_up_delay_ns = meter.profile().delay_ns("start_up_delay").unwrap_or(0);
+
+        let shared = {
+            let hosts =
+                b.kernel.processes().iter().filter(|p| p.host == b.kernel.process(scheduler_process).host);
+            (hosts.count() > 1 && s.place.host.is_some())
+                .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
+                .flatten()
+        };
+        let total = plan.cluster.pods.len() as u64;
+        let expected_finishes = match &plan.lifetimes {
+            Lifetimes::Endless => 0,
+            Lifetimes::Run(spans) | Lifetimes::Hold(spans) => {
+                spans.iter().filter(|s| **s != u64::MAX).count() as u64
+            }
+        };
+        let rng = b.streams.stream("scheduler");
+        Ok(Self {
+            name: plan.name.clone(),
+            seed: plan.seed,
+            kernel: b.kernel,
+            control_plane,
+            cluster: plan.cluster.clone(),
+            scheduler: SchedulerRuntime {
+                model,
+                process: scheduler_process,
+                rng,
+                client,
+                events_client,
+                watcher: scheduler_watcher,
+                started: false,
+                jobs: 0,
+                start_up_ps,
+                start_up_delay_ns,
+                early: VecDeque::new(),
+            },
+            agents,
+            agents_watcher,
+            replica_sets,
+            loader: Loader { client: load_client, watcher: load_watcher, next: 0 },
+            creation: plan.creation.clone(),
+            lifetimes: plan.lifetimes.clone(),
+            stop: plan.stop,
+            limit_ns: plan.limit_ns,
+            stall_ns: plan.stall_ns,
+            window_ns: plan.window_ns,
+            step_ns: plan.step_ns,
+            counts: PodCounts { total, ..PodCounts::default() },
+            expected_finishes,
+            stations: Stations::on_host(shared),
+            actions: Vec::new(),
+            last_progress: (PodCounts::default(), 0),
+            start_ns: plan.scheduler.start_ns,
+        }
+        .begin(plan))
+    }
+
+    fn agents(
+        b: &mut Builder<'_>,
+        control_plane: &mut ControlPlane,
+        max_streams: u32,
+    ) -> (NodeAgents, Option<usize>) {
+        let plan = &b.plan.agents;
+        let rng = b.streams.stream("agents.start");
+        if plan.kind == AgentKind::None {
+            return (NodeAgents::new(AgentKind::None, None, (0, 0), rng), None);
+        }
+        let process = plan.place.as_ref().map(|place| b.process("node-agents", place));
+        // Each hollow node and kubelet has connections of its own: streams are never short.
+        let max_streams = if plan.kind == AgentKind::Kwok { max_streams } else { u32::MAX };
+        let transport = control_plane.add_transport(&mut b.kernel, process, max_streams);
+        let identity =
+            if plan.kind == AgentKind::Kwok { ClientIdentity::User } else { ClientIdentity::Nodes };
+        let flow = flow(control_plane, identity, "node-agents");
+        let client = control_plane.add_client(
+            &mut b.kernel,
+            "node-agents",
+            process,
+            transport,
+            bucket(plan.client),
+            flow,
+        );
+        let watcher = control_plane.add_watcher(&mut b.kernel, "node-agents", process);
+        (NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng), Some(watcher))
+    }
+
+    /// Lease renewals as fluid load: nodes / 10 s times the cost of one.
+    fn heartbeats(b: &mut Builder<'_>, server: Option<ProcessId>, etcd: Option<ProcessId>) {
+        let nodes = b.plan.cluster.nodes.len() as u64;
+        for (process, operation) in [(server, "lease"), (etcd, "entry")] {
+            let Some(process) = process else { continue };
+            let meter = b.kernel.meter(process);
+            let op = meter.operation_or_free(operation);
+            let renewal_ns = picos_to_nanos(meter.unit_ps(op));
+            let milli_cores = nodes * renewal_ns * 1000 / LEASE_RENEW_INTERVAL_NS;
+            b.kernel.set_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn begin(mut self, plan: &Plan) -> Self {
+        if plan.scheduler.running_at_start {
+            self.start_scheduler();
+        } else {
+            self.kernel.at(self.start_ns, Event::SchedulerStarts);
+        }
+        let pods = PodId::try_from(self.cluster.pods.len()).expect("pods are limited");
+        match &self.creation {
+            Creation::Existing => {
+                for pod in 0..pods {
+                    self.mark_created(pod, 0);
+                }
+            }
+            Creation::ClosedLoop { concurrency } => {
+                self.stations.at(Station::Creation).set(0, true);
+                for _ in 0..(*concurrency).min(pods) {
+                    self.create_next();
+                }
+            }
+            Creation::Scheduled { times_ns } => {
+                self.stations.at(Station::Creation).set(0, true);
+                if let Some(first) = times_ns.first() {
+                    self.kernel.at(*first, Event::Arrival { index: 0 });
+                }
+            }
+            Creation::ReplicaSets { times_ns, .. } => {
+                self.stations.at(Station::Creation).set(0, true);
+                for (index, at) in times_ns.iter().enumerate() {
+                    self.kernel.at(*at, Event::Arrival { index: index as u32 });
+                }
+            }
+        }
+        let at = self.watchdog_period_ns().min(self.limit_ns);
+        self.kernel.at(at, Event::Watchdog);
+        self
+    }
+
+    fn watchdog_period_ns(&self) -> Nanos {
+        WATCHDOG_PERIOD_NS.min(self.stall_ns / 5).max(1)
+    }
+
+    fn mark_created(&mut self, pod: PodId, now: Nanos) {
+        self.cluster.pods.set_stage(pod, Stage::Created);
+        self.cluster.pods.timeline_mut(pod).created_ns = now;
+        self.counts.created += 1;
+        if self.counts.created == self.counts.total {
+            self.stations.at(Station::Creation).set(now, false);
+        }
+    }
+
+    fn create_next(&mut self) {
+        if (self.loader.next as usize) < self.cluster.pods.len() {
+            let pod = self.loader.next;
+            self.loader.next += 1;
+            self.control_plane.submit(&mut self.kernel, self.loader.client, Verb::CreatePod, pod, NO_NODE);
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Panics
+    /// If an invariant breaks: a pod bound twice, a node over its allocatable, pods lost.
+    #[must_use]
+    pub fn run(mut self) -> Finished {
+        self.drain_outcomes();
+        let ended = loop {
+            if self.is_done() {
+                break Ended::Done;
+            }
+            let Some(event) = self.kernel.next() else { break Ended::Stalled };
+            if self.kernel.now() > self.limit_ns {
+                break Ended::Limit;
+            }
+            match event {
+                Event::Host { host, generation } => self.on_jobs(host, generation),
+                Event::Request { id, what } => {
+                    self.control_plane.on_request_event(&mut self.kernel, id, what);
+                }
+                Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
+                Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
+                Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
+                Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
+                Event::SchedulerStarts => self.on_scheduler_process_starts(),
+                Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
+                Event::Arrival { index } => self.on_arrival(index),
+                Event::Agent { pod, what } => self.on_agent(pod, what),
+                Event::Watchdog => {
+                    if self.is_stalled() {
+                        break Ended::Stalled;
+                    }
+                    let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
+                    self.kernel.at(at, Event::Watchdog);
+                }
+            }
+            self.drain_outcomes();
+            self.watch_stations();
+        };
+        self.finish(ended)
+    }
+
+    fn is_done(&self) -> bool {
+        let c = &self.counts;
+        match self.stop {
+            StopWhen::AllBound => c.bound + c.failed >= c.total,
+            StopWhen::AllRunning => c.running + c.failed >= c.total,
+            StopWhen::AllFinished => c.bound + c.failed >= c.total && c.finished >= self.expected_finishes,
+            StopWhen::Time => false,
+        }
+    }
+
+    fn is_stalled(&mut self) -> bool {
+        let now = self.kernel.now();
+        let more_to_come = match &self.creation {
+            Creation::Scheduled { .. } | Creation::ReplicaSets { .. } => {
+                self.counts.created < self.counts.total
+            }
+            _ => false,
+        };
+        let lives = self.counts.finished < self.expected_finishes && self.counts.bound > self.counts.finished;
+        if self.last_progress.0 != self.counts || more_to_come || lives || self.stop == StopWhen::Time {
+            self.last_progress = (self.counts, now);
+        }
+        now - self.last_progress.1 >= self.stall_ns
+    }
+
+    fn on_jobs(&mut self, host: HostId, generation: u32) {
+        let finished = self.kernel.finish_jobs(host, generation);
+        for index in 0..finished {
+            let (_, job) = self.kernel.finished_job(index);
+            match self.control_plane.on_job(&mut self.kernel, job) {
+                None => {}
+                Some(Job::Scheduler(tag)) => {
+                    self.scheduler.jobs -= 1;
+                    self.call(|model, cx| model.on_cpu_done(cx, tag));
+                }
+                Some(Job::SchedulerStart) => {
+                    let at = self.kernel.now() + self.scheduler.start_up_delay_ns;
+                    self.kernel.at(at, Event::SchedulerStarts);
+                }
+                Some(_) => {}
+            }
+            self.drain_outcomes();
+        }
+    }
+
+    /// The process starts: CPU for itself and for every object it lists, then it waits for its informers' polls.
+    fn on_scheduler_process_starts(&mut self) {
+        if self.scheduler.start_up_ps.0 > 0 {
+            let (start, node, pod) = self.scheduler.start_up_ps;
+            let nodes = self.cluster.nodes.len() as u64;
+            let listed = if self.creation == Creation::Existing { self.cluster.pods.len() as u64 } else { 0 };
+            let cost = start + node * nodes + pod * listed;
+            self.scheduler.start_up_ps.0 = 0;
+            self.kernel.cpu_picos(self.scheduler.process, cost, Job::SchedulerStart);
+        } else {
+            self.start_scheduler();
+        }
+    }
+
+    /// The informers have synced: nodes and pods are handed over, then the scheduler begins.
+    fn start_scheduler(&mut self) {
+        self.scheduler.started = true;
+        for node in 0..NodeId::try_from(self.cluster.nodes.len()).expect("nodes are limited") {
+            if self.cluster.nodes.get(node).present {
+                self.call(|model, cx| model.on_node(cx, node, NodeChange::Added));
+            }
+        }
+        if self.creation == Creation::Existing {
+            // The informer's first list reaches the handlers in no particular order (it comes out of a map).
+            let mut pods: Vec<PodId> = (0..self.cluster.pods.len() as PodId).collect();
+            self.scheduler.rng.shuffle(&mut pods);
+            for pod in pods {
+                self.pod_queued(pod);
+                self.call(|model, cx| model.on_pod_pending(cx, pod));
+            }
+        }
+        while let Some((pod, change)) = self.scheduler.early.pop_front() {
+            self.on_scheduler_observes(pod, change);
+        }
+        self.call(|model, cx| model.on_start(cx));
+    }
+
+    fn pod_queued(&mut self, pod: PodId) {
+        if self.cluster.pods.stage(pod) == Stage::Created {
+            self.cluster.pods.set_stage(pod, Stage::Queued);
+            self.cluster.pods.timeline_mut(pod).queued_ns = self.kernel.now();
+        }
+    }
+
+    /// Calls the scheduler and carries out its actions.
+    fn call(&mut self, f: impl FnOnce(&mut dyn SchedulerModel, &mut Context<'_>)) {
+        let now = self.kernel.now();
+        let mut actions = std::mem::take(&mut self.actions);
+        let mut cycle_started = None;
+        {
+            let s = &mut self.scheduler;
+            let mut cx = Context {
+                now,
+                cluster: &self.cluster,
+                rng: &mut s.rng,
+                meter: self.kernel.meter(s.process),
+                actions: &mut actions,
+                cycle_started: &mut cycle_started,
+            };
+            f(&mut *s.model, &mut cx);
+        }
+        if let Some(pod) = cycle_started {
+            self.cluster.pods.timeline_mut(pod).cycle_ns = now;
+        }
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions = actions;
+        let busy = self.scheduler.jobs > 0 && self.scheduler.model.backlog() > 0;
+        self.stations.at(Station::Scheduler).set(now, busy);
+    }
+
+    fn act(&mut self, action: Action) {
+        let (kernel, control_plane, s) = (&mut self.kernel, &mut self.control_plane, &mut self.scheduler);
+        match action {
+            Action::Cpu { cpu_ns, threads, tag } => {
+                s.jobs += 1;
+                kernel.cpu(s.process, cpu_ns, threads, Job::Scheduler(tag));
+            }
+            Action::Timer { at, tag } => kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag }),
+            Action::Assume { pod } => {
+                let now = kernel.now();
+                let timeline = self.cluster.pods.timeline_mut(pod);
+                if timeline.assumed_ns == u64::MAX {
+                    self.counts.assumed += 1;
+                }
+                timeline.assumed_ns = now;
+                self.cluster.pods.set_stage(pod, Stage::Assumed);
+            }
+            Action::Bind { pod, node } => control_plane.submit(kernel, s.client, Verb::Bind, pod, node),
+            Action::Events { count } => {
+                if !control_plane.is_ideal() {
+                    for _ in 0..count {
+                        control_plane.submit(kernel, s.events_client, Verb::CreateEvent, PodId::MAX, NO_NODE);
+                    }
+                }
+            }
+            Action::PatchStatus { pod } => {
+                control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
+            }
+            Action::GiveUp { pod } => {
+                if self.cluster.pods.node(pod) == NO_NODE {
+                    self.cluster.pods.set_stage(pod, Stage::Failed);
+                    self.counts.failed += 1;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn drain_outcomes(&mut self) {
+        while let Some(outcome) = self.control_plane.next_outcome() {
+            self.on_outcome(outcome);
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        let now = self.kernel.now();
+        match outcome {
+            Outcome::Sent { verb: Verb::Bind, pod } => self.cluster.pods.timeline_mut(pod).bind_sent_ns = now,
+            Outcome::Sent { .. } => {}
+            Outcome::Stored { verb, pod, node } => self.on_stored(verb, pod, node),
+            Outcome::Answered { client, verb, pod, node, ok } => {
+                self.on_answered(client, verb, pod, node, ok)
+            }
+            Outcome::Observed { watcher, pod, change } => {
+                if watcher == self.scheduler.watcher {
+                    if self.scheduler.started {
+                        self.on_scheduler_observes(pod, change);
+                    } else {
+                        self.scheduler.early.push_back((pod, change));
+                    }
+                }
+                if Some(watcher) == self.agents_watcher && change == PodChange::Bound {
+                    self.agents.on_bound(&mut self.kernel, pod);
+                }
+                if Some(watcher) == self.loader.watcher
+                    && change == PodChange::Bound
+                    && let Lifetimes::Hold(spans) = &self.lifetimes
+                    && spans[pod as usize] != u64::MAX
+                {
+                    let at = now + spans[pod as usize];
+                    self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Delete });
+                }
+            }
+        }
+    }
+
+    fn on_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
+        let now = self.kernel.now();
+        match verb {
+            Verb::CreatePod => self.mark_created(pod, now),
+            Verb::Bind => {
+                self.cluster.pods.bind(pod, node);
+                self.cluster.pods.set_stage(pod, Stage::Bound);
+                self.cluster.pods.timeline_mut(pod).bound_ns = now;
+                self.counts.bound += 1;
+                // Without agents a run time counts from the binding.
+                if self.agents.kind() == AgentKind::None {
+                    self.schedule_finish(pod);
+                }
+            }
+            Verb::PatchRunning => {
+                self.cluster.pods.set_stage(pod, Stage::Running);
+                self.cluster.pods.timeline_mut(pod).running_ns = now;
+                self.counts.running += 1;
+                self.schedule_finish(pod);
+            }
+            Verb::PatchSucceeded | Verb::DeletePod => {
+                if self.cluster.pods.stage(pod) != Stage::Finished {
+                    self.cluster.pods.set_stage(pod, Stage::Finished);
+                    self.cluster.pods.timeline_mut(pod).finished_ns = now;
+                    self.counts.finished += 1;
+                }
+            }
+            Verb::PatchCondition | Verb::CreateEvent => {}
+        }
+    }
+
+    fn schedule_finish(&mut self, pod: PodId) {
+        if let Lifetimes::Run(spans) = &self.lifetimes
+            && spans[pod as usize] != u64::MAX
+        {
+            let at = self.kernel.now() + spans[pod as usize];
+            self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Finished });
+        }
+    }
+
+    fn on_answered(&mut self, client: ClientId, verb: Verb, pod: PodId, node: NodeId, ok: bool) {
+        if client == self.scheduler.client && verb == Verb::Bind {
+            let outcome = if ok { BindOutcome::Bound } else { BindOutcome::Failed };
+            self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
+        } else if client == self.loader.client && verb == Verb::CreatePod {
+            if matches!(self.creation, Creation::ClosedLoop { .. }) {
+                self.create_next();
+            }
+        } else if let Some(sets) = &mut self.replica_sets
+            && client == sets.client()
+        {
+            sets.on_answered(&mut self.kernel, &mut self.control_plane, pod);
+        } else if Some(client) == self.agents.client() {
+            self.agents.on_answered(&mut self.kernel, &mut self.control_plane);
+        }
+    }
+
+    fn on_scheduler_observes(&mut self, pod: PodId, change: PodChange) {
+        match change {
+            PodChange::Added => {
+                self.pod_queued(pod);
+                self.call(|model, cx| model.on_pod_pending(cx, pod));
+            }
+            PodChange::Bound => {
+                let node = self.cluster.pods.node(pod);
+                self.call(|model, cx| model.on_pod_bound(cx, pod, node));
+            }
+            PodChange::Gone => {
+                let node = self.cluster.pods.node(pod);
+                self.call(|model, cx| model.on_pod_gone(cx, pod, node));
+            }
+            PodChange::Status => {}
+        }
+    }
+
+    fn on_arrival(&mut self, index: u32) {
+        match &self.creation {
+            Creation::Scheduled { times_ns } => {
+                // All that are due now, then the next.
+                let now = self.kernel.now();
+                let mut next = index as usize;
+                while next < times_ns.len() && times_ns[next] <= now {
+                    let pod = next as PodId;
+                    self.control_plane.submit(
+                        &mut self.kernel,
+                        self.loader.client,
+                        Verb::CreatePod,
+                        pod,
+                        NO_NODE,
+                    );
+                    next += 1;
+                }
+                if next < times_ns.len() {
+                    self.kernel.at(times_ns[next], Event::Arrival { index: next as u32 });
+                }
+            }
+            Creation::ReplicaSets { .. } => {
+                if let Some(sets) = &mut self.replica_sets {
+                    sets.start(&mut self.kernel, &mut self.control_plane, index);
+                }
+            }
+            Creation::Existing | Creation::ClosedLoop { .. } => {}
+        }
+    }
+
+    fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
+        match what {
+            AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
+            AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
+                self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);
+            }
+            AgentEvent::Finished | AgentEvent::Delete => {
+                control_plane.submit(kernel, self.loader.client, Verb::DeletePod, pod, NO_NODE);
+            }
+        }
+    }
+
+    /// Notes where somebody waits.
+    #[inline]
+    fn watch_stations(&mut self) {
+        if self.control_plane.is_ideal() {
+            return;
+        }
+        let now = self.kernel.now();
+        let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
+        let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
+        self.stations.at(Station::BindTokens).set(now, tokens);
+        self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
+        self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
+        self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
+        let etcd_behind = self.control_plane.etcd().is_some_and(|e| e.waiting() > 0);
+        self.stations.at(Station::Etcd).set(now, etcd_behind);
+        let saturated = self.kernel.is_saturated(self.scheduler.process);
+        self.stations.host_saturated.set(now, saturated);
+    }
+
+    fn finish(mut self, ended: Ended) -> Finished {
+        self.kernel.settle();
+        self.stations.close(self.kernel.now());
+        self.check_invariants();
+        let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        Finished {
+            name: self.name,
+            seed: self.seed,
+            cluster: self.cluster,
+            kernel: self.kernel,
+            control_plane: self.control_plane,
+            bind_client: self.scheduler.client,
+            counts: self.counts,
+            stations: self.stations,
+            ended,
+            pending_reasons,
+            window_ns: self.window_ns,
+            step_ns: self.step_ns,
+        }
+    }
+
+    /// Conservation laws, asserted in release builds too: they cost O(pods) once a run.
+    fn check_invariants(&self) {
+        let pods = &self.cluster.pods;
+        let mut by_stage = [0u64; 8];
+        for pod in 0..pods.len() as PodId {
+            by_stage[pods.stage(pod) as usize] += 1;
+            let t = pods.timeline(pod);
+            assert!(
+                t.bound_ns == u64::MAX || t.created_ns <= t.bound_ns,
+                "pod {pod} is bound before it exists"
+            );
+            assert!(
+                (pods.node(pod) == NO_NODE) == (t.bound_ns == u64::MAX),
+                "pod {pod} has a node without a binding"
+            );
+        }
+        let total: u64 = by_stage.iter().sum();
+        assert!(total == self.counts.total, "pods are lost");
+        let planned = by_stage[Stage::Planned as usize];
+        assert!(planned + self.counts.created == total, "created pods don't add up");
+    }
+}

@@ -1,0 +1,218 @@
+//! A plan: a scenario with every default filled in, every file read and every name resolved.
+//!
+//! The simulation takes a plan and nothing else, so a plan can come from a scenario file, from the conditions of
+//! a measured run, or from a test. Units are in the names; profiles are loaded.
+use crate::cluster::Cluster;
+use crate::control_plane::etcd::EtcdSettings;
+use crate::control_plane::node_agents::AgentKind;
+use crate::cost::CostProfile;
+use crate::engine::Nanos;
+use crate::scheduler::Settings;
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPlan {
+    /// Name.
+    pub name: String,
+    /// Cores.
+    pub cores: u32,
+    /// Speed in parts per million of the machine that the profiles were measured on.
+    pub speed_ppm: u32,
+    /// Run-to-run noise of the speed: standard deviation of its logarithm in parts per million.
+    pub noise_ppm: u32,
+}
+
+/// Where a component runs and what it costs.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Unit costs.
+    pub profile: CostProfile,
+    /// Index into [`Plan::hosts`]; none: cores without limit.
+    pub host: Option<usize>,
+    /// Limit of its threads (GOMAXPROCS); none: the host's cores.
+    pub max_threads: Option<u32>,
+}
+
+/// A clientset's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Queries per second in thousandths; 0: no limit.
+    pub qps_milli: u64,
+    /// Burst.
+    pub burst: u32,
+}
+
+impl ClientLimits {
+    /// No limit.
+    pub const NONE: Self = Self { qps_milli: 0, burst: 0 };
+}
+
+/// The API server and its etcd.
+#[derive(Clone, Debug)]
+pub struct ApiServerPlan {
+    /// API server.
+    pub server: Placement,
+    /// `--max-requests-inflight`.
+    pub max_requests_inflight: u32,
+    /// `--max-mutating-requests-inflight`.
+    pub max_mutating_requests_inflight: u32,
+    /// `--enable-priority-and-fairness`.
+    pub priority_and_fairness: bool,
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS`.
+    pub max_streams_per_connection: u32,
+    /// etcd.
+    pub etcd: Placement,
+    /// Disk and members.
+    pub etcd_settings: EtcdSettings,
+}
+
+/// Who a client is to the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdentity {
+    /// Group system:masters: exempt.
+    Masters,
+    /// User system:kube-scheduler: workload-high.
+    KubeScheduler,
+    /// A service account outside kube-system: workload-low.
+    ServiceAccount,
+    /// User system:kube-controller-manager: workload-high.
+    ControllerManager,
+    /// Any other user: global-default.
+    User,
+    /// Node agents (group system:nodes).
+    Nodes,
+}
+
+/// The scheduler.
+#[derive(Clone, Debug)]
+pub struct SchedulerPlan {
+    /// Registered name.
+    pub kind: String,
+    /// Its process.
+    pub place: Placement,
+    /// Who it is.
+    pub identity: ClientIdentity,
+    /// Clientset of bindings and status patches.
+    pub client: ClientLimits,
+    /// Clientset of events.
+    pub events_client: ClientLimits,
+    /// When its process starts.
+    pub start_ns: Nanos,
+    /// Whether its process is up and synced at t = 0 already.
+    pub running_at_start: bool,
+    /// Algorithm settings.
+    pub settings: Settings,
+}
+
+/// The node agents.
+#[derive(Clone, Debug)]
+pub struct AgentsPlan {
+    /// Kind.
+    pub kind: AgentKind,
+    /// Their process (KWOK's controller); hollow nodes and kubelets run on machines of their own.
+    pub place: Option<Placement>,
+    /// Median and 99th percentile of the time from bound to started, ns.
+    pub start_latency_ns: (Nanos, Nanos),
+    /// Whether nodes renew leases.
+    pub heartbeats: bool,
+    /// Their clientset.
+    pub client: ClientLimits,
+}
+
+/// Another process that watches pods.
+#[derive(Clone, Debug)]
+pub struct WatcherPlan {
+    /// Name.
+    pub name: String,
+    /// Its process.
+    pub place: Option<Placement>,
+}
+
+/// How pods come into being.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// All exist when the scheduler starts.
+    Existing,
+    /// A load client keeps so many creations under way.
+    ClosedLoop {
+        /// Workers.
+        concurrency: u32,
+    },
+    /// Pod i is created by the load client at the i-th time (ascending).
+    Scheduled {
+        /// Nanoseconds since t = 0.
+        times_ns: Vec<Nanos>,
+    },
+    /// The ReplicaSet controller creates them; the i-th set is created at the i-th time.
+    ReplicaSets {
+        /// Ranges of pods, in order.
+        ranges: Vec<(u32, u32)>,
+        /// Nanoseconds since t = 0.
+        times_ns: Vec<Nanos>,
+    },
+}
+
+/// How long pods last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Lifetimes {
+    /// They stay.
+    #[default]
+    Endless,
+    /// The agent finishes pod i after so many ns of running (`u64::MAX`: stays). Without agents: of being bound.
+    Run(Vec<Nanos>),
+    /// The load client deletes pod i so many ns after it saw it bound (`u64::MAX`: stays).
+    Hold(Vec<Nanos>),
+}
+
+/// When a run ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopWhen {
+    /// Every pod is bound (or given up).
+    #[default]
+    AllBound,
+    /// Every pod runs (or is given up).
+    AllRunning,
+    /// Every pod with a lifetime has finished.
+    AllFinished,
+    /// Only at the limit.
+    Time,
+}
+
+/// Everything a simulation needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the scenario.
+    pub name: String,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Hosts.
+    pub hosts: Vec<HostPlan>,
+    /// Nodes, specs, applications and planned pods.
+    pub cluster: Cluster,
+    /// API server and etcd; none: ideal.
+    pub api_server: Option<ApiServerPlan>,
+    /// The controller manager, if it creates pods.
+    pub controller_manager: Option<(Placement, ClientLimits, u32)>,
+    /// Node agents.
+    pub agents: AgentsPlan,
+    /// Other watchers.
+    pub watchers: Vec<WatcherPlan>,
+    /// The load client's process and limits.
+    pub load_client: (Option<Placement>, ClientLimits),
+    /// The scheduler.
+    pub scheduler: SchedulerPlan,
+    /// Creation of pods.
+    pub creation: Creation,
+    /// End of pods.
+    pub lifetimes: Lifetimes,
+    /// End of the run.
+    pub stop: StopWhen,
+    /// Largest virtual time, ns.
+    pub limit_ns: Nanos,
+    /// The run ends when nothing has moved for so long, ns.
+    pub stall_ns: Nanos,
+    /// Window of windowed throughput, ns.
+    pub window_ns: Nanos,
+    /// Step of time series, ns.
+    pub step_ns: Nanos,
+}

@@ -1,0 +1,631 @@
+//! Resolving: from a checked scenario to a [`Plan`] with every default filled in and every name looked up.
+//!
+//! Defaults are those of the real systems and stand here, once. A component without a profile gets the newest one
+//! of its kind; an `apiServer` that the scenario does not mention at all is the ideal one, which takes no time.
+//! Workloads become pods: groups expand in the file's order, pod i of P in application floor(i * A / P).
+//!
+//! Randomness that belongs to the workload (Poisson gaps, run times) is drawn here, from streams named
+//! `workload.*` of the scenario's seed, so that two runs that differ in a setting share their workload.
+//!
+//! Cost: O(nodes + pods).
+use super::document::Document;
+use super::duration::DurationNs;
+use super::plan::{
+    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
+    SchedulerPlan, StopWhen, WatcherPlan,
+};
+use super::quantity::ResourceList;
+use super::spec::{
+    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, Identity, MatchExpressionSpec, MatchOperator,
+    NodeGroupSpec, NodeLifecycleKind, NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy,
+    PodShape, QueueSort, ScenarioSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
+    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+};
+use super::{DEFAULT_NODE_PODS, Diagnostic};
+use crate::cluster::{
+    App, Cluster, Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
+    ResourceNames, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
+};
+use crate::control_plane::etcd::EtcdSettings;
+use crate::control_plane::node_agents::AgentKind;
+use crate::cost::{CostProfile, ProfileLibrary};
+use crate::engine::{MILLISECOND, Nanos, Rng, SECOND, Streams, random::LogNormal};
+use crate::scheduler::{AppSort, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings};
+
+const DEFAULT_LIMIT_NS: Nanos = 3600 * SECOND;
+/// A run in which no pod has moved for so long ends. Longer than kube-scheduler's five minutes after which
+/// unschedulable pods are tried again.
+const DEFAULT_STALL_NS: Nanos = 630 * SECOND;
+const DEFAULT_WINDOW_NS: Nanos = 60 * SECOND;
+const DEFAULT_STEP_NS: Nanos = SECOND;
+/// kube-apiserver's `--max-requests-inflight` and `--max-mutating-requests-inflight`.
+const DEFAULT_INFLIGHT: (u32, u32) = (400, 200);
+/// `SETTINGS_MAX_CONCURRENT_STREAMS` of kube-apiserver since late 2023.
+const DEFAULT_MAX_STREAMS: u32 = 100;
+/// fdatasync on an SSD; the measured machine's etcd showed 0.5 to 0.9 ms on average.
+const DEFAULT_FSYNC_NS: (Nanos, Nanos) = (550_000, 3 * MILLISECOND);
+/// Concurrent ReplicaSet syncs of the controller manager.
+const DEFAULT_CONCURRENT_SYNCS: u32 = 5;
+
+struct Resolver<'a> {
+    spec: &'a ScenarioSpec,
+    document: &'a Document,
+    profiles: &'a ProfileLibrary,
+    errors: Vec<Diagnostic>,
+}
+
+fn count(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// A resource list as integers, with extended resources interned.
+pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resources {
+    let mut amount = Resources::default();
+    for (name, value) in &list.0 {
+        match name.as_str() {
+            "cpu" => amount.cpu_millicores = *value,
+            "memory" => amount.memory_bytes = *value,
+            "pods" => amount.pods = count(*value),
+            _ if *value > 0 => amount.extended.push((names.intern(name), *value)),
+            _ => {}
+        }
+    }
+    amount.extended.sort_unstable();
+    amount
+}
+
+fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
+    match effect {
+        SpecTaintEffect::NoSchedule => TaintEffect::NoSchedule,
+        SpecTaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
+        SpecTaintEffect::NoExecute => TaintEffect::NoExecute,
+    }
+}
+
+fn term(expressions: &[MatchExpressionSpec]) -> Term {
+    let expression = |e: &MatchExpressionSpec| Expression {
+        key: e.key.clone(),
+        operator: match e.operator {
+            MatchOperator::In => Operator::In,
+            MatchOperator::NotIn => Operator::NotIn,
+            MatchOperator::Exists => Operator::Exists,
+            MatchOperator::DoesNotExist => Operator::DoesNotExist,
+            MatchOperator::Gt => Operator::Gt,
+            MatchOperator::Lt => Operator::Lt,
+        },
+        values: e.values.clone(),
+    };
+    Term { expressions: expressions.iter().map(expression).collect() }
+}
+
+/// The pod spec of a shape. Anti-affinity and spread select pods of the same `app` label.
+fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
+    let mut labels = shape.labels.clone();
+    labels.entry("app".to_owned()).or_insert_with(|| app.to_owned());
+    let selector = [("app".to_owned(), labels["app"].clone())].into_iter().collect();
+    let mut pod_affinity = Vec::new();
+    if let Some(anti) = shape.anti_affinity.as_ref().filter(|a| a.mode != AntiAffinityMode::None) {
+        pod_affinity.push(PodAffinityTerm {
+            selector,
+            topology_key: anti.topology_key.clone().unwrap_or_else(|| HOSTNAME_LABEL.to_owned()),
+            weight: (anti.mode == AntiAffinityMode::Preferred).then_some(100),
+            anti: true,
+        });
+    }
+    let affinity = shape.node_affinity.clone().unwrap_or_default();
+    PodSpec {
+        requests: Resources { pods: 0, ..resource_amount(&shape.requests, names) },
+        priority: shape.priority.unwrap_or(0),
+        node_selector: shape.node_selector.clone(),
+        node_name: shape.node_name.clone(),
+        tolerations: shape
+            .tolerations
+            .iter()
+            .map(|t| Toleration {
+                key: t.key.clone().unwrap_or_default(),
+                exists: t.operator == Some(TolerationOperator::Exists),
+                value: t.value.clone().unwrap_or_default(),
+                effect: t.effect.map(taint_effect),
+            })
+            .collect(),
+        required_node_affinity: affinity.required.iter().map(|t| term(&t.match_expressions)).collect(),
+        preferred_node_affinity: affinity
+            .preferred
+            .iter()
+            .map(|t| WeightedTerm {
+                weight: i32::try_from(t.weight).unwrap_or(100),
+                term: term(&t.match_expressions),
+            })
+            .collect(),
+        pod_affinity,
+        topology_spread: shape
+            .topology_spread
+            .iter()
+            .map(|t| SpreadConstraint {
+                max_skew: count(t.max_skew),
+                topology_key: t.topology_key.clone(),
+                hard: t.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule,
+                selector: [("app".to_owned(), labels["app"].clone())].into_iter().collect(),
+            })
+            .collect(),
+        labels,
+    }
+}
+
+/// Draws spans of time from a distribution as scenarios give it.
+fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut Rng) -> Nanos {
+    let prepared = match distribution {
+        TimeDistribution::Quantiles { p50, p99 } => Some(LogNormal::new(p50.0, p99.0)),
+        _ => None,
+    };
+    move |rng| match (distribution, prepared) {
+        (TimeDistribution::Fixed(span), _) => span.0,
+        (TimeDistribution::Uniform { min, max }, _) => rng.uniform_span(min.0, max.0),
+        (_, Some(lognormal)) => lognormal.sample(rng),
+        (TimeDistribution::Quantiles { p50, .. }, None) => p50.0,
+    }
+}
+
+fn quantiles(distribution: Option<TimeDistribution>, default: (Nanos, Nanos)) -> (Nanos, Nanos) {
+    match distribution {
+        None => default,
+        Some(TimeDistribution::Fixed(span)) => (span.0, span.0),
+        Some(TimeDistribution::Quantiles { p50, p99 }) => (p50.0, p99.0),
+        // A uniform span has its median in the middle and its 99th percentile near the end.
+        Some(TimeDistribution::Uniform { min, max }) => {
+            (min.0.midpoint(max.0), min.0 + (max.0 - min.0) / 100 * 99)
+        }
+    }
+}
+
+fn limits(spec: ClientSpec, default: ClientLimits) -> ClientLimits {
+    ClientLimits {
+        qps_milli: spec.qps.map_or(default.qps_milli, |q| q.micro_per_second() / 1000),
+        burst: spec.burst.map_or(default.burst, count),
+    }
+}
+
+fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) {
+    let mut allocatable = resource_amount(&group.template.allocatable, &mut cluster.resources);
+    if group.template.allocatable.pods().is_none() {
+        allocatable.pods = count(DEFAULT_NODE_PODS);
+    }
+    let template = cluster.nodes.add_template(NodeTemplate {
+        labels: group.template.labels.clone(),
+        taints: group
+            .template
+            .taints
+            .iter()
+            .map(|t| Taint {
+                key: t.key.clone(),
+                value: t.value.clone().unwrap_or_default(),
+                effect: taint_effect(t.effect),
+            })
+            .collect(),
+        unschedulable: group.template.unschedulable.unwrap_or(false),
+        allocatable,
+    });
+    let base =
+        group.name.clone().unwrap_or_else(|| if index == 0 { "node".into() } else { format!("node{index}") });
+    let width = group.count.saturating_sub(1).to_string().len().max(5);
+    let zones: Vec<u32> =
+        (0..group.zones.unwrap_or(0)).map(|z| cluster.nodes.add_zone(&format!("zone-{z}"))).collect();
+    for i in 0..group.count {
+        let zone = (!zones.is_empty()).then(|| zones[(i % zones.len() as u64) as usize]);
+        cluster.nodes.add(format!("{base}-{i:0width$}"), template, zone);
+    }
+}
+
+/// Pods of a workload as they are expanded.
+#[derive(Default)]
+struct Expanded {
+    /// Ranges of pods that one controller creates.
+    sets: Vec<(u32, u32)>,
+    run_ns: Vec<Nanos>,
+    hold_ns: Vec<Nanos>,
+}
+
+impl Resolver<'_> {
+    fn profile(&mut self, path: &str, name: Option<&String>, default: &str) -> CostProfile {
+        let wanted = name.map_or(default, String::as_str);
+        match self.profiles.load(wanted) {
+            Ok(profile) => profile,
+            Err(error) => {
+                self.errors.push(self.document.diagnostic(path, error.to_string(), None));
+                CostProfile::free(wanted)
+            }
+        }
+    }
+
+    fn placement(
+        &mut self,
+        path: &str,
+        profile: Option<&String>,
+        default: &str,
+        host: Option<&String>,
+        max_threads: Option<u64>,
+    ) -> Placement {
+        Placement {
+            profile: self.profile(&format!("{path}.profile"), profile, default),
+            host: host.and_then(|h| self.spec.hosts.keys().position(|k| k == h)),
+            max_threads: max_threads.map(count),
+        }
+    }
+
+    fn api_server(&mut self) -> Option<ApiServerPlan> {
+        let server = self.spec.control_plane.api_server.clone();
+        let etcd = self.spec.control_plane.etcd.clone();
+        if server == Default::default() && etcd == Default::default() {
+            return None;
+        }
+        let place = self.placement(
+            "controlPlane.apiServer",
+            server.profile.as_ref(),
+            "apiserver-1.36",
+            server.host.as_ref(),
+            server.max_threads,
+        );
+        let etcd_place =
+            self.placement("controlPlane.etcd", etcd.profile.as_ref(), "etcd-3.6", etcd.host.as_ref(), None);
+        let max_streams =
+            place.profile.parameter("max_streams_per_connection").map_or(DEFAULT_MAX_STREAMS, count);
+        let fsync = match etcd.fsync {
+            Some(FsyncSpec::Off) => None,
+            Some(FsyncSpec::Latency(latency)) => Some(quantiles(Some(latency), DEFAULT_FSYNC_NS)),
+            None => Some(DEFAULT_FSYNC_NS),
+        };
+        Some(ApiServerPlan {
+            server: place,
+            max_requests_inflight: server.max_requests_inflight.map_or(DEFAULT_INFLIGHT.0, count),
+            max_mutating_requests_inflight: server
+                .max_mutating_requests_inflight
+                .map_or(DEFAULT_INFLIGHT.1, count),
+            priority_and_fairness: server.priority_and_fairness.unwrap_or(true),
+            max_streams_per_connection: server.max_streams_per_connection.map_or(max_streams, count),
+            etcd: etcd_place,
+            etcd_settings: EtcdSettings {
+                fsync,
+                members: etcd.members.map_or(1, count),
+                peer_rtt_ns: etcd.peer_rtt.map_or(0, |d| d.0),
+            },
+        })
+    }
+
+    fn scheduler(&mut self, registry: &Registry) -> SchedulerPlan {
+        let s = self.spec.scheduler.clone();
+        let registration = registry.get(&s.kind);
+        if registration.is_none() {
+            let known: Vec<&str> = registry.names().collect();
+            let message = format!("there is no scheduler `{}`", s.kind);
+            let hint = format!("there are: {}", known.join(", "));
+            self.errors.push(self.document.diagnostic("scheduler.kind", message, Some(hint)));
+        }
+        let place = match registration.and_then(|r| r.profile.clone()) {
+            Some(profile) if s.profile.is_none() => Placement {
+                profile,
+                host: s.host.as_ref().and_then(|h| self.spec.hosts.keys().position(|k| k == h)),
+                max_threads: s.max_threads.map(count),
+            },
+            _ => {
+                let default = registration.map_or("first-fit", |r| r.default_profile.as_str()).to_owned();
+                self.placement("scheduler", s.profile.as_ref(), &default, s.host.as_ref(), s.max_threads)
+            }
+        };
+        let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
+        let default_client = ClientLimits {
+            qps_milli: parameter("default_client_qps", 50) * 1000,
+            burst: count(parameter("default_client_burst", 100)),
+        };
+        let identity = match s.identity {
+            Some(Identity::KubeScheduler) => ClientIdentity::KubeScheduler,
+            Some(Identity::ServiceAccount) => ClientIdentity::ServiceAccount,
+            Some(Identity::Masters) => ClientIdentity::Masters,
+            None if s.kind == "yunikorn" => ClientIdentity::ServiceAccount,
+            None => ClientIdentity::KubeScheduler,
+        };
+        let client = limits(s.client, default_client);
+        let events_client = s.events_client.map_or(client, |c| limits(c, client));
+        let defaults = Settings::default();
+        let amount = |list: &ResourceList| {
+            (!list.0.is_empty())
+                .then(|| (list.cpu_millicores().unwrap_or(u64::MAX), list.memory_bytes().unwrap_or(u64::MAX)))
+        };
+        let settings = Settings {
+            percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(0, count),
+            parallelism: s.parallelism.map_or(defaults.parallelism, count),
+            pod_initial_backoff_ns: s.pod_initial_backoff.map_or(defaults.pod_initial_backoff_ns, |d| d.0),
+            pod_max_backoff_ns: s.pod_max_backoff.map_or(defaults.pod_max_backoff_ns, |d| d.0),
+            scoring_strategy: match s.scoring_strategy {
+                Some(SpecScoring::MostAllocated) => ScoringStrategy::MostAllocated,
+                _ => ScoringStrategy::LeastAllocated,
+            },
+            disabled_plugins: s.plugins.map(|p| p.disabled).unwrap_or_default(),
+            predicates: s.predicates.unwrap_or(true),
+            node_sort: match s.node_sort {
+                Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,
+                Some(SpecNodeSort::Btree) => NodeSort::Btree,
+                None if parameter("full_sort", 0) == 1 => NodeSort::FullSort,
+                None => NodeSort::Btree,
+            },
+            node_sort_policy: match s.node_sort_policy {
+                Some(SpecNodeSortPolicy::Binpacking) => NodeSortPolicy::BinPacking,
+                _ => NodeSortPolicy::Fair,
+            },
+            scheduling_interval_ns: s.scheduling_interval.map_or(defaults.scheduling_interval_ns, |d| d.0),
+            core_only: s.core_only.unwrap_or(false),
+            queues: s
+                .queues
+                .iter()
+                .map(|q| QueueConfig {
+                    name: q.name.clone(),
+                    sort: if q.sort == Some(QueueSort::Fair) { AppSort::Fair } else { AppSort::Fifo },
+                    guaranteed: amount(&q.guaranteed),
+                    max: amount(&q.max),
+                })
+                .collect(),
+        };
+        SchedulerPlan {
+            kind: s.kind,
+            place,
+            identity,
+            client,
+            events_client,
+            start_ns: s.start_delay.map_or(0, |d| d.0),
+            running_at_start: self.spec.workload.start != Some(WorkloadStart::Backlog)
+                && s.start_delay.is_none(),
+            settings,
+        }
+    }
+
+    fn agents(&mut self) -> AgentsPlan {
+        let spec = self.spec.control_plane.node_lifecycle.clone();
+        let kind = match spec.kind.unwrap_or_default() {
+            NodeLifecycleKind::None => AgentKind::None,
+            NodeLifecycleKind::Hollow => AgentKind::Hollow,
+            NodeLifecycleKind::Kwok => AgentKind::Kwok,
+            NodeLifecycleKind::Kubelet => AgentKind::Kubelet,
+        };
+        let place = (kind == AgentKind::Kwok).then(|| {
+            let path = "controlPlane.nodeLifecycle";
+            self.placement(path, spec.profile.as_ref(), "kwok-0.7", spec.host.as_ref(), None)
+        });
+        // KWOK's fast stages have no delay; a container starts in a second or two.
+        let latency = if kind == AgentKind::Kwok { (0, 0) } else { (SECOND, 2 * SECOND) };
+        AgentsPlan {
+            kind,
+            place,
+            start_latency_ns: quantiles(spec.start_latency, latency),
+            heartbeats: spec.heartbeats.unwrap_or(true),
+            client: limits(spec.client, ClientLimits::NONE),
+        }
+    }
+
+    fn add_pods(
+        &mut self,
+        cluster: &mut Cluster,
+        expanded: &mut Expanded,
+        shape: &PodShape,
+        app: &str,
+        pods: u64,
+        rng: &mut Rng,
+    ) {
+        let name = shape.app.clone().unwrap_or_else(|| app.to_owned());
+        let spec = pod_spec(shape, &name, &mut cluster.resources);
+        let spec = cluster.pods.add_spec(spec);
+        let queue = shape.queue.clone().unwrap_or_else(|| "root.default".to_owned());
+        let app = cluster.pods.add_app(App { name, queue });
+        let first = count(cluster.pods.len() as u64);
+        let mut run = shape.run_time.map(sampler);
+        let mut hold = shape.hold.map(sampler);
+        cluster.pods.reserve(pods as usize);
+        for _ in 0..pods {
+            cluster.pods.add(spec, app);
+            expanded.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(rng)));
+            expanded.hold_ns.push(hold.as_mut().map_or(u64::MAX, |draw| draw(rng)));
+        }
+        expanded.sets.push((first, first + count(pods)));
+    }
+
+    fn workload(&mut self, cluster: &mut Cluster, streams: &Streams) -> (Creation, Lifetimes) {
+        let spec = self.spec;
+        let w = &spec.workload;
+        let mut rng = streams.stream("workload.lifetimes");
+        let mut expanded = Expanded::default();
+        for (index, d) in w.deployments.iter().enumerate() {
+            let base = d.name.clone().unwrap_or_else(|| format!("deployment{index}"));
+            let copies = d.count.unwrap_or(1);
+            for copy in 0..copies {
+                let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
+                self.add_pods(cluster, &mut expanded, &d.shape(), &app, d.replicas, &mut rng);
+            }
+        }
+        let deployments = expanded.sets.len();
+        for (index, j) in w.jobs.iter().enumerate() {
+            let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
+            let copies = j.count.unwrap_or(1);
+            for copy in 0..copies {
+                let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
+                self.add_pods(cluster, &mut expanded, &j.shape(), &app, j.completions.unwrap_or(1), &mut rng);
+            }
+        }
+        for (index, g) in w.pods.iter().enumerate() {
+            let base = g.name.clone().unwrap_or_else(|| format!("pods{index}"));
+            let apps = g.apps.unwrap_or(1);
+            for a in 0..apps {
+                // Pod i is in application floor(i * A / P): application a has the pods from ceil(a P / A) on.
+                let from = (a * g.count).div_ceil(apps);
+                let to = ((a + 1) * g.count).div_ceil(apps);
+                let app = if apps == 1 { base.clone() } else { format!("{base}-{a}") };
+                self.add_pods(cluster, &mut expanded, &g.shape(), &app, to - from, &mut rng);
+            }
+        }
+        let creation = self.creation(cluster, &expanded, deployments, streams);
+        let any = |spans: &[Nanos]| spans.iter().any(|s| *s != u64::MAX);
+        let lifetimes = match (any(&expanded.run_ns), any(&expanded.hold_ns)) {
+            (true, _) => Lifetimes::Run(expanded.run_ns),
+            (false, true) => Lifetimes::Hold(expanded.hold_ns),
+            (false, false) => Lifetimes::Endless,
+        };
+        (creation, lifetimes)
+    }
+
+    fn creation(
+        &mut self,
+        cluster: &Cluster,
+        expanded: &Expanded,
+        deployments: usize,
+        streams: &Streams,
+    ) -> Creation {
+        let w = &self.spec.workload;
+        if w.start == Some(WorkloadStart::Backlog) {
+            return Creation::Existing;
+        }
+        let pods = cluster.pods.len();
+        let interval_ns = w.arrivals.interval.map_or(0, |d: DurationNs| d.0);
+        if deployments > 0 {
+            if deployments < expanded.sets.len() {
+                let message = "live Deployments beside pods or jobs are not supported";
+                let hint = "use one kind of workload, or start: backlog".to_owned();
+                self.errors.push(self.document.diagnostic("workload.deployments", message, Some(hint)));
+            }
+            let times_ns = (0..deployments as u64).map(|i| i * interval_ns).collect();
+            return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
+        }
+        let rate_micro = w.arrivals.rate.map_or(0, |r| r.micro_per_second());
+        // The i-th of evenly spaced times at `rate` per second, exact in integers.
+        let evenly = |i: u64| {
+            (u128::from(i) * 1_000_000 * u128::from(SECOND) / u128::from(rate_micro.max(1))) as Nanos
+        };
+        match w.arrivals.process.unwrap_or_default() {
+            ArrivalProcess::Closed if interval_ns > 0 => {
+                // Applications one after the other, each all at once.
+                let times_ns = expanded.sets.iter().enumerate().flat_map(|(set, (from, to))| {
+                    std::iter::repeat_n(set as u64 * interval_ns, (to - from) as usize)
+                });
+                Creation::Scheduled { times_ns: times_ns.collect() }
+            }
+            ArrivalProcess::Closed => {
+                Creation::ClosedLoop { concurrency: w.client.concurrency.map_or(16, count) }
+            }
+            ArrivalProcess::Constant => {
+                Creation::Scheduled { times_ns: (0..pods as u64).map(evenly).collect() }
+            }
+            ArrivalProcess::Poisson => {
+                let mut rng = streams.stream("workload.arrivals");
+                let mean_ns = (1_000_000 * u128::from(SECOND) / u128::from(rate_micro.max(1))) as Nanos;
+                let mut at = 0;
+                let times_ns = (0..pods).map(|_| {
+                    at += rng.exponential(mean_ns);
+                    at
+                });
+                Creation::Scheduled { times_ns: times_ns.collect() }
+            }
+            ArrivalProcess::Batch => {
+                let size = w.arrivals.batch_size.unwrap_or(1).max(1);
+                let at =
+                    |i: u64| if interval_ns > 0 { i / size * interval_ns } else { evenly(i / size * size) };
+                Creation::Scheduled { times_ns: (0..pods as u64).map(at).collect() }
+            }
+        }
+    }
+}
+
+/// Resolves a checked scenario.
+///
+/// # Errors
+/// Everything that can't be looked up: profiles, schedulers, files.
+pub fn resolve(
+    spec: &ScenarioSpec,
+    document: &Document,
+    profiles: &ProfileLibrary,
+    registry: &Registry,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut r = Resolver { spec, document, profiles, errors: Vec::new() };
+    for (field, present) in [
+        ("workload.trace", spec.workload.trace.is_some()),
+        ("workload.manifests", !spec.workload.manifests.is_empty()),
+        ("scheduler.config", spec.scheduler.config.is_some()),
+    ] {
+        if present {
+            let hint = Some("write the workload and settings in the scenario itself".to_owned());
+            r.errors.push(document.diagnostic(field, "this field is not supported yet", hint));
+        }
+    }
+    let seed = spec.seed.unwrap_or(1);
+    let streams = Streams::new(seed);
+    let mut cluster = Cluster::default();
+    for (index, group) in spec.cluster.nodes.iter().enumerate() {
+        add_nodes(&mut cluster, group, index);
+    }
+    let (creation, lifetimes) = r.workload(&mut cluster, &streams);
+    let api_server = r.api_server();
+    let scheduler = r.scheduler(registry);
+    let agents = r.agents();
+    let cm = spec.control_plane.controller_manager.clone();
+    let controller_manager = matches!(creation, Creation::ReplicaSets { .. }).then(|| {
+        let place = r.placement(
+            "controlPlane.controllerManager",
+            cm.profile.as_ref(),
+            "kube-controller-manager-1.36",
+            cm.host.as_ref(),
+            None,
+        );
+        let client = limits(cm.client, ClientLimits { qps_milli: 20_000, burst: 30 });
+        (place, client, cm.concurrent_syncs.map_or(DEFAULT_CONCURRENT_SYNCS, count))
+    });
+    let watchers = spec
+        .control_plane
+        .watchers
+        .iter()
+        .enumerate()
+        .map(|(index, w)| {
+            let path = format!("controlPlane.watchers[{index}]");
+            let place = w
+                .host
+                .is_some()
+                .then(|| r.placement(&path, w.profile.as_ref(), "client-go", w.host.as_ref(), None));
+            WatcherPlan { name: w.name.clone(), place }
+        })
+        .collect();
+    let load = &spec.workload.client;
+    let load_place = load.host.is_some().then(|| {
+        r.placement("workload.client", load.profile.as_ref(), "client-go", load.host.as_ref(), None)
+    });
+    let load_limits = limits(ClientSpec { qps: load.qps, burst: load.burst }, ClientLimits::NONE);
+    if !r.errors.is_empty() {
+        return Err(r.errors);
+    }
+    Ok(Plan {
+        name: spec.name.clone(),
+        seed,
+        hosts: spec
+            .hosts
+            .iter()
+            .map(|(name, h)| HostPlan {
+                name: name.clone(),
+                cores: count(h.cores),
+                speed_ppm: h.speed.map_or(1_000_000, |s| count(s.ppm())),
+                noise_ppm: h.noise.map_or(0, |n| count(n.ppm())),
+            })
+            .collect(),
+        cluster,
+        api_server,
+        controller_manager,
+        agents,
+        watchers,
+        load_client: (load_place, load_limits),
+        scheduler,
+        creation,
+        lifetimes,
+        stop: match spec.stop.when {
+            Some(SpecStopWhen::AllRunning) => StopWhen::AllRunning,
+            Some(SpecStopWhen::AllFinished) => StopWhen::AllFinished,
+            Some(SpecStopWhen::Time) => StopWhen::Time,
+            Some(SpecStopWhen::AllBound) | None => StopWhen::AllBound,
+        },
+        limit_ns: spec.stop.limit.map_or(DEFAULT_LIMIT_NS, |d| d.0),
+        stall_ns: DEFAULT_STALL_NS,
+        window_ns: spec.measure.window.map_or(DEFAULT_WINDOW_NS, |d| d.0),
+        step_ns: spec.measure.step.map_or(DEFAULT_STEP_NS, |d| d.0),
+    })
+}

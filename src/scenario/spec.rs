@@ -1,0 +1,1187 @@
+//! The plain types of a scenario, an experiment and a sweep, as they stand in the file.
+//!
+//! One struct per mapping; names are the file's in snake case. `Option` means that the file may leave the field out and
+//! that resolving fills in the default given in the field's comment. Nothing here checks or computes: decoding is
+//! `document`, checking is `validate`. Units: CPU in millicores, memory in bytes, time in nanoseconds, ratios in parts
+//! per million, rates in millionths per second.
+//!
+//! No struct uses serde's `flatten`, `untagged` or internal tags: they would lose the path and line of an error. Pod
+//! groups share their fields through the macro [`pod_group`] instead.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::duration::DurationNs;
+use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
+
+/// The only `apiVersion` that is read.
+pub const API_VERSION: &str = "podpace/v1";
+
+/// A whole scenario: cluster, control plane, scheduler, workload, what to measure and what to expect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "podpace scenario")]
+pub struct ScenarioSpec {
+    /// Always `podpace/v1`.
+    pub api_version: String,
+    /// Always `Scenario`.
+    pub kind: String,
+    /// Name of the scenario, of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Seed of all random streams. Default 1.
+    pub seed: Option<u64>,
+    /// Machines by name, on which components are placed. A component without a host has cores without limit.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, HostSpec>,
+    /// The nodes that pods are placed on. May be left out only when a trace brings them.
+    #[serde(default)]
+    pub cluster: ClusterSpec,
+    /// API server, etcd, controllers and node agents.
+    #[serde(default)]
+    pub control_plane: ControlPlaneSpec,
+    /// The scheduler under study.
+    pub scheduler: SchedulerSpec,
+    /// The pods and when they come.
+    pub workload: WorkloadSpec,
+    /// Failures. Not modelled yet: must be empty.
+    #[serde(default)]
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub faults: Vec<serde_yaml::Value>,
+    /// When the run ends.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// How series are sampled.
+    #[serde(default)]
+    pub measure: MeasureSpec,
+    /// What was published or measured, to check the result against.
+    #[serde(default)]
+    pub expect: Vec<ExpectSpec>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostSpec {
+    /// Cores, shared by all components on the host.
+    pub cores: u64,
+    /// Run-to-run noise of its speed (neighbours on the same hardware): standard deviation as a share, such as 10%.
+    /// Drawn once a run from the seed. Default 0.
+    pub noise: Option<Ratio>,
+    /// Speed of a core relative to the one that the cost profiles were measured on. Default 1.0.
+    pub speed: Option<Ratio>,
+}
+
+/// The cluster's nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Groups of equal nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeGroupSpec>,
+}
+
+/// Equal nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeGroupSpec {
+    /// Number of nodes.
+    pub count: u64,
+    /// Prefix of the nodes' names (`name-0`, `name-1`, ...). Default `node`, then `node1`, `node2` for later groups.
+    pub name: Option<String>,
+    /// What each node is.
+    pub template: NodeTemplateSpec,
+    /// Zones: node i of the group gets the label `topology.kubernetes.io/zone: zone-<i mod zones>`. Default: no label.
+    pub zones: Option<u64>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeTemplateSpec {
+    /// Resources for pods; `cpu` and `memory` are required. Default of `pods`: 110.
+    pub allocatable: ResourceList,
+    /// Labels besides `kubernetes.io/hostname`, which is the node's name.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Taints.
+    #[serde(default)]
+    pub taints: Vec<TaintSpec>,
+    /// Cordoned. Default false.
+    pub unschedulable: Option<bool>,
+}
+
+/// A node's taint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaintSpec {
+    /// Key.
+    pub key: String,
+    /// Value. Default empty.
+    pub value: Option<String>,
+    /// What happens to pods that do not tolerate it.
+    pub effect: TaintEffect,
+}
+
+/// Effect of a taint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaintEffect {
+    /// No pod without a toleration is placed.
+    NoSchedule,
+    /// Placed only if no other node does.
+    PreferNoSchedule,
+    /// As `NoSchedule`, and running pods leave.
+    NoExecute,
+}
+
+/// The components besides the scheduler.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ControlPlaneSpec {
+    /// The API server.
+    #[serde(default)]
+    pub api_server: ApiServerSpec,
+    /// etcd.
+    #[serde(default)]
+    pub etcd: EtcdSpec,
+    /// kube-controller-manager: the controllers of Deployments, ReplicaSets and Jobs.
+    #[serde(default)]
+    pub controller_manager: ControllerManagerSpec,
+    /// What brings bound pods to Running.
+    #[serde(default)]
+    pub node_lifecycle: NodeLifecycleSpec,
+    /// Other clients that watch (dashboards, a recorder); they cost the server and their host.
+    #[serde(default)]
+    pub watchers: Vec<WatcherSpec>,
+}
+
+/// The API server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiServerSpec {
+    /// Cost profile. Default `apiserver-1.36`.
+    pub profile: Option<String>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// `--max-requests-inflight`. Default 400.
+    pub max_requests_inflight: Option<u64>,
+    /// `--max-mutating-requests-inflight`. Default 200.
+    pub max_mutating_requests_inflight: Option<u64>,
+    /// API priority and fairness instead of the two plain limits. Default true.
+    pub priority_and_fairness: Option<bool>,
+    /// HTTP/2 streams of one connection. Default 100.
+    pub max_streams_per_connection: Option<u64>,
+    /// Threads that run at once (GOMAXPROCS). Default: the host's cores.
+    pub max_threads: Option<u64>,
+}
+
+/// etcd.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdSpec {
+    /// Cost profile. Default `etcd-3.6`.
+    pub profile: Option<String>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// Latency of the log's fdatasync, or `off` (`--unsafe-no-fsync`). Default: the profile's.
+    pub fsync: Option<FsyncSpec>,
+    /// Members of the cluster. Default 1.
+    pub members: Option<u64>,
+    /// Round trip between members. Default 0s.
+    pub peer_rtt: Option<DurationNs>,
+}
+
+/// A client's token bucket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientSpec {
+    /// Requests per second. Default: the component's.
+    pub qps: Option<Rate>,
+    /// Requests at once after a pause. Default: the component's.
+    pub burst: Option<u64>,
+}
+
+/// kube-controller-manager.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ControllerManagerSpec {
+    /// Cost profile. Default: controllers cost nothing on their own host.
+    pub profile: Option<String>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// `--kube-api-qps` and `--kube-api-burst`. Default 20 and 30.
+    #[serde(default)]
+    pub client: ClientSpec,
+    /// `--concurrent-replicaset-syncs` and its like. Default 5.
+    pub concurrent_syncs: Option<u64>,
+}
+
+/// What brings bound pods to Running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeLifecycleKind {
+    /// Nobody: pods stay bound.
+    #[default]
+    None,
+    /// Kubemark's hollow kubelets: each node its own client.
+    Hollow,
+    /// KWOK: one client for all nodes.
+    Kwok,
+    /// Real kubelets.
+    Kubelet,
+}
+
+/// Node agents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeLifecycleSpec {
+    /// Kind of agent. Default `none`.
+    pub kind: Option<NodeLifecycleKind>,
+    /// Cost profile. Default: the kind's.
+    pub profile: Option<String>,
+    /// Host by name (of KWOK, or of the hollow nodes together). Default: cores without limit.
+    pub host: Option<String>,
+    /// From seeing the bound pod to reporting it Running. Default: the kind's.
+    pub start_latency: Option<TimeDistribution>,
+    /// Leases and node status as background load. Default: true unless the kind is `none`.
+    pub heartbeats: Option<bool>,
+    /// The agent's token bucket. Default: the kind's.
+    #[serde(default)]
+    pub client: ClientSpec,
+}
+
+/// A client that watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WatcherSpec {
+    /// Name, for the tables.
+    pub name: String,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// Cost profile of decoding. Default: it costs the server only.
+    pub profile: Option<String>,
+    /// Resource that is watched.
+    pub resource: WatchedResource,
+}
+
+/// A resource that a watcher watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WatchedResource {
+    /// Pods.
+    Pods,
+    /// Nodes.
+    Nodes,
+    /// Events.
+    Events,
+}
+
+/// Who the scheduler is to API priority and fairness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Identity {
+    /// The user of kube-scheduler: level `workload-high`.
+    #[serde(rename = "system:kube-scheduler")]
+    KubeScheduler,
+    /// A service account: level `workload-low`.
+    #[serde(rename = "service-account")]
+    ServiceAccount,
+    /// The administrators' group: exempt.
+    #[serde(rename = "system:masters")]
+    Masters,
+}
+
+/// The scheduler under study. Fields of another kind than the one chosen are errors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SchedulerSpec {
+    /// `kube-scheduler`, `yunikorn`, `first-fit`, or the name of a registered scheduler.
+    pub kind: String,
+    /// Cost profile. Default: the kind's newest.
+    pub profile: Option<String>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// Threads that run at once (GOMAXPROCS). Default: the host's cores.
+    pub max_threads: Option<u64>,
+    /// Who it is to the API server. Default: `system:kube-scheduler` for kube-scheduler, else `service-account`.
+    pub identity: Option<Identity>,
+    /// Token bucket of binds and status updates. Default: the kind's (kube-scheduler 50 and 100, YuniKorn 1000, 1000).
+    #[serde(default)]
+    pub client: ClientSpec,
+    /// Token bucket of events. Default: as `client`.
+    pub events_client: Option<ClientSpec>,
+    /// From t=0 to the scheduler's start. Default 0s.
+    pub start_delay: Option<DurationNs>,
+    /// A real configuration file, read as it is: KubeSchedulerConfiguration or YuniKorn's `queues.yaml`. Path relative
+    /// to the scenario.
+    pub config: Option<String>,
+    /// Options of a registered scheduler, by name; the built-in kinds have none.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub options: BTreeMap<String, serde_yaml::Value>,
+
+    /// kube-scheduler: share of nodes to find before scoring, 0 to 100. Default 0: adaptive.
+    pub percentage_of_nodes_to_score: Option<u64>,
+    /// kube-scheduler: threads of the filter and score phases. Default 16.
+    pub parallelism: Option<u64>,
+    /// kube-scheduler: first backoff of an unschedulable pod. Default 1s.
+    pub pod_initial_backoff: Option<DurationNs>,
+    /// kube-scheduler: longest backoff. Default 10s.
+    pub pod_max_backoff: Option<DurationNs>,
+    /// kube-scheduler: how NodeResourcesFit scores. Default LeastAllocated.
+    pub scoring_strategy: Option<ScoringStrategy>,
+    /// kube-scheduler: plugins to switch off.
+    pub plugins: Option<PluginsSpec>,
+
+    /// YuniKorn: run the shim's predicates per node. Default true.
+    pub predicates: Option<bool>,
+    /// YuniKorn: how nodes are kept in order. Default `btree`.
+    pub node_sort: Option<NodeSort>,
+    /// YuniKorn: which order. Default `fair`.
+    pub node_sort_policy: Option<NodeSortPolicy>,
+    /// YuniKorn: queues. Default: one, `root.default`.
+    #[serde(default)]
+    pub queues: Vec<QueueSpec>,
+    /// YuniKorn: the shim's application tick. Default 1s.
+    pub scheduling_interval: Option<DurationNs>,
+    /// YuniKorn: the core alone, as its own benchmark runs it (one repeated ask an application, no shim, no binding).
+    /// Default false.
+    pub core_only: Option<bool>,
+}
+
+/// How NodeResourcesFit scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ScoringStrategy {
+    /// Emptier nodes score higher.
+    LeastAllocated,
+    /// Fuller nodes score higher.
+    MostAllocated,
+}
+
+/// Changes to kube-scheduler's default plugins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PluginsSpec {
+    /// Names of plugins that do not run, such as `ImageLocality`.
+    #[serde(default)]
+    pub disabled: Vec<String>,
+}
+
+/// How YuniKorn keeps its nodes in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeSort {
+    /// A B-tree that is updated node by node (since 0.9).
+    Btree,
+    /// Every node is sorted for every allocation (until 0.8).
+    Fullsort,
+}
+
+/// Which order YuniKorn keeps its nodes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeSortPolicy {
+    /// Least used first.
+    Fair,
+    /// Most used first.
+    Binpacking,
+}
+
+/// How YuniKorn sorts the applications of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueSort {
+    /// Least used share first.
+    Fair,
+    /// Oldest first.
+    Fifo,
+}
+
+/// A queue of YuniKorn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueueSpec {
+    /// Full name, such as `root.default`. Parents exist by being named in it.
+    pub name: String,
+    /// Holds queues, not applications. Default: true if another queue's name continues this one's.
+    pub parent: Option<bool>,
+    /// Order of its applications. Default `fifo`.
+    pub sort: Option<QueueSort>,
+    /// Guaranteed resources. Default none.
+    #[serde(default)]
+    pub guaranteed: ResourceList,
+    /// Largest use. Default no limit.
+    #[serde(default)]
+    pub max: ResourceList,
+}
+
+/// When the workload begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkloadStart {
+    /// All pods exist when the scheduler starts, at t=0.
+    Backlog,
+    /// The scheduler is up and creation starts at t=0.
+    #[default]
+    Live,
+}
+
+/// The pods and when they come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadSpec {
+    /// Before the scheduler (`backlog`) or under its eyes (`live`). Default `live`.
+    pub start: Option<WorkloadStart>,
+    /// Deployments, whose pods the controller manager creates.
+    #[serde(default)]
+    pub deployments: Vec<DeploymentSpec>,
+    /// Pods that a load client creates directly.
+    #[serde(default)]
+    pub pods: Vec<PodGroupSpec>,
+    /// Jobs, whose pods the controller manager creates.
+    #[serde(default)]
+    pub jobs: Vec<JobSpec>,
+    /// The client that creates `pods`, deployments and jobs.
+    #[serde(default)]
+    pub client: LoadClientSpec,
+    /// When they are created.
+    #[serde(default)]
+    pub arrivals: ArrivalsSpec,
+    /// A trace folder, path relative to the scenario. Its pods come besides the groups above.
+    pub trace: Option<String>,
+    /// Files of Kubernetes manifests, paths relative to the scenario.
+    #[serde(default)]
+    pub manifests: Vec<String>,
+}
+
+/// The client that creates the workload.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadClientSpec {
+    /// Requests under way at once. Default 16.
+    pub concurrency: Option<u64>,
+    /// Requests per second. Default: no limit.
+    pub qps: Option<Rate>,
+    /// Requests at once after a pause. Default: as `qps`, rounded up.
+    pub burst: Option<u64>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// Cost profile. Default: the client costs nothing.
+    pub profile: Option<String>,
+}
+
+/// The process by which pods arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrivalProcess {
+    /// As fast as the client's concurrency and token bucket allow.
+    #[default]
+    Closed,
+    /// One every 1/rate seconds.
+    Constant,
+    /// Exponential gaps of mean 1/rate seconds.
+    Poisson,
+    /// `batchSize` at once, every `interval`.
+    Batch,
+}
+
+/// When the workload is created.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArrivalsSpec {
+    /// Process. Default `closed`.
+    pub process: Option<ArrivalProcess>,
+    /// Pods per second, for `constant` and `poisson`.
+    pub rate: Option<Rate>,
+    /// Gap between applications or deployments, or between batches. Default 0s.
+    pub interval: Option<DurationNs>,
+    /// Pods of a batch, for `batch`.
+    pub batch_size: Option<u64>,
+}
+
+/// What all groups of pods say about one pod; see the comments of [`PodGroupSpec`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodShape {
+    /// Requests: CPU in millicores, memory in bytes, others in units.
+    pub requests: ResourceList,
+    /// Priority, higher first.
+    pub priority: Option<i32>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that a node must have.
+    pub node_selector: BTreeMap<String, String>,
+    /// Tolerations.
+    pub tolerations: Vec<TolerationSpec>,
+    /// The node, when placed by name.
+    pub node_name: Option<String>,
+    /// Keeping apart pods of the same `app`.
+    pub anti_affinity: Option<AntiAffinitySpec>,
+    /// Spreading over a topology.
+    pub topology_spread: Vec<TopologySpreadSpec>,
+    /// Node affinity.
+    pub node_affinity: Option<NodeAffinitySpec>,
+    /// Queue of the application.
+    pub queue: Option<String>,
+    /// Application's name.
+    pub app: Option<String>,
+    /// From Running to finished.
+    pub run_time: Option<TimeDistribution>,
+    /// From the client's seeing the pod bound to its deletion.
+    pub hold: Option<TimeDistribution>,
+}
+
+/// Declares a group of pods: its own fields, then those that all groups share.
+macro_rules! pod_group {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            /// What a pod asks for, such as `{cpu: 100m, memory: 500Mi}`. Default nothing.
+            #[serde(default)]
+            pub requests: ResourceList,
+            /// Priority; higher goes first. Default 0.
+            pub priority: Option<i32>,
+            /// Labels of a pod besides `app`.
+            #[serde(default)]
+            pub labels: BTreeMap<String, String>,
+            /// Labels that a node must have.
+            #[serde(default)]
+            pub node_selector: BTreeMap<String, String>,
+            /// Tolerations of taints.
+            #[serde(default)]
+            pub tolerations: Vec<TolerationSpec>,
+            /// Node by name, which the NodeName filter checks. Default any.
+            pub node_name: Option<String>,
+            /// Keep pods with the same label `app` apart: `none`, `required`, `preferred`, or with a topology:
+            /// `{mode: required, topologyKey: kubernetes.io/hostname}`. Default `none`.
+            pub anti_affinity: Option<AntiAffinitySpec>,
+            /// Spread pods with the same label `app` over a topology.
+            #[serde(default)]
+            pub topology_spread: Vec<TopologySpreadSpec>,
+            /// Node affinity.
+            pub node_affinity: Option<NodeAffinitySpec>,
+            /// YuniKorn queue. Default `root.default`.
+            pub queue: Option<String>,
+            /// Application's name, the label `app`. Default: the group's name, numbered if there are several.
+            pub app: Option<String>,
+            /// From Running to finished: a duration, `{p50, p99}` or `{min, max}`. Default: runs for ever.
+            pub run_time: Option<TimeDistribution>,
+            /// From the load client's seeing the pod bound to its deleting it. Default: it stays.
+            pub hold: Option<TimeDistribution>,
+        }
+
+        impl $name {
+            /// What the group says about one pod.
+            pub fn shape(&self) -> PodShape {
+                PodShape {
+                    requests: self.requests.clone(),
+                    priority: self.priority,
+                    labels: self.labels.clone(),
+                    node_selector: self.node_selector.clone(),
+                    tolerations: self.tolerations.clone(),
+                    node_name: self.node_name.clone(),
+                    anti_affinity: self.anti_affinity.clone(),
+                    topology_spread: self.topology_spread.clone(),
+                    node_affinity: self.node_affinity.clone(),
+                    queue: self.queue.clone(),
+                    app: self.app.clone(),
+                    run_time: self.run_time,
+                    hold: self.hold,
+                }
+            }
+        }
+    };
+}
+
+pod_group! {
+    /// Deployments.
+    DeploymentSpec {
+        /// Name of the Deployments (`name-0`, `name-1`, ... if there are several). Default `deployment`.
+        name: Option<String>,
+        /// Number of Deployments. Default 1.
+        count: Option<u64>,
+        /// Pods of each.
+        replicas: u64,
+    }
+}
+pod_group! {
+    /// Pods that a load client creates directly. Pod i of P is in application floor(i * apps / P).
+    PodGroupSpec {
+        /// Prefix of the pods' names. Default `pod`.
+        name: Option<String>,
+        /// Number of pods.
+        count: u64,
+        /// Number of applications that share them. Default 1.
+        apps: Option<u64>,
+    }
+}
+pod_group! {
+    /// Jobs.
+    JobSpec {
+        /// Name of the Jobs (`name-0`, `name-1`, ... if there are several). Default `job`.
+        name: Option<String>,
+        /// Number of Jobs. Default 1.
+        count: Option<u64>,
+        /// Pods that finish in each Job. Default 1.
+        completions: Option<u64>,
+        /// Pods of a Job that exist at once. Default: as `completions`.
+        parallelism: Option<u64>,
+    }
+}
+
+/// A pod's toleration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TolerationSpec {
+    /// Key. Default: every key (only with `operator: Exists`).
+    pub key: Option<String>,
+    /// Default `Equal`.
+    pub operator: Option<TolerationOperator>,
+    /// Value, for `Equal`. Default empty.
+    pub value: Option<String>,
+    /// Effect. Default: every effect.
+    pub effect: Option<TaintEffect>,
+}
+
+/// How a toleration compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TolerationOperator {
+    /// Key and value are equal.
+    Equal,
+    /// The key exists.
+    Exists,
+}
+
+/// How strictly pods are kept apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AntiAffinityMode {
+    /// Not at all.
+    #[default]
+    None,
+    /// `requiredDuringSchedulingIgnoredDuringExecution`.
+    Required,
+    /// `preferredDuringSchedulingIgnoredDuringExecution` with weight 100.
+    Preferred,
+}
+
+/// Keeping apart pods with the same label `app`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AntiAffinitySpec {
+    /// How strictly.
+    pub mode: AntiAffinityMode,
+    /// Node label that tells places apart. Default `kubernetes.io/hostname`.
+    pub topology_key: Option<String>,
+}
+
+/// [`AntiAffinitySpec`] as a mapping.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AntiAffinityMap {
+    /// How strictly.
+    mode: AntiAffinityMode,
+    /// Node label that tells places apart. Default `kubernetes.io/hostname`.
+    topology_key: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for AntiAffinitySpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SpecVisitor;
+        impl<'de> Visitor<'de> for SpecVisitor {
+            type Value = AntiAffinitySpec;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("none, required, preferred or a mapping {mode, topologyKey}")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<AntiAffinitySpec, E> {
+                let mode = match text {
+                    "none" => AntiAffinityMode::None,
+                    "required" => AntiAffinityMode::Required,
+                    "preferred" => AntiAffinityMode::Preferred,
+                    _ => return Err(E::unknown_variant(text, &["none", "required", "preferred"])),
+                };
+                Ok(AntiAffinitySpec { mode, topology_key: None })
+            }
+            fn visit_unit<E: Error>(self) -> Result<AntiAffinitySpec, E> {
+                Ok(AntiAffinitySpec::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AntiAffinitySpec, A::Error> {
+                let AntiAffinityMap { mode, topology_key } =
+                    AntiAffinityMap::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(AntiAffinitySpec { mode, topology_key })
+            }
+        }
+        deserializer.deserialize_any(SpecVisitor)
+    }
+}
+impl Serialize for AntiAffinitySpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.topology_key {
+            None => self.mode.serialize(serializer),
+            Some(_) => AntiAffinityMap { mode: self.mode, topology_key: self.topology_key.clone() }
+                .serialize(serializer),
+        }
+    }
+}
+impl JsonSchema for AntiAffinitySpec {
+    fn schema_name() -> Cow<'static, str> {
+        "AntiAffinity".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let scalar = generator.subschema_for::<AntiAffinityMode>();
+        let map = generator.subschema_for::<AntiAffinityMap>();
+        json_schema!({"anyOf": [scalar, map]})
+    }
+}
+
+/// What to do when a spread can't be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WhenUnsatisfiable {
+    /// Do not place the pod.
+    DoNotSchedule,
+    /// Place it anyway, scored lower.
+    ScheduleAnyway,
+}
+
+/// Spreading pods with the same label `app`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopologySpreadSpec {
+    /// Largest difference in pods between two places.
+    pub max_skew: u64,
+    /// Node label that tells places apart.
+    pub topology_key: String,
+    /// What to do when it can't be kept.
+    pub when_unsatisfiable: WhenUnsatisfiable,
+}
+
+/// Node affinity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeAffinitySpec {
+    /// Terms of which one must hold.
+    #[serde(default)]
+    pub required: Vec<NodeSelectorTermSpec>,
+    /// Terms that add to a node's score.
+    #[serde(default)]
+    pub preferred: Vec<PreferredTermSpec>,
+}
+
+/// Expressions that must hold together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeSelectorTermSpec {
+    /// The expressions.
+    pub match_expressions: Vec<MatchExpressionSpec>,
+}
+
+/// Expressions that add to a node's score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreferredTermSpec {
+    /// Weight, 1 to 100.
+    pub weight: u64,
+    /// The expressions.
+    pub match_expressions: Vec<MatchExpressionSpec>,
+}
+
+/// How an expression compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MatchOperator {
+    /// The label's value is one of `values`.
+    In,
+    /// The label's value is none of `values`, or the label is absent.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+    /// The label's value is an integer above the only one of `values`.
+    Gt,
+    /// The label's value is an integer below the only one of `values`.
+    Lt,
+}
+
+/// One condition on a node's label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MatchExpressionSpec {
+    /// The label's key.
+    pub key: String,
+    /// The comparison.
+    pub operator: MatchOperator,
+    /// What it is compared with.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// A distribution of times. In YAML: a plain duration, `{fixed: 1s}`, `{p50: 1s, p99: 2s}` or `{min: 1s, max: 2s}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeDistribution {
+    /// Always the same.
+    Fixed(DurationNs),
+    /// Log-normal through two quantiles.
+    Quantiles {
+        /// Median.
+        p50: DurationNs,
+        /// 99th percentile; at least `p50`.
+        p99: DurationNs,
+    },
+    /// Uniform between two ends.
+    Uniform {
+        /// Shortest.
+        min: DurationNs,
+        /// Longest; at least `min`.
+        max: DurationNs,
+    },
+}
+
+/// [`TimeDistribution`] as a mapping.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TimeDistributionMap {
+    /// Always the same; excludes the other fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fixed: Option<DurationNs>,
+    /// Median; needs `p99`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p50: Option<DurationNs>,
+    /// 99th percentile; needs `p50`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99: Option<DurationNs>,
+    /// Shortest; needs `max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<DurationNs>,
+    /// Longest; needs `min`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<DurationNs>,
+}
+
+impl TimeDistributionMap {
+    fn into_distribution<E: Error>(self) -> Result<TimeDistribution, E> {
+        match (self.fixed, self.p50, self.p99, self.min, self.max) {
+            (Some(fixed), None, None, None, None) => Ok(TimeDistribution::Fixed(fixed)),
+            (None, Some(p50), Some(p99), None, None) => Ok(TimeDistribution::Quantiles { p50, p99 }),
+            (None, None, None, Some(min), Some(max)) => Ok(TimeDistribution::Uniform { min, max }),
+            _ => Err(E::custom(
+                "a distribution is either {fixed} or {p50, p99} or {min, max}, with both of a pair and nothing else",
+            )),
+        }
+    }
+}
+
+struct DistributionVisitor;
+
+impl<'de> Visitor<'de> for DistributionVisitor {
+    type Value = TimeDistribution;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 1s, or a mapping {p50, p99}, {min, max} or {fixed}")
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<TimeDistribution, E> {
+        text.parse().map(TimeDistribution::Fixed).map_err(E::custom)
+    }
+    fn visit_u64<E: Error>(self, value: u64) -> Result<TimeDistribution, E> {
+        self.visit_str(&value.to_string())
+    }
+    fn visit_i64<E: Error>(self, value: i64) -> Result<TimeDistribution, E> {
+        self.visit_str(&value.to_string())
+    }
+    fn visit_f64<E: Error>(self, value: f64) -> Result<TimeDistribution, E> {
+        self.visit_str(&value.to_string())
+    }
+    fn visit_unit<E: Error>(self) -> Result<TimeDistribution, E> {
+        Ok(TimeDistribution::Fixed(DurationNs(0)))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TimeDistribution, A::Error> {
+        TimeDistributionMap::deserialize(MapAccessDeserializer::new(map))?.into_distribution()
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeDistribution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DistributionVisitor)
+    }
+}
+impl Serialize for TimeDistribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let map = TimeDistributionMap::default();
+        match *self {
+            Self::Fixed(fixed) => return fixed.serialize(serializer),
+            Self::Quantiles { p50, p99 } => TimeDistributionMap { p50: Some(p50), p99: Some(p99), ..map },
+            Self::Uniform { min, max } => TimeDistributionMap { min: Some(min), max: Some(max), ..map },
+        }
+        .serialize(serializer)
+    }
+}
+impl JsonSchema for TimeDistribution {
+    fn schema_name() -> Cow<'static, str> {
+        "TimeDistribution".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let scalar = generator.subschema_for::<DurationNs>();
+        let map = generator.subschema_for::<TimeDistributionMap>();
+        json_schema!({
+            "description": "A duration, or a mapping {p50, p99}, {min, max} or {fixed}.",
+            "anyOf": [scalar, map]
+        })
+    }
+}
+
+/// Latency of etcd's fdatasync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FsyncSpec {
+    /// No sync at all (`--unsafe-no-fsync`).
+    Off,
+    /// Each sync takes this long.
+    Latency(TimeDistribution),
+}
+
+impl<'de> Deserialize<'de> for FsyncSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FsyncVisitor;
+        impl<'de> Visitor<'de> for FsyncVisitor {
+            type Value = FsyncSpec;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("off, a duration such as 1ms, or a mapping {p50, p99}, {min, max} or {fixed}")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<FsyncSpec, E> {
+                match text {
+                    "off" => Ok(FsyncSpec::Off),
+                    _ => DistributionVisitor.visit_str(text).map(FsyncSpec::Latency),
+                }
+            }
+            fn visit_bool<E: Error>(self, on: bool) -> Result<FsyncSpec, E> {
+                match on {
+                    false => Ok(FsyncSpec::Off),
+                    true => Err(E::custom("say how long a sync takes, such as {p50: 1ms, p99: 8ms}")),
+                }
+            }
+            fn visit_u64<E: Error>(self, value: u64) -> Result<FsyncSpec, E> {
+                DistributionVisitor.visit_u64(value).map(FsyncSpec::Latency)
+            }
+            fn visit_i64<E: Error>(self, value: i64) -> Result<FsyncSpec, E> {
+                DistributionVisitor.visit_i64(value).map(FsyncSpec::Latency)
+            }
+            fn visit_f64<E: Error>(self, value: f64) -> Result<FsyncSpec, E> {
+                DistributionVisitor.visit_f64(value).map(FsyncSpec::Latency)
+            }
+            fn visit_unit<E: Error>(self) -> Result<FsyncSpec, E> {
+                Ok(FsyncSpec::Off)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FsyncSpec, A::Error> {
+                DistributionVisitor.visit_map(map).map(FsyncSpec::Latency)
+            }
+        }
+        deserializer.deserialize_any(FsyncVisitor)
+    }
+}
+impl Serialize for FsyncSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::Latency(distribution) => distribution.serialize(serializer),
+        }
+    }
+}
+impl JsonSchema for FsyncSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "Fsync".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let latency = generator.subschema_for::<TimeDistribution>();
+        json_schema!({"description": "off, or the latency of one sync.", "anyOf": [{"const": "off"}, latency]})
+    }
+}
+
+/// What ends a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StopWhen {
+    /// Every pod is bound.
+    AllBound,
+    /// Every pod is running.
+    AllRunning,
+    /// Every pod has finished.
+    AllFinished,
+    /// Only the limit ends it.
+    Time,
+}
+
+/// When the run ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StopSpec {
+    /// Condition. Default `allBound`.
+    pub when: Option<StopWhen>,
+    /// Virtual time after which it ends in any case. Default 1h.
+    pub limit: Option<DurationNs>,
+}
+
+/// How series are sampled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeasureSpec {
+    /// Window of rates, as PromQL's `rate(x[1m])`. Default 1m.
+    pub window: Option<DurationNs>,
+    /// Time between samples. Default 1s.
+    pub step: Option<DurationNs>,
+}
+
+/// One expectation: of a metric (`metric`), of a ratio of two (`ratio`), or of a curve (`curve`); exactly one of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExpectSpec {
+    /// Run by name; experiments only, where it is required with `metric` and `curve`.
+    pub run: Option<String>,
+    /// Metric by name, such as `throughput.bound.mean`.
+    pub metric: Option<String>,
+    /// Ratio of two runs' metrics; experiments only.
+    pub ratio: Option<RatioExpectSpec>,
+    /// Curve over time; experiments only.
+    pub curve: Option<CurveExpectSpec>,
+    /// Published or measured value; durations count in seconds.
+    pub value: Option<MetricValue>,
+    /// Largest relative distance from `value`. Required with `value`.
+    pub tolerance: Option<Ratio>,
+    /// Smallest value that passes.
+    pub min: Option<MetricValue>,
+    /// Largest value that passes.
+    pub max: Option<MetricValue>,
+    /// Largest median relative distance of the curve's points. Required with `curve`.
+    pub median_tolerance: Option<Ratio>,
+    /// Where the value stands.
+    pub source: Option<String>,
+}
+
+/// A metric of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunMetricSpec {
+    /// Run by name.
+    pub run: String,
+    /// Metric by name.
+    pub metric: String,
+}
+
+/// One run's metric divided by another's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RatioExpectSpec {
+    /// Run of the numerator.
+    pub run: String,
+    /// Metric of the numerator.
+    pub metric: String,
+    /// The denominator.
+    pub over: RunMetricSpec,
+}
+
+/// What a curve shows over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CurveMetric {
+    /// Pods bound so far.
+    #[serde(rename = "pods.bound")]
+    PodsBound,
+    /// Pods started so far.
+    #[serde(rename = "pods.started")]
+    PodsStarted,
+    /// Scheduling cycles so far.
+    #[serde(rename = "cycles")]
+    Cycles,
+}
+
+/// Points of a published figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CurveExpectSpec {
+    /// CSV file, path relative to the experiment.
+    pub file: String,
+    /// Which figure: the value of column `figure`. Default: all rows.
+    pub figure: Option<String>,
+    /// Which series: the value of column `series`. Default: all rows.
+    pub series: Option<String>,
+    /// What the points count.
+    pub metric: CurveMetric,
+}
+
+/// A study: a scenario, its runs, and what was published about them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "podpace experiment")]
+pub struct ExperimentSpec {
+    /// Always `podpace/v1`.
+    pub api_version: String,
+    /// Always `Experiment`.
+    pub kind: String,
+    /// Name of the experiment, of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Where it was published.
+    pub source: Option<String>,
+    /// The scenario, without `apiVersion` and `kind`; its name defaults to the experiment's. Decoded per run.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub scenario: Option<serde_yaml::Value>,
+    /// Or the file of the scenario, path relative to the experiment.
+    pub scenario_file: Option<String>,
+    /// The runs.
+    pub runs: Vec<ExperimentRunSpec>,
+    /// What is expected.
+    #[serde(default)]
+    pub expect: Vec<ExpectSpec>,
+}
+
+/// One run of an experiment: the scenario with some fields set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExperimentRunSpec {
+    /// Name of the run, of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Fields to set: path (as in `--set`) to value.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub set: BTreeMap<String, serde_yaml::Value>,
+    /// Number of seeds: the scenario's and those after it. Default 1.
+    pub seeds: Option<u64>,
+}
+
+/// A grid of runs over a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "podpace sweep")]
+pub struct SweepSpec {
+    /// Always `podpace/v1`.
+    pub api_version: String,
+    /// Always `Sweep`.
+    pub kind: String,
+    /// Name of the sweep, of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// The scenario, without `apiVersion` and `kind`; its name defaults to the sweep's. Decoded per run.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub scenario: Option<serde_yaml::Value>,
+    /// Or the file of the scenario, path relative to the sweep.
+    pub scenario_file: Option<String>,
+    /// The axes; the last varies fastest.
+    pub vary: Vec<VarySpec>,
+    /// Number of seeds of each point: the scenario's and those after it. Default 1.
+    pub seeds: Option<u64>,
+}
+
+/// One axis of a sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VarySpec {
+    /// Field, as in `--set`.
+    pub path: String,
+    /// Its values.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub values: Vec<serde_yaml::Value>,
+}
