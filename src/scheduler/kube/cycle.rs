@@ -14,7 +14,7 @@
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::engine::Rng;
 
-use super::classes::{ClassId, Classes, Diagnosis, View};
+use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
@@ -171,14 +171,18 @@ impl Search<'_> {
         if plan.is_none() {
             return self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone();
         }
-        let mut diagnosis = Diagnosis::default();
+        let mut rejections = Rejections::default();
+        let mut by_topology = Diagnosis::default();
         for node in self.order.list() {
-            if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut diagnosis)
+            if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut rejections)
                 && let Some((plugin, reason)) = self.topology_rejects(plan, *node)
             {
-                diagnosis.count(plugin, reason);
+                by_topology.count(plugin, reason, 1);
             }
         }
+        let mut diagnosis = rejections.diagnosis(self.cluster, self.classes.requests(class));
+        diagnosis.plugins = diagnosis.plugins.with(by_topology.plugins);
+        diagnosis.reasons.append(&mut by_topology.reasons);
         diagnosis
     }
 

@@ -462,26 +462,30 @@ impl SchedulerModel for KubeScheduler {
 /// required affinity. In the order of kube-scheduler's filters and in its words.
 #[must_use]
 pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<&'static str> {
-    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|(_, reason)| reason)
+    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
 }
 
-fn static_rejection_by(
-    plugins: &Plugins,
-    cluster: &Cluster,
-    spec: &PodSpec,
-    node: NodeId,
-) -> Option<(PluginSet, &'static str)> {
+/// Filters that look at a node's labels, taints and name only, in their order, with what they say.
+const STATIC_FILTERS: [(PluginSet, &str); 4] = [
+    (PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"),
+    (PluginSet::NAME, "node(s) didn't match the requested node name"),
+    (PluginSet::TAINTS, taint_toleration::REASON),
+    (PluginSet::AFFINITY, node_affinity::REASON),
+];
+
+/// Index in [`STATIC_FILTERS`] of the first that rejects the node.
+fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
     let template = cluster.nodes.template(node);
     if plugins.unschedulable && taint_toleration::unschedulable_rejects(spec, template) {
-        Some((PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"))
+        Some(0)
     } else if plugins.name
         && spec.node_name.as_ref().is_some_and(|name| *name != cluster.nodes.get(node).name)
     {
-        Some((PluginSet::NAME, "node(s) didn't match the requested node name"))
+        Some(1)
     } else if plugins.taints && taint_toleration::rejects(spec, template) {
-        Some((PluginSet::TAINTS, taint_toleration::REASON))
+        Some(2)
     } else if plugins.affinity && !node_affinity::matches(cluster, spec, node) {
-        Some((PluginSet::AFFINITY, node_affinity::REASON))
+        Some(3)
     } else {
         None
     }
