@@ -306,6 +306,7 @@ impl Simulation {
             control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
         }
 
+        Self::idle_load(&mut b);
         let meter = b.kernel.meter(scheduler_process);
         let model = (registration.factory)(&s.settings, meter)?;
         let mut start_cost = |name| {
@@ -399,6 +400,15 @@ impl Simulation {
         (NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng), Some(watcher))
     }
 
+    /// What a process spends on its own timers, as fluid load.
+    fn idle_load(b: &mut Builder<'_>) {
+        for process in b.kernel.process_ids() {
+            let per_second_ns = b.kernel.meter(process).profile().delay_ns("idle_per_second").unwrap_or(0);
+            let milli_cores = per_second_ns * 1000 / SECOND;
+            b.kernel.add_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Lease renewals as fluid load: nodes / 10 s times the cost of one.
     fn heartbeats(b: &mut Builder<'_>, server: Option<ProcessId>, etcd: Option<ProcessId>) {
         let nodes = b.plan.cluster.nodes.len() as u64;
@@ -408,7 +418,7 @@ impl Simulation {
             let op = meter.operation_or_free(operation);
             let renewal_ns = picos_to_nanos(meter.unit_ps(op));
             let milli_cores = nodes * renewal_ns * 1000 / LEASE_RENEW_INTERVAL_NS;
-            b.kernel.set_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
+            b.kernel.add_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
         }
     }
 

@@ -207,10 +207,13 @@ impl Predicates {
     ) -> usize {
         let topology = self.topologies.iter().position(|t| t.key == key).unwrap_or_else(|| {
             let mut topology = Topology { key: key.to_owned(), ..Topology::default() };
-            for node in (0..self.known_nodes.len()).filter(|n| self.known_nodes[*n]) {
-                let node = NodeId::try_from(node).expect("nodes are limited");
+            // Nodes that are gone may still bear pods and come back.
+            for at in 0..self.known_nodes.len() {
+                let node = NodeId::try_from(at).expect("nodes are limited");
                 topology.learn(cluster, node);
-                if let Some(domain) = topology.domain(node) {
+                if let Some(domain) = topology.domain(node)
+                    && self.known_nodes[at]
+                {
                     topology.nodes[domain] += 1;
                 }
             }
