@@ -41,8 +41,10 @@ pub struct Decision {
 pub struct Walks {
     /// Pods looked at by InterPodAffinity before filtering.
     pub prefilter_pods: u64,
-    /// Pods looked at by InterPodAffinity before scoring.
+    /// Pods matched by InterPodAffinity before scoring, for a pod with preferred terms.
     pub prescore_pods: u64,
+    /// Pods with terms looked at by InterPodAffinity before scoring, for a pod without preferred terms.
+    pub prescore_terms: u64,
     /// Nodes looked at by PodTopologySpread.
     pub spread_nodes: u64,
     /// Pods looked at by PodTopologySpread, once a constraint.
@@ -195,8 +197,11 @@ impl Search<'_> {
             walks.prefilter_pods = self.topology.pods_with_required_anti
                 + if affinity.is_some_and(AffinityPlan::requires) { pods } else { 0 };
             if scored {
-                let all = affinity.is_some_and(AffinityPlan::prefers);
-                walks.prescore_pods = if all { pods } else { self.topology.pods_with_affinity };
+                if affinity.is_some_and(AffinityPlan::prefers) {
+                    walks.prescore_pods = pods;
+                } else {
+                    walks.prescore_terms = self.topology.pods_with_affinity;
+                }
             }
         }
         if let Some(plan) = plan {

@@ -10,7 +10,8 @@ const BLOCK: usize = 128;
 /// Wrapping, as a checked addition would keep the compiler from using vectors; a block's count can't wrap.
 #[inline]
 fn count_where(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
-    let in_block = |block: &[u8]| block.iter().fold(0_u8, |count, s| count.wrapping_add(u8::from(matches(*s))));
+    let in_block =
+        |block: &[u8]| block.iter().fold(0_u8, |count, s| count.wrapping_add(u8::from(matches(*s))));
     bytes.chunks(BLOCK).fold(0_usize, |count, block| count + usize::from(in_block(block)))
 }
 
