@@ -18,8 +18,9 @@ fn main() {
     }
     if args[1] == "dump" {
         let file = std::path::Path::new(&args[2]);
-        let lib = podpace::cost::ProfileLibrary::with_folder(std::path::Path::new("models"));
-        let (c, i) = podpace::calibrate::measured::read_conditions(file).unwrap();
+        let lib = podpace::cost::ProfileLibrary::with_folder(std::path::Path::new(args.get(4).map_or("models", |s| s)));
+        let (mut c, i) = podpace::calibrate::measured::read_conditions(file).unwrap();
+        for a in &args { if let Some(v) = a.strip_prefix("percentage_of_nodes_to_score=") { c.percentage_of_nodes_to_score = v.parse().ok(); } if let Some(v) = a.strip_prefix("parallelism=") { c.parallelism = v.parse().ok(); } }
         let plan = podpace::calibrate::measured::plan(
             file,
             &c,

@@ -425,7 +425,8 @@ pub fn plan(
         },
         creation,
         lifetimes,
-        stop: StopWhen::AllBound,
+        // With KWOK the recorder waited until all pods ran.
+        stop: if c.kwok { StopWhen::AllRunning } else { StopWhen::AllBound },
         limit_ns: 1800 * SECOND,
         stall_ns: STALL_NS,
         window_ns: SECOND,

@@ -229,10 +229,6 @@ pub fn bottleneck(run: &Finished) -> Bottleneck {
             );
         }
     }
-    if let Some(etcd) = run.control_plane.etcd() {
-        // A sync can be shared by as many as wait: the limit is the time in syncs if no more shared it.
-        add(Station::Etcd.name().to_owned(), n * SECOND as f64 / etcd.sync_busy_ns() as f64);
-    }
     let created = stage_times(&run.cluster.pods, |t| t.created_ns);
     if let (Some(a), Some(b)) = (created.first(), created.last())
         && b > a

@@ -848,8 +848,6 @@ impl Simulation {
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
-        let etcd_behind = self.control_plane.etcd().is_some_and(|e| e.waiting() > 0);
-        self.stations.at(Station::Etcd).set(now, etcd_behind);
         let saturated = self.kernel.is_saturated(self.scheduler.process);
         self.stations.host_saturated.set(now, saturated);
     }

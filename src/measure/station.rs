@@ -11,6 +11,9 @@ use crate::engine::{MILLISECOND, Nanos};
 pub const COALESCE_NS: Nanos = 2 * MILLISECOND;
 
 /// The places where progress can be held up, from the pod's creation to its binding.
+///
+/// etcd is none of them: its group commit takes whoever waits, so that a slow disk shows as latency and as seats
+/// that are held longer, not as a queue of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Station {
@@ -26,20 +29,17 @@ pub enum Station {
     Seats,
     /// Requests wait after a 429.
     RetryAfter,
-    /// Requests are being stored: etcd syncs.
-    Etcd,
 }
 
 impl Station {
     /// All, upstream first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::Creation,
         Self::Scheduler,
         Self::BindTokens,
         Self::Streams,
         Self::Seats,
         Self::RetryAfter,
-        Self::Etcd,
     ];
 
     /// Its name in results.
@@ -52,7 +52,6 @@ impl Station {
             Self::Streams => "connections (TLS handshakes)",
             Self::Seats => "seats (priority and fairness)",
             Self::RetryAfter => "back-off after 429",
-            Self::Etcd => "etcd sync",
         }
     }
 }
