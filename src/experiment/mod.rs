@@ -1,4 +1,7 @@
 //! Running things: one simulation, sweeps of many, experiments with expectations, validation against measured runs.
+pub mod check;
+pub mod output;
 pub mod report;
+pub mod run;
 pub mod simulation;
 pub mod validate;
