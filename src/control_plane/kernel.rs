@@ -176,6 +176,7 @@ pub struct Process {
     pub meter: Meter,
     wakeup: OpId,
     last_done_ns: Nanos,
+    background_milli_cores: u32,
 }
 
 /// Clock, events, hosts and processes.
@@ -239,7 +240,7 @@ impl Kernel {
         max_threads: Option<u32>,
         mut meter: Meter,
     ) -> ProcessId {
-        let component = self.hosts.add_component(host, name, max_threads, Discipline::Sharing);
+        let component = self.hosts.add_component(host, name, max_threads, Discipline::Fifo);
         let wakeup = meter.operation_or_free("wakeup");
         self.processes.push(Process {
             name: name.to_owned(),
@@ -248,6 +249,7 @@ impl Kernel {
             meter,
             wakeup,
             last_done_ns: 0,
+            background_milli_cores: 0,
         });
         ProcessId(u8::try_from(self.processes.len() - 1).expect("processes are few"))
     }
@@ -267,6 +269,11 @@ impl Kernel {
     #[must_use]
     pub fn processes(&self) -> &[Process] {
         &self.processes
+    }
+
+    /// Ids of all processes.
+    pub fn process_ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        (0..self.processes.len()).map(|i| ProcessId(i as u8))
     }
 
     /// The hosts.
@@ -308,9 +315,11 @@ impl Kernel {
         }
     }
 
-    /// Sets a process's fluid background demand.
-    pub fn set_background(&mut self, process: ProcessId, milli_cores: u32) {
-        let it = &self.processes[process.0 as usize];
+    /// Adds to a process's fluid background demand.
+    pub fn add_background(&mut self, process: ProcessId, milli_cores: u32) {
+        let it = &mut self.processes[process.0 as usize];
+        it.background_milli_cores = it.background_milli_cores.saturating_add(milli_cores);
+        let milli_cores = it.background_milli_cores;
         self.hosts.set_background(self.now, it.component, milli_cores);
         if !self.dirty.contains(&it.host) {
             self.dirty.push(it.host);

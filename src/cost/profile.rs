@@ -248,6 +248,7 @@ built_in!(
     "kube-scheduler-1.20",
     "kube-scheduler-1.36",
     "kwok-0.7",
+    "machine-2-core",
     "yunikorn-1.8",
     "yunikorn-2020",
     "yunikorn-2021-11",

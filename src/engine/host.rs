@@ -34,11 +34,11 @@
 //! of one integer each. No allocation once the heaps have grown.
 //!
 //! # Rounding
-//! All integer. V and G count 1/4096 ns; rates have 36 binary digits. A job ends in the first whole
-//! nanosecond at or after its exact end, never before it by more than the rate's rounding
-//! (one part in 2^36 · cores / T). Each change inside its component may cost a job under 1/4096 ns more.
-//! The busy time of a component exceeds its finished work by less than this; it is asserted whenever
-//! the component falls idle.
+//! All integer. V and G count 1/4096 ns; rates have 36 binary digits and are rounded up, so that a job whose
+//! exact end is a whole nanosecond ends there. Other jobs end in the first whole nanosecond after their exact
+//! end. Beyond that an end may be early by the rate's rounding, one part in 2^36 · cores / T, and each change
+//! inside its component may delay a job by under 1/4096 ns. The work a component does exceeds what its
+//! finished jobs asked for by no more than this; it is asserted whenever a component falls idle.
 
 use super::time::Nanos;
 use std::cmp::Ordering;
@@ -294,7 +294,7 @@ impl Host {
         self.rate = if self.threads_milli <= capacity {
             self.full_rate
         } else {
-            self.full_rate * capacity / self.threads_milli
+            (self.full_rate * capacity).div_ceil(self.threads_milli)
         };
     }
 
@@ -360,7 +360,7 @@ impl Hosts {
             (1..=MAX_SPEED_PPM).contains(&speed_ppm),
             "host {name}: speed {speed_ppm} ppm, expected 1 to {MAX_SPEED_PPM}"
         );
-        let full_rate = (u64::from(speed_ppm) << RATE_BITS) / PPM;
+        let full_rate = (u64::from(speed_ppm) << RATE_BITS).div_ceil(PPM);
         self.hosts.push(Host {
             name: name.to_owned(),
             cores,

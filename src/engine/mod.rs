@@ -14,7 +14,7 @@
 //! | [`queue`]     | pending events in a total order                   | O(1) amortised a push and pop          |
 //! | [`host`]      | CPU work shared by components of a host           | O(log jobs + components) a change      |
 //! | [`random`]    | named, seeded streams and distributions           | O(1) a draw                            |
-//! | [`reference`] | two known models that measure and check the queue | one push and pop an event              |
+//! | [`mod@reference`] | two known models that measure and check the queue | one push and pop an event              |
 
 pub mod host;
 pub mod queue;

@@ -4,4 +4,3 @@ pub mod output;
 pub mod report;
 pub mod run;
 pub mod simulation;
-pub mod validate;

@@ -159,7 +159,7 @@ pub fn metrics(run: &Finished) -> Metrics {
     }
     for process in run.kernel.processes() {
         let hosts = run.kernel.hosts();
-        m.set(format!("cpu.{}_s", process.name), seconds(hosts.cpu_ns_done(process.component)));
+        m.set(format!("cpu.{}_s", process.name), seconds(hosts.busy_core_ns(process.component)));
         for account in process.meter.accounts().iter().filter(|a| a.count > 0) {
             m.set(format!("ops.{}.{}", process.name, account.operation), account.count as f64);
             if c.bound > 0 {

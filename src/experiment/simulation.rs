@@ -5,7 +5,7 @@
 //! connects them and stamps the pods' timelines.
 //!
 //! A run ends when its stop condition holds, when virtual time reaches the limit, or when nothing has moved for
-//! [`STALL_NS`]: a workload that can't be placed ends and says why.
+//! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
 use std::collections::VecDeque;
@@ -27,9 +27,7 @@ use crate::scenario::plan::{
 };
 use crate::scheduler::{Action, BindOutcome, Context, NodeChange, Registry, SchedulerModel};
 
-/// A run in which no pod has moved for so long ends. Longer than kube-scheduler's five minutes after which
-/// unschedulable pods are tried again.
-pub const STALL_NS: Nanos = 630 * SECOND;
+/// How often a run is checked for progress, at the least.
 const WATCHDOG_PERIOD_NS: Nanos = 30 * SECOND;
 /// Cores of a host that no scenario limits.
 const UNLIMITED_CORES: u32 = 4096;
@@ -140,6 +138,7 @@ pub struct Simulation {
     lifetimes: Lifetimes,
     stop: StopWhen,
     limit_ns: Nanos,
+    stall_ns: Nanos,
     window_ns: Nanos,
     step_ns: Nanos,
     counts: PodCounts,
@@ -307,6 +306,7 @@ impl Simulation {
             control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
         }
 
+        Self::idle_load(&mut b);
         let meter = b.kernel.meter(scheduler_process);
         let model = (registration.factory)(&s.settings, meter)?;
         let mut start_cost = |name| {
@@ -358,6 +358,7 @@ impl Simulation {
             lifetimes: plan.lifetimes.clone(),
             stop: plan.stop,
             limit_ns: plan.limit_ns,
+            stall_ns: plan.stall_ns,
             window_ns: plan.window_ns,
             step_ns: plan.step_ns,
             counts: PodCounts { total, ..PodCounts::default() },
@@ -399,6 +400,15 @@ impl Simulation {
         (NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng), Some(watcher))
     }
 
+    /// What a process spends on its own timers, as fluid load.
+    fn idle_load(b: &mut Builder<'_>) {
+        for process in b.kernel.process_ids() {
+            let per_second_ns = b.kernel.meter(process).profile().delay_ns("idle_per_second").unwrap_or(0);
+            let milli_cores = per_second_ns * 1000 / SECOND;
+            b.kernel.add_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Lease renewals as fluid load: nodes / 10 s times the cost of one.
     fn heartbeats(b: &mut Builder<'_>, server: Option<ProcessId>, etcd: Option<ProcessId>) {
         let nodes = b.plan.cluster.nodes.len() as u64;
@@ -408,7 +418,7 @@ impl Simulation {
             let op = meter.operation_or_free(operation);
             let renewal_ns = picos_to_nanos(meter.unit_ps(op));
             let milli_cores = nodes * renewal_ns * 1000 / LEASE_RENEW_INTERVAL_NS;
-            b.kernel.set_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
+            b.kernel.add_background(process, u32::try_from(milli_cores).unwrap_or(u32::MAX));
         }
     }
 
@@ -444,8 +454,13 @@ impl Simulation {
                 }
             }
         }
-        self.kernel.at(WATCHDOG_PERIOD_NS.min(self.limit_ns), Event::Watchdog);
+        let at = self.watchdog_period_ns().min(self.limit_ns);
+        self.kernel.at(at, Event::Watchdog);
         self
+    }
+
+    fn watchdog_period_ns(&self) -> Nanos {
+        WATCHDOG_PERIOD_NS.min(self.stall_ns / 5).max(1)
     }
 
     fn mark_created(&mut self, pod: PodId, now: Nanos) {
@@ -497,7 +512,7 @@ impl Simulation {
                     if self.is_stalled() {
                         break Ended::Stalled;
                     }
-                    let at = (self.kernel.now() + WATCHDOG_PERIOD_NS).min(self.limit_ns + 1);
+                    let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
                     self.kernel.at(at, Event::Watchdog);
                 }
             }
@@ -529,7 +544,7 @@ impl Simulation {
         if self.last_progress.0 != self.counts || more_to_come || lives || self.stop == StopWhen::Time {
             self.last_progress = (self.counts, now);
         }
-        now - self.last_progress.1 >= STALL_NS
+        now - self.last_progress.1 >= self.stall_ns
     }
 
     fn on_jobs(&mut self, host: HostId, generation: u32) {

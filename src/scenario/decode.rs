@@ -79,7 +79,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
             }
             kind => {
                 let (message, hint) = match kind {
-                    Kind::Custom(message) => (message, None),
+                    Kind::Custom(message) => with_hint(message),
                     Kind::UnknownVariant { variant, expected } => {
                         let choices: Vec<String> = expected.iter().map(|name| format!("`{name}`")).collect();
                         let message = match choices.split_last() {
@@ -104,6 +104,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
                     Some(node) => node.value = Value::Reported,
                     None => return Decoded { value: None, problems, reported },
                 }
+                let hint = hint.or_else(|| Some("`podpace schema` describes every field".to_owned()));
                 problems.push(Problem { place, path: path.clone(), message, hint });
                 reported.push(path);
             }
@@ -112,6 +113,34 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Node) -> Decoded<T> {
             return Decoded { value: None, problems, reported };
         }
     }
+}
+
+/// Takes the advice out of a scalar's sentence: "not a suffix (did you mean `Gi`?): expected ...".
+fn with_hint(message: String) -> (String, Option<String>) {
+    if let Some((before, rest)) = message.split_once(" (did you mean ")
+        && let Some((meant, after)) = rest.split_once("?)")
+    {
+        return (format!("{before}{after}"), Some(format!("did you mean {meant}?")));
+    }
+    let hint = if message.starts_with("negative") {
+        Some("take the sign away")
+    } else if message.starts_with("too large")
+        || message.contains("larger than")
+        || message.contains("of this size")
+    {
+        Some("is there a digit too many, or another unit meant?")
+    } else {
+        None
+    };
+    if hint.is_none() {
+        if let Some((wrong, expected)) = message.split_once(": expected ") {
+            return (wrong.to_owned(), Some(format!("write {expected}")));
+        }
+        if let Some((expected, examples)) = message.split_once(", such as ") {
+            return (expected.to_owned(), Some(format!("such as {examples}")));
+        }
+    }
+    (message, hint.map(str::to_owned))
 }
 
 /// Keys that people bring from Kubernetes or from the wrong level, and where they belong.
@@ -193,6 +222,9 @@ impl de::Error for Error {
             {
                 Some("put it in quotes to make it a string")
             }
+            Unexpected::Float(_) if expected.starts_with("a whole number") => {
+                Some("write it without a fraction or exponent")
+            }
             Unexpected::Str(text) if expected.contains("number") && text.parse::<f64>().is_ok() => {
                 Some("leave the quotes out")
             }
@@ -204,8 +236,12 @@ impl de::Error for Error {
         };
         Self::new(Kind::Mismatch { expected, hint })
     }
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Kind::Mismatch { expected: in_words(&expected.to_string()), hint: None })
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let hint = match unexpected {
+            Unexpected::Signed(value) if value < 0 => Some("take the sign away"),
+            _ => None,
+        };
+        Self::new(Kind::Mismatch { expected: in_words(&expected.to_string()), hint })
     }
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         Self::new(Kind::UnknownVariant { variant: variant.to_owned(), expected })
@@ -286,7 +322,7 @@ impl<'de> Deserializer<'de> for &Node {
         self.visit_any(visitor)
     }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() || self.is_reported() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.is_reported() { visitor.visit_bool(false) } else { self.visit_any(visitor) }

@@ -233,7 +233,12 @@ impl Document {
     /// `cluster.nodes[0].template.labels["example.com/x"]=y`. The value is YAML; an empty one, or `null`, brings the
     /// default back. Missing keys on the way are made; `decode` says if one of them does not exist. On an experiment or
     /// sweep, a field that is not its own is set in the scenario of every run.
-    pub fn set(&mut self, assignment: &str) -> Result<(), Diagnostic> {
+    pub fn set(&mut self, assignment: &str) -> Result<(), Box<Diagnostic>> {
+        self.try_set(assignment).map_err(Box::new)
+    }
+
+    #[allow(clippy::result_large_err, reason = "boxed by its only caller")]
+    fn try_set(&mut self, assignment: &str) -> Result<(), Diagnostic> {
         let argument = format!("--set {}", shorten(assignment));
         let error = |path: &str, message: &str, hint: &str| Diagnostic {
             path: path.to_owned(),
@@ -717,6 +722,7 @@ fn too_large(name: &str) -> Diagnostic {
 }
 
 /// Reads a text file, with a message of its own for each way in which that fails.
+#[allow(clippy::result_large_err, reason = "called once a file")]
 fn read_text(path: &FilePath, name: &str) -> Result<String, Diagnostic> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => {

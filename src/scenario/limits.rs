@@ -9,6 +9,8 @@ pub const NODES: u64 = 10_000_000;
 pub const PODS: u64 = 100_000_000;
 /// Deployments, or Jobs, or applications of a workload.
 pub const APPS: u64 = 1_000_000;
+/// Groups of nodes, or of pods, or queues.
+pub const GROUPS: usize = 10_000;
 /// Cores of a host.
 pub const HOST_CORES: u64 = 100_000;
 /// Speed of a host, in parts per million of the reference core: 1000 times as fast.
@@ -38,7 +40,7 @@ pub const DURATION_NS: u64 = 10 * 365 * 86_400 * 1_000_000_000;
 pub const FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// Nesting of mappings and lists.
 pub const DEPTH: usize = 64;
-/// Values of one document after its aliases are expanded.
+/// Keys and values of one document after its aliases are expanded.
 pub const VALUES: usize = 500_000;
 /// Errors that are listed before the rest is left out.
 pub const ERRORS: usize = 50;

@@ -209,6 +209,8 @@ pub struct Plan {
     pub stop: StopWhen,
     /// Largest virtual time, ns.
     pub limit_ns: Nanos,
+    /// The run ends when nothing has moved for so long, ns.
+    pub stall_ns: Nanos,
     /// Window of windowed throughput, ns.
     pub window_ns: Nanos,
     /// Step of time series, ns.

@@ -507,3 +507,110 @@ impl Serialize for MetricValue {
         serializer.serialize_f64(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn quantity(text: &str) -> Quantity {
+        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn reads_what_kubernetes_reads() {
+        for (text, milli, units) in [
+            ("0", 0, 0),
+            ("100m", 100, 1),
+            ("0.5", 500, 1),
+            (".5", 500, 1),
+            ("5.", 5_000, 5),
+            ("2", 2_000, 2),
+            ("+2", 2_000, 2),
+            ("1e3", 1_000_000, 1_000),
+            ("1E3", 1_000_000, 1_000),
+            ("12e-1", 1_200, 2),
+            ("1k", 1_000_000, 1_000),
+            ("1Ki", 1_024_000, 1_024),
+            ("1.5Ki", 1_536_000, 1_536),
+            ("500Mi", 524_288_000_000, 524_288_000),
+            ("1Gi", 1_073_741_824_000, 1 << 30),
+            ("1M", 1_000_000_000, 1_000_000),
+            // Rounded up, never down: a millicore and a byte are the smallest steps.
+            ("0.1m", 1, 1),
+            ("1n", 1, 1),
+            ("1u", 1, 1),
+            ("0.0000000001", 1, 1),
+            ("1.0001Ki", 1_024_103, 1_025),
+        ] {
+            assert_eq!(quantity(text).milli(), Some(milli), "{text} in thousandths");
+            assert_eq!(quantity(text).units(), Some(units), "{text} in units");
+        }
+        assert_eq!(
+            quantity("1E").units(),
+            Some(1_000_000_000_000_000_000),
+            "E alone is exa, not an exponent"
+        );
+        assert_eq!(quantity("7Ei").units(), Some(7 << 60));
+        assert!(quantity("-1").is_negative() && quantity("-1").units().is_none());
+    }
+
+    #[test]
+    fn refuses_what_kubernetes_refuses() {
+        for text in [
+            "", "m", "Mi", "1K", "1MB", "1mi", "1.2.3", "--1", "1-", "1 Gi", "0x10", "1e", "e3", "1e3Ki",
+            "ten",
+        ] {
+            assert!(text.parse::<Quantity>().is_err(), "{text} must be refused");
+        }
+        for text in ["8Ei", "10E", "1e30", "99999999999999999999999999999999999999999999"] {
+            assert!(text.parse::<Quantity>().unwrap_err().contains("2^63"), "{text} is too large");
+        }
+        assert!("1GB".parse::<Quantity>().unwrap_err().contains("did you mean Gi?"));
+    }
+
+    #[test]
+    fn ratios_rates_and_values() {
+        for (text, ppm) in
+            [("10%", 100_000), ("0.5", 500_000), ("1", 1_000_000), ("12.5%", 125_000), ("0", 0)]
+        {
+            assert_eq!(text.parse::<Ratio>().unwrap().0, ppm, "{text}");
+        }
+        for text in ["-1%", "ten", "", "%", "0.00000001", "1e30"] {
+            assert!(text.parse::<Ratio>().is_err(), "{text}");
+        }
+        assert_eq!("0.5".parse::<Rate>().unwrap(), Rate(500_000));
+        assert_eq!("500/s".parse::<Rate>().unwrap(), Rate::per_second(500));
+        assert!("-5".parse::<Rate>().is_err());
+        let value = |text: &str| text.parse::<MetricValue>().unwrap().0.to_bits();
+        assert_eq!(value("12%"), 0.12f64.to_bits());
+        assert_eq!(value("8ms"), 0.008f64.to_bits());
+        assert!("nan".parse::<MetricValue>().is_err() && "inf".parse::<MetricValue>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn quantities_round_trip(nano in -(1i128 << 90)..(1i128 << 90)) {
+            prop_assume!((nano / NANO).abs() <= i128::from(i64::MAX));
+            let written = Quantity { nano };
+            prop_assert_eq!(quantity(&written.to_string()), written);
+        }
+        #[test]
+        fn amounts_round_trip(amount in 0..=i64::MAX as u64) {
+            prop_assert_eq!(quantity(&ResourceList::quantity("memory", amount).to_string()).units(), Some(amount));
+            prop_assert_eq!(quantity(&ResourceList::quantity("cpu", amount).to_string()).milli(), Some(amount));
+        }
+        #[test]
+        fn ratios_and_rates_round_trip(value in 0..u64::from(u32::MAX)) {
+            prop_assert_eq!(Ratio(value).to_string().parse(), Ok(Ratio(value)));
+            prop_assert_eq!(Rate(value).to_string().parse(), Ok(Rate(value)));
+        }
+        #[test]
+        fn no_text_panics(text in "[-+0-9a-zA-Z.%/]{0,60}") {
+            let _ = text.parse::<Quantity>();
+            let _ = text.parse::<Ratio>();
+            let _ = text.parse::<Rate>();
+            let _ = text.parse::<MetricValue>();
+        }
+    }
+}

@@ -33,6 +33,9 @@ use crate::engine::{MILLISECOND, Nanos, Rng, SECOND, Streams, random::LogNormal}
 use crate::scheduler::{AppSort, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings};
 
 const DEFAULT_LIMIT_NS: Nanos = 3600 * SECOND;
+/// A run in which no pod has moved for so long ends. Longer than kube-scheduler's five minutes after which
+/// unschedulable pods are tried again.
+const DEFAULT_STALL_NS: Nanos = 630 * SECOND;
 const DEFAULT_WINDOW_NS: Nanos = 60 * SECOND;
 const DEFAULT_STEP_NS: Nanos = SECOND;
 /// kube-apiserver's `--max-requests-inflight` and `--max-mutating-requests-inflight`.
@@ -621,6 +624,7 @@ pub fn resolve(
             Some(SpecStopWhen::AllBound) | None => StopWhen::AllBound,
         },
         limit_ns: spec.stop.limit.map_or(DEFAULT_LIMIT_NS, |d| d.0),
+        stall_ns: DEFAULT_STALL_NS,
         window_ns: spec.measure.window.map_or(DEFAULT_WINDOW_NS, |d| d.0),
         step_ns: spec.measure.step.map_or(DEFAULT_STEP_NS, |d| d.0),
     })

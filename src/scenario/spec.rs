@@ -6,7 +6,7 @@
 //! per million, rates in millionths per second.
 //!
 //! No struct uses serde's `flatten`, `untagged` or internal tags: they would lose the path and line of an error. Pod
-//! groups share their fields through the macro [`pod_group`] instead.
+//! groups share their fields through the macro `pod_group` instead.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -291,6 +291,18 @@ pub(super) fn build(text: &str, source: u32, problems: &mut Vec<Problem>) -> Res
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let mark = error.marker();
+            // The scanner reports a tab at the value before it.
+            let tab_in = |line: &str| line.chars().position(|c| c == '\t');
+            if error.info().contains("tab")
+                && let Some((line, column)) = text
+                    .lines()
+                    .enumerate()
+                    .skip(mark.line().saturating_sub(1))
+                    .find_map(|(i, line)| Some((i, tab_in(line)?)))
+            {
+                let place = Place { source, line: line as u32 + 1, column: column as u32 + 1, width: 1 };
+                return fatal(Some(place), "not valid YAML: a tab".to_owned(), syntax_hint("tab"));
+            }
             let place =
                 Place { source, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, width: 1 };
             fatal(Some(place), format!("not valid YAML: {}", error.info()), syntax_hint(error.info()))
@@ -415,7 +427,7 @@ pub(super) fn build(text: &str, source: u32, problems: &mut Vec<Problem>) -> Res
                     }
                     continue;
                 }
-                total += weight;
+                total += weight - 1;
                 (Node { place, value: Value::Scalar(text.into_owned(), class) }, anchor, weight, 1)
             }
         };
@@ -467,7 +479,7 @@ fn too_many(place: Place) -> Problem {
     Problem {
         place: Some(place),
         path: Path::default(),
-        message: format!("more than {} values, aliases expanded", limits::VALUES),
+        message: format!("more than {} keys and values, aliases expanded", limits::VALUES),
         hint: Some("use `count` for equal nodes and pods, and a trace for many different ones".to_owned()),
     }
 }

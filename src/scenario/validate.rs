@@ -14,8 +14,8 @@ use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
     ArrivalProcess, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec, MatchOperator,
-    NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec, TaintEffect,
-    TaintSpec, TimeDistribution, TolerationOperator, WorkloadSpec,
+    NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec, TimeDistribution,
+    TolerationOperator, WorkloadSpec,
 };
 use super::tree::{Class, Path, Problem, Value};
 
@@ -42,8 +42,16 @@ impl<'a> Check<'a> {
         self.problems
     }
 
+    /// More would not be shown, and finding their lines costs time.
+    fn is_full(&self) -> bool {
+        self.problems.len() > 2 * limits::ERRORS
+    }
+
     /// Reports a sentence and a hint at a path.
     fn report(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         let path = Path::parse(path).unwrap_or_default();
         let place = Some(self.document.place(&path));
         self.problems.push(Problem { place, path, message: message.into(), hint: Some(hint.into()) });
@@ -51,6 +59,9 @@ impl<'a> Check<'a> {
 
     /// Reports what was expected at a path instead of the scalar that stands there.
     fn expected(&mut self, path: &str, expected: &str, hint: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         let parsed = Path::parse(path).unwrap_or_default();
         let (node, found) = self.document.tree().nearest(&parsed);
         let message = match &node.value {
@@ -65,8 +76,8 @@ impl<'a> Check<'a> {
     /// A whole number within bounds.
     fn count(&mut self, path: &str, value: u64, least: u64, most: u64) {
         if value < least {
-            self.expected(path, &format!("at least {least}"), "");
-            self.drop_empty_hint();
+            let hint = format!("a whole number from {least} to {most}");
+            self.expected(path, &format!("at least {least}"), hint);
         } else if value > most {
             self.expected(
                 path,
@@ -76,15 +87,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn drop_empty_hint(&mut self) {
-        if let Some(problem) = self.problems.last_mut() {
-            problem.hint = problem.hint.take().filter(|hint| !hint.is_empty());
-        }
-    }
-
     fn optional_count(&mut self, path: &str, value: Option<u64>, least: u64, most: u64) {
-        if let Some(value) = value {
-            self.count(path, value, least, most);
+        match value {
+            Some(value) if value < least => {
+                self.expected(path, &format!("at least {least}"), "leave it out for the default");
+            }
+            Some(value) => self.count(path, value, least, most),
+            None => {}
         }
     }
 
@@ -221,6 +230,20 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
             _ => {}
         }
     }
+    let lists = [
+        ("cluster.nodes", spec.cluster.nodes.len()),
+        ("scheduler.queues", spec.scheduler.queues.len()),
+        ("workload.deployments", spec.workload.deployments.len()),
+        ("workload.pods", spec.workload.pods.len()),
+        ("workload.jobs", spec.workload.jobs.len()),
+    ];
+    for (path, entries) in lists {
+        if entries > limits::GROUPS {
+            let message = format!("{entries} entries; podpace reads at most {}", limits::GROUPS);
+            check.report(path, message, "use `count` for equal ones, and a trace for many different ones");
+            return;
+        }
+    }
     cluster(spec, check);
     control_plane(spec, &hosts, check);
     scheduler(&spec.scheduler, &hosts, check);
@@ -241,7 +264,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, None, check);
     }
-    if check.complete {
+    if check.complete && check.problems.is_empty() {
         fit(spec, check);
         stop_can_come(spec, check);
     }
@@ -781,7 +804,8 @@ fn expressions(path: &str, expressions: &[MatchExpressionSpec], check: &mut Chec
     }
 }
 
-/// Is there a node for at least one group of pods? If there is, pods without one are a result and not an error.
+/// Is there a node large enough for at least one group of pods? If there is, pods without one are a result and not an
+/// error; so are taints, selectors and cordons that keep all pods out.
 fn fit(spec: &ScenarioSpec, check: &mut Check<'_>) {
     if spec.workload.trace.is_some() || !spec.workload.manifests.is_empty() {
         return;
@@ -814,21 +838,7 @@ fn no_room(group: &PodGroup, nodes: &[&NodeGroupSpec]) -> Option<(String, String
     let requests = &group.shape.requests.0;
     let short = |node: &NodeGroupSpec| requests.iter().find(|(name, asked)| **asked > room(node, name));
     if nodes.iter().any(|node| short(node).is_none()) {
-        let tolerated = |taint: &TaintSpec| {
-            taint.effect == TaintEffect::PreferNoSchedule || tolerates(&group.shape, taint)
-        };
-        let open = |node: &&&NodeGroupSpec| {
-            short(node).is_none()
-                && node.template.unschedulable != Some(true)
-                && node.template.taints.iter().all(tolerated)
-        };
-        if nodes.iter().any(|node| open(&node)) {
-            return None;
-        }
-        return Some((
-            String::new(),
-            "all nodes it fits on are cordoned or have taints it does not tolerate".to_owned(),
-        ));
+        return None;
     }
     // The resource that no node has enough of; if each is somewhere but never together, the first node's shortage.
     let nowhere = requests.iter().find(|(name, asked)| nodes.iter().all(|node| **asked > room(node, name)));
@@ -849,16 +859,6 @@ fn no_room(group: &PodGroup, nodes: &[&NodeGroupSpec]) -> Option<(String, String
 fn room(node: &NodeGroupSpec, resource: &str) -> u64 {
     let default = if resource == "pods" { DEFAULT_NODE_PODS } else { 0 };
     node.template.allocatable.0.get(resource).copied().unwrap_or(default)
-}
-
-fn tolerates(shape: &PodShape, taint: &TaintSpec) -> bool {
-    shape.tolerations.iter().any(|toleration| {
-        let key = toleration.key.as_deref().unwrap_or("");
-        let exists = toleration.operator == Some(TolerationOperator::Exists);
-        toleration.effect.is_none_or(|effect| effect == taint.effect)
-            && (key.is_empty() && exists || key == taint.key)
-            && (exists || toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or(""))
-    })
 }
 
 /// Does the condition that ends the run ever come?

@@ -1,0 +1,464 @@
+//! Measured runs of real control planes: their conditions and, apart from them, what was measured.
+//!
+//! A run is `NAME.json` beside `NAME.pods.csv.gz`. [`Conditions`] holds what a prediction may use: the settings,
+//! and of the pods' rows the two inputs (when each creation was sent, how long each pod was held). [`Measured`]
+//! holds the results and is read by a function of its own, after the prediction.
+//!
+//! Cost: O(rows).
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cluster::{
+    App, Cluster, HOSTNAME_LABEL, NodeTemplate, PodAffinityTerm, PodSpec, Resources, SpreadConstraint,
+    ZONE_LABEL,
+};
+use crate::control_plane::etcd::EtcdSettings;
+use crate::control_plane::node_agents::AgentKind;
+use crate::cost::{CostProfile, ProfileError, ProfileLibrary};
+use crate::engine::{Nanos, SECOND};
+use crate::scenario::plan::{
+    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
+    SchedulerPlan, StopWhen,
+};
+use crate::scheduler::Settings;
+
+/// A measured run can't be read or has conditions that are not modelled.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum MeasuredError {
+    #[error("{}: {message}", file.display())]
+    File { file: PathBuf, message: String },
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// The conditions of a run, as its JSON states them. Results are not among the fields.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Conditions {
+    /// Name.
+    pub run: String,
+    /// Which limit was reached; only used to sum up.
+    pub class: String,
+    /// `default-scheduler` or `yunikorn`.
+    pub scheduler: String,
+    /// Nodes.
+    pub nodes: u64,
+    /// Pods.
+    pub pods: u64,
+    /// Applications.
+    pub apps: u64,
+    /// The scheduler's client.
+    pub qps: f64,
+    /// The scheduler's client.
+    pub burst: u32,
+    /// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
+    pub inflight: [u32; 2],
+    /// All pods exist before the scheduler starts.
+    pub preload: bool,
+    /// Pods per second; 0: closed loop.
+    pub rate: f64,
+    /// `none`, `antiaffinity`, `prefantiaffinity`, `spread`.
+    pub constraint: String,
+    /// Kubernetes quantity.
+    pub cpu_request: String,
+    /// Kubernetes quantity.
+    pub mem_request: String,
+    /// Mixed requests.
+    pub hetero: bool,
+    /// Every k-th pod is too big for any node; 0: none.
+    pub too_big_every: u64,
+    /// Real KWOK runs the nodes.
+    pub kwok: bool,
+    /// etcd calls fdatasync.
+    pub etcd_fsync: bool,
+    /// Which process shares which core; absent in the exempt set.
+    #[serde(default)]
+    pub placement: Option<String>,
+    /// Who the clients are; absent in the exempt set, where all are in system:masters.
+    #[serde(default)]
+    pub clients: Option<String>,
+    /// Shortest and longest time a bound pod is held before its deletion, s; 0: for good.
+    #[serde(default)]
+    pub hold_s: Option<[f64; 2]>,
+    /// kube-scheduler's `percentageOfNodesToScore`, where the run states it.
+    #[serde(default)]
+    pub percentage_of_nodes_to_score: Option<u32>,
+    /// kube-scheduler's `parallelism`, where the run states it.
+    #[serde(default)]
+    pub parallelism: Option<u32>,
+    /// Nodes that fail; not modelled.
+    #[serde(default)]
+    pub fail_nodes: u64,
+    /// Pods came from a controller manager; not modelled here.
+    #[serde(default)]
+    pub kcm: bool,
+}
+
+/// Inputs from the pods' rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// When the creation of pod i was sent, microseconds since t = 0 (negative before the scheduler started).
+    pub create_sent_us: Vec<i64>,
+    /// How long pod i is held once bound, milliseconds; 0: for good.
+    pub hold_ms: Vec<u64>,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Measured {
+    /// 0.8 bound / (t90 - t10).
+    pub bound_per_s_p10_p90: f64,
+    /// Last binding since t = 0.
+    pub last_bound_s: f64,
+    /// Creation seen to binding seen.
+    pub latency_p50_s: f64,
+    /// Creation seen to binding seen.
+    pub latency_p99_s: f64,
+    /// CPU seconds per process from t = 0 to the end.
+    pub cpu_s: std::collections::BTreeMap<String, f64>,
+    /// How many pods were bound.
+    pub bound: u64,
+    /// No pod was bound for 25 s, or the limit passed.
+    pub timed_out: bool,
+}
+
+fn error(file: &Path, message: impl Into<String>) -> MeasuredError {
+    MeasuredError::File { file: file.to_owned(), message: message.into() }
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<T, MeasuredError> {
+    let text = std::fs::read_to_string(file).map_err(|e| error(file, format!("can't read: {e}")))?;
+    serde_json::from_str(&text).map_err(|e| error(file, format!("not a measured run: {e}")))
+}
+
+/// The JSON files directly in a folder, sorted by name.
+///
+/// # Errors
+/// The folder can't be read or holds no run.
+pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, MeasuredError> {
+    let entries =
+        std::fs::read_dir(folder).map_err(|e| error(folder, format!("can't read the folder: {e}")))?;
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.is_file() && p.extension().is_some_and(|x| x == "json"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(error(folder, "holds no measured run: expected NAME.json beside NAME.pods.csv.gz"));
+    }
+    Ok(files)
+}
+
+/// Reads a run's conditions and inputs, and nothing else.
+///
+/// # Errors
+/// The files can't be read, or the rows don't agree with the conditions.
+pub fn read_conditions(file: &Path) -> Result<(Conditions, Inputs), MeasuredError> {
+    let conditions: Conditions = read_json(file)?;
+    let rows = file.with_extension("pods.csv.gz");
+    let inputs = read_inputs(&rows, &conditions)?;
+    Ok((conditions, inputs))
+}
+
+fn read_inputs(file: &Path, conditions: &Conditions) -> Result<Inputs, MeasuredError> {
+    let bytes = std::fs::read(file).map_err(|e| error(file, format!("can't read: {e}")))?;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes.as_slice())
+        .read_to_string(&mut text)
+        .map_err(|e| error(file, format!("not gzip-compressed text: {e}")))?;
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|e| error(file, e.to_string()))?.clone();
+    let column = |name: &str| headers.iter().position(|h| h == name);
+    let missing = |name: &str| error(file, format!("has no column `{name}`"));
+    let pod = column("pod").ok_or_else(|| missing("pod"))?;
+    let sent = column("create_sent_us").ok_or_else(|| missing("create_sent_us"))?;
+    let hold = column("hold_ms");
+    let pods = conditions.pods as usize;
+    let mut inputs = Inputs { create_sent_us: vec![0; pods], hold_ms: vec![0; pods] };
+    for (row, record) in reader.records().enumerate() {
+        let line = row + 2;
+        let record = record.map_err(|e| error(file, e.to_string()))?;
+        let number = |at: usize| {
+            let text = record.get(at).unwrap_or("");
+            text.parse::<i64>().map_err(|_| error(file, format!("line {line}: `{text}` is not an integer")))
+        };
+        let index = number(pod)?;
+        let at = usize::try_from(index)
+            .ok()
+            .filter(|i| *i < pods)
+            .ok_or_else(|| error(file, format!("line {line}: pod {index}, but the run has {pods} pods")))?;
+        inputs.create_sent_us[at] = number(sent)?;
+        if let Some(hold) = hold {
+            inputs.hold_ms[at] = u64::try_from(number(hold)?).unwrap_or(0);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Reads what was measured.
+///
+/// # Errors
+/// The file can't be read.
+pub fn read_measured(file: &Path) -> Result<Measured, MeasuredError> {
+    read_json(file)
+}
+
+/// Process of a measured machine, as `placement` names them.
+const PROCESSES: [(&str, usize); 5] =
+    [("etcd", 0), ("API server", 1), ("kwok", 2), ("loader", 3), ("scheduler", 4)];
+
+/// Hosts of a placement and the host of each process in the order of [`PROCESSES`]: clauses such as "etcd, API server
+/// and loader on core 0; scheduler on core 1", or all on the same cores. Each set of cores is a host.
+fn hosts(placement: Option<&str>, machine: &CostProfile, cores: u32) -> Option<(Vec<HostPlan>, [usize; 5])> {
+    let noise_ppm = u32::try_from(machine.parameter("noise_ppm").unwrap_or(0)).unwrap_or(0);
+    let host = |name: String, cores| HostPlan { name, cores, speed_ppm: 1_000_000, noise_ppm };
+    let all = || Some((vec![host("machine".to_owned(), cores)], [0; 5]));
+    let Some(placement) = placement else { return all() };
+    if placement.starts_with("all on the same") {
+        return all();
+    }
+    let mut plans = Vec::new();
+    let mut place = [usize::MAX; 5];
+    for clause in placement.split(';') {
+        let (names, on) = clause.split_once(" on core")?;
+        let on: Vec<&str> = on
+            .trim_start_matches('s')
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|s| !s.is_empty())
+            .collect();
+        if on.is_empty() {
+            return None;
+        }
+        let name = format!("core-{}", on.join("-"));
+        let at = plans.iter().position(|h: &HostPlan| h.name == name).unwrap_or_else(|| {
+            plans.push(host(name, u32::try_from(on.len()).unwrap_or(1)));
+            plans.len() - 1
+        });
+        for (process, slot) in PROCESSES {
+            if names.contains(process) || names.contains("rest") && place[slot] == usize::MAX {
+                place[slot] = at;
+            }
+        }
+    }
+    // A process that the placement does not name may run anywhere; the first host stands for that.
+    let place = place.map(|p| if p == usize::MAX { 0 } else { p });
+    Some((plans, place))
+}
+
+/// The load generator's mixed requests, in the generator's signed 64-bit arithmetic.
+fn hetero_requests(i: i64) -> (u64, u64) {
+    const MI: u64 = 1 << 20;
+    let cpu = [250, 500, 1000, 2000][((i.wrapping_mul(2_654_435_761) >> 7) & 3) as usize];
+    let memory =
+        [512 * MI, 1024 * MI, 2048 * MI, 4096 * MI][((i.wrapping_mul(2_246_822_519) >> 9) & 3) as usize];
+    (cpu, memory)
+}
+
+fn pod_spec(c: &Conditions, app: &str, requests: Resources) -> PodSpec {
+    let selector: std::collections::BTreeMap<String, String> =
+        [("app".to_owned(), app.to_owned())].into_iter().collect();
+    let mut spec = PodSpec { requests, labels: selector.clone(), ..PodSpec::default() };
+    match c.constraint.as_str() {
+        "antiaffinity" | "prefantiaffinity" => spec.pod_affinity.push(PodAffinityTerm {
+            selector,
+            topology_key: HOSTNAME_LABEL.to_owned(),
+            weight: (c.constraint == "prefantiaffinity").then_some(100),
+            anti: true,
+        }),
+        "spread" => spec.topology_spread.push(SpreadConstraint {
+            max_skew: 1,
+            topology_key: ZONE_LABEL.to_owned(),
+            hard: true,
+            selector,
+        }),
+        _ => {}
+    }
+    spec
+}
+
+fn quantity(
+    file: &Path,
+    field: &str,
+    text: &str,
+) -> Result<crate::scenario::quantity::Quantity, MeasuredError> {
+    text.parse().map_err(|e| error(file, format!("{field}: {e:?}")))
+}
+
+/// The plan that predicts a run from its conditions.
+///
+/// # Errors
+/// A condition that is not modelled, or a missing profile.
+pub fn plan(
+    file: &Path,
+    c: &Conditions,
+    inputs: &Inputs,
+    profiles: &ProfileLibrary,
+    seed: u64,
+) -> Result<Plan, MeasuredError> {
+    let unsupported = |what: &str| Err(error(file, format!("{what} is not modelled; leave this run out")));
+    if c.fail_nodes > 0 {
+        return unsupported("fail_nodes");
+    }
+    if c.kcm {
+        return unsupported("creation by a controller manager (kcm)");
+    }
+    let machine = profiles.load("machine-2-core")?;
+    let cores = u32::try_from(machine.parameter("cores")?).unwrap_or(2);
+    let Some((hosts, on)) = hosts(c.placement.as_deref(), &machine, cores) else {
+        return unsupported(&format!("placement `{}`", c.placement.as_deref().unwrap_or("")));
+    };
+    let place = |profile: &str, process: usize| -> Result<Placement, MeasuredError> {
+        Ok(Placement { profile: profiles.load(profile)?, host: Some(on[process]), max_threads: None })
+    };
+
+    let mut cluster = Cluster::default();
+    let template = cluster.nodes.add_template(NodeTemplate {
+        allocatable: Resources {
+            cpu_millicores: 32_000,
+            memory_bytes: 256 << 30,
+            pods: 110,
+            extended: Vec::new(),
+        },
+        ..NodeTemplate::default()
+    });
+    let zones: Vec<u32> = (0..8).map(|z| cluster.nodes.add_zone(&format!("zone-{z}"))).collect();
+    for i in 0..c.nodes {
+        cluster.nodes.add(format!("{i:05}"), template, Some(zones[(i % 8) as usize]));
+    }
+    let cpu_millicores = quantity(file, "cpu_request", &c.cpu_request)?.milli().unwrap_or(0);
+    let memory_bytes = quantity(file, "mem_request", &c.mem_request)?.units().unwrap_or(0);
+    // Pod i of P is in application floor(i A / P). Creations in order of their time, so that index = arrival.
+    let apps = c.apps.max(1);
+    let app_ids: Vec<u32> = (0..apps)
+        .map(|a| cluster.pods.add_app(App { name: format!("app-{a}"), queue: "root.default".to_owned() }))
+        .collect();
+    let mut order: Vec<usize> = (0..c.pods as usize).collect();
+    order.sort_by_key(|i| (inputs.create_sent_us[*i], *i));
+    for &i in &order {
+        let a = i as u64 * apps / c.pods.max(1);
+        let (cpu, memory) = if c.hetero { hetero_requests(i as i64) } else { (cpu_millicores, memory_bytes) };
+        let too_big = c.too_big_every > 0 && (i as u64).is_multiple_of(c.too_big_every);
+        let requests = Resources {
+            cpu_millicores: if too_big { 64_000 } else { cpu },
+            memory_bytes: memory,
+            ..Resources::default()
+        };
+        let spec = cluster.pods.add_spec(pod_spec(c, &format!("app-{a}"), requests));
+        cluster.pods.add(spec, app_ids[a as usize]);
+    }
+    let creation = if c.preload {
+        Creation::Existing
+    } else {
+        let at = |i: &usize| u64::try_from(inputs.create_sent_us[*i]).unwrap_or(0) * 1000;
+        Creation::Scheduled { times_ns: order.iter().map(at).collect() }
+    };
+    let holds = c.hold_s.is_some_and(|[_, longest]| longest > 0.0);
+    let lifetimes = if holds {
+        let span = |i: &usize| match inputs.hold_ms[*i] {
+            0 => u64::MAX,
+            ms => ms * 1_000_000,
+        };
+        Lifetimes::Hold(order.iter().map(span).collect())
+    } else {
+        Lifetimes::Endless
+    };
+    let yunikorn = c.scheduler == "yunikorn";
+    let identity = match &c.clients {
+        None => ClientIdentity::Masters,
+        Some(_) if yunikorn => ClientIdentity::ServiceAccount,
+        Some(_) => ClientIdentity::KubeScheduler,
+    };
+    let client = ClientLimits { qps_milli: (c.qps * 1000.0) as u64, burst: c.burst };
+    let agents = if c.kwok {
+        AgentsPlan {
+            kind: AgentKind::Kwok,
+            place: Some(place("kwok-0.7", 2)?),
+            start_latency_ns: (0, 0),
+            heartbeats: true,
+            client: ClientLimits::NONE,
+        }
+    } else {
+        AgentsPlan {
+            kind: AgentKind::None,
+            place: None,
+            start_latency_ns: (0, 0),
+            heartbeats: false,
+            client: ClientLimits::NONE,
+        }
+    };
+    let fsync = (machine.delay_ns("fsync_p50")?, machine.delay_ns("fsync_p99")?);
+    let settings = Settings {
+        percentage_of_nodes_to_score: c.percentage_of_nodes_to_score.unwrap_or(0),
+        parallelism: c.parallelism.unwrap_or(16),
+        ..Settings::default()
+    };
+    Ok(Plan {
+        name: c.run.clone(),
+        seed,
+        hosts,
+        cluster,
+        api_server: Some(ApiServerPlan {
+            server: place("apiserver-1.36", 1)?,
+            max_requests_inflight: c.inflight[0],
+            max_mutating_requests_inflight: c.inflight[1],
+            priority_and_fairness: true,
+            max_streams_per_connection: 100,
+            etcd: place("etcd-3.6", 0)?,
+            etcd_settings: EtcdSettings { fsync: c.etcd_fsync.then_some(fsync), members: 1, peer_rtt_ns: 0 },
+        }),
+        controller_manager: None,
+        agents,
+        watchers: Vec::new(),
+        load_client: (Some(place("client-go", 3)?), ClientLimits::NONE),
+        scheduler: SchedulerPlan {
+            kind: if yunikorn { "yunikorn" } else { "kube-scheduler" }.to_owned(),
+            place: place(if yunikorn { "yunikorn-1.8" } else { "kube-scheduler-1.36" }, 4)?,
+            identity,
+            client,
+            events_client: client,
+            start_ns: 0,
+            running_at_start: !c.preload,
+            settings,
+        },
+        creation,
+        lifetimes,
+        stop: StopWhen::AllBound,
+        limit_ns: 1800 * SECOND,
+        stall_ns: STALL_NS,
+        window_ns: SECOND,
+        step_ns: SECOND,
+    })
+}
+
+/// The measurements ended when no pod was bound for so long.
+const STALL_NS: Nanos = 25 * SECOND;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placements_become_hosts() {
+        let machine = CostProfile::free("m");
+        let (plans, on) = hosts(Some("all on the same 2 cores"), &machine, 2).unwrap();
+        assert_eq!((plans.len(), plans[0].cores, on), (1, 2, [0; 5]));
+        let text = "etcd, API server, kwok and loader on core 0; scheduler on core 1";
+        let (plans, on) = hosts(Some(text), &machine, 2).unwrap();
+        assert_eq!(plans.iter().map(|h| h.cores).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(on, [0, 0, 0, 0, 1]);
+        let (plans, on) = hosts(Some("scheduler on core 0; the rest on cores 0,1"), &machine, 2).unwrap();
+        assert_eq!(plans[1].cores, 2);
+        assert_eq!(on, [1, 1, 1, 1, 0]);
+        assert!(hosts(Some("somewhere"), &machine, 2).is_none());
+    }
+
+    #[test]
+    fn mixed_requests_as_the_generator_draws_them() {
+        assert_eq!(hetero_requests(0), (250, 512 << 20));
+        let cpus: std::collections::BTreeSet<u64> = (0..100).map(|i| hetero_requests(i).0).collect();
+        assert_eq!(cpus.into_iter().collect::<Vec<_>>(), [250, 500, 1000, 2000]);
+    }
+}

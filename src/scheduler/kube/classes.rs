@@ -1,0 +1,440 @@
+//! Feasibility and resource score of every node for every class of equal pods, kept between cycles.
+//!
+//! Two pods are of one class if they ask for the same resources and are treated alike by the filters that look at
+//! one node only. For a class, one byte a node in visiting order says whether the node is feasible (0: no) and what
+//! NodeResourcesFit and NodeResourcesBalancedAllocation give it together (1 + 0 to 200). A cycle then scans bytes.
+//! This is our own speed only: the outcome and the charged operations are those of an evaluation from scratch,
+//! which the tests do beside it.
+//!
+//! Nodes that change go to a log; a class catches up with the log when it is used next. A class that is too far
+//! behind, or has no table yet, is evaluated from scratch for the nodes visited, and gets a table once such work
+//! adds up to that of making one.
+//!
+//! Cost: O(changed nodes) for a class that is used often, O(visited) otherwise. Tables take a byte a node and class,
+//! at most [`TABLE_BYTES`] in all.
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, NodeId, PodId, PodSpec, SpecId};
+use crate::scheduler::ScoringStrategy;
+
+use super::hints::PluginSet;
+use super::node_affinity;
+use super::node_resources::{NodeCache, Request, balanced_score, fit_score};
+use super::plugins::Plugins;
+use super::sampling::NodeOrder;
+use super::static_rejection_by;
+use super::taint_toleration;
+
+/// Index of a class.
+pub type ClassId = usize;
+
+/// Bytes that all tables may take together.
+const TABLE_BYTES: usize = 256 << 20;
+
+/// Why no node was feasible.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Plugins that rejected nodes.
+    pub plugins: PluginSet,
+    /// How many nodes were rejected, by reason; a node may be short of several resources.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl Diagnosis {
+    /// Counts a rejection.
+    pub fn count(&mut self, plugin: PluginSet, reason: &str) {
+        self.plugins = self.plugins.with(plugin);
+        match self.reasons.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => {
+                self.reasons.insert(reason.to_owned(), 1);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Table {
+    /// By place in the visiting order.
+    scores: Vec<u8>,
+    /// Nodes that the filters on labels and taints reject; empty if there are none.
+    blocked: Vec<bool>,
+    infeasible: usize,
+    /// Changes applied.
+    synced: u64,
+    last_used: u64,
+}
+
+/// One class.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// A spec of the class without what classes ignore.
+    spec: PodSpec,
+    request: Request,
+    by_node: bool,
+    /// By template: verdict of the filters on labels and taints, once asked for.
+    verdicts: Vec<Option<bool>>,
+    /// By template: raw scores of (TaintToleration, NodeAffinity).
+    preferences: Vec<Option<(i64, i64)>>,
+    /// Whether all nodes are preferred alike, and for how many templates that was found.
+    uniform: (usize, bool),
+    table: Option<Table>,
+    work: u64,
+    diagnosis: Option<(u64, Diagnosis)>,
+}
+
+/// All classes with the log of changed nodes.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    plugins: Plugins,
+    strategy: ScoringStrategy,
+    classes: Vec<Class>,
+    by_spec: BTreeMap<PodSpec, ClassId>,
+    of_spec: Vec<ClassId>,
+    /// Nodes changed, oldest first; the first has number `log_start`.
+    log: Vec<NodeId>,
+    log_start: u64,
+    table_bytes: usize,
+    uses: u64,
+}
+
+/// What a cycle reads of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// [`Classes::bytes`], of which so many are 0.
+    Table(usize),
+    /// Nodes are to be evaluated one by one with [`Classes::evaluate`].
+    OneByOne,
+}
+
+impl Classes {
+    /// No classes yet.
+    #[must_use]
+    pub const fn new(plugins: Plugins, strategy: ScoringStrategy) -> Self {
+        Self {
+            plugins,
+            strategy,
+            classes: Vec::new(),
+            by_spec: BTreeMap::new(),
+            of_spec: Vec::new(),
+            log: Vec::new(),
+            log_start: 0,
+            table_bytes: 0,
+            uses: 0,
+        }
+    }
+
+    /// The class of a pod.
+    pub fn of_pod(&mut self, cluster: &Cluster, pod: PodId) -> ClassId {
+        let spec = cluster.pods.spec_id(pod) as usize;
+        match self.of_spec.get(spec) {
+            Some(&class) if class != usize::MAX => class,
+            _ => self.add(cluster, cluster.pods.spec_id(pod)),
+        }
+    }
+
+    fn add(&mut self, cluster: &Cluster, id: SpecId) -> ClassId {
+        let spec = cluster.pods.spec_by_id(id);
+        let key = PodSpec {
+            priority: 0,
+            labels: BTreeMap::new(),
+            pod_affinity: Vec::new(),
+            topology_spread: Vec::new(),
+            ..spec.clone()
+        };
+        let next = self.classes.len();
+        let class = *self.by_spec.entry(key.clone()).or_insert(next);
+        if class == next {
+            self.classes.push(Class {
+                request: Request::new(&key.requests),
+                by_node: node_affinity::depends_on_the_node(&key),
+                spec: key,
+                verdicts: Vec::new(),
+                preferences: Vec::new(),
+                uniform: (usize::MAX, true),
+                table: None,
+                work: 0,
+                diagnosis: None,
+            });
+        }
+        if self.of_spec.len() <= id as usize {
+            self.of_spec.resize(id as usize + 1, usize::MAX);
+        }
+        self.of_spec[id as usize] = class;
+        class
+    }
+
+    /// A pod came to or left a node.
+    #[inline]
+    pub fn pods_changed(&mut self, node: NodeId) {
+        self.log.push(node);
+    }
+
+    /// A node's labels, taints or allocatable may have changed.
+    pub fn node_changed(&mut self, cluster: &Cluster, order: &NodeOrder, node: NodeId) {
+        if let Some(at) = order.position(node) {
+            for class in &mut self.classes {
+                if let Some(table) = &mut class.table {
+                    let blocked = is_blocked(
+                        &self.plugins,
+                        cluster,
+                        &class.spec,
+                        class.by_node,
+                        &mut class.verdicts,
+                        node,
+                    );
+                    if blocked && table.blocked.is_empty() {
+                        table.blocked.resize(table.scores.len(), false);
+                    }
+                    if let Some(b) = table.blocked.get_mut(at) {
+                        *b = blocked;
+                    }
+                }
+            }
+        }
+        self.log.push(node);
+    }
+
+    /// The visiting order was rebuilt: tables start anew.
+    pub fn order_changed(&mut self) {
+        for class in &mut self.classes {
+            class.table = None;
+            class.diagnosis = None;
+        }
+        self.table_bytes = 0;
+        self.log_start += self.log.len() as u64;
+        self.log.clear();
+    }
+
+    fn log_end(&self) -> u64 {
+        self.log_start + self.log.len() as u64
+    }
+
+    /// Makes the class ready for a cycle that visits about `visited` nodes.
+    pub fn prepare(
+        &mut self,
+        cluster: &Cluster,
+        nodes: &NodeCache,
+        order: &NodeOrder,
+        id: ClassId,
+        visited: usize,
+    ) -> View {
+        self.uses += 1;
+        // Changes that no table could be worth catching up with are dropped.
+        if self.log.len() > 4 * order.list().len() + 1024 {
+            let drop = self.log.len() / 2;
+            self.log.drain(..drop);
+            self.log_start += drop as u64;
+        }
+        let end = self.log_end();
+        let limit = visited.max(64) as u64;
+        let class = &mut self.classes[id];
+        if let Some(table) = &mut class.table
+            && table.synced >= self.log_start
+            && end - table.synced <= limit
+        {
+            let from = usize::try_from(table.synced - self.log_start).expect("within the log");
+            for node in &self.log[from..] {
+                let Some(at) = order.position(*node) else { continue };
+                let score = if table.blocked.get(at).copied().unwrap_or(false) {
+                    0
+                } else {
+                    resource_score(&self.plugins, self.strategy, nodes, &class.request, *node)
+                };
+                let before = std::mem::replace(&mut table.scores[at], score);
+                table.infeasible = table.infeasible + usize::from(score == 0) - usize::from(before == 0);
+            }
+            table.synced = end;
+            table.last_used = self.uses;
+        } else {
+            class.work += visited as u64;
+            if class.work < order.list().len() as u64 {
+                return View::OneByOne;
+            }
+            self.build(cluster, nodes, order, id);
+        }
+        View::Table(self.classes[id].table.as_ref().expect("just made").infeasible)
+    }
+
+    /// A byte a node in visiting order, 0 if not feasible; only after [`prepare`](Self::prepare) has said so.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, id: ClassId) -> &[u8] {
+        self.classes[id].table.as_ref().map_or(&[], |t| &t.scores)
+    }
+
+    fn build(&mut self, cluster: &Cluster, nodes: &NodeCache, order: &NodeOrder, id: ClassId) {
+        let len = order.list().len();
+        if self.classes[id].table.is_none() {
+            while self.table_bytes + len > TABLE_BYTES {
+                let oldest = self
+                    .classes
+                    .iter_mut()
+                    .filter_map(|c| c.table.as_ref().map(|t| t.last_used).map(|used| (used, c)))
+                    .min_by_key(|(used, _)| *used);
+                let Some((_, oldest)) = oldest else { break };
+                oldest.table = None;
+                self.table_bytes -= len;
+            }
+            self.table_bytes += len;
+        }
+        let end = self.log_end();
+        let class = &mut self.classes[id];
+        class.work = 0;
+        let mut blocked = Vec::new();
+        let mut infeasible = 0;
+        let scores = order
+            .list()
+            .iter()
+            .enumerate()
+            .map(|(at, node)| {
+                let score = if is_blocked(
+                    &self.plugins,
+                    cluster,
+                    &class.spec,
+                    class.by_node,
+                    &mut class.verdicts,
+                    *node,
+                ) {
+                    if blocked.is_empty() {
+                        blocked.resize(len, false);
+                    }
+                    blocked[at] = true;
+                    0
+                } else {
+                    resource_score(&self.plugins, self.strategy, nodes, &class.request, *node)
+                };
+                infeasible += usize::from(score == 0);
+                score
+            })
+            .collect();
+        class.table = Some(Table { scores, blocked, infeasible, synced: end, last_used: self.uses });
+    }
+
+    /// Feasibility and score of one node, from scratch.
+    pub fn evaluate(&mut self, cluster: &Cluster, nodes: &NodeCache, id: ClassId, node: NodeId) -> u8 {
+        let class = &mut self.classes[id];
+        if is_blocked(&self.plugins, cluster, &class.spec, class.by_node, &mut class.verdicts, node) {
+            0
+        } else {
+            resource_score(&self.plugins, self.strategy, nodes, &class.request, node)
+        }
+    }
+
+    /// Whether TaintToleration and NodeAffinity give every node the same score.
+    pub fn prefers_all_alike(&mut self, cluster: &Cluster, id: ClassId) -> bool {
+        let class = &mut self.classes[id];
+        let templates = cluster.nodes.templates();
+        if class.uniform.0 != templates.len() {
+            let taints = !self.plugins.taints
+                || templates.iter().all(|t| taint_toleration::raw_score(&class.spec.tolerations, t) == 0);
+            let affinity = !self.plugins.affinity || class.spec.preferred_node_affinity.is_empty();
+            class.uniform = (templates.len(), taints && affinity);
+        }
+        class.uniform.1
+    }
+
+    /// Raw scores of TaintToleration and NodeAffinity for a node.
+    pub fn preferences(&mut self, cluster: &Cluster, id: ClassId, node: NodeId) -> (i64, i64) {
+        let class = &mut self.classes[id];
+        let spec = &class.spec;
+        let compute = || {
+            (
+                taint_toleration::raw_score(&spec.tolerations, cluster.nodes.template(node)),
+                node_affinity::raw_score(cluster, spec, node),
+            )
+        };
+        if class.by_node {
+            return compute();
+        }
+        let template = cluster.nodes.get(node).template as usize;
+        if class.preferences.len() <= template {
+            class.preferences.resize(template + 1, None);
+        }
+        *class.preferences[template].get_or_insert_with(compute)
+    }
+
+    /// Why a node is not feasible, as far as the class decides it.
+    pub fn explain(
+        &self,
+        cluster: &Cluster,
+        nodes: &NodeCache,
+        id: ClassId,
+        node: NodeId,
+        diagnosis: &mut Diagnosis,
+    ) -> bool {
+        let class = &self.classes[id];
+        if let Some((plugin, reason)) = static_rejection_by(&self.plugins, cluster, &class.spec, node) {
+            diagnosis.count(plugin, reason);
+            return true;
+        }
+        let mut short = false;
+        if self.plugins.fit {
+            nodes.shortages(cluster, node, &class.spec.requests, |reason| {
+                diagnosis.count(PluginSet::FIT, reason);
+                short = true;
+            });
+        }
+        short
+    }
+
+    /// Why no node was feasible for a pod whose class alone decides; remembered until a node changes.
+    pub fn diagnose(
+        &mut self,
+        cluster: &Cluster,
+        nodes: &NodeCache,
+        order: &NodeOrder,
+        id: ClassId,
+    ) -> &Diagnosis {
+        let end = self.log_end();
+        if self.classes[id].diagnosis.as_ref().is_none_or(|(at, _)| *at != end) {
+            let mut diagnosis = Diagnosis::default();
+            for node in order.list() {
+                self.explain(cluster, nodes, id, *node, &mut diagnosis);
+            }
+            self.classes[id].diagnosis = Some((end, diagnosis));
+        }
+        &self.classes[id].diagnosis.as_ref().expect("just made").1
+    }
+}
+
+fn is_blocked(
+    plugins: &Plugins,
+    cluster: &Cluster,
+    spec: &PodSpec,
+    by_node: bool,
+    verdicts: &mut Vec<Option<bool>>,
+    node: NodeId,
+) -> bool {
+    let compute = || static_rejection_by(plugins, cluster, spec, node).is_some();
+    if by_node {
+        return compute();
+    }
+    let template = cluster.nodes.get(node).template as usize;
+    if verdicts.len() <= template {
+        verdicts.resize(template + 1, None);
+    }
+    *verdicts[template].get_or_insert_with(compute)
+}
+
+/// 0 if the pod does not fit, else 1 + the scores of Fit and BalancedAllocation.
+#[inline]
+fn resource_score(
+    plugins: &Plugins,
+    strategy: ScoringStrategy,
+    nodes: &NodeCache,
+    request: &Request,
+    node: NodeId,
+) -> u8 {
+    let mut score = 1;
+    if plugins.fit {
+        if !nodes.fits(node, &request.plain) {
+            return 0;
+        }
+        score += fit_score(strategy, nodes.row(node), request);
+    }
+    if plugins.balanced && !request.is_best_effort() {
+        score += balanced_score(nodes.row(node), request);
+    }
+    u8::try_from(score).expect("at most 201")
+}

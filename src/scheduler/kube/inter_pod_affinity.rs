@@ -1,0 +1,147 @@
+//! InterPodAffinity: required and preferred affinity and anti-affinity to other pods, both ways.
+//!
+//! Source: `pkg/scheduler/framework/plugins/interpodaffinity/{filtering,scoring}.go`.
+//! - Required affinity: the domain of each term holds a pod that matches *all* of the pod's required terms. If no such
+//!   pod is in the cluster and the pod matches its own terms, every node with the keys will do.
+//! - Required anti-affinity: no pod in the domain matches the term; and no pod there bears one that the newcomer matches.
+//! - Score: weights of the newcomer's preferred terms for each pod that matches, and of existing pods' preferred
+//!   terms that the newcomer matches; existing pods' required affinity counts 1 (`hardPodAffinityWeight`).
+//!   Normalised from the smallest to the largest.
+//!
+//! Cost: O(terms) a node visited.
+use crate::cluster::{Cluster, NodeId, PodSpec, selector_matches};
+
+use super::cycle::Candidate;
+use super::node_resources::MAX_NODE_SCORE;
+use super::topology::{Counts, Selector, TableId, Topology};
+
+/// Weight in the default profile.
+pub const WEIGHT: i64 = 2;
+/// `hardPodAffinityWeight` by default.
+const HARD_POD_AFFINITY_WEIGHT: i64 = 1;
+
+const REASON_AFFINITY: &str = "node(s) didn't match pod affinity rules";
+const REASON_ANTI: &str = "node(s) didn't match pod anti-affinity rules";
+const REASON_EXISTING_ANTI: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+
+/// What a pod of one spec has to regard.
+#[derive(Clone, Debug, Default)]
+pub struct AffinityPlan {
+    affinity: Vec<TableId>,
+    matches_itself: bool,
+    anti: Vec<TableId>,
+    preferred: Vec<(TableId, i64)>,
+    /// Terms of existing pods that the spec matches: required anti-affinity.
+    pub existing_anti: Vec<TableId>,
+    /// The same: preferences and required affinity.
+    pub existing_preferences: Vec<TableId>,
+}
+
+impl AffinityPlan {
+    /// The plan, and the tables in which a pod counts for the terms that it bears.
+    pub fn new(topology: &mut Topology, cluster: &Cluster, spec: &PodSpec) -> (Self, Vec<(TableId, i64)>) {
+        let mut plan = Self::default();
+        let mut bears = Vec::new();
+        // Pods that match all required affinity terms: selectors of equalities are merged; two that contradict
+        // each other match nothing.
+        let mut all = Selector::new();
+        let mut contradiction = false;
+        let required = || spec.pod_affinity.iter().filter(|t| !t.anti && t.weight.is_none());
+        for (key, value) in required().flat_map(|t| &t.selector) {
+            contradiction |= all.insert(key.clone(), value.clone()).is_some_and(|before| before != *value);
+        }
+        if contradiction {
+            // No label value can hold a NUL.
+            all.insert("kubernetes.io/contradiction".to_owned(), "\0".to_owned());
+        }
+        plan.matches_itself = !contradiction && selector_matches(&all, &spec.labels);
+        for term in &spec.pod_affinity {
+            let key = &term.topology_key;
+            let mut table = |selector: &Selector, what| topology.table(cluster, key, None, selector, what);
+            match (term.anti, term.weight) {
+                (false, None) => {
+                    plan.affinity.push(table(&all, Counts::Matching));
+                    bears.push((table(&term.selector, Counts::Preference), HARD_POD_AFFINITY_WEIGHT));
+                }
+                (true, None) => {
+                    plan.anti.push(table(&term.selector, Counts::Matching));
+                    bears.push((table(&term.selector, Counts::RequiredAnti), 1));
+                }
+                (anti, Some(weight)) => {
+                    let weight = if anti { -i64::from(weight) } else { i64::from(weight) };
+                    plan.preferred.push((table(&term.selector, Counts::Matching), weight));
+                    bears.push((table(&term.selector, Counts::Preference), weight));
+                }
+            }
+        }
+        (plan, bears)
+    }
+
+    /// Whether the pod has required terms of its own.
+    #[must_use]
+    pub fn requires(&self) -> bool {
+        !self.affinity.is_empty() || !self.anti.is_empty()
+    }
+
+    /// Whether the pod has preferred terms of its own.
+    #[must_use]
+    pub fn prefers(&self) -> bool {
+        !self.preferred.is_empty()
+    }
+
+    /// Whether there is anything to filter or score by.
+    #[must_use]
+    pub fn regards_anything(&self, topology: &Topology) -> bool {
+        self.requires()
+            || self.prefers()
+            || self.existing_anti.iter().chain(&self.existing_preferences).any(|t| !topology.is_empty(*t))
+    }
+
+    /// Why the filter rejects a node.
+    #[must_use]
+    pub fn rejects(&self, topology: &Topology, node: NodeId) -> Option<&'static str> {
+        if !self.affinity.is_empty() {
+            let mut met = true;
+            for table in &self.affinity {
+                match topology.count_at(*table, node) {
+                    None => return Some(REASON_AFFINITY),
+                    Some(count) => met &= count > 0,
+                }
+            }
+            let first = || self.matches_itself && self.affinity.iter().all(|t| topology.is_empty(*t));
+            if !met && !first() {
+                return Some(REASON_AFFINITY);
+            }
+        }
+        let holds = |table: &TableId| topology.count_at(*table, node).is_some_and(|count| count > 0);
+        if self.anti.iter().any(holds) {
+            Some(REASON_ANTI)
+        } else if self.existing_anti.iter().any(holds) {
+            Some(REASON_EXISTING_ANTI)
+        } else {
+            None
+        }
+    }
+
+    /// Adds the weighed score.
+    pub fn add_score(&self, topology: &Topology, candidates: &mut [Candidate]) {
+        let existing: Vec<TableId> =
+            self.existing_preferences.iter().copied().filter(|t| !topology.is_empty(*t)).collect();
+        if self.preferred.is_empty() && self.existing_preferences.is_empty() {
+            return;
+        }
+        for c in candidates.iter_mut() {
+            let at = |table| topology.count_at(table, c.node).unwrap_or(0);
+            c.raw = self.preferred.iter().map(|(table, weight)| weight * at(*table)).sum::<i64>()
+                + existing.iter().map(|table| at(*table)).sum::<i64>();
+        }
+        let least = candidates.iter().map(|c| c.raw).min().unwrap_or(0);
+        let most = candidates.iter().map(|c| c.raw).max().unwrap_or(0);
+        if most > least {
+            for c in candidates {
+                let share = (c.raw - least) as f64 / (most - least) as f64;
+                c.total += WEIGHT * (MAX_NODE_SCORE as f64 * share) as i64;
+            }
+        }
+    }
+}

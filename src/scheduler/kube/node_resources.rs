@@ -1,0 +1,355 @@
+//! NodeResourcesFit (filter and score) and NodeResourcesBalancedAllocation, over one node's row.
+//!
+//! Sources: `pkg/scheduler/framework/plugins/noderesources/{fit,least_allocated,most_allocated,balanced_allocation}.go`.
+//! Fit scores with the requests that a container gets for scoring only when it asks for nothing (100m, 200 MiB);
+//! the filter and BalancedAllocation use the plain requests. Both plugins weigh 1 and look at CPU and memory.
+//!
+//! Left out: defaults are per container in Kubernetes and per pod here (a spec holds the pod's sum); extended
+//! resources do not score; 1.20 used the defaults for BalancedAllocation, too.
+//!
+//! Cost: O(1) a node, and O(extended resources) to filter.
+use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
+use crate::scheduler::ScoringStrategy;
+
+/// Default CPU request for scoring, millicores.
+pub const DEFAULT_CPU_MILLICORES: u64 = 100;
+/// Default memory request for scoring, bytes.
+pub const DEFAULT_MEMORY_BYTES: u64 = 200 * 1024 * 1024;
+/// The best score of a plugin.
+pub const MAX_NODE_SCORE: i64 = 100;
+
+/// What a pod asks for, as filter and scores see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Plain requests.
+    pub plain: Resources,
+    /// CPU for Fit's score, millicores.
+    pub scored_cpu: u64,
+    /// Memory for Fit's score, bytes.
+    pub scored_memory: u64,
+}
+
+impl Request {
+    /// Of a spec.
+    #[must_use]
+    pub fn new(requests: &Resources) -> Self {
+        let or = |value, default| if value == 0 { default } else { value };
+        Self {
+            scored_cpu: or(requests.cpu_millicores, DEFAULT_CPU_MILLICORES),
+            scored_memory: or(requests.memory_bytes, DEFAULT_MEMORY_BYTES),
+            plain: requests.clone(),
+        }
+    }
+
+    /// Asks for neither CPU nor memory: BalancedAllocation skips it.
+    #[must_use]
+    pub const fn is_best_effort(&self) -> bool {
+        self.plain.cpu_millicores == 0 && self.plain.memory_bytes == 0
+    }
+}
+
+/// One node as the scheduler's cache has it, assumed pods included. A cache line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row {
+    /// Allocatable CPU, millicores.
+    pub cpu: u64,
+    /// Allocatable memory, bytes.
+    pub memory: u64,
+    /// CPU in use, millicores.
+    pub cpu_used: u64,
+    /// Memory in use, bytes.
+    pub memory_used: u64,
+    /// CPU in use with scoring defaults.
+    pub scored_cpu_used: u64,
+    /// Memory in use with scoring defaults.
+    pub scored_memory_used: u64,
+    /// Allocatable pods.
+    pub pods: u32,
+    /// Pods on the node.
+    pub pods_used: u32,
+    /// Whether the node is known.
+    pub present: bool,
+}
+
+/// The scheduler's cache of nodes: rows by node id.
+#[derive(Clone, Debug, Default)]
+pub struct NodeCache {
+    rows: Vec<Row>,
+    /// By resource, then node: allocatable and used.
+    extended: Vec<Vec<(u64, u64)>>,
+    /// Pods on nodes.
+    pub pods: u64,
+}
+
+impl NodeCache {
+    fn grow(&mut self, cluster: &Cluster, node: NodeId) {
+        let len = node as usize + 1;
+        if self.rows.len() < len {
+            self.rows.resize(len, Row::default());
+        }
+        while self.extended.len() < cluster.resources.len() {
+            self.extended.push(Vec::new());
+        }
+        for column in &mut self.extended {
+            if column.len() < self.rows.len() {
+                column.resize(self.rows.len(), (0, 0));
+            }
+        }
+    }
+
+    /// Adds or updates a node.
+    pub fn set(&mut self, cluster: &Cluster, node: NodeId) {
+        self.grow(cluster, node);
+        let allocatable = &cluster.nodes.template(node).allocatable;
+        let row = &mut self.rows[node as usize];
+        row.cpu = allocatable.cpu_millicores;
+        row.memory = allocatable.memory_bytes;
+        row.pods = allocatable.pods;
+        row.present = true;
+        for (id, column) in self.extended.iter_mut().enumerate() {
+            column[node as usize].0 = allocatable.extended(u16::try_from(id).expect("interned as u16"));
+        }
+    }
+
+    /// Forgets a node; pods stay counted until they are seen to be gone.
+    pub fn remove(&mut self, node: NodeId) {
+        if let Some(row) = self.rows.get_mut(node as usize) {
+            row.present = false;
+        }
+    }
+
+    /// A node's row.
+    #[inline]
+    #[must_use]
+    pub fn row(&self, node: NodeId) -> &Row {
+        &self.rows[node as usize]
+    }
+
+    /// Puts a pod on a node, whether it fits or not.
+    pub fn add_pod(&mut self, cluster: &Cluster, node: NodeId, spec: &PodSpec) {
+        if self.rows.len() <= node as usize {
+            self.grow(cluster, node);
+        }
+        self.change(node, spec, |used, by| used + by);
+        self.rows[node as usize].pods_used += 1;
+        self.pods += 1;
+    }
+
+    /// Takes a pod off a node.
+    pub fn remove_pod(&mut self, node: NodeId, spec: &PodSpec) {
+        self.change(node, spec, |used, by| used - by);
+        self.rows[node as usize].pods_used -= 1;
+        self.pods -= 1;
+    }
+
+    fn change(&mut self, node: NodeId, spec: &PodSpec, with: impl Fn(u64, u64) -> u64) {
+        let row = &mut self.rows[node as usize];
+        let (cpu, memory) = (spec.requests.cpu_millicores, spec.requests.memory_bytes);
+        row.cpu_used = with(row.cpu_used, cpu);
+        row.memory_used = with(row.memory_used, memory);
+        row.scored_cpu_used = with(row.scored_cpu_used, if cpu == 0 { DEFAULT_CPU_MILLICORES } else { cpu });
+        row.scored_memory_used =
+            with(row.scored_memory_used, if memory == 0 { DEFAULT_MEMORY_BYTES } else { memory });
+        for (id, v) in &spec.requests.extended {
+            let entry = &mut self.extended[*id as usize][node as usize];
+            entry.1 = with(entry.1, *v);
+        }
+    }
+
+    /// Whether the pod fits beside what is there.
+    #[inline]
+    #[must_use]
+    pub fn fits(&self, node: NodeId, request: &Resources) -> bool {
+        let row = &self.rows[node as usize];
+        (row.pods_used < row.pods)
+            & (row.cpu_used + request.cpu_millicores <= row.cpu || request.cpu_millicores == 0)
+            & (row.memory_used + request.memory_bytes <= row.memory || request.memory_bytes == 0)
+            && request.extended.iter().all(|(id, v)| {
+                self.extended.get(*id as usize).is_some_and(|c| c[node as usize].1 + v <= c[node as usize].0)
+            })
+    }
+
+    /// Everything that is short on the node, as kube-scheduler words it.
+    pub fn shortages(
+        &self,
+        cluster: &Cluster,
+        node: NodeId,
+        request: &Resources,
+        mut each: impl FnMut(&str),
+    ) {
+        let row = &self.rows[node as usize];
+        if row.pods_used >= row.pods {
+            each("Too many pods");
+        }
+        if request.cpu_millicores > 0 && row.cpu_used + request.cpu_millicores > row.cpu {
+            each("Insufficient cpu");
+        }
+        if request.memory_bytes > 0 && row.memory_used + request.memory_bytes > row.memory {
+            each("Insufficient memory");
+        }
+        for (id, v) in &request.extended {
+            if self.extended.get(*id as usize).is_none_or(|c| c[node as usize].1 + v > c[node as usize].0) {
+                each(&format!("Insufficient {}", cluster.resources.name(*id)));
+            }
+        }
+    }
+}
+
+/// `(capacity - requested) * 100 / capacity` in whole points, 0 past the capacity. Exact: for capacities below
+/// 2^44 the operands are exact in an `f64`, and the quotient is too far from the next integer to round up to it.
+#[inline]
+fn unused_points(requested: u64, capacity: u64) -> u64 {
+    if requested > capacity {
+        return 0;
+    }
+    if capacity < 1 << 44 {
+        (((capacity - requested) * 100) as f64 / capacity as f64) as u64
+    } else {
+        (u128::from(capacity - requested) * 100 / u128::from(capacity)) as u64
+    }
+}
+
+#[inline]
+fn used_points(requested: u64, capacity: u64) -> u64 {
+    let requested = requested.min(capacity);
+    if capacity < 1 << 44 {
+        ((requested * 100) as f64 / capacity as f64) as u64
+    } else {
+        (u128::from(requested) * 100 / u128::from(capacity)) as u64
+    }
+}
+
+/// NodeResourcesFit's score, 0 to 100.
+#[inline]
+#[must_use]
+pub fn fit_score(strategy: ScoringStrategy, row: &Row, request: &Request) -> u64 {
+    let points = match strategy {
+        ScoringStrategy::LeastAllocated => unused_points,
+        ScoringStrategy::MostAllocated => used_points,
+    };
+    let cpu = row.scored_cpu_used + request.scored_cpu;
+    let memory = row.scored_memory_used + request.scored_memory;
+    match (row.cpu, row.memory) {
+        (0, 0) => 0,
+        (0, capacity) => points(memory, capacity),
+        (capacity, 0) => points(cpu, capacity),
+        (cpu_capacity, memory_capacity) => (points(cpu, cpu_capacity) + points(memory, memory_capacity)) / 2,
+    }
+}
+
+/// NodeResourcesBalancedAllocation's score, 0 to 100: the closer the used fractions of CPU and memory, the better.
+#[inline]
+#[must_use]
+pub fn balanced_score(row: &Row, request: &Request) -> u64 {
+    if row.cpu == 0 || row.memory == 0 {
+        return 100;
+    }
+    let fraction = |used: u64, capacity: u64| (used as f64 / capacity as f64).min(1.0);
+    let cpu = fraction(row.cpu_used + request.plain.cpu_millicores, row.cpu);
+    let memory = fraction(row.memory_used + request.plain.memory_bytes, row.memory);
+    let std = ((cpu - memory) / 2.0).abs();
+    ((1.0 - std) * 100.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cpu: u64, memory: u64, cpu_used: u64, memory_used: u64) -> Row {
+        Row {
+            cpu,
+            memory,
+            cpu_used,
+            memory_used,
+            scored_cpu_used: cpu_used,
+            scored_memory_used: memory_used,
+            pods: 110,
+            pods_used: 0,
+            present: true,
+        }
+    }
+
+    fn request(cpu: u64, memory: u64) -> Request {
+        let plain = Resources { cpu_millicores: cpu, memory_bytes: memory, ..Resources::default() };
+        Request { plain, scored_cpu: cpu, scored_memory: memory }
+    }
+
+    /// The table of `least_allocated_test.go`: capacities, use before, request, score.
+    #[test]
+    fn least_allocated_values_of_kubernetes() {
+        for (node, ask, score) in [
+            (row(4000, 10_000, 0, 0), request(0, 0), 100),
+            (row(4000, 10_000, 0, 0), request(3000, 5000), 37),
+            (row(6000, 10_000, 0, 0), request(3000, 5000), 50),
+            (row(10_000, 20_000, 6000, 0), request(0, 0), 70),
+            (row(10_000, 20_000, 6000, 5000), request(0, 0), 57),
+            (row(10_000, 20_000, 3000, 0), request(3000, 5000), 57),
+            (row(10_000, 20_000, 3000, 5000), request(3000, 5000), 45),
+            (row(10_000, 50_000, 3000, 5000), request(3000, 5000), 60),
+            (row(4000, 10_000, 3000, 0), request(3000, 0), 50),
+            (row(4000, 10_000, 3000, 5000), request(3000, 0), 25),
+            (row(0, 0, 3000, 5000), request(0, 0), 0),
+        ] {
+            assert_eq!(fit_score(ScoringStrategy::LeastAllocated, &node, &ask), score, "{node:?} {ask:?}");
+        }
+    }
+
+    /// Rows of `most_allocated_test.go`.
+    #[test]
+    fn most_allocated_values_of_kubernetes() {
+        for (node, ask, score) in [
+            (row(4000, 10_000, 0, 0), request(0, 0), 0),
+            (row(4000, 10_000, 0, 0), request(3000, 5000), 62),
+            (row(6000, 10_000, 0, 0), request(3000, 5000), 50),
+            (row(10_000, 20_000, 6000, 0), request(0, 0), 30),
+            (row(10_000, 20_000, 6000, 5000), request(0, 0), 42),
+            (row(10_000, 20_000, 3000, 0), request(3000, 5000), 42),
+            (row(10_000, 20_000, 3000, 5000), request(3000, 5000), 55),
+        ] {
+            assert_eq!(fit_score(ScoringStrategy::MostAllocated, &node, &ask), score, "{node:?} {ask:?}");
+        }
+    }
+
+    /// The CPU and memory rows of `balanced_allocation_test.go`.
+    #[test]
+    fn balanced_allocation_values_of_kubernetes() {
+        for (node, ask, score) in [
+            (row(4000, 10_000, 0, 0), request(3000, 5000), 87),
+            (row(6000, 10_000, 0, 0), request(3000, 5000), 100),
+            (row(10_000, 20_000, 3000, 0), request(3000, 5000), 82),
+            (row(10_000, 20_000, 3000, 5000), request(3000, 5000), 95),
+            (row(10_000, 50_000, 3000, 5000), request(3000, 5000), 80),
+            (row(6000, 10_000, 3000, 0), request(3000, 0), 50),
+            (row(6000, 10_000, 3000, 5000), request(3000, 0), 75),
+            (row(3500, 40_000, 0, 0), request(3000, 5000), 63),
+        ] {
+            assert_eq!(balanced_score(&node, &ask), score, "{node:?} {ask:?}");
+        }
+    }
+
+    #[test]
+    fn pods_without_requests_score_as_100m_and_200_mib() {
+        let r = Request::new(&Resources::default());
+        assert_eq!((r.scored_cpu, r.scored_memory), (100, 209_715_200));
+        assert!(r.is_best_effort());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn points_are_the_integer_quotient(capacity in 1_u64..(1 << 44), share in 0.0..1.2_f64) {
+            let requested = (capacity as f64 * share) as u64;
+            let exact = |part: u64| (u128::from(part) * 100 / u128::from(capacity)) as u64;
+            let unused = if requested > capacity { 0 } else { exact(capacity - requested) };
+            proptest::prop_assert_eq!(unused_points(requested, capacity), unused);
+            proptest::prop_assert_eq!(used_points(requested, capacity), exact(requested.min(capacity)));
+        }
+
+        #[test]
+        fn points_are_exact_at_the_steps(points in 0_u64..=100, unit in 1_u64..(1 << 37), off in -1_i64..=1) {
+            let capacity = unit * 100;
+            let requested = (unit * points).saturating_add_signed(off).min(capacity);
+            proptest::prop_assert_eq!(unused_points(requested, capacity), (capacity - requested) * 100 / capacity);
+            proptest::prop_assert_eq!(used_points(requested, capacity), requested * 100 / capacity);
+        }
+    }
+}

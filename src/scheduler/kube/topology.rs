@@ -1,0 +1,475 @@
+//! Counts of pods by topology domain, kept as pods come and go: what InterPodAffinity and PodTopologySpread read.
+//!
+//! The real plugins walk nodes and pods in each cycle to make these counts, which is what the charged operations
+//! say; the counts themselves are the same. A *table* counts, by value of one topology key,
+//! - pods whose labels match a selector (a pod's own affinity, anti-affinity and spread constraints), or
+//! - pods that bear a term with a selector (the terms of existing pods, which bind newcomers that match).
+//!
+//! An *axis* maps nodes to domains: by a label, among the nodes that a spread constraint looks at
+//! (`nodeAffinityPolicy: Honor`, `nodeTaintsPolicy: Ignore`, all topology keys present).
+//!
+//! Left out: namespaces (all pods are in one), `matchLabelKeys`, `minDomains`, other inclusion policies.
+//!
+//! Cost: O(tables that match the pod) a pod; O(pods) when a table is made, and when a node with pods changes its
+//! domain or is deleted. Pods and tables that have nothing to do with each other cost nothing.
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, selector_matches};
+
+use super::inter_pod_affinity::AffinityPlan;
+use super::node_affinity;
+use super::plugins::Plugins;
+use super::pod_topology_spread::SpreadPlan;
+
+/// Index of a table.
+pub type TableId = usize;
+/// Labels that a pod must have.
+pub type Selector = BTreeMap<String, String>;
+
+/// No domain: the node lacks the label, is not looked at, or is not there.
+const NO_DOMAIN: u32 = u32::MAX;
+
+/// What a table counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counts {
+    /// Pods that match the selector.
+    Matching,
+    /// The same, with the smallest count of all domains at hand.
+    Spread,
+    /// Pods that bear the selector in a required anti-affinity term.
+    RequiredAnti,
+    /// Sum of the weights with which pods bear the selector in preferred terms (and 1 for required affinity).
+    Preference,
+}
+
+/// Which nodes an axis has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Eligible {
+    /// Only its `nodeSelector` and required node affinity count.
+    spec: PodSpec,
+    keys: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Axis {
+    key: String,
+    eligible: Option<Eligible>,
+    domain_of: Vec<u32>,
+    values: BTreeMap<String, u32>,
+    /// By domain: nodes in it.
+    nodes: Vec<u32>,
+}
+
+impl Axis {
+    fn domain(&mut self, cluster: &Cluster, node: NodeId, present: bool) -> u32 {
+        if !present {
+            return NO_DOMAIN;
+        }
+        let Some(value) = cluster.nodes.label(node, &self.key) else { return NO_DOMAIN };
+        if let Some(eligible) = &self.eligible {
+            let has_keys = eligible.keys.iter().all(|k| cluster.nodes.label(node, k).is_some());
+            if !has_keys || !node_affinity::matches(cluster, &eligible.spec, node) {
+                return NO_DOMAIN;
+            }
+        }
+        if self.key == HOSTNAME_LABEL {
+            return node;
+        }
+        if let Some(domain) = self.values.get(value) {
+            return *domain;
+        }
+        let next = u32::try_from(self.values.len()).expect("domains are limited");
+        self.values.insert(value.to_owned(), next);
+        next
+    }
+
+    fn set(&mut self, node: NodeId, domain: u32) {
+        if self.domain_of.len() <= node as usize {
+            self.domain_of.resize(node as usize + 1, NO_DOMAIN);
+        }
+        self.domain_of[node as usize] = domain;
+        if domain != NO_DOMAIN {
+            if self.nodes.len() <= domain as usize {
+                self.nodes.resize(domain as usize + 1, 0);
+            }
+            self.nodes[domain as usize] += 1;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Table {
+    axis: usize,
+    selector: Selector,
+    what: Counts,
+    counts: Vec<i64>,
+    /// Pods counted, each as often as it counts.
+    pods: i64,
+    /// How many domains have each count (only for [`Counts::Spread`]).
+    histogram: BTreeMap<i64, u32>,
+}
+
+/// What there is to know of a spec.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    known: bool,
+    /// Tables looked at so far.
+    seen: usize,
+    /// Tables that a pod of the spec counts in, and how much.
+    updates: Vec<(TableId, i64)>,
+    affinity: AffinityPlan,
+    spread: SpreadPlan,
+}
+
+/// What a pod has to regard.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// InterPodAffinity.
+    pub affinity: &'a AffinityPlan,
+    /// PodTopologySpread.
+    pub spread: &'a SpreadPlan,
+}
+
+/// All tables.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    plugins: Plugins,
+    present: Vec<bool>,
+    axes: Vec<Axis>,
+    axis_index: BTreeMap<(String, Option<Eligible>), usize>,
+    tables: Vec<Table>,
+    table_index: BTreeMap<(usize, Selector, Counts), TableId>,
+    entries: Vec<Entry>,
+    stale: bool,
+    /// Pods on nodes that have a required anti-affinity term.
+    pub pods_with_required_anti: u64,
+    /// Pods on nodes that have any affinity or anti-affinity term.
+    pub pods_with_affinity: u64,
+}
+
+impl Topology {
+    /// No tables.
+    #[must_use]
+    pub const fn new(plugins: Plugins) -> Self {
+        Self {
+            plugins,
+            present: Vec::new(),
+            axes: Vec::new(),
+            axis_index: BTreeMap::new(),
+            tables: Vec::new(),
+            table_index: BTreeMap::new(),
+            entries: Vec::new(),
+            stale: false,
+            pods_with_required_anti: 0,
+            pods_with_affinity: 0,
+        }
+    }
+
+    /// A node came, changed or went; `has_pods` whether pods are on it.
+    pub fn node_changed(&mut self, cluster: &Cluster, node: NodeId, present: bool, has_pods: bool) {
+        if self.present.len() <= node as usize {
+            self.present.resize(node as usize + 1, false);
+        }
+        self.present[node as usize] = present;
+        for (i, axis) in self.axes.iter_mut().enumerate() {
+            let before = axis.domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
+            let after = axis.domain(cluster, node, present);
+            if before == after {
+                continue;
+            }
+            self.stale |= has_pods;
+            axis.set(node, after);
+            let emptied = before != NO_DOMAIN && {
+                axis.nodes[before as usize] -= 1;
+                axis.nodes[before as usize] == 0
+            };
+            let opened = after != NO_DOMAIN && axis.nodes[after as usize] == 1;
+            for table in self.tables.iter_mut().filter(|t| t.axis == i && t.what == Counts::Spread) {
+                if emptied {
+                    let count = table.count(before);
+                    table.count_domains(count, false);
+                }
+                if opened {
+                    let count = table.count(after);
+                    table.count_domains(count, true);
+                }
+            }
+        }
+    }
+
+    /// A pod of the spec came to a node (`sign` 1) or left it (-1).
+    pub fn pods_changed(&mut self, cluster: &Cluster, id: SpecId, node: NodeId, sign: i64) {
+        let spec = cluster.pods.spec_by_id(id);
+        if !spec.pod_affinity.is_empty() {
+            self.pods_with_affinity = self.pods_with_affinity.wrapping_add_signed(sign);
+            if spec.pod_affinity.iter().any(|t| t.anti && t.weight.is_none()) {
+                self.pods_with_required_anti = self.pods_with_required_anti.wrapping_add_signed(sign);
+            }
+        }
+        if self.tables.is_empty() || self.stale {
+            return;
+        }
+        self.look(cluster, id);
+        for (table, weight) in &self.entries[id as usize].updates {
+            let table = &mut self.tables[*table];
+            let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
+            table.add(domain, sign * weight, sign);
+        }
+    }
+
+    /// Makes the tables that a spec needs; `placed` gives the pods on nodes.
+    pub fn learn<P: Iterator<Item = (PodId, NodeId)>>(
+        &mut self,
+        cluster: &Cluster,
+        id: SpecId,
+        placed: impl Fn() -> P,
+    ) {
+        if self.entries.len() <= id as usize {
+            self.entries.resize(id as usize + 1, Entry::default());
+        }
+        if !self.entries[id as usize].known {
+            self.entries[id as usize].known = true;
+            let spec = cluster.pods.spec_by_id(id);
+            let first_new = self.tables.len();
+            if self.plugins.pod_affinity && !spec.pod_affinity.is_empty() {
+                let (plan, bears) = AffinityPlan::new(self, cluster, spec);
+                let entry = &mut self.entries[id as usize];
+                entry.affinity = plan;
+                entry.updates.extend(bears);
+            }
+            if self.plugins.spread && !spec.topology_spread.is_empty() {
+                self.entries[id as usize].spread = SpreadPlan::new(self, cluster, spec);
+            }
+            if self.tables.len() > first_new && !self.stale {
+                self.fill(cluster, first_new, placed());
+            }
+        }
+        if self.stale {
+            self.rebuild(cluster, placed());
+        }
+        if !self.tables.is_empty() {
+            self.look(cluster, id);
+        }
+    }
+
+    /// What a pod of a spec has to regard; none if nothing. The spec must have been [learnt](Self::learn).
+    #[must_use]
+    pub fn plan(&self, id: SpecId) -> Option<Plan<'_>> {
+        if self.tables.is_empty() {
+            return None;
+        }
+        let entry = &self.entries[id as usize];
+        let regards = entry.affinity.regards_anything(self) || entry.spread.regards_anything();
+        regards.then_some(Plan { affinity: &entry.affinity, spread: &entry.spread })
+    }
+
+    /// The table of a selector over a topology key; made empty if there is none.
+    pub fn table(
+        &mut self,
+        cluster: &Cluster,
+        key: &str,
+        eligible: Option<Eligible>,
+        selector: &Selector,
+        what: Counts,
+    ) -> TableId {
+        let axis = self.axis(cluster, key, eligible);
+        let next = self.tables.len();
+        let id = *self.table_index.entry((axis, selector.clone(), what)).or_insert(next);
+        if id == next {
+            let mut table = Table {
+                axis,
+                selector: selector.clone(),
+                what,
+                counts: Vec::new(),
+                pods: 0,
+                histogram: BTreeMap::new(),
+            };
+            table.open_domains(&self.axes[axis]);
+            self.tables.push(table);
+        }
+        id
+    }
+
+    fn axis(&mut self, cluster: &Cluster, key: &str, eligible: Option<Eligible>) -> usize {
+        let next = self.axes.len();
+        let id = *self.axis_index.entry((key.to_owned(), eligible.clone())).or_insert(next);
+        if id == next {
+            let mut axis = Axis {
+                key: key.to_owned(),
+                eligible,
+                domain_of: Vec::new(),
+                values: BTreeMap::new(),
+                nodes: Vec::new(),
+            };
+            for (node, present) in self.present.iter().enumerate() {
+                let node = NodeId::try_from(node).expect("nodes are limited");
+                let domain = axis.domain(cluster, node, *present);
+                axis.set(node, domain);
+            }
+            self.axes.push(axis);
+        }
+        id
+    }
+
+    /// Lets a spec see the tables made since it was looked at last.
+    fn look(&mut self, cluster: &Cluster, id: SpecId) {
+        if self.entries.len() <= id as usize {
+            self.entries.resize(id as usize + 1, Entry::default());
+        }
+        let entry = &mut self.entries[id as usize];
+        let labels = &cluster.pods.spec_by_id(id).labels;
+        for (at, table) in self.tables.iter().enumerate().skip(entry.seen) {
+            if !selector_matches(&table.selector, labels) {
+                continue;
+            }
+            match table.what {
+                Counts::Matching | Counts::Spread => entry.updates.push((at, 1)),
+                Counts::RequiredAnti => entry.affinity.existing_anti.push(at),
+                Counts::Preference => entry.affinity.existing_preferences.push(at),
+            }
+        }
+        entry.seen = self.tables.len();
+    }
+
+    /// Counts the pods that are there in the tables from `first` on.
+    fn fill(&mut self, cluster: &Cluster, first: usize, placed: impl Iterator<Item = (PodId, NodeId)>) {
+        let tables = &mut self.tables[first..];
+        let mut of_spec: Vec<Option<Vec<usize>>> = vec![None; cluster.pods.spec_count()];
+        for (pod, node) in placed {
+            let spec = cluster.pods.spec_id(pod) as usize;
+            let matching = of_spec[spec].get_or_insert_with(|| {
+                let labels = &cluster.pods.spec(pod).labels;
+                let counts = |t: &Table| matches!(t.what, Counts::Matching | Counts::Spread);
+                (0..tables.len())
+                    .filter(|t| counts(&tables[*t]) && selector_matches(&tables[*t].selector, labels))
+                    .collect()
+            });
+            for table in matching.iter() {
+                let table = &mut tables[*table];
+                let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
+                table.add(domain, 1, 1);
+            }
+        }
+    }
+
+    fn rebuild(&mut self, cluster: &Cluster, placed: impl Iterator<Item = (PodId, NodeId)>) {
+        self.stale = false;
+        for table in &mut self.tables {
+            table.counts.clear();
+            table.pods = 0;
+            table.histogram.clear();
+            table.open_domains(&self.axes[table.axis]);
+        }
+        for (pod, node) in placed {
+            let id = cluster.pods.spec_id(pod);
+            self.look(cluster, id);
+            for (table, weight) in &self.entries[id as usize].updates {
+                let table = &mut self.tables[*table];
+                let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
+                table.add(domain, *weight, 1);
+            }
+        }
+    }
+
+    /// A node's domain in a table.
+    #[inline]
+    #[must_use]
+    pub fn domain(&self, table: TableId, node: NodeId) -> Option<u32> {
+        let domain = *self.axes[self.tables[table].axis].domain_of.get(node as usize)?;
+        (domain != NO_DOMAIN).then_some(domain)
+    }
+
+    /// The count of a node's domain; none if the node is in no domain.
+    #[inline]
+    #[must_use]
+    pub fn count_at(&self, table: TableId, node: NodeId) -> Option<i64> {
+        self.domain(table, node).map(|d| self.tables[table].count(d))
+    }
+
+    /// Whether no pod counts in a table.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self, table: TableId) -> bool {
+        self.tables[table].pods == 0
+    }
+
+    /// The smallest count of a domain (only for [`Counts::Spread`]); none if there is no domain.
+    #[inline]
+    #[must_use]
+    pub fn smallest(&self, table: TableId) -> Option<i64> {
+        self.tables[table].histogram.keys().next().copied()
+    }
+
+    /// Whether the table is by host name.
+    #[must_use]
+    pub fn is_by_host(&self, table: TableId) -> bool {
+        self.axes[self.tables[table].axis].key == HOSTNAME_LABEL
+    }
+
+    /// Number of domains ever seen in a table's axis.
+    #[must_use]
+    pub fn domains(&self, table: TableId) -> usize {
+        self.axes[self.tables[table].axis].nodes.len()
+    }
+}
+
+impl Eligible {
+    /// Nodes that the spec's selector and required affinity allow and that have all the keys.
+    #[must_use]
+    pub fn new<'a>(spec: &PodSpec, keys: impl Iterator<Item = &'a str>) -> Self {
+        let mut keys: Vec<String> = keys.map(str::to_owned).collect();
+        keys.sort();
+        keys.dedup();
+        let spec = PodSpec {
+            node_selector: spec.node_selector.clone(),
+            required_node_affinity: spec.required_node_affinity.clone(),
+            ..PodSpec::default()
+        };
+        Self { spec, keys }
+    }
+}
+
+impl Table {
+    #[inline]
+    fn count(&self, domain: u32) -> i64 {
+        self.counts.get(domain as usize).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, domain: u32, by: i64, sign: i64) {
+        if domain == NO_DOMAIN {
+            return;
+        }
+        let at = domain as usize;
+        if self.counts.len() <= at {
+            self.counts.resize(at + 1, 0);
+        }
+        let before = self.counts[at];
+        self.counts[at] += by;
+        self.pods += sign;
+        if self.what == Counts::Spread {
+            self.count_domains(before, false);
+            self.count_domains(before + by, true);
+        }
+    }
+
+    fn count_domains(&mut self, count: i64, more: bool) {
+        let domains = self.histogram.entry(count).or_insert(0);
+        if more {
+            *domains += 1;
+        } else {
+            *domains -= 1;
+            if *domains == 0 {
+                self.histogram.remove(&count);
+            }
+        }
+    }
+
+    fn open_domains(&mut self, axis: &Axis) {
+        if self.what == Counts::Spread {
+            let domains = axis.nodes.iter().filter(|n| **n > 0).count();
+            if domains > 0 {
+                self.histogram.insert(0, u32::try_from(domains).expect("domains are limited"));
+            }
+        }
+    }
+}

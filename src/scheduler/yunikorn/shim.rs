@@ -1,0 +1,171 @@
+//! The shim: how a pod that the informer shows becomes an ask in the core.
+//!
+//! An application takes one step of its state machine a tick (New: submitted to the core; accepted: run; running: its
+//! new tasks are sent), and ticks come each `schedulingInterval` (1 s), the first at once (`shim/scheduler.go`,
+//! `cache/application.go`). So the first pod of a new application waits two intervals and what is left of the
+//! one it came in, a later pod only the latter. All new tasks of an application go out in one tick.
+//!
+//! A single goroutine, the dispatcher, sends the asks one after the other and also hands over allocations, in the
+//! order in which both were queued (`dispatcher/dispatcher.go`). We move asks in batches of [`BATCH`], which keeps
+//! events few; an ask is then seen by the core at most a batch later than the real one.
+//!
+//! Left out: the channel's limit of 1,048,576 events and what happens beyond it, task groups, the lock of the
+//! context that informer, predicates and dispatcher share.
+//!
+//! Cost: O(applications that wait) a tick, O(1) a task.
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::cluster::{AppId, NodeId, PodId};
+use crate::engine::Nanos;
+
+/// Asks that the dispatcher sends in one piece of work.
+pub const BATCH: usize = 32;
+
+/// State of an application in the shim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    New,
+    Accepted,
+    Running,
+}
+
+/// What waits for the dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Send the asks of these pods.
+    Submit(Vec<PodId>),
+    /// Bind a pod.
+    Bind(PodId, NodeId),
+}
+
+/// The shim.
+#[derive(Clone, Debug)]
+pub struct Shim {
+    interval_ns: Nanos,
+    started_at: Nanos,
+    /// When the timer of the next tick fires, if one is set.
+    pub tick_at: Option<Nanos>,
+    last_tick: Option<Nanos>,
+    phases: Vec<Phase>,
+    /// Applications with pods that were not sent, by order of appearance.
+    waiting: BTreeMap<u32, (AppId, Vec<PodId>)>,
+    order: Vec<u32>,
+    next_order: u32,
+    count: u64,
+    /// What the dispatcher still has to do.
+    pub dispatch: VecDeque<Dispatch>,
+}
+
+impl Shim {
+    /// A shim that has not started.
+    #[must_use]
+    pub fn new(interval_ns: Nanos) -> Self {
+        Self {
+            interval_ns: interval_ns.max(1),
+            started_at: 0,
+            tick_at: None,
+            last_tick: None,
+            phases: Vec::new(),
+            waiting: BTreeMap::new(),
+            order: Vec::new(),
+            next_order: 0,
+            count: 0,
+            dispatch: VecDeque::new(),
+        }
+    }
+
+    /// The first tick is now.
+    pub fn start(&mut self, now: Nanos) {
+        self.started_at = now;
+    }
+
+    /// A pod was seen.
+    pub fn add_pod(&mut self, app: AppId, pod: PodId) {
+        let at = app as usize;
+        if self.phases.len() <= at {
+            self.phases.resize(at + 1, Phase::New);
+            self.order.resize(at + 1, u32::MAX);
+        }
+        if self.order[at] == u32::MAX {
+            self.order[at] = self.next_order;
+            self.next_order += 1;
+        }
+        self.waiting.entry(self.order[at]).or_insert_with(|| (app, Vec::new())).1.push(pod);
+        self.count += 1;
+    }
+
+    /// Pods that wait for a tick.
+    #[must_use]
+    pub const fn waiting(&self) -> u64 {
+        self.count
+    }
+
+    /// Pods that the dispatcher has still to send.
+    #[must_use]
+    pub fn dispatching(&self) -> u64 {
+        let pods = |d: &Dispatch| if let Dispatch::Submit(pods) = d { pods.len() as u64 } else { 0 };
+        self.dispatch.iter().map(pods).sum()
+    }
+
+    /// The next tick after now, or now if it is one that has not run.
+    #[must_use]
+    pub fn next_tick(&self, now: Nanos) -> Nanos {
+        let since = now - self.started_at;
+        let at = self.started_at + since.div_ceil(self.interval_ns) * self.interval_ns;
+        if self.last_tick == Some(at) { at + self.interval_ns } else { at }
+    }
+
+    /// One tick: every waiting application takes a step; what running ones send is queued for the dispatcher.
+    pub fn tick(&mut self, now: Nanos) {
+        self.last_tick = Some(now);
+        let phases = &mut self.phases;
+        let (dispatch, count) = (&mut self.dispatch, &mut self.count);
+        self.waiting.retain(|_, (app, pods)| {
+            let phase = &mut phases[*app as usize];
+            match phase {
+                Phase::New => *phase = Phase::Accepted,
+                Phase::Accepted => *phase = Phase::Running,
+                Phase::Running => {
+                    *count -= pods.len() as u64;
+                    for batch in pods.chunks(BATCH) {
+                        dispatch.push_back(Dispatch::Submit(batch.to_vec()));
+                    }
+                    return false;
+                }
+            }
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SECOND;
+
+    fn sent(shim: &mut Shim) -> Vec<PodId> {
+        let pods = |d| if let Dispatch::Submit(pods) = d { pods } else { Vec::new() };
+        shim.dispatch.drain(..).flat_map(pods).collect()
+    }
+
+    /// One state step a tick: the first pod goes out in the third tick, a later one in the next.
+    #[test]
+    fn one_step_a_tick() {
+        let mut shim = Shim::new(SECOND);
+        shim.start(5 * SECOND);
+        shim.add_pod(3, 7);
+        assert_eq!(shim.next_tick(5 * SECOND), 5 * SECOND);
+        shim.tick(5 * SECOND);
+        assert_eq!(shim.next_tick(5 * SECOND), 6 * SECOND);
+        shim.tick(6 * SECOND);
+        assert!(sent(&mut shim).is_empty());
+        shim.tick(7 * SECOND);
+        assert_eq!(sent(&mut shim), [7]);
+        shim.add_pod(3, 8);
+        assert_eq!(shim.next_tick(7 * SECOND + 1), 8 * SECOND);
+        shim.tick(8 * SECOND);
+        assert_eq!(sent(&mut shim), [8]);
+        assert_eq!(shim.waiting(), 0);
+    }
+}

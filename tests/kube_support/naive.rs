@@ -1,0 +1,432 @@
+//! kube-scheduler's cycle written plainly: every filter, score and count from scratch, in each cycle, over all nodes
+//! and pods. It draws from a twin of the scheduler's random stream, so its choice must be the same node.
+use std::collections::{BTreeMap, BTreeSet};
+
+use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpreadConstraint, selector_matches};
+use podpace::engine::{Rng, Streams};
+use podpace::scheduler::ScoringStrategy;
+use podpace::scheduler::kube::{num_feasible_nodes_to_find, static_rejection};
+
+pub struct Naive {
+    rng: Rng,
+    strategy: ScoringStrategy,
+    percentage: u32,
+    /// Known nodes in order of arrival.
+    nodes: Vec<NodeId>,
+    zones: Vec<Option<u32>>,
+    placed: BTreeMap<PodId, NodeId>,
+    start: usize,
+    dirty: BTreeSet<NodeId>,
+    /// What the last cycle of each pod decided.
+    pub expected: BTreeMap<PodId, Result<NodeId, String>>,
+    /// How often each operation ran.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Naive {
+    pub fn new(seed: u64, strategy: ScoringStrategy, percentage: u32) -> Self {
+        Self {
+            rng: Streams::new(seed).stream("scheduler"),
+            strategy,
+            percentage,
+            nodes: Vec::new(),
+            zones: Vec::new(),
+            placed: BTreeMap::new(),
+            start: 0,
+            dirty: BTreeSet::new(),
+            expected: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    pub fn node(&mut self, cluster: &Cluster, node: NodeId, present: bool) {
+        self.dirty.insert(node);
+        let zone = cluster.nodes.get(node).zone;
+        if present && !self.nodes.contains(&node) {
+            self.nodes.push(node);
+            if !self.zones.contains(&zone) {
+                self.zones.push(zone);
+            }
+        } else if !present {
+            self.nodes.retain(|n| *n != node);
+            if !self.nodes.iter().any(|n| cluster.nodes.get(*n).zone == zone) {
+                self.zones.retain(|z| *z != zone);
+            }
+        }
+    }
+
+    pub fn place(&mut self, pod: PodId, node: NodeId) {
+        self.placed.insert(pod, node);
+        self.dirty.insert(node);
+    }
+
+    pub fn unplace(&mut self, pod: PodId) {
+        if let Some(node) = self.placed.remove(&pod) {
+            self.dirty.insert(node);
+        }
+    }
+
+    fn add(&mut self, operation: &'static str, count: usize) {
+        *self.counts.entry(operation).or_default() += count as u64;
+    }
+
+    fn order(&self, cluster: &Cluster) -> Vec<NodeId> {
+        let mut columns: Vec<Vec<NodeId>> = self
+            .zones
+            .iter()
+            .map(|z| self.nodes.iter().copied().filter(|n| cluster.nodes.get(*n).zone == *z).rev().collect())
+            .collect();
+        let mut order = Vec::new();
+        while order.len() < self.nodes.len() {
+            for column in &mut columns {
+                order.extend(column.pop());
+            }
+        }
+        order
+    }
+
+    fn pods_on<'a>(&'a self, cluster: &'a Cluster, node: NodeId) -> impl Iterator<Item = &'a PodSpec> {
+        self.placed.iter().filter(move |p| *p.1 == node).map(|p| cluster.pods.spec(*p.0))
+    }
+
+    /// Pods on known nodes with a value of the key, as (spec, value).
+    fn pods_by<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        key: &'a str,
+    ) -> impl Iterator<Item = (&'a PodSpec, &'a str)> {
+        self.placed
+            .iter()
+            .filter(|p| self.nodes.contains(p.1))
+            .filter_map(move |(pod, node)| Some((cluster.pods.spec(*pod), cluster.nodes.label(*node, key)?)))
+    }
+
+    fn used(&self, cluster: &Cluster, node: NodeId, amount: impl Fn(&PodSpec) -> u64) -> u64 {
+        self.pods_on(cluster, node).map(amount).sum()
+    }
+
+    fn shortages(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Vec<String> {
+        let has = &cluster.nodes.template(node).allocatable;
+        let wants = &spec.requests;
+        let mut short = Vec::new();
+        if self.pods_on(cluster, node).count() >= has.pods as usize {
+            short.push("Too many pods".to_owned());
+        }
+        let cpu = wants.cpu_millicores;
+        if cpu > 0 && self.used(cluster, node, |p| p.requests.cpu_millicores) + cpu > has.cpu_millicores {
+            short.push("Insufficient cpu".to_owned());
+        }
+        let memory = wants.memory_bytes;
+        if memory > 0 && self.used(cluster, node, |p| p.requests.memory_bytes) + memory > has.memory_bytes {
+            short.push("Insufficient memory".to_owned());
+        }
+        for (id, amount) in &wants.extended {
+            if self.used(cluster, node, |p| p.requests.extended(*id)) + amount > has.extended(*id) {
+                short.push(format!("Insufficient {}", cluster.resources.name(*id)));
+            }
+        }
+        short
+    }
+
+    fn eligible(cluster: &Cluster, spec: &PodSpec, constraints: &[&SpreadConstraint], node: NodeId) -> bool {
+        let only_affinity = PodSpec {
+            node_selector: spec.node_selector.clone(),
+            required_node_affinity: spec.required_node_affinity.clone(),
+            tolerations: vec![podpace::cluster::Toleration {
+                key: String::new(),
+                exists: true,
+                value: String::new(),
+                effect: None,
+            }],
+            ..PodSpec::default()
+        };
+        static_rejection(cluster, &only_affinity, node).is_none()
+            && constraints.iter().all(|c| cluster.nodes.label(node, &c.topology_key).is_some())
+    }
+
+    /// Matching pods by value of the key, over eligible nodes; values without pods are there with 0.
+    fn spread_counts(
+        &self,
+        cluster: &Cluster,
+        spec: &PodSpec,
+        constraints: &[&SpreadConstraint],
+        c: &SpreadConstraint,
+    ) -> BTreeMap<String, i64> {
+        let mut counts = BTreeMap::new();
+        for node in &self.nodes {
+            if Self::eligible(cluster, spec, constraints, *node) {
+                let value = cluster.nodes.label(*node, &c.topology_key).unwrap().to_owned();
+                *counts.entry(value).or_insert(0) +=
+                    self.pods_on(cluster, *node).filter(|p| selector_matches(&c.selector, &p.labels)).count()
+                        as i64;
+            }
+        }
+        counts
+    }
+
+    fn rejections(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Vec<String> {
+        if let Some(reason) = static_rejection(cluster, spec, node) {
+            return vec![reason.to_owned()];
+        }
+        let short = self.shortages(cluster, spec, node);
+        if !short.is_empty() {
+            return short;
+        }
+        let label = |key: &str| cluster.nodes.label(node, key);
+        let hard: Vec<_> = spec.topology_spread.iter().filter(|c| c.hard).collect();
+        for c in &hard {
+            let Some(value) = label(&c.topology_key) else {
+                return vec![
+                    "node(s) didn't match pod topology spread constraints (missing required label)"
+                        .to_owned(),
+                ];
+            };
+            if !Self::eligible(cluster, spec, &hard, node) {
+                continue;
+            }
+            let counts = self.spread_counts(cluster, spec, &hard, c);
+            let own = i64::from(selector_matches(&c.selector, &spec.labels));
+            if counts[value] + own - counts.values().min().unwrap() > i64::from(c.max_skew) {
+                return vec!["node(s) didn't match pod topology spread constraints".to_owned()];
+            }
+        }
+        let required: Vec<_> = spec.pod_affinity.iter().filter(|t| !t.anti && t.weight.is_none()).collect();
+        let all = |p: &PodSpec| required.iter().all(|t| selector_matches(&t.selector, &p.labels));
+        let met = required.iter().all(|t| {
+            label(&t.topology_key).is_some_and(|value| {
+                self.pods_by(cluster, &t.topology_key).any(|(p, v)| v == value && all(p))
+            })
+        });
+        let nobody = required.iter().all(|t| !self.pods_by(cluster, &t.topology_key).any(|(p, _)| all(p)));
+        let keys = required.iter().all(|t| label(&t.topology_key).is_some());
+        if !met && !(keys && nobody && all(spec)) {
+            return vec!["node(s) didn't match pod affinity rules".to_owned()];
+        }
+        for t in spec.pod_affinity.iter().filter(|t| t.anti && t.weight.is_none()) {
+            let value = label(&t.topology_key);
+            if self
+                .pods_by(cluster, &t.topology_key)
+                .any(|(p, v)| Some(v) == value && selector_matches(&t.selector, &p.labels))
+            {
+                return vec!["node(s) didn't match pod anti-affinity rules".to_owned()];
+            }
+        }
+        for (pod, on) in self.placed.iter().filter(|p| self.nodes.contains(p.1)) {
+            for t in cluster.pods.spec(*pod).pod_affinity.iter().filter(|t| t.anti && t.weight.is_none()) {
+                let value = cluster.nodes.label(*on, &t.topology_key);
+                if value.is_some()
+                    && value == label(&t.topology_key)
+                    && selector_matches(&t.selector, &spec.labels)
+                {
+                    return vec!["node(s) didn't satisfy existing pods anti-affinity rules".to_owned()];
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn resource_score(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
+        let has = &cluster.nodes.template(node).allocatable;
+        let scored = |value: u64, default: u64| if value == 0 { default } else { value };
+        let cpu_of = |p: &PodSpec| scored(p.requests.cpu_millicores, 100);
+        let memory_of = |p: &PodSpec| scored(p.requests.memory_bytes, 200 << 20);
+        let points = |requested: u64, capacity: u64| match self.strategy {
+            _ if capacity == 0 => None,
+            ScoringStrategy::LeastAllocated => {
+                Some(if requested > capacity { 0 } else { (capacity - requested) * 100 / capacity })
+            }
+            ScoringStrategy::MostAllocated => Some(requested.min(capacity) * 100 / capacity),
+        };
+        let parts: Vec<u64> = [
+            points(self.used(cluster, node, cpu_of) + cpu_of(spec), has.cpu_millicores),
+            points(self.used(cluster, node, memory_of) + memory_of(spec), has.memory_bytes),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let fit = if parts.is_empty() { 0 } else { parts.iter().sum::<u64>() / parts.len() as u64 };
+        let r = &spec.requests;
+        if r.cpu_millicores == 0 && r.memory_bytes == 0 {
+            return fit as i64;
+        }
+        let fraction = |used: u64, capacity: u64| (used as f64 / capacity as f64).min(1.0);
+        let std = if has.cpu_millicores == 0 || has.memory_bytes == 0 {
+            0.0
+        } else {
+            let cpu = self.used(cluster, node, |p| p.requests.cpu_millicores) + r.cpu_millicores;
+            let memory = self.used(cluster, node, |p| p.requests.memory_bytes) + r.memory_bytes;
+            ((fraction(cpu, has.cpu_millicores) - fraction(memory, has.memory_bytes)) / 2.0).abs()
+        };
+        fit as i64 + ((1.0 - std) * 100.0) as i64
+    }
+
+    fn affinity_score(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
+        let label = |key: &str| cluster.nodes.label(node, key);
+        let mut score = 0;
+        for (pod, on) in self.placed.iter().filter(|p| self.nodes.contains(p.1)) {
+            let existing = cluster.pods.spec(*pod);
+            let same = |key: &str| label(key).is_some() && cluster.nodes.label(*on, key) == label(key);
+            for t in &spec.pod_affinity {
+                if let Some(weight) = t.weight
+                    && same(&t.topology_key)
+                    && selector_matches(&t.selector, &existing.labels)
+                {
+                    score += i64::from(if t.anti { -weight } else { weight });
+                }
+            }
+            for t in &existing.pod_affinity {
+                if same(&t.topology_key) && selector_matches(&t.selector, &spec.labels) {
+                    score += match (t.anti, t.weight) {
+                        (false, weight) => i64::from(weight.unwrap_or(1)),
+                        (true, weight) => -i64::from(weight.unwrap_or(0)),
+                    };
+                }
+            }
+        }
+        score
+    }
+
+    fn spread_scores(&self, cluster: &Cluster, spec: &PodSpec, feasible: &[NodeId]) -> Vec<i64> {
+        let soft: Vec<_> = spec.topology_spread.iter().filter(|c| !c.hard).collect();
+        if soft.is_empty() {
+            return vec![0; feasible.len()];
+        }
+        let counted: Vec<NodeId> =
+            feasible.iter().copied().filter(|n| Self::eligible(cluster, spec, &soft, *n)).collect();
+        let raw: Vec<Option<i64>> = feasible
+            .iter()
+            .map(|node| {
+                counted.contains(node).then(|| {
+                    let mut score = 0.0;
+                    for c in &soft {
+                        let value = |n: NodeId| cluster.nodes.label(n, &c.topology_key).unwrap();
+                        let size = if c.topology_key == HOSTNAME_LABEL {
+                            counted.len()
+                        } else {
+                            counted.iter().map(|n| value(*n)).collect::<BTreeSet<_>>().len()
+                        };
+                        let count = self.spread_counts(cluster, spec, &soft, c)[value(*node)];
+                        score += count as f64 * libm::log((size + 2) as f64) + f64::from(c.max_skew - 1);
+                    }
+                    libm::round(score) as i64
+                })
+            })
+            .collect();
+        let most = raw.iter().flatten().copied().max().unwrap_or(0);
+        let least = raw.iter().flatten().copied().min().unwrap_or(0);
+        raw.into_iter()
+            .map(|r| match r {
+                None => 0,
+                Some(_) if most == 0 => 100,
+                Some(r) => 100 * (most + least - r) / most,
+            })
+            .collect()
+    }
+
+    /// A cycle begins: decides what it must come to, and counts what it must cost.
+    pub fn cycle(&mut self, cluster: &Cluster, pod: PodId) {
+        let spec = cluster.pods.spec(pod);
+        let order = self.order(cluster);
+        let all = order.len();
+        let dirty = self.dirty.len();
+        self.dirty.clear();
+        self.add("cycle", 1);
+        self.add("queue_pop", 1);
+        self.add("snapshot_node", dirty);
+        self.add("node_total", all);
+        if all == 0 {
+            self.expected.insert(pod, Err("no nodes available to schedule pods".to_owned()));
+            return;
+        }
+        let enough = num_feasible_nodes_to_find(self.percentage, all);
+        let mut feasible = Vec::new();
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        let mut visited = 0;
+        for i in 0..all {
+            if feasible.len() == enough {
+                break;
+            }
+            visited += 1;
+            let node = order[(self.start + i) % all];
+            let rejected = self.rejections(cluster, spec, node);
+            if rejected.is_empty() {
+                feasible.push(node);
+            }
+            for reason in rejected {
+                *reasons.entry(reason).or_default() += 1;
+            }
+        }
+        self.start = (self.start % all + visited) % all;
+        self.add("filter_node", visited);
+        let required = |p: &PodSpec, anti_only: bool| {
+            p.pod_affinity.iter().any(|t| t.weight.is_none() && (t.anti || !anti_only))
+        };
+        let placed: Vec<&PodSpec> = self.placed.keys().map(|p| cluster.pods.spec(*p)).collect();
+        let with_anti = placed.iter().filter(|p| required(p, true)).count();
+        let with_any = placed.iter().filter(|p| !p.pod_affinity.is_empty()).count();
+        let pods = placed.len();
+        self.add("prefilter_pod_visited", with_anti + if required(spec, false) { pods } else { 0 });
+        let hard = spec.topology_spread.iter().filter(|c| c.hard).count();
+        let soft = spec.topology_spread.len() - hard;
+        self.add("spread_node_visited", if hard > 0 { all } else { 0 });
+        self.add("spread_pod_visited", pods * hard);
+        if feasible.len() <= 1 {
+            let most = reasons.values().max().copied().unwrap_or(0);
+            let main = reasons.into_iter().find(|r| r.1 == most).map(|r| r.0).unwrap_or_default();
+            self.expected.insert(pod, feasible.first().copied().ok_or(main));
+            return;
+        }
+        self.add("score_node", feasible.len());
+        let prefers = spec.pod_affinity.iter().any(|t| t.weight.is_some());
+        self.add("affinity_pod_visited", if prefers { pods } else { with_any });
+        self.add("spread_node_visited", if soft > 0 { all } else { 0 });
+        self.add("spread_pod_visited", pods * soft);
+
+        let taints: Vec<i64> = feasible
+            .iter()
+            .map(|n| {
+                let avoided = |t: &&podpace::cluster::Taint| {
+                    t.effect == podpace::cluster::TaintEffect::PreferNoSchedule
+                        && !podpace::cluster::tolerates(&spec.tolerations, t)
+                };
+                cluster.nodes.template(*n).taints.iter().filter(avoided).count() as i64
+            })
+            .collect();
+        let affinity: Vec<i64> = feasible
+            .iter()
+            .map(|n| {
+                let matches = |t| podpace::cluster::term_matches(t, |key| cluster.nodes.label(*n, key));
+                spec.preferred_node_affinity
+                    .iter()
+                    .filter(|p| matches(&p.term))
+                    .map(|p| i64::from(p.weight))
+                    .sum()
+            })
+            .collect();
+        let near: Vec<i64> = feasible.iter().map(|n| self.affinity_score(cluster, spec, *n)).collect();
+        let spread = self.spread_scores(cluster, spec, &feasible);
+        let scaled = |raw: i64, most: i64| if most == 0 { 0 } else { 100 * raw / most };
+        let (most_taints, most_affinity) = (*taints.iter().max().unwrap(), *affinity.iter().max().unwrap());
+        let (least_near, most_near) = (*near.iter().min().unwrap(), *near.iter().max().unwrap());
+        let totals: Vec<i64> = feasible
+            .iter()
+            .enumerate()
+            .map(|(i, n)| {
+                let near = if most_near > least_near {
+                    (100.0 * ((near[i] - least_near) as f64 / (most_near - least_near) as f64)) as i64
+                } else {
+                    0
+                };
+                self.resource_score(cluster, spec, *n)
+                    + 3 * (100 - scaled(taints[i], most_taints))
+                    + 2 * scaled(affinity[i], most_affinity)
+                    + 2 * near
+                    + 2 * spread[i]
+            })
+            .collect();
+        let best = *totals.iter().max().unwrap();
+        let ties: Vec<NodeId> = feasible.iter().zip(&totals).filter(|t| *t.1 == best).map(|t| *t.0).collect();
+        let node = ties[self.rng.below(ties.len() as u64) as usize];
+        self.expected.insert(pod, Ok(node));
+    }
+}

@@ -1,0 +1,185 @@
+//! The least simulation around a scheduler model: an unlimited host, bindings after a fixed time, nothing else.
+#![allow(dead_code)]
+use std::collections::BTreeMap;
+
+use podpace::cluster::{App, AppId, Cluster, NodeId, NodeTemplate, PodId, PodSpec, Resources};
+use podpace::cost::{Meter, ProfileLibrary};
+use podpace::engine::{Nanos, Rng, Streams};
+use podpace::scheduler::yunikorn::YuniKorn;
+use podpace::scheduler::{Action, BindOutcome, Context, NodeChange, SchedulerModel, Settings};
+
+pub const MILLI: Nanos = 1_000_000;
+pub const MEBI: u64 = 1 << 20;
+pub const GIBI: u64 = 1 << 30;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    Cpu(u64),
+    Timer(u64),
+    BindDone(PodId, NodeId, BindOutcome),
+    Bound(PodId, NodeId),
+    Arrive(PodId),
+    Gone(PodId, NodeId),
+}
+
+pub struct Harness {
+    pub cluster: Cluster,
+    pub meter: Meter,
+    pub model: Box<dyn SchedulerModel>,
+    pub now: Nanos,
+    rng: Rng,
+    queue: BTreeMap<(Nanos, u64), Event>,
+    sequence: u64,
+    actions: Vec<Action>,
+    pub bind_latency: Nanos,
+    /// Bindings of these pods fail.
+    pub failing: Vec<PodId>,
+    pub assumed: Vec<(PodId, Nanos)>,
+    pub bind_sent: Vec<(PodId, Nanos)>,
+    pub bound: Vec<(PodId, NodeId, Nanos)>,
+    pub given_up: Vec<PodId>,
+    pub patched: Vec<PodId>,
+    pub events: u64,
+    pub cpu_ns: u64,
+}
+
+pub fn resources(cpu_millicores: u64, memory_bytes: u64, pods: u32) -> Resources {
+    Resources { cpu_millicores, memory_bytes, pods, extended: Vec::new() }
+}
+
+/// Nodes named as the real study's are: numbers without leading zeros, so that names don't sort as numbers do.
+pub fn cluster(nodes: usize, allocatable: Resources) -> Cluster {
+    let mut cluster = Cluster::default();
+    let template = cluster.nodes.add_template(NodeTemplate { allocatable, ..NodeTemplate::default() });
+    for i in 0..nodes {
+        cluster.nodes.add(format!("hollow-node-{i}"), template, None);
+    }
+    cluster
+}
+
+pub fn add_app(cluster: &mut Cluster, queue: &str) -> AppId {
+    let name = format!("app-{}", cluster.pods.apps().len());
+    cluster.pods.add_app(App { name, queue: queue.to_owned() })
+}
+
+pub fn add_pods(cluster: &mut Cluster, app: AppId, spec: PodSpec, count: usize) -> Vec<PodId> {
+    let spec = cluster.pods.add_spec(spec);
+    (0..count).map(|_| cluster.pods.add(spec, app)).collect()
+}
+
+pub fn plain(cpu_millicores: u64, memory_bytes: u64) -> PodSpec {
+    PodSpec { requests: resources(cpu_millicores, memory_bytes, 0), ..PodSpec::default() }
+}
+
+impl Harness {
+    pub fn new(cluster: Cluster, settings: &Settings, profile: &str) -> Self {
+        let mut meter = Meter::new(ProfileLibrary::built_in().load(profile).unwrap());
+        let model = YuniKorn::build(settings, &mut meter).unwrap();
+        Self {
+            cluster,
+            meter,
+            model,
+            now: 0,
+            rng: Streams::new(1).stream("scheduler"),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            actions: Vec::new(),
+            bind_latency: 5 * MILLI,
+            failing: Vec::new(),
+            assumed: Vec::new(),
+            bind_sent: Vec::new(),
+            bound: Vec::new(),
+            given_up: Vec::new(),
+            patched: Vec::new(),
+            events: 0,
+            cpu_ns: 0,
+        }
+    }
+
+    pub fn at(&mut self, at: Nanos, event: Event) {
+        self.queue.insert((at, self.sequence), event);
+        self.sequence += 1;
+    }
+
+    fn call(&mut self, f: impl FnOnce(&mut dyn SchedulerModel, &mut Context<'_>)) {
+        let mut started = None;
+        let mut actions = std::mem::take(&mut self.actions);
+        let mut cx = Context {
+            now: self.now,
+            cluster: &self.cluster,
+            rng: &mut self.rng,
+            meter: &mut self.meter,
+            actions: &mut actions,
+            cycle_started: &mut started,
+        };
+        f(self.model.as_mut(), &mut cx);
+        for action in actions.drain(..) {
+            self.carry_out(action);
+        }
+        self.actions = actions;
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Cpu { cpu_ns, tag, .. } => {
+                self.cpu_ns += cpu_ns;
+                self.at(self.now + cpu_ns, Event::Cpu(tag));
+            }
+            Action::Timer { at, tag } => {
+                assert!(at >= self.now);
+                self.at(at, Event::Timer(tag));
+            }
+            Action::Assume { pod } => self.assumed.push((pod, self.now)),
+            Action::Bind { pod, node } => {
+                self.bind_sent.push((pod, self.now));
+                let outcome =
+                    if self.failing.contains(&pod) { BindOutcome::Failed } else { BindOutcome::Bound };
+                self.at(self.now + self.bind_latency, Event::BindDone(pod, node, outcome));
+            }
+            Action::Events { count } => self.events += u64::from(count),
+            Action::PatchStatus { pod } => self.patched.push(pod),
+            Action::GiveUp { pod } => self.given_up.push(pod),
+        }
+    }
+
+    /// Shows all nodes, and these pods, then starts the scheduler.
+    pub fn start(&mut self, pods: &[PodId]) {
+        for node in 0..u32::try_from(self.cluster.nodes.len()).unwrap() {
+            self.call(|m, cx| m.on_node(cx, node, NodeChange::Added));
+        }
+        for pod in pods {
+            self.call(|m, cx| m.on_pod_pending(cx, *pod));
+        }
+        self.call(|m, cx| m.on_start(cx));
+    }
+
+    /// Runs until nothing is left to happen, or until a time.
+    pub fn run_until(&mut self, end: Nanos) {
+        while let Some(((at, _), event)) = self.queue.first_key_value().map(|(k, e)| (*k, *e)) {
+            if at > end {
+                return;
+            }
+            self.queue.pop_first();
+            self.now = at;
+            match event {
+                Event::Cpu(tag) => self.call(|m, cx| m.on_cpu_done(cx, tag)),
+                Event::Timer(tag) => self.call(|m, cx| m.on_timer(cx, tag)),
+                Event::BindDone(pod, node, outcome) => {
+                    if outcome == BindOutcome::Bound {
+                        self.cluster.pods.bind(pod, node);
+                        self.bound.push((pod, node, at));
+                        self.at(at, Event::Bound(pod, node));
+                    }
+                    self.call(|m, cx| m.on_bind_done(cx, pod, node, outcome));
+                }
+                Event::Bound(pod, node) => self.call(|m, cx| m.on_pod_bound(cx, pod, node)),
+                Event::Arrive(pod) => self.call(|m, cx| m.on_pod_pending(cx, pod)),
+                Event::Gone(pod, node) => self.call(|m, cx| m.on_pod_gone(cx, pod, node)),
+            }
+        }
+    }
+
+    pub fn run(&mut self) {
+        self.run_until(Nanos::MAX);
+    }
+}
