@@ -81,8 +81,11 @@ impl From<Diagnostic> for RunError {
 pub fn load(path: &Path, sets: &[String], seed: Option<u64>) -> Result<Document, Vec<Diagnostic>> {
     let mut document = Document::load(path)?;
     let seed = seed.map(|seed| format!("seed={seed}"));
-    let errors: Vec<Diagnostic> =
-        sets.iter().chain(seed.as_ref()).filter_map(|assignment| document.set(assignment).err()).collect();
+    let errors: Vec<Diagnostic> = sets
+        .iter()
+        .chain(seed.as_ref())
+        .filter_map(|assignment| document.set(assignment).err().map(|e| *e))
+        .collect();
     if errors.is_empty() { Ok(document) } else { Err(errors) }
 }
 
@@ -143,10 +146,7 @@ impl RunSpec {
     pub fn simulate(&self, environment: &Environment) -> Result<Completed, RunError> {
         let plan = self.plan(environment)?;
         let inputs = self.inputs(&plan);
-        let finished = simulate(&plan, &environment.registry)
-            .map_err(|source| RunError::Build { run: self.name.clone(), source })?;
-        let summary = Summary::new(&finished, &plan, inputs);
-        Ok(Completed { finished, summary })
+        simulate_plan(self, &plan, inputs, environment)
     }
 
     /// Hashes of everything that the run depends on.
@@ -176,6 +176,22 @@ impl RunSpec {
         }
         Inputs { all: sha256_hex(all.as_bytes()), scenario, profiles, files }
     }
+}
+
+/// Runs a plan that was resolved from `spec`, and sums it up.
+///
+/// # Errors
+/// A profile lacks a cost.
+pub fn simulate_plan(
+    spec: &RunSpec,
+    plan: &Plan,
+    inputs: Inputs,
+    environment: &Environment,
+) -> Result<Completed, RunError> {
+    let finished = simulate(plan, &environment.registry)
+        .map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
+    let summary = Summary::new(&finished, plan, inputs);
+    Ok(Completed { finished, summary })
 }
 
 /// Builds and runs a plan.

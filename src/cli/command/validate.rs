@@ -1,11 +1,11 @@
 //! `podpace validate`: predicted beside measured.
 use super::pool;
+use crate::calibrate::validate::{Options, validate};
 use crate::cli::args::{Format, ValidateArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::terminal;
 use crate::cost::ProfileLibrary;
 use crate::experiment::run::to_json;
-use crate::experiment::validate::{Options, validate};
 
 /// Runs the command.
 ///
