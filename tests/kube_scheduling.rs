@@ -239,6 +239,24 @@ fn a_failed_binding_waits_in_the_error_backoff() {
     assert!(h.reasons().is_empty());
 }
 
+/// A pod that fits nowhere holds up the next cycle until its status patch is answered.
+#[test]
+fn the_next_cycle_waits_for_the_status_patch() {
+    let mut h = Harness::new(&Settings::default());
+    h.patch_ns = 5_000_000;
+    let t = h.template(node(1000, 4096));
+    h.add_node(t, None);
+    let big = h.add_spec(pod(2000, 1024));
+    let small = h.add_spec(pod(100, 128));
+    for spec in [small, big, small] {
+        h.add_pod(spec);
+    }
+    h.start();
+    h.run();
+    let begins: Vec<_> = h.cycles.iter().map(|c| c.0 / 1_000_000).collect();
+    assert_eq!(begins, [0, 1, 7]);
+}
+
 #[test]
 fn nodes_that_come_and_go_later_are_used() {
     let mut h = Harness::new(&Settings::default());

@@ -280,20 +280,55 @@ fn anti_affinity_makes_each_predicate_look_at_all_nodes() {
     assert!((24.0..34.0).contains(&per_pod_ms), "{per_pod_ms}");
 }
 
-/// Ready to be timed: `cargo test --release --test yunikorn_scheduler -- --ignored --nocapture speed`.
+/// How long our own code takes, the harness included:
+/// `cargo test --release --test yunikorn_scheduler -- --ignored --nocapture speed`.
 #[test]
 #[ignore = "measures speed"]
+#[allow(clippy::disallowed_methods, reason = "it is the wall clock that is measured")]
 fn speed() {
-    for (nodes, pods_count) in [(4000, 50_000), (10_000, 1_000_000), (100_000, 2_000_000)] {
-        let mut c = cluster(nodes, resources(320_000, 2560 * GIBI, 1100));
+    use podpace::scheduler::NodeSortPolicy::{BinPacking, Fair};
+    for (nodes, count, policy, churn) in [
+        (4000, 50_000, Fair, false),
+        (1000, 1_000_000, Fair, false),
+        (10_000, 1_000_000, Fair, false),
+        (10_000, 1_000_000, BinPacking, false),
+        (100_000, 1_000_000, Fair, false),
+        (100_000, 1_000_000, BinPacking, false),
+        // Half of the pods fit; each that leaves makes room for one that waits.
+        (1000, 200_000, Fair, true),
+    ] {
+        let room = if churn { 100 } else { u32::try_from(count / nodes + 50).unwrap() };
+        let mut c = cluster(nodes, resources(u64::from(room) * 100, 2560 * GIBI, 5000));
         let mut pods = Vec::new();
-        for _ in 0..10 {
+        for i in 0..10 {
             let app = add_app(&mut c, "root.default");
-            pods.extend(add_pods(&mut c, app, plain(100, 500 * MEBI), pods_count / 10));
+            for kind in 0..4 {
+                let spec = plain(100 + u64::from(churn && i > 4) * kind, 500 * MEBI);
+                pods.extend(add_pods(&mut c, app, spec, count / 40));
+            }
         }
-        let mut h = Harness::new(c, &Settings::default(), "yunikorn-2021-11");
+        let start = std::time::Instant::now();
+        let mut h =
+            Harness::new(c, &Settings { node_sort_policy: policy, ..Settings::default() }, "yunikorn-1.8");
         h.start(&pods);
+        if churn {
+            let mut gone = 0;
+            let mut now = 0;
+            while h.bound.len() < count {
+                now += SECOND;
+                h.run_until(now);
+                for (pod, node, _) in h.bound[gone..].to_vec() {
+                    h.at(now + 1 + u64::from(pod) * 1000, Event::Gone(pod, node));
+                }
+                gone = h.bound.len();
+            }
+        }
         h.run();
-        assert_eq!(h.bound.len(), pods_count);
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{count} pods, {nodes} nodes, {policy:?}, churn {churn}: {seconds:.2} s, {:.0} ns a pod",
+            seconds * 1e9 / count as f64
+        );
+        assert_eq!(h.bound.len(), count);
     }
 }

@@ -759,6 +759,8 @@ impl Simulation {
         if client == self.scheduler.client && verb == Verb::Bind {
             let outcome = if ok { BindOutcome::Bound } else { BindOutcome::Failed };
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
+        } else if client == self.scheduler.client && verb == Verb::PatchCondition {
+            self.call(|model, cx| model.on_status_patched(cx, pod));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();

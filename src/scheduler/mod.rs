@@ -60,7 +60,8 @@ pub enum Action {
         /// How many.
         count: u32,
     },
-    /// Patches the pod's status (condition `PodScheduled=False`) through the scheduler's client; nobody waits.
+    /// Patches the pod's status (condition `PodScheduled=False`) through the scheduler's client;
+    /// [`SchedulerModel::on_status_patched`] follows when it is answered.
     PatchStatus {
         /// Pod.
         pod: PodId,
@@ -140,6 +141,8 @@ pub trait SchedulerModel: Send {
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId);
     /// A bind request was answered.
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome);
+    /// A status patch was answered, whatever the answer; most schedulers don't wait for it.
+    fn on_status_patched(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.

@@ -24,6 +24,7 @@ pub fn profile() -> CostProfile {
         ("score_node", "0ns"),
         ("prefilter_pod_visited", "0ns"),
         ("affinity_pod_visited", "0ns"),
+        ("term_pod_visited", "0ns"),
         ("spread_node_visited", "0ns"),
         ("spread_pod_visited", "0ns"),
     ];
@@ -40,6 +41,7 @@ pub fn profile() -> CostProfile {
 enum Due {
     CpuDone(u64),
     Timer(u64),
+    Patched(PodId),
 }
 
 /// The scheduler, its cluster, and a log of what it did.
@@ -55,6 +57,8 @@ pub struct Harness {
     pub patches: Vec<(Nanos, PodId)>,
     /// Cycles begun, in order.
     pub cycles: Vec<(Nanos, PodId)>,
+    /// How long a status patch takes.
+    pub patch_ns: Nanos,
     /// Kubernetes Events sent.
     pub events: u32,
     /// The plain cycle beside it, if asked for: each binding must be what it expects.
@@ -84,6 +88,7 @@ impl Harness {
             binds: Vec::new(),
             patches: Vec::new(),
             cycles: Vec::new(),
+            patch_ns: 0,
             events: 0,
             naive: None,
             outcomes: Vec::new(),
@@ -145,7 +150,11 @@ impl Harness {
                     }
                 }
                 Action::Events { count } => self.events += count,
-                Action::PatchStatus { pod } => self.patches.push((self.now, pod)),
+                Action::PatchStatus { pod } => {
+                    self.patches.push((self.now, pod));
+                    self.sequence += 1;
+                    self.due.insert((self.now + self.patch_ns, self.sequence), Due::Patched(pod));
+                }
             }
         }
     }
@@ -217,6 +226,7 @@ impl Harness {
             match due {
                 Due::CpuDone(tag) => self.call(&|s, cx| s.on_cpu_done(cx, tag)),
                 Due::Timer(tag) => self.call(&|s, cx| s.on_timer(cx, tag)),
+                Due::Patched(pod) => self.call(&|s, cx| s.on_status_patched(cx, pod)),
             }
         }
         self.now = self.now.max(limit);

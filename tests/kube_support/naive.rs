@@ -378,7 +378,8 @@ impl Naive {
         }
         self.add("score_node", feasible.len());
         let prefers = spec.pod_affinity.iter().any(|t| t.weight.is_some());
-        self.add("affinity_pod_visited", if prefers { pods } else { with_any });
+        self.add("affinity_pod_visited", if prefers { pods } else { 0 });
+        self.add("term_pod_visited", if prefers { 0 } else { with_any });
         self.add("spread_node_visited", if soft > 0 { all } else { 0 });
         self.add("spread_pod_visited", pods * soft);
 

@@ -14,7 +14,7 @@
 //! at most [`TABLE_BYTES`] in all.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, NodeId, PodId, PodSpec, SpecId};
+use crate::cluster::{Cluster, NodeId, PodId, PodSpec, Resources, SpecId};
 use crate::scheduler::ScoringStrategy;
 
 use super::hints::PluginSet;
@@ -22,8 +22,8 @@ use super::node_affinity;
 use super::node_resources::{NodeCache, Request, balanced_score, fit_score};
 use super::plugins::Plugins;
 use super::sampling::NodeOrder;
-use super::static_rejection_by;
 use super::taint_toleration;
+use super::{STATIC_FILTERS, static_rejection_by};
 
 /// Index of a class.
 pub type ClassId = usize;
@@ -41,15 +41,43 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Counts a rejection.
-    pub fn count(&mut self, plugin: PluginSet, reason: &str) {
-        self.plugins = self.plugins.with(plugin);
-        match self.reasons.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => {
-                self.reasons.insert(reason.to_owned(), 1);
-            }
+    /// Counts rejections.
+    pub fn count(&mut self, plugin: PluginSet, reason: &str, nodes: u64) {
+        if nodes > 0 {
+            self.plugins = self.plugins.with(plugin);
+            *self.reasons.entry(reason.to_owned()).or_default() += nodes;
         }
+    }
+}
+
+/// Rejections of many nodes, counted without looking at words.
+#[derive(Clone, Debug, Default)]
+pub struct Rejections {
+    /// By plugin that looks at labels, taints or names.
+    fixed: [u64; STATIC_FILTERS.len()],
+    /// Too many pods, too little CPU, too little memory.
+    short: [u64; 3],
+    /// By extended resource of the request, in its order.
+    short_extended: Vec<u64>,
+}
+
+impl Rejections {
+    /// In words.
+    #[must_use]
+    pub fn diagnosis(&self, cluster: &Cluster, request: &Resources) -> Diagnosis {
+        let mut diagnosis = Diagnosis::default();
+        for (count, (plugin, reason)) in self.fixed.iter().zip(STATIC_FILTERS) {
+            diagnosis.count(plugin, reason, *count);
+        }
+        for (count, reason) in
+            self.short.iter().zip(["Too many pods", "Insufficient cpu", "Insufficient memory"])
+        {
+            diagnosis.count(PluginSet::FIT, reason, *count);
+        }
+        for (count, (id, _)) in self.short_extended.iter().zip(&request.extended) {
+            diagnosis.count(PluginSet::FIT, &format!("Insufficient {}", cluster.resources.name(*id)), *count);
+        }
+        diagnosis
     }
 }
 
@@ -311,6 +339,12 @@ impl Classes {
         class.table = Some(Table { scores, blocked, infeasible, synced: end, last_used: self.uses });
     }
 
+    /// What a pod of the class asks for.
+    #[must_use]
+    pub fn requests(&self, id: ClassId) -> &Resources {
+        &self.classes[id].spec.requests
+    }
+
     /// Feasibility and score of one node, from scratch.
     pub fn evaluate(&mut self, cluster: &Cluster, nodes: &NodeCache, id: ClassId, node: NodeId) -> u8 {
         let class = &mut self.classes[id];
@@ -354,28 +388,41 @@ impl Classes {
         *class.preferences[template].get_or_insert_with(compute)
     }
 
-    /// Why a node is not feasible, as far as the class decides it.
+    /// Counts why a node is not feasible, as far as the class decides it; says whether it is not.
     pub fn explain(
-        &self,
+        &mut self,
         cluster: &Cluster,
         nodes: &NodeCache,
         id: ClassId,
         node: NodeId,
-        diagnosis: &mut Diagnosis,
+        rejections: &mut Rejections,
     ) -> bool {
-        let class = &self.classes[id];
-        if let Some((plugin, reason)) = static_rejection_by(&self.plugins, cluster, &class.spec, node) {
-            diagnosis.count(plugin, reason);
+        let class = &mut self.classes[id];
+        let none_blocked = class.table.as_ref().is_some_and(|t| t.blocked.is_empty());
+        if !none_blocked
+            && is_blocked(&self.plugins, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
+        {
+            if let Some(filter) = static_rejection_by(&self.plugins, cluster, &class.spec, node) {
+                rejections.fixed[filter] += 1;
+            }
             return true;
         }
-        let mut short = false;
-        if self.plugins.fit {
-            nodes.shortages(cluster, node, &class.spec.requests, |reason| {
-                diagnosis.count(PluginSet::FIT, reason);
-                short = true;
-            });
+        if !self.plugins.fit {
+            return false;
         }
-        short
+        let mut rejected = false;
+        for (count, short) in rejections.short.iter_mut().zip(nodes.shortages(node, &class.spec.requests)) {
+            *count += u64::from(short);
+            rejected |= short;
+        }
+        let extended = &class.spec.requests.extended;
+        rejections.short_extended.resize(extended.len(), 0);
+        for (count, (id, amount)) in rejections.short_extended.iter_mut().zip(extended) {
+            let short = nodes.is_short_of(node, *id, *amount);
+            *count += u64::from(short);
+            rejected |= short;
+        }
+        rejected
     }
 
     /// Why no node was feasible for a pod whose class alone decides; remembered until a node changes.
@@ -388,10 +435,11 @@ impl Classes {
     ) -> &Diagnosis {
         let end = self.log_end();
         if self.classes[id].diagnosis.as_ref().is_none_or(|(at, _)| *at != end) {
-            let mut diagnosis = Diagnosis::default();
+            let mut rejections = Rejections::default();
             for node in order.list() {
-                self.explain(cluster, nodes, id, *node, &mut diagnosis);
+                self.explain(cluster, nodes, id, *node, &mut rejections);
             }
+            let diagnosis = rejections.diagnosis(cluster, &self.classes[id].spec.requests);
             self.classes[id].diagnosis = Some((end, diagnosis));
         }
         &self.classes[id].diagnosis.as_ref().expect("just made").1

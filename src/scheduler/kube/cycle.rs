@@ -14,7 +14,7 @@
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::engine::Rng;
 
-use super::classes::{ClassId, Classes, Diagnosis, View};
+use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
@@ -41,8 +41,10 @@ pub struct Decision {
 pub struct Walks {
     /// Pods looked at by InterPodAffinity before filtering.
     pub prefilter_pods: u64,
-    /// Pods looked at by InterPodAffinity before scoring.
+    /// Pods matched by InterPodAffinity before scoring, for a pod with preferred terms.
     pub prescore_pods: u64,
+    /// Pods with terms looked at by InterPodAffinity before scoring, for a pod without preferred terms.
+    pub prescore_terms: u64,
     /// Nodes looked at by PodTopologySpread.
     pub spread_nodes: u64,
     /// Pods looked at by PodTopologySpread, once a constraint.
@@ -171,14 +173,18 @@ impl Search<'_> {
         if plan.is_none() {
             return self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone();
         }
-        let mut diagnosis = Diagnosis::default();
+        let mut rejections = Rejections::default();
+        let mut by_topology = Diagnosis::default();
         for node in self.order.list() {
-            if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut diagnosis)
+            if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut rejections)
                 && let Some((plugin, reason)) = self.topology_rejects(plan, *node)
             {
-                diagnosis.count(plugin, reason);
+                by_topology.count(plugin, reason, 1);
             }
         }
+        let mut diagnosis = rejections.diagnosis(self.cluster, self.classes.requests(class));
+        diagnosis.plugins = diagnosis.plugins.with(by_topology.plugins);
+        diagnosis.reasons.append(&mut by_topology.reasons);
         diagnosis
     }
 
@@ -191,8 +197,11 @@ impl Search<'_> {
             walks.prefilter_pods = self.topology.pods_with_required_anti
                 + if affinity.is_some_and(AffinityPlan::requires) { pods } else { 0 };
             if scored {
-                let all = affinity.is_some_and(AffinityPlan::prefers);
-                walks.prescore_pods = if all { pods } else { self.topology.pods_with_affinity };
+                if affinity.is_some_and(AffinityPlan::prefers) {
+                    walks.prescore_pods = pods;
+                } else {
+                    walks.prescore_terms = self.topology.pods_with_affinity;
+                }
             }
         }
         if let Some(plan) = plan {

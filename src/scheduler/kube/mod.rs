@@ -21,6 +21,9 @@
 //! | `plugins`              | which plugins are on                                                           |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
+//! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
+//! cycle (`handleSchedulingFailure`, without `SchedulerAsyncAPICalls`); a failed binding is reported from its own.
+//!
 //! Versions differ by the profile's parameters `pop_from_backoff`, `queueing_hints` and `unschedulable_timeout_s`.
 //!
 //! Left out: preemption, several profiles, extenders, volumes, images, dynamic resources, permit plugins,
@@ -81,6 +84,7 @@ struct Operations {
     score_node: OpId,
     prefilter_pod_visited: OpId,
     affinity_pod_visited: OpId,
+    term_pod_visited: OpId,
     spread_node_visited: OpId,
     spread_pod_visited: OpId,
 }
@@ -107,6 +111,8 @@ pub struct KubeScheduler {
     candidates: Vec<Candidate>,
     started: bool,
     cycle: Option<InCycle>,
+    /// The pod whose status patch the scheduling goroutine waits for.
+    patching: Option<PodId>,
     /// A node of the snapshot was changed by someone else during the cycle.
     disturbed: bool,
     /// By node: the last cycle whose snapshot it changed for.
@@ -120,7 +126,7 @@ pub struct KubeScheduler {
 
 impl KubeScheduler {
     /// Builds it. The profile has the costs `cycle`, `queue_pop`, `snapshot_node`, `node_total`, `filter_node`,
-    /// `score_node`, `prefilter_pod_visited`, `affinity_pod_visited`, `spread_node_visited` and
+    /// `score_node`, `prefilter_pod_visited`, `affinity_pod_visited`, `term_pod_visited`, `spread_node_visited` and
     /// `spread_pod_visited`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
     /// those of the newest version if absent.
     ///
@@ -144,6 +150,7 @@ impl KubeScheduler {
             score_node: meter.operation("score_node")?,
             prefilter_pod_visited: meter.operation("prefilter_pod_visited")?,
             affinity_pod_visited: meter.operation("affinity_pod_visited")?,
+            term_pod_visited: meter.operation("term_pod_visited")?,
             spread_node_visited: meter.operation("spread_node_visited")?,
             spread_pod_visited: meter.operation("spread_pod_visited")?,
         };
@@ -162,6 +169,7 @@ impl KubeScheduler {
             candidates: Vec::new(),
             started: false,
             cycle: None,
+            patching: None,
             disturbed: false,
             dirty: Vec::new(),
             dirty_count: 0,
@@ -201,7 +209,7 @@ impl KubeScheduler {
     }
 
     fn next_cycle(&mut self, cx: &mut Context<'_>) {
-        if !self.started || self.cycle.is_some() {
+        if !self.started || self.cycle.is_some() || self.patching.is_some() {
             return;
         }
         let Some(pod) = self.queue.pop() else { return };
@@ -232,6 +240,7 @@ impl KubeScheduler {
             + cx.meter.charge(ops.score_node, decision.scored)
             + cx.meter.charge(ops.prefilter_pod_visited, decision.walks.prefilter_pods)
             + cx.meter.charge(ops.affinity_pod_visited, decision.walks.prescore_pods)
+            + cx.meter.charge(ops.term_pod_visited, decision.walks.prescore_terms)
             + cx.meter.charge(ops.spread_node_visited, decision.walks.spread_nodes)
             + cx.meter.charge(ops.spread_pod_visited, decision.walks.spread_pods);
         self.cycles = self.cycles.wrapping_add(1).max(1);
@@ -279,13 +288,15 @@ impl KubeScheduler {
         for (reason, count) in &diagnosis.reasons {
             message = fnv1a(fnv1a(message, reason.as_bytes()), &count.to_le_bytes());
         }
-        self.report_failure(cx, pod, main, message);
+        if self.report_failure(cx, pod, main, message) {
+            self.patching = Some(pod);
+        }
         self.arm_timers(cx);
     }
 
     /// An event for the first failure (POST) and the second (PATCH of its count), later ones are counted in memory;
-    /// a status patch when the condition's message changes.
-    fn report_failure(&mut self, cx: &mut Context<'_>, pod: PodId, reason: &str, message: u64) {
+    /// a status patch when the condition's message changes: says whether it does.
+    fn report_failure(&mut self, cx: &mut Context<'_>, pod: PodId, reason: &str, message: u64) -> bool {
         let index = self.reasons.iter().position(|r| r == reason).unwrap_or_else(|| {
             self.reasons.push(reason.to_owned());
             self.reasons.len() - 1
@@ -296,10 +307,12 @@ impl KubeScheduler {
             failures.events += 1;
             cx.actions.push(Action::Events { count: 1 });
         }
-        if failures.message != message {
+        let changed = failures.message != message;
+        if changed {
             failures.message = message;
             cx.actions.push(Action::PatchStatus { pod });
         }
+        changed
     }
 
     fn event(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
@@ -404,6 +417,13 @@ impl SchedulerModel for KubeScheduler {
         }
     }
 
+    fn on_status_patched(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        if self.patching == Some(pod) {
+            self.patching = None;
+            self.next_cycle(cx);
+        }
+    }
+
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64) {
         let parallel_ns = self.cycle.as_ref().map_or(0, |c| c.parallel_ns);
         if tag == TAG_SERIAL && parallel_ns > 0 {
@@ -462,26 +482,30 @@ impl SchedulerModel for KubeScheduler {
 /// required affinity. In the order of kube-scheduler's filters and in its words.
 #[must_use]
 pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<&'static str> {
-    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|(_, reason)| reason)
+    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
 }
 
-fn static_rejection_by(
-    plugins: &Plugins,
-    cluster: &Cluster,
-    spec: &PodSpec,
-    node: NodeId,
-) -> Option<(PluginSet, &'static str)> {
+/// Filters that look at a node's labels, taints and name only, in their order, with what they say.
+const STATIC_FILTERS: [(PluginSet, &str); 4] = [
+    (PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"),
+    (PluginSet::NAME, "node(s) didn't match the requested node name"),
+    (PluginSet::TAINTS, taint_toleration::REASON),
+    (PluginSet::AFFINITY, node_affinity::REASON),
+];
+
+/// Index in [`STATIC_FILTERS`] of the first that rejects the node.
+fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
     let template = cluster.nodes.template(node);
     if plugins.unschedulable && taint_toleration::unschedulable_rejects(spec, template) {
-        Some((PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"))
+        Some(0)
     } else if plugins.name
         && spec.node_name.as_ref().is_some_and(|name| *name != cluster.nodes.get(node).name)
     {
-        Some((PluginSet::NAME, "node(s) didn't match the requested node name"))
+        Some(1)
     } else if plugins.taints && taint_toleration::rejects(spec, template) {
-        Some((PluginSet::TAINTS, taint_toleration::REASON))
+        Some(2)
     } else if plugins.affinity && !node_affinity::matches(cluster, spec, node) {
-        Some((PluginSet::AFFINITY, node_affinity::REASON))
+        Some(3)
     } else {
         None
     }

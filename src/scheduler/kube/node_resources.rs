@@ -9,6 +9,7 @@
 //!
 //! Cost: O(1) a node, and O(extended resources) to filter.
 use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
+
 use crate::scheduler::ScoringStrategy;
 
 /// Default CPU request for scoring, millicores.
@@ -50,6 +51,7 @@ impl Request {
 
 /// One node as the scheduler's cache has it, assumed pods included. A cache line.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
 pub struct Row {
     /// Allocatable CPU, millicores.
     pub cpu: u64,
@@ -164,76 +166,61 @@ impl NodeCache {
         (row.pods_used < row.pods)
             & (row.cpu_used + request.cpu_millicores <= row.cpu || request.cpu_millicores == 0)
             & (row.memory_used + request.memory_bytes <= row.memory || request.memory_bytes == 0)
-            && request.extended.iter().all(|(id, v)| {
-                self.extended.get(*id as usize).is_some_and(|c| c[node as usize].1 + v <= c[node as usize].0)
-            })
+            && request.extended.iter().all(|(id, v)| !self.is_short_of(node, *id, *v))
     }
 
-    /// Everything that is short on the node, as kube-scheduler words it.
-    pub fn shortages(
-        &self,
-        cluster: &Cluster,
-        node: NodeId,
-        request: &Resources,
-        mut each: impl FnMut(&str),
-    ) {
+    /// Whether too many (pods, CPU, memory) are in use on a node for the request.
+    #[inline]
+    #[must_use]
+    pub fn shortages(&self, node: NodeId, request: &Resources) -> [bool; 3] {
         let row = &self.rows[node as usize];
-        if row.pods_used >= row.pods {
-            each("Too many pods");
-        }
-        if request.cpu_millicores > 0 && row.cpu_used + request.cpu_millicores > row.cpu {
-            each("Insufficient cpu");
-        }
-        if request.memory_bytes > 0 && row.memory_used + request.memory_bytes > row.memory {
-            each("Insufficient memory");
-        }
-        for (id, v) in &request.extended {
-            if self.extended.get(*id as usize).is_none_or(|c| c[node as usize].1 + v > c[node as usize].0) {
-                each(&format!("Insufficient {}", cluster.resources.name(*id)));
-            }
-        }
+        [
+            row.pods_used >= row.pods,
+            request.cpu_millicores > 0 && row.cpu_used + request.cpu_millicores > row.cpu,
+            request.memory_bytes > 0 && row.memory_used + request.memory_bytes > row.memory,
+        ]
+    }
+
+    /// Whether too much of an extended resource is in use on a node.
+    #[inline]
+    #[must_use]
+    pub fn is_short_of(&self, node: NodeId, resource: u16, amount: u64) -> bool {
+        self.extended.get(resource as usize).is_none_or(|c| c[node as usize].1 + amount > c[node as usize].0)
     }
 }
 
-/// `(capacity - requested) * 100 / capacity` in whole points, 0 past the capacity. Exact: for capacities below
-/// 2^44 the operands are exact in an `f64`, and the quotient is too far from the next integer to round up to it.
+/// `part * 100 / capacity` in whole points, for parts up to the capacity. Exact: for capacities below 2^44 the
+/// operands are exact in an `f64`, and the quotient is too far from the next integer to be rounded up to it.
 #[inline]
-fn unused_points(requested: u64, capacity: u64) -> u64 {
-    if requested > capacity {
-        return 0;
-    }
+fn points(part: u64, capacity: u64) -> u64 {
     if capacity < 1 << 44 {
-        (((capacity - requested) * 100) as f64 / capacity as f64) as u64
+        (float(part * 100) / float(capacity)) as i64 as u64
     } else {
-        (u128::from(capacity - requested) * 100 / u128::from(capacity)) as u64
+        (u128::from(part) * 100 / u128::from(capacity)) as u64
     }
 }
 
+/// For amounts below 2^63; signed conversions are single instructions.
 #[inline]
-fn used_points(requested: u64, capacity: u64) -> u64 {
-    let requested = requested.min(capacity);
-    if capacity < 1 << 44 {
-        ((requested * 100) as f64 / capacity as f64) as u64
-    } else {
-        (u128::from(requested) * 100 / u128::from(capacity)) as u64
-    }
+fn float(amount: u64) -> f64 {
+    amount as i64 as f64
 }
 
 /// NodeResourcesFit's score, 0 to 100.
 #[inline]
 #[must_use]
 pub fn fit_score(strategy: ScoringStrategy, row: &Row, request: &Request) -> u64 {
-    let points = match strategy {
-        ScoringStrategy::LeastAllocated => unused_points,
-        ScoringStrategy::MostAllocated => used_points,
+    let of = |requested: u64, capacity: u64| match strategy {
+        ScoringStrategy::LeastAllocated => points(capacity.saturating_sub(requested), capacity),
+        ScoringStrategy::MostAllocated => points(requested.min(capacity), capacity),
     };
     let cpu = row.scored_cpu_used + request.scored_cpu;
     let memory = row.scored_memory_used + request.scored_memory;
     match (row.cpu, row.memory) {
         (0, 0) => 0,
-        (0, capacity) => points(memory, capacity),
-        (capacity, 0) => points(cpu, capacity),
-        (cpu_capacity, memory_capacity) => (points(cpu, cpu_capacity) + points(memory, memory_capacity)) / 2,
+        (0, capacity) => of(memory, capacity),
+        (capacity, 0) => of(cpu, capacity),
+        (cpu_capacity, memory_capacity) => (of(cpu, cpu_capacity) + of(memory, memory_capacity)) / 2,
     }
 }
 
@@ -244,11 +231,11 @@ pub fn balanced_score(row: &Row, request: &Request) -> u64 {
     if row.cpu == 0 || row.memory == 0 {
         return 100;
     }
-    let fraction = |used: u64, capacity: u64| (used as f64 / capacity as f64).min(1.0);
+    let fraction = |used: u64, capacity: u64| (float(used) / float(capacity)).min(1.0);
     let cpu = fraction(row.cpu_used + request.plain.cpu_millicores, row.cpu);
     let memory = fraction(row.memory_used + request.plain.memory_bytes, row.memory);
     let std = ((cpu - memory) / 2.0).abs();
-    ((1.0 - std) * 100.0) as u64
+    ((1.0 - std) * 100.0) as i64 as u64
 }
 
 #[cfg(test)]
@@ -338,18 +325,15 @@ mod tests {
         #[test]
         fn points_are_the_integer_quotient(capacity in 1_u64..(1 << 44), share in 0.0..1.2_f64) {
             let requested = (capacity as f64 * share) as u64;
-            let exact = |part: u64| (u128::from(part) * 100 / u128::from(capacity)) as u64;
-            let unused = if requested > capacity { 0 } else { exact(capacity - requested) };
-            proptest::prop_assert_eq!(unused_points(requested, capacity), unused);
-            proptest::prop_assert_eq!(used_points(requested, capacity), exact(requested.min(capacity)));
+            let part = requested.min(capacity);
+            proptest::prop_assert_eq!(points(part, capacity), (u128::from(part) * 100 / u128::from(capacity)) as u64);
         }
 
         #[test]
-        fn points_are_exact_at_the_steps(points in 0_u64..=100, unit in 1_u64..(1 << 37), off in -1_i64..=1) {
+        fn points_are_exact_at_the_steps(step in 0_u64..=100, unit in 1_u64..(1 << 37), off in -1_i64..=1) {
             let capacity = unit * 100;
-            let requested = (unit * points).saturating_add_signed(off).min(capacity);
-            proptest::prop_assert_eq!(unused_points(requested, capacity), (capacity - requested) * 100 / capacity);
-            proptest::prop_assert_eq!(used_points(requested, capacity), requested * 100 / capacity);
+            let part = (unit * step).saturating_add_signed(off).min(capacity);
+            proptest::prop_assert_eq!(points(part, capacity), part * 100 / capacity);
         }
     }
 }

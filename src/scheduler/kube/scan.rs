@@ -7,8 +7,12 @@
 /// Bytes a block; a block's counts fit into a byte.
 const BLOCK: usize = 128;
 
-fn count_where(block: &[u8], matches: impl Fn(u8) -> bool) -> usize {
-    block.chunks(BLOCK).map(|b| usize::from(b.iter().map(|s| u8::from(matches(*s))).sum::<u8>())).sum()
+/// Wrapping, as a checked addition would keep the compiler from using vectors; a block's count can't wrap.
+#[inline]
+fn count_where(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
+    let in_block =
+        |block: &[u8]| block.iter().fold(0_u8, |count, s| count.wrapping_add(u8::from(matches(*s))));
+    bytes.chunks(BLOCK).fold(0_usize, |count, block| count + usize::from(in_block(block)))
 }
 
 /// How many bytes have to be visited to see `enough` that are not 0, and how many of those are seen.

@@ -25,9 +25,11 @@ pub fn rejects(spec: &PodSpec, template: &NodeTemplate) -> bool {
 /// Whether NodeUnschedulable rejects the node: it is cordoned and the pod does not tolerate that.
 #[must_use]
 pub fn unschedulable_rejects(spec: &PodSpec, template: &NodeTemplate) -> bool {
-    let taint =
-        Taint { key: UNSCHEDULABLE_TAINT.to_owned(), value: String::new(), effect: TaintEffect::NoSchedule };
-    template.unschedulable && !tolerates(&spec.tolerations, &taint)
+    if !template.unschedulable {
+        return false;
+    }
+    let key = UNSCHEDULABLE_TAINT.to_owned();
+    !tolerates(&spec.tolerations, &Taint { key, value: String::new(), effect: TaintEffect::NoSchedule })
 }
 
 /// Raw score: PreferNoSchedule taints that the pod does not tolerate. Only tolerations without effect or with

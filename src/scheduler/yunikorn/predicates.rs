@@ -371,7 +371,8 @@ impl Predicates {
             let counter = &self.counters[*counter];
             let Some(d) = domain(counter) else { return Some("node(s) didn't match pod affinity rules") };
             let near = counter.matching.get(d).is_some_and(|m| *m > 0);
-            if !near && !(*own && counter.total == 0) {
+            let first = *own && counter.total == 0;
+            if !near && !first {
                 return Some("node(s) didn't match pod affinity rules");
             }
         }
