@@ -1,0 +1,301 @@
+//! The command line as it is typed. Nothing is read or checked here beyond what clap can say by itself.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Exit codes, as help shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    pass
+  1    failure while running (disk full, a bug)
+  2    usage or bad input
+  3    an expectation failed
+  4    regression against a baseline
+  5    not deterministic
+  130  interrupted
+
+Data goes to stdout, progress and errors to stderr. NO_COLOR is respected.";
+
+/// Predicts what a Kubernetes control plane does to a workload: pods per second, how long each waited and where.
+/// Deterministic: same inputs, same bytes.
+#[derive(Debug, Parser)]
+#[command(name = "podpace", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// No progress and no notes on stderr, only errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one scenario, or all runs of an experiment, and says what limited it
+    Run(RunArgs),
+    /// Runs a grid of settings, each under several seeds
+    Sweep(SweepArgs),
+    /// Compares every expectation of scenarios and experiments with what comes out
+    Check(CheckArgs),
+    /// Compares two results of run or sweep, with significance over seeds
+    Diff(DiffArgs),
+    /// Predicts every measured run in a folder and shows predicted beside measured
+    Validate(ValidateArgs),
+    /// Says what limits a scenario over time, and what moving each limit would buy
+    Explain(ExplainArgs),
+    /// Lists the cost profiles, or every constant of one with its interval and source
+    Models(ModelsArgs),
+    /// Prints the JSON Schema of a file format
+    Schema(SchemaArgs),
+    /// Prints a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs; the shape is stable
+    Json,
+}
+
+/// How pods are written into a result folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pods {
+    /// pods.csv
+    Csv,
+    /// pods.parquet, zstd
+    Parquet,
+    /// No table of pods
+    None,
+}
+
+/// Settings of a scenario from the command line.
+#[derive(Args, Debug, Default)]
+pub struct SetArgs {
+    /// Sets a field, such as scheduler.client.qps=500 or 'workload.deployments[*].replicas=10'; may be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Seed of all random streams, instead of the file's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Where cost profiles are found.
+#[derive(Args, Debug, Default)]
+pub struct ModelArgs {
+    /// Folder of cost profiles (NAME.yaml) that go before the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+}
+
+/// Threads.
+#[derive(Args, Debug, Default)]
+pub struct JobArgs {
+    /// Runs at once; results are the same for every number [default: one a core]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Scenario or experiment (YAML)
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub set: SetArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// Writes the result into a folder (summary.json, series.csv, pods, manifest.json); replaces only an earlier result
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How the pods are written with --out
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = if cfg!(feature = "parquet") { Pods::Parquet } else { Pods::Csv })]
+    pub pods: Pods,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Shows operations counted x unit cost = CPU seconds, per process
+    #[arg(long)]
+    pub explain_costs: bool,
+    /// Runs twice and fails with exit code 5 unless all bytes agree
+    #[arg(long)]
+    pub verify_determinism: bool,
+}
+
+/// Arguments of `sweep`.
+#[derive(Args, Debug)]
+pub struct SweepArgs {
+    /// Scenario or sweep (YAML)
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    /// Values of a field, such as scheduler.client.qps=100,200,400; repeated: a grid, the last varies fastest
+    #[arg(long, value_name = "PATH=V1,V2,..")]
+    pub vary: Vec<String>,
+    /// Seeds of each point: the scenario's and those after it [default: the sweep's, or 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub seeds: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub set: SetArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// Metric to show, instead of the usual ones; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+    /// Keeps every finished run in a folder, and the table at the end
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Goes on with the folder of --out: finished runs whose inputs have not changed are not run again
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Scenarios, experiments, or folders of them (every *.yaml directly in it)
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// Folder of earlier results to compare with: a row that got worse is a regression (exit code 4)
+    #[arg(long, value_name = "DIR")]
+    pub baseline: Option<PathBuf>,
+    /// Writes the results of this check into the folder of --baseline
+    #[arg(long, requires = "baseline")]
+    pub update_baseline: bool,
+    /// Writes a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// Result folder of run or sweep: before
+    #[arg(value_name = "RESULT_A")]
+    pub before: PathBuf,
+    /// Result folder of run or sweep: after
+    #[arg(value_name = "RESULT_B")]
+    pub after: PathBuf,
+    /// Metric to compare, instead of the usual ones; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub metric: Vec<String>,
+    /// Compares every metric that differs
+    #[arg(long)]
+    pub all: bool,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `validate`.
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Folder of measured runs (NAME.json and NAME.pods.csv.gz)
+    #[arg(value_name = "MEASURED_DIR")]
+    pub folder: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// Seeds that each run is predicted with
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub seeds: u32,
+    /// Sets a field that a run's conditions lack; may be repeated
+    #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Scenario or experiment (YAML)
+    #[arg(value_name = "SCENARIO|EXPERIMENT")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub set: SetArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `models`.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// Profile to show with all its constants
+    pub name: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// A format with a schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// kind: Scenario
+    #[default]
+    Scenario,
+    /// kind: Experiment
+    Experiment,
+    /// kind: Sweep
+    Sweep,
+    /// summary.json and run --format json
+    Result,
+}
+
+/// Arguments of `schema`.
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// Which format
+    #[arg(value_enum, default_value_t)]
+    pub of: SchemaOf,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}

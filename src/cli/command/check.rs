@@ -1,0 +1,206 @@
+//! `podpace check`: every expectation, with a verdict.
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde_json::json;
+
+use super::pool;
+use crate::cli::args::{CheckArgs, Format};
+use crate::cli::expectations;
+use crate::cli::failure::{Failure, Output, code};
+use crate::cli::grid::{Paint, number, paint};
+use crate::cli::terminal;
+use crate::experiment::check::{self, Baseline, Checked, Row};
+use crate::experiment::output::write_atomically;
+use crate::experiment::run::{Environment, to_json};
+use crate::scenario::{Diagnostic, Document, DocumentKind};
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input, an unknown metric, a report that can't be written.
+pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
+    let environment = Environment::new(args.model.models.as_deref());
+    let documents = documents(&args.paths)?;
+    let bar: std::sync::OnceLock<ProgressBar> = std::sync::OnceLock::new();
+    let started = |total| {
+        let _ = bar.set(terminal::progress(quiet, "runs", total));
+    };
+    let done = || {
+        if let Some(bar) = bar.get() {
+            bar.inc(1);
+        }
+    };
+    let checked = pool(&args.job)?.install(|| check::check(documents, &environment, started, done))?;
+    if let Some(bar) = bar.get() {
+        bar.finish_and_clear();
+    }
+    // Scenarios without expectations in a folder are there for others to use.
+    let checked: Vec<Checked> = checked.into_iter().filter(|c| !c.rows.is_empty()).collect();
+    if checked.is_empty() {
+        return Err(Failure::input(
+            "nothing is expected in any of these files; add `expect: [{metric: .., value: .., tolerance: ..}]`",
+        ));
+    }
+    let (regressions, mut notes) = baselines(args, &checked)?;
+    if let Some(path) = &args.junit {
+        let report = junit(&checked, &regressions).to_string().map_err(Failure::run)?;
+        write_atomically(path, report.as_bytes())?;
+        notes.push(format!("JUnit report in {}", path.display()));
+    }
+    let rows = || checked.iter().flat_map(|c| &c.rows);
+    let (total, failed) = (rows().count(), rows().filter(|r| !r.pass).count());
+    let text = match args.format {
+        Format::Table => table(&checked, &regressions, total, failed),
+        Format::Json => to_json(&json!({
+            "files": checked
+                .iter()
+                .map(|c| json!({"file": c.file, "experiment": c.name, "rows": c.rows}))
+                .collect::<Vec<_>>(),
+            "summary": {"expectations": total, "failed": failed, "regressions": regressions},
+        })),
+    };
+    let code = match (failed, regressions.len()) {
+        (1.., _) => code::EXPECTATION,
+        (0, 1..) => code::REGRESSION,
+        (0, 0) => code::PASS,
+    };
+    Ok(Output { text, notes, code })
+}
+
+/// Reads every file, and of every folder its *.yaml files in order of name. Sweeps in folders expect nothing.
+fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
+    let mut documents = Vec::new();
+    let mut errors: Vec<Diagnostic> = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            match Document::load(path) {
+                Ok(document) if document.kind() == DocumentKind::Sweep => {
+                    let hint = "`podpace sweep` reads a sweep".to_owned();
+                    errors.push(document.diagnostic("kind", "a sweep expects nothing", Some(hint)));
+                }
+                Ok(document) => documents.push(document),
+                Err(found) => errors.extend(found),
+            }
+            continue;
+        }
+        let folder = path.display();
+        let entries = std::fs::read_dir(path).map_err(|e| Failure::input(format!("{folder}: {e}")))?;
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|p| p.is_file() && p.extension().is_some_and(|e| e == "yaml"))
+            .collect();
+        files.sort();
+        if files.is_empty() {
+            return Err(Failure::input(format!(
+                "{folder}: no *.yaml in this folder; name scenarios or experiments"
+            )));
+        }
+        for file in files {
+            match Document::load(&file) {
+                Ok(document) if document.kind() == DocumentKind::Sweep => {}
+                Ok(document) => documents.push(document),
+                Err(found) => errors.extend(found),
+            }
+        }
+    }
+    if errors.is_empty() { Ok(documents) } else { Err(errors.into()) }
+}
+
+/// Regressions against the baselines, after which they may be updated.
+fn baselines(args: &CheckArgs, checked: &[Checked]) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let (mut regressions, mut notes) = (Vec::new(), Vec::new());
+    let Some(folder) = &args.baseline else { return Ok((regressions, notes)) };
+    let file_of = |c: &Checked| folder.join(format!("{}.json", c.name));
+    if args.update_baseline {
+        std::fs::create_dir_all(folder).map_err(|e| Failure::run(format!("{}: {e}", folder.display())))?;
+        for c in checked {
+            write_atomically(&file_of(c), to_json(&Baseline::of(c)).as_bytes())?;
+        }
+        notes.push(format!("baseline of {} files written to {}", checked.len(), folder.display()));
+        return Ok((regressions, notes));
+    }
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::input(format!("{folder}: no such folder; write one with --update-baseline")));
+    }
+    for c in checked {
+        let file = file_of(c);
+        if !file.is_file() {
+            notes.push(format!("no baseline for {}; write one with --update-baseline", c.name));
+            continue;
+        }
+        regressions.extend(read_baseline(&file)?.regressions(c));
+    }
+    Ok((regressions, notes))
+}
+
+fn read_baseline(file: &Path) -> Result<Baseline, Failure> {
+    let text = std::fs::read(file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+    serde_json::from_slice(&text).map_err(|e| {
+        Failure::input(format!("{}: no baseline: {e}; write it anew with --update-baseline", file.display()))
+    })
+}
+
+fn table(checked: &[Checked], regressions: &[String], total: usize, failed: usize) -> String {
+    let colour = terminal::has_colour();
+    let mut text = String::new();
+    for c in checked {
+        text +=
+            &format!("{}\n{}\n", paint(&c.name, Paint::Bold, colour), expectations::table(&c.rows, colour));
+    }
+    for regression in regressions {
+        text += &format!("{} {regression}\n", paint("regression", Paint::Bad, colour));
+    }
+    let verdict = if failed == 0 {
+        paint("all pass", Paint::Good, colour)
+    } else {
+        paint(&format!("{failed} fail"), Paint::Bad, colour)
+    };
+    text + &format!("{total} expectations in {} files: {verdict}\n", checked.len())
+}
+
+fn explain(row: &Row) -> String {
+    let error = row.error.map_or_else(String::new, |e| format!(", error {:+.2} %", e * 100.0));
+    let tolerance = row.tolerance.map_or_else(String::new, |t| format!(", tolerance {:.2} %", t * 100.0));
+    let bound =
+        |name: &str, v: Option<f64>| v.map_or_else(String::new, |v| format!(", {name} {}", number(v)));
+    let published = bound("published", row.published);
+    let bounds = bound("min", row.min) + &bound("max", row.max);
+    format!("simulated {}{published}{bounds}{error}{tolerance}", number(row.simulated))
+}
+
+/// No times: the same results give the same report.
+fn junit(checked: &[Checked], regressions: &[String]) -> Report {
+    let mut report = Report::new("podpace check");
+    for c in checked {
+        let mut suite = TestSuite::new(c.name.as_str());
+        for row in &c.rows {
+            let mut status = if row.pass {
+                TestCaseStatus::success()
+            } else {
+                TestCaseStatus::non_success(NonSuccessKind::Failure)
+            };
+            if !row.pass {
+                status.set_message(explain(row));
+            }
+            let mut case = TestCase::new(row.key(), status);
+            case.set_classname(c.name.as_str());
+            case.set_system_out(explain(row));
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    if !regressions.is_empty() {
+        let mut suite = TestSuite::new("regressions");
+        for regression in regressions {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(regression.as_str());
+            suite.add_test_case(TestCase::new(regression.as_str(), status));
+        }
+        report.add_test_suite(suite);
+    }
+    report
+}

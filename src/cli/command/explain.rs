@@ -1,0 +1,126 @@
+//! `podpace explain`: the bottleneck over time, and what moving each limit buys.
+use std::sync::OnceLock;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::pool;
+use crate::cli::args::{ExplainArgs, Format};
+use crate::cli::failure::{Failure, Output};
+use crate::cli::grid::{Grid, Paint, number, paint, percent};
+use crate::cli::terminal;
+use crate::engine::time::format_short;
+use crate::experiment::explain::{Sensitivity, sensitivities};
+use crate::experiment::run::{self, Environment, RunSpec, Summary, to_json};
+
+/// Spans of the critical path that are listed; shorter ones are left out of the table.
+const SPANS: usize = 16;
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input.
+pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
+    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
+    let environment = Environment::new(args.model.models.as_deref());
+    let mut specs = run::runs_of(&document)?;
+    // One seed a run: the pairs share it.
+    specs.dedup_by(|a, b| a.name == b.name);
+    let pool = pool(&args.job)?;
+    let mut explained = Vec::new();
+    for spec in &specs {
+        let bar: OnceLock<ProgressBar> = OnceLock::new();
+        let started = |total| {
+            let _ = bar.set(terminal::progress(quiet, "runs", total));
+        };
+        let done = || {
+            if let Some(bar) = bar.get() {
+                bar.inc(1);
+            }
+        };
+        let summary = spec.simulate(&environment)?.summary;
+        let rows = pool.install(|| sensitivities(spec, &environment, started, done))?;
+        if let Some(bar) = bar.get() {
+            bar.finish_and_clear();
+        }
+        explained.push((spec, summary, rows));
+    }
+    let text = match args.format {
+        Format::Table => {
+            let colour = terminal::has_colour();
+            let parts: Vec<String> =
+                explained.iter().map(|(s, summary, rows)| table(s, summary, rows, colour)).collect();
+            parts.join("\n")
+        }
+        Format::Json => {
+            let runs: Vec<_> = explained
+                .iter()
+                .map(|(spec, summary, rows)| {
+                    json!({
+                        "run": spec.name,
+                        "seed": spec.seed,
+                        "bottleneck": summary.bottleneck,
+                        "sensitivities": rows,
+                    })
+                })
+                .collect();
+            to_json(&json!({ "runs": runs }))
+        }
+    };
+    Ok(Output::pass(text))
+}
+
+fn table(spec: &RunSpec, summary: &Summary, rows: &[Sensitivity], colour: bool) -> String {
+    let bottleneck = &summary.bottleneck;
+    let mut parts = vec![format!("{}  seed {}\n", paint(&spec.name, Paint::Bold, colour), spec.seed)];
+
+    let mut grid = Grid::new(&["limited by", ">for", ">share"], colour);
+    for share in &bottleneck.shares {
+        grid.row([share.limit.clone(), format_short(share.ns), percent(share.share)]);
+    }
+    parts.push(grid.render());
+
+    // The longest spans, in order of time.
+    let mut longest: Vec<usize> = (0..bottleneck.path.len()).collect();
+    let length = |i: usize| bottleneck.path[i].to_ns - bottleneck.path[i].from_ns;
+    longest.sort_by_key(|i| (std::cmp::Reverse(length(*i)), *i));
+    longest.truncate(SPANS);
+    longest.sort_unstable();
+    let mut grid = Grid::new(&[">from", ">to", "held up by"], colour);
+    for at in &longest {
+        let span = &bottleneck.path[*at];
+        grid.row([format_short(span.from_ns), format_short(span.to_ns), span.limit.clone()]);
+    }
+    let mut path = grid.render();
+    let hidden = bottleneck.path.len() - longest.len();
+    if hidden > 0 {
+        path += &format!("({hidden} shorter spans are not shown; --format json has all)\n");
+    }
+    parts.push(path);
+
+    let heading = ["limit, 10 % higher", ">from", ">to", ">pods/s", ">then", ">elasticity"];
+    let mut grid = Grid::new(&heading, colour);
+    for row in rows {
+        grid.row([
+            row.limit.clone(),
+            number(row.from),
+            number(row.to),
+            number(row.throughput),
+            number(row.throughput_moved),
+            format!("{:.2}", row.elasticity + 0.0),
+        ]);
+    }
+    parts.push(grid.render());
+    let best = rows.first().filter(|row| row.elasticity >= 0.05);
+    let advice = match best {
+        Some(row) => format!(
+            "{}\nMost is gained by raising {}: 10 % more gives {:+.1} % pods/s.\n",
+            bottleneck.sentence,
+            row.limit,
+            row.elasticity * 10.0
+        ),
+        None => format!("{}\nRaising any one of these limits by 10 % gains nothing.\n", bottleneck.sentence),
+    };
+    parts.push(advice);
+    parts.join("\n")
+}

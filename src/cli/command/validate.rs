@@ -1,0 +1,39 @@
+//! `podpace validate`: predicted beside measured.
+use super::pool;
+use crate::calibrate::validate::{Options, validate};
+use crate::cli::args::{Format, ValidateArgs};
+use crate::cli::failure::{Failure, Output};
+use crate::cli::terminal;
+use crate::cost::ProfileLibrary;
+use crate::experiment::run::to_json;
+
+/// Runs the command.
+///
+/// # Errors
+/// The folder or a run in it can't be read.
+pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
+    let folder = args.model.models.as_deref();
+    let options = Options {
+        profiles: folder.map_or_else(ProfileLibrary::built_in, ProfileLibrary::with_folder),
+        seeds: args.seeds,
+        sets: args.sets.clone(),
+    };
+    if !args.folder.is_dir() {
+        let folder = args.folder.display();
+        return Err(Failure::input(format!(
+            "{folder}: no such folder; name one with measured runs (NAME.json)"
+        )));
+    }
+    let bar = terminal::progress(quiet, "predicting", 2);
+    let progress = |done: usize, total: usize| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let result = pool(&args.job)?.install(|| validate(&args.folder, &options, &progress));
+    bar.finish_and_clear();
+    let validation = result.map_err(Failure::input)?;
+    Ok(Output::pass(match args.format {
+        Format::Table => validation.table(),
+        Format::Json => to_json(&validation.json()),
+    }))
+}
