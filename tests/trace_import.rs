@@ -55,7 +55,7 @@ fn swf_has_all_jobs() {
     assert_eq!(m.counts.pods, 18239);
     let (_dir, m) = import("swf", &[s.join("swf/wagap-2013.swf.gz")]);
     assert_eq!(m.report.tables["jobs"].read, 17900);
-    assert_eq!(m.counts.nodes, 69);
+    assert_eq!(m.counts.nodes, 68);
 }
 
 #[test]

@@ -396,7 +396,8 @@ impl State {
                 }
             },
             (Some(run), _) => (Some(run), None),
-            (None, _) => match time_asked {
+            (None, _) => match time_asked.filter(|&t| t > 0) {
+                None if no_end => (None, None),
                 Some(t) => {
                     sink.report.invent("pods.run_ns", "the requested time (run time unknown)");
                     (Some(t), None)
