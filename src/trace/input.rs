@@ -709,15 +709,14 @@ mod tests {
 
     #[test]
     fn missing_required_column() {
-        let e = Table::new(
-            lines("id,note,other\n", 100),
-            &TableSchema { columns: &[must("id"), must("note"), must("time")], ..SCHEMA_COPY },
-        )
-        .err()
-        .unwrap();
+        static OTHER: TableSchema = TableSchema {
+            name: "t",
+            hints: &[],
+            columns: &[must("id"), must("note"), must("time")],
+            widths: &[],
+            delimiter: b',',
+        };
+        let e = Table::new(lines("id,note,other\n", 100), &OTHER).err().unwrap();
         assert_eq!(e.problem(), Some(Problem::MissingColumn));
     }
-
-    const SCHEMA_COPY: TableSchema =
-        TableSchema { name: "t", hints: &[], columns: &[], widths: &[], delimiter: b',' };
 }
