@@ -67,3 +67,41 @@ fn google_2011_has_all_tasks() {
     assert_eq!(m.report.tables["task_events"].read, 688_564);
     assert_eq!(m.counts.pods, 282_755, "one pod a submission");
 }
+
+#[test]
+fn simkube_traces() {
+    let Some(s) = samples() else { return };
+    for (name, events, objects) in
+        [("dsb-scaling.sktrace", 19, 46), ("bare-pods.sktrace", 4, 0), ("cronjob.sktrace", 3, 0), ("ci-action-cronjob.sktrace", 0, 0), ("testutils-large_trace.json.gz", 89, 250), ("testutils-trace.json", 1, 0), ("testutils-validation_trace.json", 1, 1)]
+    {
+        let (_dir, m) = import("simkube", &[s.join("simkube").join(name)]);
+        if events > 0 {
+            assert_eq!(m.report.tables["events"].read, events, "{name}");
+        }
+        if objects > 0 {
+            assert_eq!(m.report.tables["objects"].read, objects, "{name}");
+        }
+        assert!(m.counts.pods > 0, "{name}");
+    }
+}
+
+#[test]
+fn kubectl_dump_and_audit_events() {
+    let Some(s) = samples() else { return };
+    let (_dir, m) = import("k8s-list", &[s.join("kube-state-metrics/kubectl_get_pods_jobs.json")]);
+    assert_eq!((m.counts.pods, m.counts.outcomes), (10, 10));
+    let (_dir, m) = import("audit", &[s.join("k8s-audit/audit2rbac-demo.log")]);
+    assert_eq!(m.report.tables["objects"].read, 37);
+    let (_dir, m) = import("audit", &[s.join("k8s-audit/falco")]);
+    assert_eq!(m.report.tables["objects"].files, 46);
+    assert_eq!(m.counts.pods, 10);
+    let (_dir, m) = import("audit", &[s.join("k8s-audit/khi")]);
+    assert_eq!(m.counts.pods, 1);
+}
+
+#[test]
+fn dlrm_has_23871_instances() {
+    let Some(s) = samples() else { return };
+    let (_dir, m) = import("dlrm", &[s.join("alibaba-gpu-v2025-dlrm")]);
+    assert_eq!(m.counts.pods, 23871);
+}

@@ -8,6 +8,7 @@ pub mod error;
 pub mod import;
 pub mod input;
 pub mod model;
+pub mod msgpack;
 pub mod native;
 pub mod number;
 pub mod report;

@@ -25,8 +25,14 @@ use super::sort::{
     Sorter, Spill, get_i64, get_option, get_str, get_u64, put_i64, put_option, put_str, put_u64,
 };
 
+pub mod audit;
+pub mod dlrm;
 pub mod google_2011;
+pub mod k8s_list;
+pub mod k8s_watch;
+pub mod kubernetes;
 pub mod openb;
+pub mod simkube;
 pub mod swf;
 
 /// Nanoseconds in a second.
@@ -79,6 +85,8 @@ pub struct ImportOptions {
     pub memory_unit_bytes: u64,
     /// How parallel jobs become pods.
     pub split: Split,
+    /// Kubernetes objects are the state at time 0 and not a history.
+    pub snapshot: bool,
     /// Longest line read.
     pub max_line_bytes: usize,
     /// Memory for sorting, bytes.
@@ -95,6 +103,7 @@ impl Default for ImportOptions {
             cpu_unit_millicores: 64_000,
             memory_unit_bytes: 256 * GIB,
             split: Split::Auto,
+            snapshot: false,
             max_line_bytes: MAX_LINE_BYTES,
             sort_memory_bytes: 64 << 20,
         }
@@ -362,6 +371,16 @@ impl Sink {
         self.nodes.push(t, node)
     }
 
+    /// The recording begins at `t` at the latest, whether or not anything is created then.
+    pub fn begins_at(&mut self, t: i64) {
+        self.earliest = self.earliest.min(t);
+    }
+
+    /// Adds a node that joined at `t`; if that was before everything else, it is there at the origin.
+    pub fn node_since(&mut self, t: i64, node: &Node) -> Result<(), TraceError> {
+        self.nodes.push(t, node)
+    }
+
     /// Adds an event.
     pub fn event(&mut self, t: i64, op: EventOp, uid: &str, node: &str) -> Result<(), TraceError> {
         let event = Event { op, uid: uid.to_string(), node: node.to_string() };
@@ -450,7 +469,8 @@ impl Sink {
     pub fn finish(mut self, source: &str) -> Result<Manifest, TraceError> {
         let (zero, origin_unix_ns) = match self.origin {
             Origin::Relative(unix) => (0, unix),
-            _ if self.earliest == i64::MAX => (0, None),
+            // Only nodes: all of them are there at the origin.
+            _ if self.earliest == i64::MAX => (i64::MAX, None),
             Origin::Unix => (self.earliest, Some(self.earliest)),
             Origin::Earliest => (self.earliest, None),
         };
@@ -553,7 +573,17 @@ pub trait Importer: Sync {
 
 /// All formats, in the order of the documentation.
 pub fn importers() -> &'static [&'static dyn Importer] {
-    &[&openb::OpenB, &swf::Swf, &google_2011::Google2011]
+    &[
+        &openb::OpenB,
+        &swf::Swf,
+        &google_2011::Google2011,
+        &simkube::SimKube,
+        &k8s_list::K8sList,
+        &k8s_watch::K8sWatch,
+        &k8s_watch::KwokSnapshot,
+        &audit::Audit,
+        &dlrm::Dlrm,
+    ]
 }
 
 /// Imports files or folders of a format into a native trace at `out`.
