@@ -105,3 +105,11 @@ fn dlrm_has_23871_instances() {
     let (_dir, m) = import("dlrm", &[s.join("alibaba-gpu-v2025-dlrm")]);
     assert_eq!(m.counts.pods, 23871);
 }
+
+#[test]
+fn kube_state_metrics_parquet() {
+    let Some(s) = samples() else { return };
+    let (_dir, m) = import("kube-state-metrics", &[s.join("kube-state-metrics/prom2parquet_kube_job_owner_2024041723.parquet")]);
+    assert_eq!(m.report.tables["samples"].kept, 3480);
+    assert!(m.counts.pods > 0);
+}

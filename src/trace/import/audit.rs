@@ -114,6 +114,9 @@ impl State {
             return drop(sink, "not-an-audit-event");
         };
         match (request.verb, request.resource, request.subresource) {
+            ("create", "pods", "") if !request.id.is_empty() && !sink.first_seen(&format!("audit/{}", request.id)) => {
+                drop(sink, "repeated-event")
+            }
             ("create", "pods", "") => self.create(sink, &request, place).map(|()| true),
             ("create", "pods", "binding") | ("create", "bindings", "") => self.bind(sink, &request, place),
             ("patch" | "update", "pods", "status") => self.status(sink, &request, place),

@@ -25,15 +25,28 @@ use super::sort::{
     Sorter, Spill, get_i64, get_option, get_str, get_u64, put_i64, put_option, put_str, put_u64,
 };
 
+pub mod alibaba_2017;
+pub mod alibaba_2018;
 pub mod audit;
+pub mod azure_packing;
+pub mod azure_vmtable;
+pub mod batsim;
 pub mod dlrm;
 pub mod google_2011;
+pub mod google_2019;
+pub mod helios;
 pub mod k8s_list;
 pub mod k8s_watch;
+pub mod kube_state_metrics;
 pub mod kubernetes;
+pub mod native_copy;
+pub mod opendc;
 pub mod openb;
+pub mod philly;
 pub mod simkube;
 pub mod swf;
+pub mod wfcommons;
+pub mod yunikorn_events;
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -450,6 +463,11 @@ impl Sink {
         Ok(())
     }
 
+    /// Where importers may keep temporary files; it is removed with the unfinished trace.
+    pub fn scratch(&self) -> PathBuf {
+        self.writer.scratch().to_path_buf()
+    }
+
     /// Pods so far.
     pub fn pod_count(&self) -> u64 {
         self.pods.len()
@@ -574,15 +592,28 @@ pub trait Importer: Sync {
 /// All formats, in the order of the documentation.
 pub fn importers() -> &'static [&'static dyn Importer] {
     &[
-        &openb::OpenB,
-        &swf::Swf,
-        &google_2011::Google2011,
-        &simkube::SimKube,
+        &native_copy::Native,
         &k8s_list::K8sList,
         &k8s_watch::K8sWatch,
         &k8s_watch::KwokSnapshot,
         &audit::Audit,
+        &yunikorn_events::YuniKornEvents,
+        &kube_state_metrics::KubeStateMetrics,
+        &simkube::SimKube,
+        &openb::OpenB,
+        &alibaba_2017::Alibaba2017,
+        &alibaba_2018::Alibaba2018,
         &dlrm::Dlrm,
+        &google_2011::Google2011,
+        &google_2019::Google2019,
+        &azure_packing::AzurePacking,
+        &azure_vmtable::AzureVmtable,
+        &swf::Swf,
+        &batsim::Batsim,
+        &philly::Philly,
+        &helios::Helios,
+        &wfcommons::WfCommons,
+        &opendc::OpenDc,
     ]
 }
 
@@ -604,7 +635,7 @@ pub fn import(
             names.join(", ")
         )));
     };
-    let files = input::collect(paths)?;
+    let files = if format == "native" { native_copy::folders(paths)? } else { input::collect(paths)? };
     let mut sink = Sink::create(out, options)?;
     importer.import(&files, &mut sink)?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
