@@ -5,6 +5,8 @@
 //! hands it to other tools. Everything streams; see [`native`] for how.
 
 pub mod error;
+pub mod export;
+pub mod generate;
 pub mod import;
 pub mod input;
 pub mod model;
@@ -13,8 +15,14 @@ pub mod native;
 pub mod number;
 pub mod report;
 pub mod sort;
+pub mod stats;
+pub mod validate;
 
 pub use error::{Problem, RowError, TraceError};
+pub use export::export;
+pub use generate::generate;
 pub use import::{ImportOptions, OnError, Split, import, importers};
 pub use native::{PodBatch, PodReader, TraceReader, TraceWriter, WriteOptions, open};
 pub use report::Report;
+pub use stats::{Stats, stats};
+pub use validate::{Findings, validate};

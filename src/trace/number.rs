@@ -303,6 +303,51 @@ pub fn rfc3339(unix_ns: i64) -> String {
     )
 }
 
+/// A duration as Go writes it (`1h30m`, `250ms`, `1.5s`) in ns.
+pub fn duration_ns(text: &str) -> Result<u64, NumberError> {
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(NumberError::Syntax);
+    }
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(NumberError::Syntax)?;
+        let (number, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let unit = match unit {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(NumberError::Syntax),
+        };
+        total = total.checked_add(scaled(number, unit)?).ok_or(NumberError::Range)?;
+        rest = tail;
+    }
+    Ok(total)
+}
+
+/// Ns as people read them: `1h30m`, `2.5s`, `340ms`.
+pub fn duration_text(ns: u64) -> String {
+    let s = 1_000_000_000;
+    match ns {
+        0 => "0s".to_string(),
+        n if n < 1_000 => format!("{n}ns"),
+        n if n < 1_000_000 => format!("{}us", n / 1_000),
+        n if n < s => format!("{}ms", n / 1_000_000),
+        n if n < 60 * s => format!("{}.{}s", n / s, n % s / 100_000_000),
+        n if n < 3600 * s => format!("{}m{}s", n / (60 * s), n / s % 60),
+        n if n < 86_400 * s => format!("{}h{}m", n / (3600 * s), n / (60 * s) % 60),
+        n => format!("{}d{}h", n / (86_400 * s), n / (3600 * s) % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +390,17 @@ mod tests {
         assert_eq!(quantity("1.5Ki", 1), Ok(1536));
         assert_eq!(quantity("1Zi", 1), Err(NumberError::Syntax));
         assert_eq!(quantity("-1", 1), Err(NumberError::Negative));
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration_ns("1h30m"), Ok(5_400_000_000_000));
+        assert_eq!(duration_ns("1.5s"), Ok(1_500_000_000));
+        assert_eq!(duration_ns("250ms"), Ok(250_000_000));
+        for bad in ["", "5", "s", "1d", "-1s", "1s2"] {
+            assert!(duration_ns(bad).is_err(), "{bad}");
+        }
+        assert_eq!(duration_text(5_400_000_000_000), "1h30m");
     }
 
     #[test]
