@@ -1,1 +1,28 @@
-//! trace
+//! Workload traces: the native format, importers, generators, checks and exports.
+//!
+//! A trace is pods, nodes and events over time; `docs/traces.md` describes the files. The life of one:
+//! [`import`] or [`generate`] writes it, [`validate`] and [`stats`] look at it, a scenario replays it, [`export`]
+//! hands it to other tools. Everything streams; see [`native`] for how.
+
+pub mod error;
+pub mod export;
+pub mod generate;
+pub mod import;
+pub mod input;
+pub mod model;
+pub mod msgpack;
+pub mod native;
+pub mod number;
+pub mod report;
+pub mod sort;
+pub mod stats;
+pub mod validate;
+
+pub use error::{Problem, RowError, TraceError};
+pub use export::export;
+pub use generate::generate;
+pub use import::{ImportOptions, OnError, Split, import, importers};
+pub use native::{PodBatch, PodReader, TraceReader, TraceWriter, WriteOptions, open};
+pub use report::Report;
+pub use stats::{Stats, stats};
+pub use validate::{Findings, validate};

@@ -1,0 +1,667 @@
+//! Generated traces: arrivals, sizes, durations, applications, gangs, from a YAML spec and a seed.
+//!
+//! ```yaml
+//! apiVersion: podpace/v1
+//! kind: TraceSpec
+//! name: nightly-batch
+//! pods: 100000                  # or duration: 24h, or both (whichever ends first)
+//! arrivals: {process: poisson, rate: 50}        # pods a second
+//! sizes:
+//!   - {weight: 3, requests: {cpu: 100m, memory: 500Mi}}
+//!   - {weight: 1, requests: {cpu: "4", memory: 16Gi, nvidia.com/gpu: "1"}}
+//! durations: {distribution: lognormal, p50: 60s, p99: 20m}
+//! apps: {pods: 20}              # pods of one application (mean of a geometric size), or count: N in turn
+//! gangs: {share: 0.1, size: 8}  # this share of applications are gangs of this size
+//! queues: [root.a, root.b]
+//! users: [ann, bob]
+//! priorities: [{weight: 9, value: 0}, {weight: 1, value: 100}]
+//! nodes: [{count: 100, allocatable: {cpu: 32, memory: 128Gi, pods: 110}, labels: {zone: a}}]
+//! ```
+//!
+//! **Arrival processes**: `constant`; `poisson`; `weibull` (gaps, `shape` below 1 is bursty); `mmpp` (`rates` of the states,
+//! `stay` the mean time in each, next state in turn); `diurnal` (Poisson thinned to rate * (1 + amplitude * sin), `period`,
+//! `peak` the time of its highest rate); `batch` (`size` pods at once every `every`).
+//! **Durations**: `constant` (value), `exponential` (mean), `lognormal` (p50, p99), `pareto` (min, alpha), `weibull` (scale,
+//! shape), `bimodal` (two distributions with a share), `empirical` (run times of a trace), `none`.
+//!
+//! Each use of chance draws from its own stream of the seed ("trace.arrivals", "trace.sizes", ..), so that changing the
+//! durations leaves the arrivals as they were. Floats go through `libm` only. O(pods), constant memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::TraceError;
+use super::import::{AT_ORIGIN, ImportOptions, Node, Origin, Pod, Sink};
+use super::model::{Manifest, NodeOp, Resources, SpecRow};
+use super::native::{self, PodBatch};
+use super::number;
+use crate::engine::random::{Rng, Streams};
+
+/// A generator spec.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TraceSpec {
+    /// `podpace/v1`.
+    pub api_version: String,
+    /// `TraceSpec`.
+    pub kind: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// How many pods.
+    #[serde(default)]
+    pub pods: Option<u64>,
+    /// How long pods are created.
+    #[serde(default)]
+    pub duration: Option<String>,
+    /// When pods are created.
+    pub arrivals: Arrivals,
+    /// What pods ask for.
+    pub sizes: Vec<Size>,
+    /// How long they run.
+    #[serde(default)]
+    pub durations: Durations,
+    /// Applications.
+    #[serde(default)]
+    pub apps: Apps,
+    /// Gangs.
+    #[serde(default)]
+    pub gangs: Option<Gangs>,
+    /// Queues, one an application, in turn.
+    #[serde(default)]
+    pub queues: Vec<String>,
+    /// Users, one an application, in turn.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Priorities of applications.
+    #[serde(default)]
+    pub priorities: Vec<Priority>,
+    /// Nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeGroup>,
+}
+
+/// When pods are created.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arrivals {
+    /// constant, poisson, weibull, mmpp, diurnal or batch.
+    pub process: String,
+    /// Pods a second (not for mmpp and batch).
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// Of weibull gaps.
+    #[serde(default)]
+    pub shape: Option<f64>,
+    /// Pods a second in each state of mmpp.
+    #[serde(default)]
+    pub rates: Vec<f64>,
+    /// Mean time in each state of mmpp.
+    #[serde(default)]
+    pub stay: Vec<String>,
+    /// Of diurnal, 0 to 1.
+    #[serde(default)]
+    pub amplitude: Option<f64>,
+    /// Of diurnal.
+    #[serde(default)]
+    pub period: Option<String>,
+    /// Of diurnal: when the rate is highest.
+    #[serde(default)]
+    pub peak: Option<String>,
+    /// Pods of a batch.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Between batches.
+    #[serde(default)]
+    pub every: Option<String>,
+}
+
+/// A size and how often it is drawn.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Size {
+    /// Relative frequency.
+    #[serde(default = "one")]
+    pub weight: u64,
+    /// As Kubernetes writes it.
+    pub requests: BTreeMap<String, Quantity>,
+    /// Labels of the pod.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its node selector.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, String>,
+}
+
+/// A quantity, in quotes or not.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Quantity {
+    /// `500Mi`
+    Text(String),
+    /// `4`
+    Whole(u64),
+    /// `0.5`
+    Part(f64),
+}
+
+impl Quantity {
+    fn text(&self) -> String {
+        match self {
+            Quantity::Text(s) => s.clone(),
+            Quantity::Whole(n) => n.to_string(),
+            Quantity::Part(x) => x.to_string(),
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// How long pods run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Durations {
+    /// none, constant, exponential, lognormal, pareto, weibull, bimodal or empirical.
+    pub distribution: String,
+    /// Of constant.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// Of exponential.
+    #[serde(default)]
+    pub mean: Option<String>,
+    /// Median of lognormal.
+    #[serde(default)]
+    pub p50: Option<String>,
+    /// 99th percentile of lognormal.
+    #[serde(default)]
+    pub p99: Option<String>,
+    /// Smallest of pareto.
+    #[serde(default)]
+    pub min: Option<String>,
+    /// Of pareto.
+    #[serde(default)]
+    pub alpha: Option<f64>,
+    /// Of weibull.
+    #[serde(default)]
+    pub scale: Option<String>,
+    /// Of weibull.
+    #[serde(default)]
+    pub shape: Option<f64>,
+    /// Share of the first of bimodal's two.
+    #[serde(default)]
+    pub share: Option<f64>,
+    /// First of bimodal's two.
+    #[serde(default)]
+    pub first: Option<Box<Durations>>,
+    /// Second of bimodal's two.
+    #[serde(default)]
+    pub second: Option<Box<Durations>>,
+    /// Trace whose run times are drawn.
+    #[serde(default)]
+    pub trace: Option<PathBuf>,
+}
+
+impl Default for Durations {
+    fn default() -> Durations {
+        Durations {
+            distribution: "none".into(),
+            value: None,
+            mean: None,
+            p50: None,
+            p99: None,
+            min: None,
+            alpha: None,
+            scale: None,
+            shape: None,
+            share: None,
+            first: None,
+            second: None,
+            trace: None,
+        }
+    }
+}
+
+/// Applications.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apps {
+    /// Mean pods of an application (geometric); 0: one application a pod.
+    #[serde(default)]
+    pub pods: u64,
+    /// A fixed number of applications, pods in turn.
+    #[serde(default)]
+    pub count: u64,
+}
+
+/// Gangs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gangs {
+    /// Share of applications.
+    pub share: f64,
+    /// Members, created together.
+    pub size: u64,
+}
+
+/// A priority and how often it is drawn.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Priority {
+    /// Relative frequency.
+    #[serde(default = "one")]
+    pub weight: u64,
+    /// Kubernetes priority.
+    pub value: i32,
+}
+
+/// Equal nodes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeGroup {
+    /// How many.
+    pub count: u64,
+    /// As Kubernetes writes it.
+    pub allocatable: BTreeMap<String, Quantity>,
+    /// Labels of all of them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+struct Where<'a>(&'a Path);
+
+impl Where<'_> {
+    fn error(&self, field: &str, message: impl std::fmt::Display) -> TraceError {
+        TraceError::Format { path: self.0.to_path_buf(), message: format!("{field}: {message}") }
+    }
+
+    fn duration(&self, field: &str, text: Option<&String>) -> Result<u64, TraceError> {
+        let text = text.ok_or_else(|| self.error(field, "missing; a duration as 90s or 1h30m"))?;
+        number::duration_ns(text).map_err(|_| self.error(field, format!("{text:?} is no duration as 90s or 1h30m")))
+    }
+
+    fn positive(&self, field: &str, value: Option<f64>) -> Result<f64, TraceError> {
+        match value {
+            Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+            Some(x) => Err(self.error(field, format!("{x} is not above 0"))),
+            None => Err(self.error(field, "missing; a number above 0")),
+        }
+    }
+
+    fn resources(&self, field: &str, map: &BTreeMap<String, Quantity>) -> Result<Resources, TraceError> {
+        map.iter()
+            .map(|(name, q)| {
+                let (key, unit) = super::import::kubernetes::resource(name);
+                let text = q.text();
+                let n = number::quantity(&text, unit)
+                    .map_err(|_| self.error(field, format!("{name}: {text:?} is no quantity as 100m or 2Gi")))?;
+                Ok((key.to_string(), n))
+            })
+            .collect()
+    }
+}
+
+/// Mean gap in ns of a rate a second.
+fn gap_ns(rate: f64) -> u64 {
+    libm::round(1e9 / rate).max(1.0) as u64
+}
+
+enum Process {
+    Constant { gap: u64 },
+    Poisson { gap: u64, rng: Rng },
+    Weibull { scale: u64, shape: f64, rng: Rng },
+    Mmpp { gaps: Vec<Option<u64>>, stay: Vec<u64>, state: usize, until: u64, rng: Rng, states: Rng },
+    Diurnal { gap: u64, amplitude: f64, period: u64, peak: u64, rng: Rng, thin: Rng },
+    Batch { size: u64, every: u64, given: u64 },
+}
+
+impl Process {
+    fn new(a: &Arrivals, streams: &Streams, w: &Where<'_>) -> Result<Process, TraceError> {
+        let rng = || streams.stream("trace.arrivals");
+        Ok(match a.process.as_str() {
+            "constant" => Process::Constant { gap: gap_ns(w.positive("arrivals.rate", a.rate)?) },
+            "poisson" => Process::Poisson { gap: gap_ns(w.positive("arrivals.rate", a.rate)?), rng: rng() },
+            "weibull" => {
+                let rate = w.positive("arrivals.rate", a.rate)?;
+                let shape = w.positive("arrivals.shape", a.shape)?;
+                // Mean gap = scale * gamma(1 + 1/shape).
+                let scale = libm::round(1e9 / rate / libm::tgamma(1.0 + 1.0 / shape)).max(1.0) as u64;
+                Process::Weibull { scale, shape, rng: rng() }
+            }
+            "mmpp" => {
+                if a.rates.is_empty() || a.rates.len() != a.stay.len() {
+                    return Err(w.error("arrivals.rates", "as many rates as times to stay, at least one"));
+                }
+                if a.rates.iter().any(|r| !r.is_finite() || *r < 0.0) || a.rates.iter().all(|r| *r <= 0.0) {
+                    return Err(w.error("arrivals.rates", "rates of at least 0, one of them above"));
+                }
+                let gaps = a.rates.iter().map(|r| (*r > 0.0).then(|| gap_ns(*r))).collect();
+                let stay: Vec<u64> =
+                    a.stay.iter().map(|s| w.duration("arrivals.stay", Some(s))).collect::<Result<_, _>>()?;
+                if stay.contains(&0) {
+                    return Err(w.error("arrivals.stay", "times above 0"));
+                }
+                let mut states = streams.stream("trace.arrivals.states");
+                let until = states.exponential(stay[0]).max(1);
+                Process::Mmpp { gaps, stay, state: 0, until, rng: rng(), states }
+            }
+            "diurnal" => {
+                let amplitude = a.amplitude.unwrap_or(1.0);
+                if !(0.0..=1.0).contains(&amplitude) {
+                    return Err(w.error("arrivals.amplitude", format!("{amplitude} is not between 0 and 1")));
+                }
+                let day = "24h".to_string();
+                let period = w.duration("arrivals.period", Some(a.period.as_ref().unwrap_or(&day)))?.max(1);
+                let peak = match &a.peak {
+                    Some(p) => w.duration("arrivals.peak", Some(p))?,
+                    None => period / 4,
+                };
+                let rate = w.positive("arrivals.rate", a.rate)?;
+                let thin = streams.stream("trace.arrivals.thinning");
+                Process::Diurnal { gap: gap_ns(rate * (1.0 + amplitude)), amplitude, period, peak, rng: rng(), thin }
+            }
+            "batch" => {
+                let size = a.size.filter(|n| *n > 0).ok_or_else(|| w.error("arrivals.size", "missing; pods of a batch"))?;
+                Process::Batch { size, every: w.duration("arrivals.every", a.every.as_ref())?, given: 0 }
+            }
+            other => {
+                let known = "constant, poisson, weibull, mmpp, diurnal, batch";
+                return Err(w.error("arrivals.process", format!("{other:?} is unknown; known: {known}")));
+            }
+        })
+    }
+
+    /// The next creation after `now`.
+    fn next(&mut self, now: u64) -> u64 {
+        match self {
+            Process::Constant { gap } => now.saturating_add(*gap),
+            Process::Poisson { gap, rng } => now.saturating_add(rng.exponential(*gap)),
+            Process::Weibull { scale, shape, rng } => now.saturating_add(rng.weibull(*scale, *shape)),
+            Process::Mmpp { gaps, stay, state, until, rng, states } => {
+                let mut now = now;
+                loop {
+                    if let Some(gap) = gaps[*state] {
+                        let t = now.saturating_add(rng.exponential(gap));
+                        if t < *until {
+                            return t;
+                        }
+                    }
+                    // Exponential gaps forget: start anew where the state changes.
+                    now = *until;
+                    *state = (*state + 1) % stay.len();
+                    *until = until.saturating_add(states.exponential(stay[*state]).max(1));
+                }
+            }
+            Process::Diurnal { gap, amplitude, period, peak, rng, thin } => {
+                let mut t = now;
+                loop {
+                    t = t.saturating_add(rng.exponential(*gap));
+                    let phase = ((t % *period) as f64 - *peak as f64) / *period as f64;
+                    let share = (1.0 + *amplitude * libm::cos(2.0 * std::f64::consts::PI * phase)) / (1.0 + *amplitude);
+                    if thin.uniform() < share || t == u64::MAX {
+                        return t;
+                    }
+                }
+            }
+            Process::Batch { size, every, given } => {
+                *given += 1;
+                if *given >= *size {
+                    *given = 0;
+                    return now.saturating_add(*every);
+                }
+                now
+            }
+        }
+    }
+}
+
+enum Run {
+    None,
+    Constant(u64),
+    Exponential(u64),
+    LogNormal(u64, u64),
+    Pareto(u64, f64),
+    Weibull(u64, f64),
+    Bimodal(f64, Box<Run>, Box<Run>),
+    Empirical(Vec<u64>),
+}
+
+impl Run {
+    fn new(d: &Durations, base: &Path, w: &Where<'_>) -> Result<Run, TraceError> {
+        Ok(match d.distribution.as_str() {
+            "none" => Run::None,
+            "constant" => Run::Constant(w.duration("durations.value", d.value.as_ref())?),
+            "exponential" => Run::Exponential(w.duration("durations.mean", d.mean.as_ref())?),
+            "lognormal" => {
+                let (p50, p99) = (w.duration("durations.p50", d.p50.as_ref())?, w.duration("durations.p99", d.p99.as_ref())?);
+                if p50 == 0 || p99 < p50 {
+                    return Err(w.error("durations.p99", "at least p50, which is above 0"));
+                }
+                Run::LogNormal(p50, p99)
+            }
+            "pareto" => {
+                let min = w.duration("durations.min", d.min.as_ref())?;
+                if min == 0 {
+                    return Err(w.error("durations.min", "a time above 0"));
+                }
+                Run::Pareto(min, w.positive("durations.alpha", d.alpha)?)
+            }
+            "weibull" => Run::Weibull(
+                w.duration("durations.scale", d.scale.as_ref())?,
+                w.positive("durations.shape", d.shape)?,
+            ),
+            "bimodal" => {
+                let share = d.share.filter(|s| (0.0..=1.0).contains(s));
+                let share = share.ok_or_else(|| w.error("durations.share", "a share of 0 to 1 of the first"))?;
+                let part = |name: &str, d: &Option<Box<Durations>>| {
+                    let d = d.as_ref().ok_or_else(|| w.error(name, "missing; a distribution"))?;
+                    Run::new(d, base, w).map(Box::new)
+                };
+                Run::Bimodal(share, part("durations.first", &d.first)?, part("durations.second", &d.second)?)
+            }
+            "empirical" => {
+                let path = d.trace.as_ref().ok_or_else(|| w.error("durations.trace", "missing; a native trace"))?;
+                Run::Empirical(run_times(&base.join(path))?)
+            }
+            other => {
+                let known = "none, constant, exponential, lognormal, pareto, weibull, bimodal, empirical";
+                return Err(w.error("durations.distribution", format!("{other:?} is unknown; known: {known}")));
+            }
+        })
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Option<u64> {
+        match self {
+            Run::None => None,
+            Run::Constant(n) => Some(*n),
+            Run::Exponential(mean) => Some(rng.exponential(*mean)),
+            Run::LogNormal(p50, p99) => Some(rng.lognormal(*p50, *p99)),
+            Run::Pareto(min, alpha) => Some(rng.pareto(*min, *alpha)),
+            Run::Weibull(scale, shape) => Some(rng.weibull(*scale, *shape)),
+            Run::Bimodal(share, a, b) => {
+                if rng.chance(*share) {
+                    a.draw(rng)
+                } else {
+                    b.draw(rng)
+                }
+            }
+            Run::Empirical(times) => Some(times[rng.below(times.len() as u64) as usize]),
+        }
+    }
+}
+
+/// Run times of a trace: every k-th, at most 65,536 of them, so that memory is bounded.
+fn run_times(path: &Path) -> Result<Vec<u64>, TraceError> {
+    const LIMIT: usize = 65_536;
+    let reader = native::open(path)?;
+    let mut pods = reader.pods()?;
+    let mut batch = PodBatch::default();
+    let (mut times, mut every, mut seen) = (Vec::new(), 1u64, 0u64);
+    while pods.next_batch(&mut batch)? {
+        for r in batch.run_ns.iter().flatten() {
+            if seen.is_multiple_of(every) {
+                times.push(*r);
+                if times.len() == LIMIT {
+                    let mut i = 0;
+                    times.retain(|_| { i += 1; i % 2 == 1 });
+                    every *= 2;
+                }
+            }
+            seen += 1;
+        }
+    }
+    if times.is_empty() {
+        return Err(TraceError::format(path, "no pod has a run time to draw from"));
+    }
+    Ok(times)
+}
+
+/// Draws an index by weight.
+fn weighted(weights: &[u64], rng: &mut Rng) -> usize {
+    let total: u64 = weights.iter().sum();
+    let mut at = rng.below(total.max(1));
+    for (i, w) in weights.iter().enumerate() {
+        if at < *w {
+            return i;
+        }
+        at -= w;
+    }
+    0
+}
+
+/// Reads a spec.
+pub fn read_spec(path: &Path) -> Result<TraceSpec, TraceError> {
+    let text = std::fs::read_to_string(path).map_err(|e| TraceError::io(path, e))?;
+    let spec: TraceSpec = serde_yaml::from_str(&text).map_err(|e| TraceError::format(path, e.to_string()))?;
+    let w = Where(path);
+    if spec.kind != "TraceSpec" || spec.api_version != "podpace/v1" {
+        return Err(w.error("kind", "apiVersion: podpace/v1 and kind: TraceSpec are expected"));
+    }
+    Ok(spec)
+}
+
+/// Generates a trace from the spec at `path`.
+///
+/// # Errors
+/// [`TraceError::Format`] for a spec that is incomplete or contradicts itself.
+pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> Result<Manifest, TraceError> {
+    let spec = read_spec(path)?;
+    let w = Where(path);
+    let base = path.parent().unwrap_or(Path::new("."));
+    let limit = spec.duration.as_ref().map(|d| w.duration("duration", Some(d))).transpose()?;
+    if spec.pods.is_none() && limit.is_none() {
+        return Err(w.error("pods", "missing; say how many pods, or a duration"));
+    }
+    if spec.sizes.is_empty() || spec.sizes.iter().all(|s| s.weight == 0) {
+        return Err(w.error("sizes", "at least one with a weight above 0"));
+    }
+    let streams = Streams::new(seed);
+    let mut process = Process::new(&spec.arrivals, &streams, &w)?;
+    let run = Run::new(&spec.durations, base, &w)?;
+    if let Some(g) = &spec.gangs
+        && (!(0.0..=1.0).contains(&g.share) || g.size < 2 || g.size > 1_000_000)
+    {
+        return Err(w.error("gangs", "a share of 0 to 1, and a size of 2 or more"));
+    }
+    let mut sink = Sink::create(out, options)?;
+    sink.origin = Origin::Relative(None);
+    sink.source_files.push(path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default());
+    for (g, group) in spec.nodes.iter().enumerate() {
+        let allocatable = w.resources("nodes.allocatable", &group.allocatable)?;
+        for i in 0..group.count {
+            let node = Node {
+                op: NodeOp::Add,
+                name: format!("node-{g}-{i:05}"),
+                allocatable: allocatable.clone(),
+                labels: group.labels.clone(),
+                taints: String::new(),
+            };
+            sink.node(AT_ORIGIN, &node)?;
+        }
+    }
+    let mut ids = Vec::new();
+    for s in &spec.sizes {
+        let row = SpecRow {
+            requests: w.resources("sizes.requests", &s.requests)?,
+            labels: s.labels.clone(),
+            node_selector: s.node_selector.clone(),
+            ..SpecRow::default()
+        };
+        ids.push(sink.spec(row));
+    }
+    let weights: Vec<u64> = spec.sizes.iter().map(|s| s.weight).collect();
+    let priority_weights: Vec<u64> = spec.priorities.iter().map(|p| p.weight).collect();
+    let [mut sizes, mut durations, mut apps, mut gangs, mut priorities] =
+        ["trace.sizes", "trace.durations", "trace.apps", "trace.gangs", "trace.priorities"].map(|n| streams.stream(n));
+    let (mut now, mut made) = (0u64, 0u64);
+    let (mut app, mut left, mut gang_left) = (0u64, 0u64, 0u64);
+    let mut pod = Pod::default();
+    let batch = matches!(process, Process::Batch { .. });
+    let mut first = true;
+    loop {
+        // Members of a gang are created together.
+        if gang_left == 0 {
+            now = if first && batch { 0 } else { process.next(now) };
+        }
+        first = false;
+        if gang_left == 0 && (limit.is_some_and(|l| now >= l) || spec.pods.is_some_and(|n| made >= n)) {
+            break;
+        }
+        if left == 0 {
+            app = if spec.apps.count > 0 { made % spec.apps.count } else { app + u64::from(made > 0) };
+            left = if spec.apps.count > 0 || spec.apps.pods == 0 {
+                1
+            } else {
+                // Geometric with the asked mean.
+                let mut n = 1;
+                while n < 1_000_000 && !apps.chance(1.0 / spec.apps.pods as f64) {
+                    n += 1;
+                }
+                n
+            };
+            pod = Pod {
+                app: format!("app-{app}"),
+                queue: pick(&spec.queues, app),
+                user: pick(&spec.users, app),
+                priority: if spec.priorities.is_empty() {
+                    0
+                } else {
+                    spec.priorities[weighted(&priority_weights, &mut priorities)].value
+                },
+                spec: ids[weighted(&weights, &mut sizes)],
+                ..Pod::default()
+            };
+            if let Some(g) = &spec.gangs
+                && gangs.chance(g.share)
+            {
+                left = g.size;
+                gang_left = g.size;
+                pod.task_group = "gang".to_string();
+                pod.min_member = g.size as u32;
+                if spec.apps.count > 0 {
+                    pod.task_group = format!("gang-{made}");
+                }
+            }
+        } else if gang_left == 0 {
+            pod.spec = ids[weighted(&weights, &mut sizes)];
+        }
+        pod.submit = i64::try_from(now).unwrap_or(i64::MAX);
+        pod.uid = format!("pod-{made}");
+        pod.run_ns = run.draw(&mut durations);
+        sink.pod(&pod)?;
+        made += 1;
+        left -= 1;
+        gang_left = gang_left.saturating_sub(1);
+    }
+    sink.report.note(format!("generated from {} with seed {seed}", spec.name));
+    let table = sink.report.table("pods");
+    (table.read, table.kept) = (made, made);
+    sink.finish("generate")
+}
+
+fn pick(names: &[String], i: u64) -> String {
+    if names.is_empty() { String::new() } else { names[(i % names.len() as u64) as usize].clone() }
+}

@@ -1,0 +1,216 @@
+//! Kubernetes objects as kubectl prints them: `kubectl get pods,nodes -A -o json` or `-o yaml`, or manifests.
+//!
+//! **Input.** Lists, single objects, several documents in a file, several files; JSON or YAML. Pods and Nodes become
+//! rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
+//! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice.
+//!
+//! **Units.** Quantities as Kubernetes writes them; times RFC 3339, whole seconds.
+//!
+//! **Replay or snapshot.** By default pods are created when they were created, and nodes join when they were created
+//! (at the origin if that was before the first pod). With `snapshot` everything is there at time 0: pods with a
+//! node sit on it (`pod-bound` events), the others are pending, finished ones are left out.
+//!
+//! **What it cannot tell.** A list shows what still exists: pods deleted before are missing, so a busy week looks
+//! quieter than it was; record a watch instead. Run times are known for finished pods only. Times are whole seconds:
+//! binding rates above one a second are blurred.
+//!
+//! Source: Kubernetes API reference (core/v1 Pod, Node); tested on a `kubectl get -o json` dump of 10 finished pods.
+
+use serde_json::Value;
+
+use super::kubernetes::{self as k8s, Place};
+use super::{AT_ORIGIN, Importer, Origin, Pod, Sink, TraceError};
+use crate::trace::error::Problem;
+use crate::trace::input::InputFile;
+use crate::trace::model::NodeOp;
+
+/// The importer.
+pub struct K8sList;
+
+const OBJECTS: &str = "objects";
+
+impl Importer for K8sList {
+    fn name(&self) -> &'static str {
+        "k8s-list"
+    }
+
+    fn summary(&self) -> &'static str {
+        "kubectl get -o json|yaml of pods, nodes, deployments, jobs; manifests"
+    }
+
+    fn tested_on(&self) -> &'static str {
+        "a kubectl dump of 10 pods (kind, 2024)"
+    }
+
+    fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
+        sink.origin = Origin::Unix;
+        let mut list = List::default();
+        for file in files {
+            read_objects(file, sink, &mut |sink, object, place| list.object(sink, object, place))?;
+        }
+        list.finish(sink)
+    }
+}
+
+/// Reads a file's documents, counting them; bad ones are dropped when told to.
+pub(crate) fn read_objects(
+    file: &InputFile,
+    sink: &mut Sink,
+    each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
+) -> Result<(), TraceError> {
+    let name = file.file_name().to_lowercase();
+    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson"].iter().any(|e| name.ends_with(e));
+    if !file.explicit && !known {
+        sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
+        return Ok(());
+    }
+    sink.begin_file(file, OBJECTS);
+    let limit = sink.options.max_line_bytes.max(64 << 20);
+    let result = k8s::each_document(&file.path, limit, &mut |object, place| {
+        sink.report.table(OBJECTS).read += 1;
+        match each(sink, object, place) {
+            Ok(true) => sink.report.table(OBJECTS).kept += 1,
+            Ok(false) => {}
+            Err(e) => sink.bad(OBJECTS, e)?,
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => Ok(()),
+        Err(e) => sink.bad(OBJECTS, e),
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct List {
+    pods: u64,
+    nodes: u64,
+    controllers: Vec<(Value, Place)>,
+}
+
+impl List {
+    pub(crate) fn object(&mut self, sink: &mut Sink, object: Value, place: &Place) -> Result<bool, TraceError> {
+        match k8s::text(&object, "/kind") {
+            "Pod" => self.pod(sink, &object, place),
+            "Node" => self.node(sink, &object, place).map(|()| true),
+            "" => Err(place.error(Problem::EmptyField, "kind", "", "a Kubernetes object with kind and metadata")),
+            _ if k8s::template(&object).is_some() => {
+                self.controllers.push((object, place.clone()));
+                Ok(true)
+            }
+            kind => {
+                let what = format!("{}:{} (kind {kind})", place.file, place.at);
+                sink.report.drop_row(OBJECTS, "not-a-workload", || what);
+                Ok(false)
+            }
+        }
+    }
+
+    fn pod(&mut self, sink: &mut Sink, object: &Value, place: &Place) -> Result<bool, TraceError> {
+        let mut life = k8s::life(object, place)?;
+        if life.created.is_none() {
+            sink.report.invent("pods.submit_ns", "the origin: the object has no creationTimestamp (a manifest)");
+            life.created = Some(0);
+        }
+        let uid = k8s::pod_uid(object);
+        if uid.ends_with('/') {
+            return Err(place.error(Problem::EmptyField, "metadata.name", "", "a name or a uid"));
+        }
+        if !sink.first_seen(&uid) {
+            return Err(place.error(Problem::DuplicateId, "metadata.uid", &uid, "each pod once"));
+        }
+        let mut pod = k8s::pod(sink, object, &life, place)?;
+        self.pods += 1;
+        if sink.options.snapshot {
+            if life.over {
+                let what = format!("{}:{}", place.file, place.at);
+                sink.report.drop_row(OBJECTS, "finished-before-snapshot", || what);
+                return Ok(false);
+            }
+            pod.submit = 0;
+            pod.run_ns = None;
+            sink.report.invent("pods.run_ns", "none: the pod is alive in the snapshot, runs to the end");
+            pod.outcome = None;
+            if !life.node.is_empty() {
+                sink.bound_pod(&pod, &life.node)?;
+                return Ok(true);
+            }
+        } else if pod.run_ns.is_none() {
+            let rule = if life.over {
+                "none: finished, but no container end on record; runs to the end"
+            } else {
+                "none: alive when listed, runs to the end"
+            };
+            sink.report.invent("pods.run_ns", rule);
+        }
+        sink.pod(&pod)?;
+        Ok(true)
+    }
+
+    fn node(&mut self, sink: &mut Sink, object: &Value, place: &Place) -> Result<(), TraceError> {
+        let node = k8s::node(object, NodeOp::Add, place)?;
+        if !sink.first_seen(&format!("node/{}", node.name)) {
+            return Err(place.error(Problem::DuplicateId, "metadata.name", &node.name, "each node once"));
+        }
+        self.nodes += 1;
+        if sink.options.snapshot {
+            return sink.node(AT_ORIGIN, &node);
+        }
+        match k8s::time(object, "/metadata/creationTimestamp", place)? {
+            Some(t) => sink.node_since(t, &node),
+            None => sink.node(AT_ORIGIN, &node),
+        }
+    }
+
+    pub(crate) fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
+        if self.pods == 0 && !self.controllers.is_empty() {
+            expand(sink, &self.controllers)?;
+        } else if !self.controllers.is_empty() {
+            sink.report.note(format!(
+                "{} controllers (Deployments, Jobs, ..) were not expanded: their pods are in the input",
+                self.controllers.len()
+            ));
+        }
+        if self.nodes == 0 {
+            sink.report.absent("nodes", "no Node objects: the trace has no nodes; give the scenario a cluster");
+        }
+        if sink.options.snapshot {
+            sink.origin = Origin::Relative(None);
+        } else if self.pods > 0 {
+            sink.report.note("a list shows what still exists: pods deleted before it was taken are missing");
+        }
+        Ok(())
+    }
+}
+
+fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceError> {
+    for (object, place) in controllers {
+        let Some((count, template)) = k8s::template(object) else { continue };
+        let owned = object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .is_some_and(|o| !o.is_empty());
+        if owned {
+            continue;
+        }
+        let namespace = k8s::namespace(object);
+        let created = k8s::time(object, "/metadata/creationTimestamp", place)?.unwrap_or(0);
+        let name = k8s::text(object, "/metadata/name");
+        let row = k8s::spec_row(namespace, &template["metadata"], &template["spec"], place)?;
+        let mut pod = Pod { submit: created, spec: sink.spec(row), ..Pod::default() };
+        k8s::fill_belonging(&mut pod, &template["metadata"], &template["spec"]);
+        if pod.app.is_empty() {
+            pod.app = name.to_string();
+        }
+        for i in 0..count {
+            pod.uid = format!("{namespace}/{name}-{i}");
+            if !sink.first_seen(&pod.uid) {
+                return Err(place.error(Problem::DuplicateId, "metadata.name", name, "each object once"));
+            }
+            sink.pod(&pod)?;
+        }
+        sink.report.invent_n("pods", "one a replica of a controller's template (no pods in the input)", count);
+        sink.report.invent_n("pods.run_ns", "none: made from a template, runs to the end", count);
+    }
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! Recordings of Kubernetes watches, and kwokctl snapshots with recorded changes.
+//!
+//! **k8s-watch.** JSON values, one a line or after each other: `{"type": "ADDED|MODIFIED|DELETED|BOOKMARK",
+//! "object": {..}}`, as `kubectl get -w --output-watch-events -o json` prints them, for pods and nodes. A recorder may
+//! add when it saw the event, as `ts`, `time`, `timestamp` or `receivedAt` (RFC 3339 or a Unix number: s, ms, us or
+//! ns by size). Such times are used for binding, start and end; else the object's own whole-second times.
+//!
+//! **kwok-snapshot.** YAML documents of `kwokctl snapshot export [--record]`: objects, and with `--record`
+//! `ResourcePatch` documents (resource, target, durationNanosecond since the recording began, method create, patch or
+//! delete, template). Objects at the start are the snapshot: pods with a node sit on it.
+//!
+//! **Rules.** ADDED for a pod already known (a relist) is an update. DELETED of a pod never added, a pod that comes
+//! back after DELETED, and recorded times that go back are errors. A pod is finished when its phase says so, or when it
+//! is deleted; pods alive at the end run on; pods deleted while pending become a deletion.
+//!
+//! **What it cannot tell.** What happened before the recording, and within one second where only object times exist.
+//!
+//! Memory: O(objects alive). Source: Kubernetes API concepts (watch), kwok `action.kwok.x-k8s.io/v1alpha1`.
+//! No real recording of either kind was at hand; tests use hand-written ones of the documented form.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::k8s_list::read_objects;
+use super::kubernetes::{self as k8s, Life, Place};
+use super::{AT_ORIGIN, Importer, Origin, Pod, Sink, TraceError};
+use crate::trace::error::Problem;
+use crate::trace::input::InputFile;
+use crate::trace::model::{EventOp, NodeOp};
+
+/// Imports watch recordings.
+pub struct K8sWatch;
+
+/// Imports kwokctl snapshots.
+pub struct KwokSnapshot;
+
+impl Importer for K8sWatch {
+    fn name(&self) -> &'static str {
+        "k8s-watch"
+    }
+
+    fn summary(&self) -> &'static str {
+        "recorded watch events of pods and nodes (JSON)"
+    }
+
+    fn tested_on(&self) -> &'static str {
+        "no real file; hand-written recordings of the documented form"
+    }
+
+    fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
+        sink.origin = Origin::Unix;
+        let mut state = Tracker::default();
+        for file in files {
+            state.last_time = None;
+            read_objects(file, sink, &mut |sink, value, place| {
+                let at = event_time(&value, place)?;
+                if let (Some(last), Some(at)) = (state.last_time, at)
+                    && at < last
+                {
+                    return Err(place.error(Problem::TimeGoesBack, "time", "", "events in the order they were seen"));
+                }
+                state.last_time = at.or(state.last_time);
+                let object = &value["object"];
+                match k8s::text(&value, "/type") {
+                    "ADDED" => state.put(sink, object, at, true, place),
+                    "MODIFIED" => state.put(sink, object, at, false, place),
+                    "DELETED" => state.delete(sink, object, at, place),
+                    "BOOKMARK" => {
+                        sink.report.drop_row("objects", "bookmark", || format!("{}:{}", place.file, place.at));
+                        Ok(false)
+                    }
+                    other => {
+                        Err(place.error(Problem::UnknownCode, "type", other, "ADDED, MODIFIED, DELETED or BOOKMARK"))
+                    }
+                }
+            })?;
+        }
+        state.finish(sink)
+    }
+}
+
+impl Importer for KwokSnapshot {
+    fn name(&self) -> &'static str {
+        "kwok-snapshot"
+    }
+
+    fn summary(&self) -> &'static str {
+        "kwokctl snapshot export, with or without --record (YAML)"
+    }
+
+    fn tested_on(&self) -> &'static str {
+        "no real file; hand-written documents of the documented form"
+    }
+
+    fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
+        sink.origin = Origin::Relative(None);
+        let mut state = Tracker { snapshot: true, ..Tracker::default() };
+        let mut stored: BTreeMap<String, Value> = BTreeMap::new();
+        for file in files {
+            read_objects(file, sink, &mut |sink, value, place| {
+                if k8s::text(&value, "/kind") != "ResourcePatch" {
+                    let key = key_of(k8s::text(&value, "/kind"), k8s::namespace(&value), k8s::text(&value, "/metadata/name"));
+                    let kept = state.put(sink, &value, None, true, place)?;
+                    if kept {
+                        stored.insert(key, value);
+                    }
+                    return Ok(kept);
+                }
+                state.recorded = true;
+                let kind = match k8s::text(&value, "/resource/resource") {
+                    "pods" => "Pod",
+                    "nodes" => "Node",
+                    other => {
+                        let what = format!("{}:{} ({other})", place.file, place.at);
+                        sink.report.drop_row("objects", "not-a-workload", || what);
+                        return Ok(false);
+                    }
+                };
+                let duration = value.get("durationNanosecond").and_then(Value::as_i64).filter(|d| *d >= 0);
+                let Some(at) = duration else {
+                    let text = value.get("durationNanosecond").map(Value::to_string).unwrap_or_default();
+                    let problem = if text.starts_with('-') { Problem::NegativeTime } else { Problem::NotANumber };
+                    return Err(place.error(problem, "durationNanosecond", &text, "nanoseconds of at least 0"));
+                };
+                if state.last_time.is_some_and(|last| at < last) {
+                    return Err(place.error(Problem::TimeGoesBack, "durationNanosecond", "", "patches in order of time"));
+                }
+                state.last_time = Some(at);
+                let namespace = match k8s::text(&value, "/target/namespace") {
+                    "" => "default",
+                    n => n,
+                };
+                let key = key_of(kind, namespace, k8s::text(&value, "/target/name"));
+                let mut template = value.get("template").cloned().unwrap_or(Value::Null);
+                if let Value::String(text) = &template {
+                    template = serde_json::from_str(text)
+                        .map_err(|e| place.error(Problem::BadSyntax, "template", text, format!("JSON ({e})")))?;
+                }
+                match k8s::text(&value, "/method") {
+                    "create" => {
+                        if let Value::Object(o) = &mut template {
+                            o.entry("kind").or_insert_with(|| Value::String(kind.to_string()));
+                        }
+                        let kept = state.put(sink, &template, Some(at), true, place)?;
+                        stored.insert(key, template);
+                        Ok(kept)
+                    }
+                    "patch" => {
+                        let Some(object) = stored.get_mut(&key) else {
+                            return Err(place.error(
+                                Problem::DanglingReference,
+                                "target",
+                                &key,
+                                "a resource of the snapshot, or one created before",
+                            ));
+                        };
+                        merge(object, &template);
+                        let object = object.clone();
+                        state.put(sink, &object, Some(at), false, place)
+                    }
+                    "delete" => match stored.remove(&key) {
+                        Some(object) => state.delete(sink, &object, Some(at), place),
+                        None => Err(place.error(
+                            Problem::DeleteBeforeCreate,
+                            "target",
+                            &key,
+                            "a resource of the snapshot, or one created before",
+                        )),
+                    },
+                    other => Err(place.error(Problem::UnknownCode, "method", other, "create, patch or delete")),
+                }
+            })?;
+        }
+        state.finish(sink)
+    }
+}
+
+fn key_of(kind: &str, namespace: &str, name: &str) -> String {
+    if kind == "Node" { format!("Node/{name}") } else { format!("{kind}/{namespace}/{name}") }
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(target) = target {
+        for (k, v) in patch {
+            if v.is_null() {
+                target.remove(k);
+            } else {
+                merge(target.entry(k.clone()).or_insert(Value::Null), v);
+            }
+        }
+    }
+}
+
+fn event_time(value: &Value, place: &Place) -> Result<Option<i64>, TraceError> {
+    for key in ["ts", "time", "timestamp", "receivedAt"] {
+        match value.get(key) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(_)) => return k8s::time(value, &format!("/{key}"), place),
+            Some(Value::Number(n)) => {
+                let text = n.to_string();
+                let whole = text.split(['.', 'e']).next().unwrap_or("").len();
+                let unit = match whole {
+                    0..=11 => 1_000_000_000,
+                    12..=14 => 1_000_000,
+                    15..=17 => 1_000,
+                    _ => 1,
+                };
+                return crate::trace::number::scaled_signed(&text, unit)
+                    .map(Some)
+                    .map_err(|_| place.error(Problem::NotANumber, key, &text, "a Unix time"));
+            }
+            Some(other) => return Err(place.error(Problem::NotANumber, key, &other.to_string(), "a time")),
+        }
+    }
+    Ok(None)
+}
+
+struct Live {
+    pod: Pod,
+    life: Life,
+    initial: bool,
+}
+
+/// Follows pods and nodes through events.
+#[derive(Default)]
+struct Tracker {
+    live: BTreeMap<String, Live>,
+    nodes: BTreeMap<String, super::Node>,
+    /// What is there without a time was there at the start.
+    snapshot: bool,
+    recorded: bool,
+    last_time: Option<i64>,
+    relisted: u64,
+}
+
+impl Tracker {
+    fn put(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, added: bool, place: &Place) -> Result<bool, TraceError> {
+        match k8s::text(object, "/kind") {
+            "Pod" => self.put_pod(sink, object, at, added, place).map(|()| true),
+            "Node" => {
+                let mut node = k8s::node(object, NodeOp::Add, place)?;
+                let t = match at {
+                    Some(t) => t,
+                    None if self.snapshot => AT_ORIGIN,
+                    None => k8s::time(object, "/metadata/creationTimestamp", place)?.unwrap_or(AT_ORIGIN),
+                };
+                match self.nodes.get(&node.name) {
+                    Some(old) if *old == node => return Ok(true),
+                    Some(_) => {
+                        self.nodes.insert(node.name.clone(), node.clone());
+                        node.op = NodeOp::Update;
+                        if t == AT_ORIGIN || at.is_none() {
+                            // A change without a time cannot be placed.
+                            sink.report.drop_row("objects", "node-change-without-time", || {
+                                format!("{}:{}", place.file, place.at)
+                            });
+                            return Ok(false);
+                        }
+                        sink.node(t, &node)?;
+                    }
+                    None => {
+                        self.nodes.insert(node.name.clone(), node.clone());
+                        if at.is_some() { sink.node(t, &node)? } else { sink.node_since(t, &node)? }
+                    }
+                }
+                Ok(true)
+            }
+            "" => Err(place.error(Problem::EmptyField, "object.kind", "", "a Pod or a Node")),
+            kind => {
+                let what = format!("{}:{} (kind {kind})", place.file, place.at);
+                sink.report.drop_row("objects", "not-a-workload", || what);
+                Ok(false)
+            }
+        }
+    }
+
+    fn put_pod(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, added: bool, place: &Place) -> Result<(), TraceError> {
+        let uid = k8s::pod_uid(object);
+        let mut now = k8s::life(object, place)?;
+        if self.snapshot {
+            // Times in the objects are of another clock than the recording.
+            now = Life { node: now.node, over: now.over, running: now.running.map(|_| 0), ..Life::default() };
+        }
+        if let Some(live) = self.live.get_mut(&uid) {
+            if added {
+                self.relisted += 1;
+            }
+            let life = &mut live.life;
+            if life.node.is_empty() && !now.node.is_empty() {
+                life.node = now.node;
+                life.bound = at.or(now.bound);
+            }
+            if life.running.is_none() && now.running.is_some() {
+                life.running = if self.snapshot { at } else { at.or(now.running) };
+            }
+            if now.over && !life.over {
+                life.over = true;
+                life.finished = at.or(now.finished);
+            }
+            return Ok(());
+        }
+        if !added {
+            return Err(place.error(
+                Problem::DanglingReference,
+                "object.metadata.uid",
+                &uid,
+                "ADDED before MODIFIED; record from the initial list on",
+            ));
+        }
+        if !sink.first_seen(&uid) {
+            return Err(place.error(Problem::DuplicateId, "object.metadata.uid", &uid, "a new uid after DELETED"));
+        }
+        let initial = self.snapshot && at.is_none();
+        if self.snapshot {
+            now.created = Some(at.unwrap_or(0));
+            if !now.node.is_empty() {
+                now.bound = now.created;
+            }
+        } else if now.created.is_none() {
+            now.created = at;
+        }
+        let mut first = now.clone();
+        first.finished = None;
+        let pod = k8s::pod(sink, object, &first, place)?;
+        self.live.insert(uid, Live { pod, life: now, initial });
+        Ok(())
+    }
+
+    fn delete(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, place: &Place) -> Result<bool, TraceError> {
+        if k8s::text(object, "/kind") == "Node" {
+            let mut node = k8s::node(object, NodeOp::Remove, place)?;
+            if self.nodes.remove(&node.name).is_none() {
+                return Err(place.error(Problem::DeleteBeforeCreate, "object", &node.name, "ADDED before DELETED"));
+            }
+            let Some(t) = at.or(k8s::time(object, "/metadata/deletionTimestamp", place)?) else {
+                return Err(place.error(Problem::EmptyField, "time", "", "a time of the event, or a deletionTimestamp"));
+            };
+            node.labels.clear();
+            node.taints.clear();
+            sink.node(t, &node)?;
+            return Ok(true);
+        }
+        if k8s::text(object, "/kind") != "Pod" {
+            let what = format!("{}:{}", place.file, place.at);
+            sink.report.drop_row("objects", "not-a-workload", || what);
+            return Ok(false);
+        }
+        let uid = k8s::pod_uid(object);
+        let Some(mut live) = self.live.remove(&uid) else {
+            return Err(place.error(Problem::DeleteBeforeCreate, "object.metadata.uid", &uid, "ADDED before DELETED"));
+        };
+        let mut last = if self.snapshot { Life::default() } else { k8s::life(object, place)? };
+        if live.life.bound.is_none() {
+            live.life.bound = last.bound;
+        }
+        if live.life.running.is_none() {
+            live.life.running = last.running;
+        }
+        if live.life.node.is_empty() {
+            live.life.node = std::mem::take(&mut last.node);
+        }
+        if live.life.finished.is_none() {
+            let deleted = k8s::time(object, "/metadata/deletionTimestamp", place)?;
+            live.life.finished = last.finished.or(at).or(if self.snapshot { None } else { deleted });
+        }
+        self.emit(sink, live, place).map(|()| true)
+    }
+
+    fn emit(&mut self, sink: &mut Sink, mut live: Live, place: &Place) -> Result<(), TraceError> {
+        k8s::set_life(&mut live.pod, &live.life, place)?;
+        let bound_at_start = live.initial && live.life.bound.is_some();
+        match (live.life.bound.is_some(), live.life.finished) {
+            (false, Some(t)) => sink.event(t, EventOp::PodDelete, &live.pod.uid, "")?,
+            (_, None) => sink.report.invent("pods.run_ns", "none: alive at the end of the recording, runs to the end"),
+            _ => {}
+        }
+        if self.snapshot && !self.recorded {
+            live.pod.outcome = None;
+        }
+        if bound_at_start {
+            let node = live.life.node.clone();
+            sink.bound_pod(&live.pod, &node)
+        } else {
+            sink.pod(&live.pod)
+        }
+    }
+
+    fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
+        let place = Place { file: "end of input".to_string(), at: 0 };
+        let rest = std::mem::take(&mut self.live);
+        for (_, live) in rest {
+            if let Err(e) = self.emit(sink, live, &place) {
+                sink.bad("objects", e)?;
+            }
+        }
+        if self.relisted > 0 {
+            sink.report.note(format!("{} ADDED events of known pods (relists) were taken as updates", self.relisted));
+        }
+        if self.snapshot && !self.recorded {
+            sink.report.note("a snapshot without --record: everything is there at time 0 and nothing happens after");
+        }
+        Ok(())
+    }
+}

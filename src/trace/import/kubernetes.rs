@@ -1,0 +1,628 @@
+//! What all importers of Kubernetes objects share: reading documents, and turning Pod and Node objects into rows.
+//!
+//! **Documents.** JSON (one object, a List, several values after each other, one a line) and YAML (several documents,
+//! Lists) are streamed object by object: a List of 100,000 pods is never in memory whole. YAML Lists are cut at the
+//! `- ` lines of their `items:`, which is how kubectl and kwokctl write them.
+//!
+//! **Requests** are summed as the scheduler does: containers together, sidecars (init containers that restart always)
+//! with them, against each init container plus the sidecars before it; pod-level requests win; overhead is added; a
+//! limit without a request is a request, as the API server defaults it.
+//!
+//! **Who it belongs to.** Application: label or annotation of YuniKorn (`applicationId`, `yunikorn.apache.org/app-id`,
+//! `spark-app-selector`), else the controller that owns the pod (a Deployment's ReplicaSet without its hash).
+//! Queue: labels and annotations of YuniKorn, Kueue and Volcano. Gang: YuniKorn's task-group annotations, Volcano and
+//! scheduler-plugins pod groups.
+//!
+//! **Times** are those in the objects, whole seconds: creationTimestamp; PodScheduled condition; the latest
+//! container start; the latest container end.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::{Node, Outcome, Pod, Sink, TraceError};
+use crate::trace::error::{Problem, RowError, shorten};
+use crate::trace::input::{self, Lines};
+use crate::trace::model::{CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, Resources, SpecRow};
+use crate::trace::number;
+
+/// Where a document is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// File.
+    pub file: String,
+    /// Line, or number of the object in the file where lines are not known.
+    pub at: u64,
+}
+
+impl Place {
+    /// An error about this document.
+    pub fn error(&self, problem: Problem, field: &str, value: &str, expected: impl Into<String>) -> TraceError {
+        RowError {
+            problem,
+            file: self.file.clone(),
+            line: self.at,
+            field: field.to_string(),
+            value: shorten(value),
+            expected: expected.into(),
+        }
+        .into()
+    }
+}
+
+/// Calls `each` for every object of a file of JSON or YAML; objects of Lists (`items`, `EventRecords`) one by one.
+pub fn each_document(
+    path: &Path,
+    limit: usize,
+    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
+) -> Result<(), TraceError> {
+    let file = path.display().to_string();
+    let mut reader = input::open(path)?;
+    // The first byte that is not blank tells JSON from YAML.
+    let first = loop {
+        let (skip, found) = {
+            let chunk = reader.fill_buf().map_err(|e| input::read_problem(&file, 1, &e))?;
+            if chunk.is_empty() {
+                return Err(input::empty_file(&file).into());
+            }
+            let start = if chunk.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            match chunk[start..].iter().position(|b| !b.is_ascii_whitespace()) {
+                Some(i) => (0, Some(chunk[start + i])),
+                None => (chunk.len(), None),
+            }
+        };
+        if let Some(b) = found {
+            break b;
+        }
+        reader.consume(skip);
+    };
+    if matches!(first, b'{' | b'[') { json(&file, reader, each) } else { yaml(&file, reader, limit, each) }
+}
+
+fn json(
+    file: &str,
+    reader: Box<dyn BufRead>,
+    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
+) -> Result<(), TraceError> {
+    let mut place = Place { file: file.to_string(), at: 0 };
+    let mut failure = None;
+    let mut de = serde_json::Deserializer::from_reader(Newlines { inner: reader });
+    loop {
+        // The end of the input is told by trying to parse: serde_json reports an EOF at the start of a value.
+        match de.end() {
+            Ok(()) => return Ok(()),
+            Err(e) if e.is_io() || e.is_eof() => return Err(json_error(file, &e)),
+            Err(_) => {}
+        }
+        let seed = Items { each, place: &mut place, failure: &mut failure, top: true };
+        if let Err(e) = seed.deserialize(&mut de) {
+            if let Some(error) = failure.take() {
+                return Err(error);
+            }
+            return Err(json_error(file, &e));
+        }
+    }
+}
+
+/// Passes bytes on; exists to own the boxed reader as `Read`.
+struct Newlines {
+    inner: Box<dyn BufRead>,
+}
+
+impl std::io::Read for Newlines {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(out)
+    }
+}
+
+fn json_error(file: &str, e: &serde_json::Error) -> TraceError {
+    let problem = match e.classify() {
+        serde_json::error::Category::Io => {
+            let io = std::io::Error::from(e.io_error_kind().unwrap_or(std::io::ErrorKind::Other));
+            return input::read_problem(file, e.line() as u64, &io).into();
+        }
+        serde_json::error::Category::Eof => Problem::Truncated,
+        _ if e.to_string().contains("unicode") => Problem::BadUtf8,
+        _ => Problem::BadSyntax,
+    };
+    let place = Place { file: file.to_string(), at: e.line() as u64 };
+    place.error(problem, "", "", format!("a JSON document ({e})"))
+}
+
+/// Deserialises a value; the objects of a top-level array or of `items` go to the callback one by one.
+struct Items<'a> {
+    each: &'a mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
+    place: &'a mut Place,
+    failure: &'a mut Option<TraceError>,
+    top: bool,
+}
+
+impl Items<'_> {
+    fn give<E: serde::de::Error>(&mut self, value: Value) -> Result<(), E> {
+        self.place.at += 1;
+        (self.each)(value, self.place).map_err(|e| {
+            *self.failure = Some(e);
+            E::custom("stopped")
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Items<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object or an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(value) = seq.next_element::<Value>()? {
+            self.give(value)?;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut object = serde_json::Map::new();
+        let mut had_items = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if self.top && matches!(key.as_str(), "items" | "EventRecords") {
+                had_items = true;
+                map.next_value_seed(OptionalItems(Items {
+                    each: &mut *self.each,
+                    place: &mut *self.place,
+                    failure: &mut *self.failure,
+                    top: false,
+                }))?;
+            } else {
+                object.insert(key, map.next_value()?);
+            }
+        }
+        if had_items { Ok(()) } else { self.give(Value::Object(object)) }
+    }
+}
+
+struct OptionalItems<'a>(Items<'a>);
+
+impl<'de> DeserializeSeed<'de> for OptionalItems<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalItems<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of objects or null")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.0.visit_seq(seq)
+    }
+}
+
+fn yaml(
+    file: &str,
+    reader: Box<dyn BufRead>,
+    limit: usize,
+    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
+) -> Result<(), TraceError> {
+    let mut lines = Lines::new(file.to_string(), reader, limit);
+    let mut text = String::new();
+    let mut start = 1;
+    let mut in_items = false;
+    let mut item = false;
+    let mut is_list = false;
+    let mut flush = |text: &mut String, start: u64, list_head: bool| -> Result<(), TraceError> {
+        let blank = text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'));
+        if !blank && !list_head {
+            let place = Place { file: file.to_string(), at: start };
+            let value: Value = serde_yaml::from_str(text)
+                .map_err(|e| place.error(Problem::BadSyntax, "", "", format!("a YAML document ({e})")))?;
+            each(value, &place)?;
+        }
+        text.clear();
+        Ok(())
+    };
+    loop {
+        let Some(line) = lines.next_line()? else { break };
+        let line = line.to_string();
+        let number = lines.line();
+        if line.starts_with("---") || line == "..." {
+            flush(&mut text, start, is_list && !item)?;
+            (in_items, item, is_list, start) = (false, false, false, number + 1);
+            continue;
+        }
+        if !in_items && line.trim_end() == "items:" {
+            in_items = true;
+            is_list = true;
+            continue;
+        }
+        if in_items && line.starts_with("- ") {
+            flush(&mut text, start, !item)?;
+            item = true;
+            start = number;
+            text.push_str("  ");
+            text.push_str(&line[2..]);
+            text.push('\n');
+            continue;
+        }
+        if in_items && !line.is_empty() && !line.starts_with(' ') && !line.starts_with('#') {
+            // The list is over; what follows (kind, metadata) belongs to the List object.
+            flush(&mut text, start, !item)?;
+            (in_items, item) = (false, false);
+        }
+        if text.len() + line.len() > limit {
+            return Err(lines.error(Problem::LineTooLong, "", "", format!("documents of at most {limit} bytes")));
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    flush(&mut text, start, is_list && !item)
+}
+
+/// A text at a JSON pointer, or "".
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A time at a JSON pointer.
+pub fn time(value: &Value, pointer: &str, place: &Place) -> Result<Option<i64>, TraceError> {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) => number::unix_ns(s)
+            .map(Some)
+            .map_err(|_| place.error(Problem::NotANumber, pointer, s, "a time as 2024-04-18T01:58:43Z")),
+        Some(other) => Err(place.error(Problem::NotANumber, pointer, &other.to_string(), "a time in quotes")),
+    }
+}
+
+/// Name and unit of a Kubernetes resource in traces.
+pub fn resource(name: &str) -> (&str, u64) {
+    match name {
+        "cpu" => (CPU, 1000),
+        "memory" => (MEMORY, 1),
+        "ephemeral-storage" => (EPHEMERAL_STORAGE, 1),
+        other => (other, 1),
+    }
+}
+
+/// Quantities of a resource list.
+pub fn resources(list: Option<&Value>, place: &Place) -> Result<Resources, TraceError> {
+    let mut out = Resources::new();
+    let Some(Value::Object(list)) = list else { return Ok(out) };
+    for (name, quantity) in list {
+        let (key, unit) = resource(name);
+        let text = match quantity {
+            Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        let amount = number::quantity(&text, unit)
+            .map_err(|_| place.error(Problem::NotANumber, name, &text, "a quantity as 100m, 2 or 512Mi"))?;
+        out.insert(key.to_string(), amount);
+    }
+    Ok(out)
+}
+
+fn add(to: &mut Resources, from: &Resources) {
+    for (k, v) in from {
+        let slot = to.entry(k.clone()).or_insert(0);
+        *slot = slot.saturating_add(*v);
+    }
+}
+
+fn max(to: &mut Resources, from: &Resources) {
+    for (k, v) in from {
+        let slot = to.entry(k.clone()).or_insert(0);
+        *slot = (*slot).max(*v);
+    }
+}
+
+fn container_requests(container: &Value, place: &Place) -> Result<Resources, TraceError> {
+    let mut requests = resources(container.pointer("/resources/requests"), place)?;
+    for (k, v) in resources(container.pointer("/resources/limits"), place)? {
+        requests.entry(k).or_insert(v);
+    }
+    Ok(requests)
+}
+
+/// What a pod spec asks for, as the scheduler counts it.
+pub fn pod_requests(spec: &Value, place: &Place) -> Result<Resources, TraceError> {
+    let list = |name: &str| spec.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
+    let mut total = Resources::new();
+    for c in list("containers") {
+        add(&mut total, &container_requests(c, place)?);
+    }
+    let mut sidecars = Resources::new();
+    let mut init = Resources::new();
+    for c in list("initContainers") {
+        let mut r = container_requests(c, place)?;
+        if text(c, "/restartPolicy") == "Always" {
+            add(&mut total, &r);
+            add(&mut sidecars, &r);
+            max(&mut init, &sidecars.clone());
+        } else {
+            add(&mut r, &sidecars);
+            max(&mut init, &r);
+        }
+    }
+    max(&mut total, &init);
+    for (k, v) in resources(spec.pointer("/resources/requests"), place)? {
+        total.insert(k, v);
+    }
+    add(&mut total, &resources(spec.get("overhead"), place)?);
+    Ok(total)
+}
+
+fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
+    let Some(Value::Object(map)) = value else { return BTreeMap::new() };
+    map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string()))).collect()
+}
+
+fn json_text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Array(a)) if a.is_empty() => String::new(),
+        Some(Value::Object(o)) if o.is_empty() => String::new(),
+        Some(v) => v.to_string(),
+    }
+}
+
+/// Labels that differ in every pod of one controller: they would make every spec its own.
+const PER_POD_LABELS: [&str; 6] = [
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-completion-index",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+    "controller-revision-hash",
+];
+
+/// The spec row of a pod (or pod template).
+pub fn spec_row(namespace: &str, meta: &Value, spec: &Value, place: &Place) -> Result<SpecRow, TraceError> {
+    let mut labels = string_map(meta.get("labels"));
+    for l in PER_POD_LABELS {
+        labels.remove(l);
+    }
+    let scheduler = text(spec, "/schedulerName");
+    Ok(SpecRow {
+        spec_id: 0,
+        namespace: if namespace == "default" { String::new() } else { namespace.to_string() },
+        requests: pod_requests(spec, place)?,
+        labels,
+        node_selector: string_map(spec.get("nodeSelector")),
+        tolerations: json_text(spec.get("tolerations")),
+        affinity: json_text(spec.get("affinity")),
+        topology_spread: json_text(spec.get("topologySpreadConstraints")),
+        gpu_type: String::new(),
+        scheduler_name: if scheduler == "default-scheduler" { String::new() } else { scheduler.to_string() },
+    })
+}
+
+fn marked<'a>(meta: &'a Value, keys: &[&str]) -> &'a str {
+    for key in keys {
+        for map in ["labels", "annotations"] {
+            if let Some(v) = meta.get(map).and_then(|m| m.get(key)).and_then(Value::as_str)
+                && !v.is_empty()
+            {
+                return v;
+            }
+        }
+    }
+    ""
+}
+
+/// Fills application, gang, queue, user and priority from metadata and spec.
+pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
+    pod.app = marked(meta, &["yunikorn.apache.org/app-id", "applicationId", "spark-app-selector"]).to_string();
+    if pod.app.is_empty() {
+        let owners = meta.get("ownerReferences").and_then(Value::as_array);
+        let owner = owners.and_then(|o| {
+            o.iter().find(|r| r.get("controller").and_then(Value::as_bool) == Some(true)).or(o.first())
+        });
+        if let Some(owner) = owner {
+            let name = text(owner, "/name");
+            let hash = text(meta, "/labels/pod-template-hash");
+            let deployment = name.strip_suffix(hash).and_then(|n| n.strip_suffix('-'));
+            pod.app = match deployment {
+                Some(d) if !hash.is_empty() && text(owner, "/kind") == "ReplicaSet" => d.to_string(),
+                _ => name.to_string(),
+            };
+        }
+    }
+    pod.queue = marked(
+        meta,
+        &[
+            "yunikorn.apache.org/queue",
+            "queue",
+            "kueue.x-k8s.io/queue-name",
+            "scheduling.volcano.sh/queue-name",
+        ],
+    )
+    .to_string();
+    pod.task_group = marked(
+        meta,
+        &[
+            "yunikorn.apache.org/task-group-name",
+            "scheduling.x-k8s.io/pod-group",
+            "pod-group.scheduling.sigs.k8s.io",
+            "scheduling.k8s.io/group-name",
+        ],
+    )
+    .to_string();
+    if let Some(groups) = meta
+        .get("annotations")
+        .and_then(|a| a.get("yunikorn.apache.org/task-groups"))
+        .and_then(Value::as_str)
+        .and_then(|t| serde_json::from_str::<Value>(t).ok())
+        && let Some(groups) = groups.as_array()
+    {
+        let group = groups.iter().find(|g| text(g, "/name") == pod.task_group);
+        pod.min_member =
+            group.and_then(|g| g.get("minMember")).and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0);
+    }
+    pod.user = marked(meta, &["yunikorn.apache.org/username"]).to_string();
+    if pod.user.is_empty()
+        && let Some(info) = meta
+            .get("annotations")
+            .and_then(|a| a.get("yunikorn.apache.org/user.info"))
+            .and_then(Value::as_str)
+            .and_then(|t| serde_json::from_str::<Value>(t).ok())
+    {
+        pod.user = text(&info, "/user").to_string();
+    }
+    pod.priority = spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(0);
+}
+
+/// What a Pod object says about its life.
+#[derive(Debug, Clone, Default)]
+pub struct Life {
+    /// creationTimestamp.
+    pub created: Option<i64>,
+    /// PodScheduled became true.
+    pub bound: Option<i64>,
+    /// The latest container start.
+    pub running: Option<i64>,
+    /// The latest container end, if the pod is over.
+    pub finished: Option<i64>,
+    /// spec.nodeName.
+    pub node: String,
+    /// Succeeded or Failed.
+    pub over: bool,
+}
+
+/// Reads a Pod object's life.
+pub fn life(object: &Value, place: &Place) -> Result<Life, TraceError> {
+    let mut life = Life {
+        created: time(object, "/metadata/creationTimestamp", place)?,
+        node: text(object, "/spec/nodeName").to_string(),
+        over: matches!(text(object, "/status/phase"), "Succeeded" | "Failed"),
+        ..Life::default()
+    };
+    let list = |p: &str| object.pointer(p).and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
+    for c in list("/status/conditions") {
+        if text(c, "/type") == "PodScheduled" && text(c, "/status") == "True" {
+            life.bound = time(c, "/lastTransitionTime", place)?;
+        }
+    }
+    let mut last_end = None;
+    for c in list("/status/containerStatuses") {
+        let started = match time(c, "/state/running/startedAt", place)? {
+            Some(t) => Some(t),
+            None => time(c, "/state/terminated/startedAt", place)?,
+        };
+        life.running = life.running.max(started);
+        last_end = last_end.max(time(c, "/state/terminated/finishedAt", place)?);
+    }
+    if life.over {
+        life.finished = last_end;
+    }
+    Ok(life)
+}
+
+/// A pod's id: its UID, or namespace and name where there is none.
+pub fn pod_uid(object: &Value) -> String {
+    let uid = text(object, "/metadata/uid");
+    if !uid.is_empty() {
+        return uid.to_string();
+    }
+    format!("{}/{}", namespace(object), text(object, "/metadata/name"))
+}
+
+/// An object's namespace.
+pub fn namespace(object: &Value) -> &str {
+    match text(object, "/metadata/namespace") {
+        "" => "default",
+        n => n,
+    }
+}
+
+/// A pod with its spec, belonging and life.
+pub fn pod(sink: &mut Sink, object: &Value, life: &Life, place: &Place) -> Result<Pod, TraceError> {
+    let (meta, spec) = (&object["metadata"], &object["spec"]);
+    let row = spec_row(namespace(object), meta, spec, place)?;
+    let mut pod = Pod { uid: pod_uid(object), spec: sink.spec(row), ..Pod::default() };
+    fill_belonging(&mut pod, meta, spec);
+    set_life(&mut pod, life, place)?;
+    Ok(pod)
+}
+
+/// Sets run time and outcome.
+pub fn set_life(pod: &mut Pod, life: &Life, place: &Place) -> Result<(), TraceError> {
+    let Some(created) = life.created else {
+        return Err(place.error(Problem::EmptyField, "metadata.creationTimestamp", "", "a time"));
+    };
+    for (name, t) in [("finished", life.finished), ("bound", life.bound)] {
+        if let Some(t) = t
+            && t < created
+        {
+            let value = number::rfc3339(t);
+            return Err(place.error(Problem::DeleteBeforeCreate, name, &value, "a time not before creation"));
+        }
+    }
+    pod.submit = created;
+    let start = life.running.or(life.bound);
+    pod.run_ns = match (start, life.finished) {
+        (Some(s), Some(f)) => u64::try_from(f.saturating_sub(s)).ok(),
+        _ => None,
+    };
+    pod.outcome = Some(Outcome {
+        created: life.created,
+        bound: life.bound,
+        running: life.running,
+        finished: life.finished,
+        node: life.node.clone(),
+    });
+    Ok(())
+}
+
+/// A node's capacity, labels and taints.
+pub fn node(object: &Value, op: NodeOp, place: &Place) -> Result<Node, TraceError> {
+    let name = text(object, "/metadata/name");
+    if name.is_empty() {
+        return Err(place.error(Problem::EmptyField, "metadata.name", "", "a node name"));
+    }
+    let allocatable = match object.pointer("/status/allocatable") {
+        Some(list) => resources(Some(list), place)?,
+        None => resources(object.pointer("/status/capacity"), place)?,
+    };
+    let mut taints = object.pointer("/spec/taints").and_then(Value::as_array).cloned().unwrap_or_default();
+    let unschedulable = object.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true);
+    let key = "node.kubernetes.io/unschedulable";
+    if unschedulable && !taints.iter().any(|t| text(t, "/key") == key) {
+        taints.push(serde_json::json!({"key": key, "effect": "NoSchedule"}));
+    }
+    Ok(Node {
+        op,
+        name: name.to_string(),
+        allocatable: if op == NodeOp::Remove { Resources::new() } else { allocatable },
+        labels: string_map(object.pointer("/metadata/labels")),
+        taints: if taints.is_empty() { String::new() } else { Value::Array(taints).to_string() },
+    })
+}
+
+/// Controllers whose pods can be made from their template: how many, and where the template is.
+pub fn template(object: &Value) -> Option<(u64, &Value)> {
+    let number = |p: &str, default: u64| object.pointer(p).and_then(Value::as_u64).unwrap_or(default);
+    let (count, pointer) = match text(object, "/kind") {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "ReplicationController" => {
+            (number("/spec/replicas", 1), "/spec/template")
+        }
+        "Job" => (number("/spec/completions", number("/spec/parallelism", 1)), "/spec/template"),
+        _ => return None,
+    };
+    Some((count.min(1_000_000), object.pointer(pointer)?))
+}

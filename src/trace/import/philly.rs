@@ -1,0 +1,202 @@
+//! Philly: Microsoft's DNN training cluster (ATC'19).
+//!
+//! **Tables.** `cluster_job_log`: a JSON array of {status, vc, jobid, attempts [{start_time, end_time, detail [{ip, gpus
+//! [..]}]}], submitted_time, user}; times are local (Pacific) without a zone. `cluster_machine_list`: CSV of machineId,
+//! number of GPUs, single GPU mem. Utilisation tables are not read.
+//!
+//! **Mapping.** An attempt is a gang with one pod a server it used, each asking for the GPUs used there (`split=job`: one
+//! pod with all). The first attempt is created when the job was submitted, later ones when the one before ended. The
+//! virtual cluster is the queue.
+//!
+//! **What it cannot tell.** CPU and memory; what a job asked for when it never got an attempt (left out: no-attempt). An
+//! attempt without a start is left out; without an end it runs on. Clock changes shift times by an hour.
+//!
+//! Source: README of msr-fiddle/philly-traces. No real file was at hand; tests use the README's example.
+
+use serde_json::Value;
+
+use super::kubernetes::{self as k8s, Place};
+use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
+use crate::trace::error::Problem;
+use crate::trace::input::{InputFile, TableSchema, must, may};
+use crate::trace::model::{GPU, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::number;
+
+/// The importer.
+pub struct Philly;
+
+static MACHINES: TableSchema = TableSchema {
+    name: "cluster_machine_list",
+    hints: &["machine_list"],
+    columns: &[must("machineId|machine_id"), must("number of GPUs|num_gpus|gpus"), may("single GPU mem|gpu_mem")],
+    widths: &[3],
+    delimiter: b',',
+};
+
+const JOBS: &str = "cluster_job_log";
+
+impl Importer for Philly {
+    fn name(&self) -> &'static str {
+        "philly"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Microsoft Philly: cluster_job_log and cluster_machine_list"
+    }
+
+    fn tested_on(&self) -> &'static str {
+        "no real file; the README's example"
+    }
+
+    fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
+        sink.origin = Origin::Unix;
+        let mut machine_files = Vec::new();
+        let mut logs = Vec::new();
+        for file in files {
+            let name = file.file_name().to_lowercase();
+            if name.contains("_util") {
+                sink.report.ignored_files.push(format!("{} (utilisation is not read)", file.file_name()));
+            } else if name.contains("machine_list") || name.ends_with(".csv") {
+                machine_files.push(file.clone());
+            } else {
+                logs.push(file.clone());
+            }
+        }
+        if machine_files.is_empty() {
+            sink.report.absent(MACHINES.name, "the trace has no nodes; give the scenario a cluster");
+        } else {
+            for (_, file) in classify(&machine_files, &[&MACHINES], sink)? {
+                sink.each_row(file, &MACHINES, |sink, row| {
+                    let name = row.text(0).to_string();
+                    let gpus = row.unsigned(1)?;
+                    if name.is_empty() || !sink.first_seen(&format!("node/{name}")) {
+                        return Err(row.error(Problem::DuplicateId, 0, "each machine once, with a name"));
+                    }
+                    let mut node = Node {
+                        op: NodeOp::Add,
+                        name,
+                        allocatable: Resources::from([(GPU.to_string(), gpus), (PODS.to_string(), 110)]),
+                        ..Node::default()
+                    };
+                    if !row.is_null(2) {
+                        node.labels.insert("gpu-memory".to_string(), row.text(2).to_string());
+                    }
+                    sink.report.invent("nodes.allocatable.pods", "110, the kubelet's default");
+                    sink.node(AT_ORIGIN, &node).map(|()| true)
+                })?;
+            }
+        }
+        if logs.is_empty() {
+            sink.report.absent(JOBS, "the trace has no pods");
+        }
+        for file in &logs {
+            sink.begin_file(file, JOBS);
+            let result = k8s::each_document(&file.path, 64 << 20, &mut |value, place| {
+                sink.report.table(JOBS).read += 1;
+                match job(sink, &value, place) {
+                    Ok(true) => sink.report.table(JOBS).kept += 1,
+                    Ok(false) => {}
+                    Err(e) => sink.bad(JOBS, e)?,
+                }
+                Ok(())
+            });
+            if let Err(e) = result {
+                sink.bad(JOBS, e)?;
+            }
+        }
+        sink.report.note("CPU and memory are not in the trace: pods ask for GPUs only, nodes offer GPUs only");
+        sink.report.note("times are local Pacific time without a zone, taken as they stand");
+        Ok(())
+    }
+}
+
+fn time(value: &Value, field: &str, place: &Place) -> Result<Option<i64>, TraceError> {
+    match value.get(field).and_then(Value::as_str) {
+        None | Some("" | "None") => Ok(None),
+        Some(t) => number::unix_ns(t)
+            .map(Some)
+            .map_err(|_| place.error(Problem::NotANumber, field, t, "a time as 2017-10-07 01:11:39")),
+    }
+}
+
+fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError> {
+    let id = k8s::text(value, "/jobid");
+    if id.is_empty() {
+        return Err(place.error(Problem::EmptyField, "jobid", "", "a job id"));
+    }
+    let Some(submitted) = time(value, "submitted_time", place)? else {
+        return Err(place.error(Problem::EmptyField, "submitted_time", "", "a time"));
+    };
+    if !sink.first_seen(id) {
+        return Err(place.error(Problem::DuplicateId, "jobid", id, "each job once"));
+    }
+    let attempts = value.get("attempts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
+    let mut created = submitted;
+    let mut made = 0;
+    for (n, attempt) in attempts.iter().enumerate() {
+        let (start, end) = (time(attempt, "start_time", place)?, time(attempt, "end_time", place)?);
+        let Some(start) = start else {
+            sink.report.note("attempts without a start time are left out");
+            continue;
+        };
+        if start < submitted || end.is_some_and(|e| e < start) {
+            let value = number::rfc3339(end.unwrap_or(start));
+            return Err(place.error(Problem::DeleteBeforeCreate, "attempts", &value, "submitted, started, ended in this order"));
+        }
+        let servers: Vec<(&str, u64)> = attempt
+            .get("detail")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|d| (k8s::text(d, "/ip"), d.get("gpus").and_then(Value::as_array).map_or(0, |g| g.len() as u64)))
+            .collect();
+        let total: u64 = servers.iter().map(|s| s.1).sum();
+        if servers.is_empty() {
+            continue;
+        }
+        let parts: Vec<(&str, u64)> = match sink.options.split {
+            Split::Job => vec![(servers[0].0, total)],
+            Split::Task => servers.iter().flat_map(|s| std::iter::repeat_n((s.0, 1), s.1 as usize)).collect(),
+            Split::Auto => servers,
+        };
+        let from = created.min(start);
+        let mut pod = Pod {
+            submit: from,
+            app: id.to_string(),
+            queue: k8s::text(value, "/vc").to_string(),
+            user: k8s::text(value, "/user").to_string(),
+            run_ns: end.map(|e| (e - start) as u64),
+            ..Pod::default()
+        };
+        if parts.len() > 1 {
+            pod.task_group = format!("attempt-{n}");
+            pod.min_member = parts.len() as u32;
+        }
+        for (k, (server, gpus)) in parts.iter().enumerate() {
+            let requests = Resources::from([(GPU.to_string(), *gpus)]);
+            pod.spec = sink.spec(SpecRow { requests, ..SpecRow::default() });
+            pod.uid = format!("{id}-{n}-{k}");
+            pod.outcome = Some(Outcome {
+                created: Some(from),
+                bound: Some(start),
+                running: Some(start),
+                finished: end,
+                node: (*server).to_string(),
+            });
+            sink.pod(&pod)?;
+            made += 1;
+        }
+        if end.is_none() {
+            sink.report.invent("pods.run_ns", "none: no end on record, runs to the end");
+        }
+        if n > 0 {
+            sink.report.invent("pods.submit_ns", "the end of the attempt before");
+        }
+        created = end.unwrap_or(start);
+    }
+    if made == 0 {
+        sink.report.drop_row(JOBS, "no-attempt", || format!("{}:{} ({id})", place.file, place.at));
+        return Ok(false);
+    }
+    Ok(true)
+}

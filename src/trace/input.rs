@@ -1,0 +1,722 @@
+//! Input files: finding them, opening them, reading lines and tables with positions.
+//!
+//! * **Finding.** A path is a file or a folder (walked in sorted order; hidden files and documents are passed over).
+//! * **Opening.** Compression is told by the first bytes (gzip 1f 8b, zstd 28 b5 2f fd), never by the name, so a
+//!   renamed file opens. Concatenated gzip members and zstd frames are read to the end.
+//! * **Lines.** [`Lines`] gives UTF-8 lines with their number, without copying more than one. A line past the
+//!   limit is an error, but is never held in memory: a 100 MB line costs the limit, not its length.
+//! * **Tables.** [`Table`] reads delimited rows against a [`TableSchema`]: by header if there is one (then columns
+//!   may come in any order), else by position with a checked number of columns.
+//!
+//! After an error of one row the reader stands at the next row, so a caller may skip and go on. Cost: O(bytes),
+//! memory O(longest line up to the limit).
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::error::{Problem, RowError, TraceError, shorten};
+use super::number::{self, NumberError};
+
+/// Longest line read unless the caller says otherwise.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// A file to import.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InputFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Named by the user, and not merely found in a folder: then it has to be usable.
+    pub explicit: bool,
+}
+
+impl InputFile {
+    /// As messages name it.
+    pub fn display(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// File name without folders.
+    pub fn file_name(&self) -> String {
+        self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The last three parts of the path in lower case: what formats tell tables apart by.
+    pub fn hint(&self) -> String {
+        let parts: Vec<String> = self
+            .path
+            .components()
+            .rev()
+            .take(3)
+            .map(|c| c.as_os_str().to_string_lossy().to_lowercase())
+            .collect();
+        parts.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+}
+
+/// All files under the paths, folders walked in sorted order.
+pub fn collect(paths: &[PathBuf]) -> Result<Vec<InputFile>, TraceError> {
+    if paths.is_empty() {
+        return Err(TraceError::Usage("no input: name at least one file or folder".into()));
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        let meta = std::fs::metadata(path).map_err(|e| TraceError::io(path, e))?;
+        if meta.is_dir() {
+            let before = files.len();
+            walk(path, 0, &mut files)?;
+            if files.len() == before {
+                return Err(TraceError::Usage(format!("{}: the folder holds no files", path.display())));
+            }
+        } else {
+            files.push(InputFile { path: path.clone(), explicit: true });
+        }
+    }
+    Ok(files)
+}
+
+fn walk(dir: &Path, depth: u32, files: &mut Vec<InputFile>) -> Result<(), TraceError> {
+    if depth > 16 {
+        return Err(TraceError::Usage(format!("{}: folders nested deeper than 16", dir.display())));
+    }
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| TraceError::io(dir, e))? {
+        entries.push(entry.map_err(|e| TraceError::io(dir, e))?.path());
+    }
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let document = name.starts_with("readme")
+            || name.starts_with("provenance")
+            || name.starts_with("license")
+            || name.ends_with(".md")
+            || name.ends_with(".pdf")
+            || name.ends_with(".proto");
+        if name.starts_with('.') || document {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, depth + 1, files)?;
+        } else {
+            files.push(InputFile { path, explicit: false });
+        }
+    }
+    Ok(())
+}
+
+/// A file's bytes, decompressed if they are gzip or zstd.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>, TraceError> {
+    const BUFFER: usize = 256 << 10;
+    let file = File::open(path).map_err(|e| TraceError::io(path, e))?;
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let magic = reader.fill_buf().map_err(|e| TraceError::io(path, e))?;
+    if magic.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(reader))))
+    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let decoder =
+            zstd::stream::read::Decoder::with_buffer(reader).map_err(|e| TraceError::io(path, e))?;
+        Ok(Box::new(BufReader::with_capacity(BUFFER, decoder)))
+    } else {
+        Ok(Box::new(reader))
+    }
+}
+
+/// What a failed read of a (compressed) file means for the file.
+pub(crate) fn read_problem(file: &str, line: u64, e: &io::Error) -> RowError {
+    let (problem, expected) = if e.kind() == io::ErrorKind::UnexpectedEof {
+        (Problem::Truncated, "the compressed data ends early; fetch the file again".to_string())
+    } else {
+        (Problem::Corrupt, format!("cannot read on ({e}); fetch the file again"))
+    };
+    RowError { problem, file: file.to_string(), line, field: String::new(), value: String::new(), expected }
+}
+
+/// A whole small file in memory (documents that have to be seen as one: JSON, YAML, MessagePack).
+pub fn read_all(path: &Path, limit: u64) -> Result<Vec<u8>, TraceError> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| TraceError::from(read_problem(&name, 0, &e)))?;
+    if bytes.len() as u64 > limit {
+        return Err(RowError {
+            problem: Problem::LineTooLong,
+            file: name,
+            line: 0,
+            field: String::new(),
+            value: String::new(),
+            expected: format!("at most {limit} bytes in one document"),
+        }
+        .into());
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty_file(&name).into());
+    }
+    Ok(bytes)
+}
+
+/// The error for a file without rows.
+pub fn empty_file(file: &str) -> RowError {
+    RowError {
+        problem: Problem::EmptyFile,
+        file: file.to_string(),
+        line: 0,
+        field: String::new(),
+        value: String::new(),
+        expected: "at least one row; leave the file out if that is right".to_string(),
+    }
+}
+
+/// Lines of a file with their numbers.
+pub struct Lines {
+    name: String,
+    reader: Box<dyn BufRead>,
+    buffer: Vec<u8>,
+    line: u64,
+    limit: usize,
+    done: bool,
+    pushed_back: bool,
+}
+
+impl Lines {
+    /// Opens a file.
+    pub fn open(path: &Path, limit: usize) -> Result<Lines, TraceError> {
+        Ok(Lines::new(path.display().to_string(), open(path)?, limit))
+    }
+
+    /// Reads from memory or anything else.
+    pub fn new(name: String, reader: Box<dyn BufRead>, limit: usize) -> Lines {
+        Lines { name, reader, buffer: Vec::new(), line: 0, limit, done: false, pushed_back: false }
+    }
+
+    /// The file's name in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of the line last given, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The next call of [`Lines::next_line`] gives the last line again.
+    pub fn push_back(&mut self) {
+        self.pushed_back = self.line > 0;
+    }
+
+    /// An error about the current line.
+    pub fn error(
+        &self,
+        problem: Problem,
+        field: &str,
+        value: &str,
+        expected: impl Into<String>,
+    ) -> TraceError {
+        RowError {
+            problem,
+            file: self.name.clone(),
+            line: self.line,
+            field: field.to_string(),
+            value: shorten(value),
+            expected: expected.into(),
+        }
+        .into()
+    }
+
+    /// The next line without its end, or `None` at the end of the file. After an error the next call goes on
+    /// with the line after it (or gives `None` if the file cannot be read any further).
+    pub fn next_line(&mut self) -> Result<Option<&str>, TraceError> {
+        if self.pushed_back {
+            self.pushed_back = false;
+            return Ok(Some(std::str::from_utf8(&self.buffer).unwrap_or_default()));
+        }
+        if self.done {
+            return Ok(None);
+        }
+        self.buffer.clear();
+        let mut too_long = false;
+        let mut length = 0u64;
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    self.done = true;
+                    self.buffer.clear();
+                    return Err(read_problem(&self.name, self.line + 1, &e).into());
+                }
+            };
+            if chunk.is_empty() {
+                self.done = true;
+                if length == 0 {
+                    return Ok(None);
+                }
+                break;
+            }
+            let end = memchr(chunk);
+            let take = end.unwrap_or(chunk.len());
+            length += take as u64 + u64::from(end.is_some());
+            if !too_long {
+                if self.buffer.len() + take > self.limit {
+                    too_long = true;
+                    self.buffer = Vec::new();
+                } else {
+                    self.buffer.extend_from_slice(&chunk[..take]);
+                }
+            }
+            let used = take + usize::from(end.is_some());
+            self.reader.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        self.line += 1;
+        if too_long {
+            return Err(self.error(
+                Problem::LineTooLong,
+                "",
+                "",
+                format!("a line of {length} bytes; at most {} are read", self.limit),
+            ));
+        }
+        if self.buffer.last() == Some(&b'\r') {
+            self.buffer.pop();
+        }
+        if self.line == 1 && self.buffer.starts_with(b"\xef\xbb\xbf") {
+            self.buffer.drain(..3);
+        }
+        match std::str::from_utf8(&self.buffer) {
+            Ok(_) => {}
+            Err(e) => {
+                let at = e.valid_up_to();
+                self.buffer.clear();
+                return Err(self.error(
+                    Problem::BadUtf8,
+                    "",
+                    "",
+                    format!("UTF-8 text (byte {} is not)", at + 1),
+                ));
+            }
+        }
+        Ok(Some(std::str::from_utf8(&self.buffer).unwrap_or_default()))
+    }
+
+    fn current(&self) -> &str {
+        std::str::from_utf8(&self.buffer).unwrap_or_default()
+    }
+}
+
+fn memchr(haystack: &[u8]) -> Option<usize> {
+    haystack.iter().position(|&b| b == b'\n')
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Name in the header, lower case; alternatives separated by `|`.
+    pub name: &'static str,
+    /// The table is useless without it.
+    pub required: bool,
+}
+
+/// A column the table cannot do without.
+pub const fn must(name: &'static str) -> Column {
+    Column { name, required: true }
+}
+
+/// A column that may be absent.
+pub const fn may(name: &'static str) -> Column {
+    Column { name, required: false }
+}
+
+/// A delimited table as its format documents it.
+#[derive(Debug)]
+pub struct TableSchema {
+    /// Name in reports.
+    pub name: &'static str,
+    /// Parts of file or folder names that tell it (lower case).
+    pub hints: &'static [&'static str],
+    /// Columns in the documented order.
+    pub columns: &'static [Column],
+    /// Numbers of columns a file without a header may have.
+    pub widths: &'static [usize],
+    /// Separates fields.
+    pub delimiter: u8,
+}
+
+impl TableSchema {
+    fn matches_name(column: &Column, header: &str) -> bool {
+        column.name.split('|').any(|n| n.eq_ignore_ascii_case(header))
+    }
+
+    /// Whether the line reads like this table's header: at least half of its required columns, two or more.
+    pub fn is_header(&self, line: &str) -> bool {
+        let delimiter = char::from(self.delimiter);
+        let fields: Vec<&str> = line.split(delimiter).map(|f| f.trim().trim_matches('"')).collect();
+        let required = self.columns.iter().filter(|c| c.required).count();
+        let found = self
+            .columns
+            .iter()
+            .filter(|c| c.required && fields.iter().any(|f| TableSchema::matches_name(c, f)))
+            .count();
+        required > 0 && found >= 2.min(required) && found * 2 >= required
+    }
+
+    /// Whether a line without header could be a row of this table.
+    pub fn fits_width(&self, line: &str) -> bool {
+        let n = line.bytes().filter(|&b| b == self.delimiter).count() + 1;
+        self.widths.contains(&n)
+    }
+}
+
+/// Rows of a delimited file.
+pub struct Table {
+    lines: Lines,
+    schema: &'static TableSchema,
+    /// Position of each schema column in the file; `usize::MAX`: absent.
+    map: Vec<usize>,
+    width: usize,
+    fields: Vec<(u32, u32)>,
+    unquoted: String,
+    /// Rows given so far.
+    pub rows: u64,
+    has_header: bool,
+}
+
+const ABSENT: usize = usize::MAX;
+
+impl Table {
+    /// Opens a file and reads its header, if it has one.
+    pub fn open(path: &Path, schema: &'static TableSchema, limit: usize) -> Result<Table, TraceError> {
+        Table::new(Lines::open(path, limit)?, schema)
+    }
+
+    /// Starts on lines already opened.
+    pub fn new(mut lines: Lines, schema: &'static TableSchema) -> Result<Table, TraceError> {
+        let mut map = Vec::new();
+        let (mut width, mut has_header, mut found_line) = (0, false, false);
+        while let Some(line) = lines.next_line()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            found_line = true;
+            let header: Vec<String> = line
+                .split(char::from(schema.delimiter))
+                .map(|f| f.trim().trim_matches('"').to_lowercase())
+                .collect();
+            width = header.len();
+            if schema.is_header(line) {
+                has_header = true;
+                for column in schema.columns {
+                    let at = header.iter().position(|h| TableSchema::matches_name(column, h));
+                    if at.is_none() && column.required {
+                        let value = header.join(",");
+                        return Err(lines.error(
+                            Problem::MissingColumn,
+                            column.name,
+                            &value,
+                            format!("the header of {} to name this column", schema.name),
+                        ));
+                    }
+                    map.push(at.unwrap_or(ABSENT));
+                }
+            } else if schema.widths.contains(&width) {
+                map = (0..schema.columns.len()).map(|i| if i < width { i } else { ABSENT }).collect();
+                lines.push_back();
+            } else {
+                let names: Vec<&str> = schema.columns.iter().map(|c| c.name).collect();
+                let value = header.join(",");
+                return Err(lines.error(
+                    if schema.widths.is_empty() { Problem::UnknownColumns } else { Problem::ColumnCount },
+                    "",
+                    &value,
+                    format!("{} columns of {} ({})", names.len(), schema.name, names.join(",")),
+                ));
+            }
+            break;
+        }
+        if !found_line {
+            return Err(empty_file(lines.name()).into());
+        }
+        Ok(Table {
+            lines,
+            schema,
+            map,
+            width,
+            fields: Vec::new(),
+            unquoted: String::new(),
+            rows: 0,
+            has_header,
+        })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &'static str {
+        self.schema.name
+    }
+
+    /// Whether the file has this column.
+    pub fn has(&self, column: usize) -> bool {
+        self.map[column] != ABSENT
+    }
+
+    /// Whether the first line was a header.
+    pub fn has_header(&self) -> bool {
+        self.has_header
+    }
+
+    /// Goes to the next row; `false` at the end. After an error, the next call goes on behind the bad row.
+    pub fn advance(&mut self) -> Result<bool, TraceError> {
+        loop {
+            let delimiter = self.schema.delimiter;
+            let Some(line) = self.lines.next_line()? else { return Ok(false) };
+            if line.trim().is_empty() {
+                continue;
+            }
+            self.fields.clear();
+            self.unquoted.clear();
+            let bytes = line.as_bytes();
+            if bytes.contains(&b'"') {
+                self.rows += 1;
+                let line = line.to_string();
+                self.split_quoted(&line)?;
+            } else {
+                let mut start = 0u32;
+                for (i, &b) in bytes.iter().enumerate() {
+                    if b == delimiter {
+                        self.fields.push((start, i as u32));
+                        start = i as u32 + 1;
+                    }
+                }
+                self.fields.push((start, bytes.len() as u32));
+                self.rows += 1;
+            }
+            if self.fields.len() != self.width {
+                let value = self.lines.current().to_string();
+                let problem = self.lines.error(
+                    Problem::ColumnCount,
+                    "",
+                    &value,
+                    format!("{} columns as in the first row, found {}", self.width, self.fields.len()),
+                );
+                return Err(problem);
+            }
+            return Ok(true);
+        }
+    }
+
+    fn split_quoted(&mut self, line: &str) -> Result<(), TraceError> {
+        let delimiter = char::from(self.schema.delimiter);
+        let mut chars = line.chars().peekable();
+        loop {
+            let start = self.unquoted.len() as u32;
+            if chars.peek() == Some(&'"') {
+                chars.next();
+                loop {
+                    match chars.next() {
+                        Some('"') if chars.peek() == Some(&'"') => {
+                            chars.next();
+                            self.unquoted.push('"');
+                        }
+                        Some('"') => break,
+                        Some(c) => self.unquoted.push(c),
+                        None => {
+                            return Err(self.lines.error(
+                                Problem::BadSyntax,
+                                "",
+                                line,
+                                "a closing quote on the same line",
+                            ));
+                        }
+                    }
+                }
+            }
+            while let Some(&c) = chars.peek() {
+                if c == delimiter {
+                    break;
+                }
+                self.unquoted.push(c);
+                chars.next();
+            }
+            self.fields.push((start, self.unquoted.len() as u32));
+            if chars.next().is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A field without surrounding blanks; empty when the column is absent.
+    #[inline]
+    pub fn text(&self, column: usize) -> &str {
+        let at = self.map[column];
+        if at == ABSENT {
+            return "";
+        }
+        let (start, end) = self.fields[at];
+        let line = if self.unquoted.is_empty() { self.lines.current() } else { self.unquoted.as_str() };
+        line.get(start as usize..end as usize).unwrap_or("").trim()
+    }
+
+    /// A field of this row by its position in the file.
+    pub fn raw(&self, at: usize) -> &str {
+        let Some(&(start, end)) = self.fields.get(at) else { return "" };
+        let line = if self.unquoted.is_empty() { self.lines.current() } else { self.unquoted.as_str() };
+        line.get(start as usize..end as usize).unwrap_or("").trim()
+    }
+
+    /// Whether the field is empty, absent, or says that it is nothing (NaN, null, None).
+    pub fn is_null(&self, column: usize) -> bool {
+        let t = self.text(column);
+        t.is_empty() || matches!(t, "NaN" | "nan" | "NA" | "null" | "NULL" | "None" | "none" | "\\N")
+    }
+
+    /// An error about a field of this row.
+    pub fn error(&self, problem: Problem, column: usize, expected: impl Into<String>) -> TraceError {
+        let name = self.schema.columns[column].name.split('|').next().unwrap_or_default();
+        self.lines.error(problem, name, self.text(column), expected)
+    }
+
+    /// Where the current row is: `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.lines.name(), self.lines.line())
+    }
+
+    /// The file's name.
+    pub fn file(&self) -> &str {
+        self.lines.name()
+    }
+
+    fn number_error(&self, column: usize, e: NumberError, what: &str, time: bool) -> TraceError {
+        let problem = match e {
+            _ if self.text(column).is_empty() => Problem::EmptyField,
+            NumberError::Syntax => Problem::NotANumber,
+            NumberError::Negative if time => Problem::NegativeTime,
+            NumberError::Negative | NumberError::Range => Problem::OutOfRange,
+        };
+        self.error(problem, column, what)
+    }
+
+    /// An unsigned integer.
+    #[inline]
+    pub fn unsigned(&self, column: usize) -> Result<u64, TraceError> {
+        number::unsigned(self.text(column)).map_err(|e| self.number_error(column, e, "a whole number", false))
+    }
+
+    /// A decimal times a unit, as an unsigned integer.
+    #[inline]
+    pub fn scaled(&self, column: usize, unit: u64) -> Result<u64, TraceError> {
+        number::scaled(self.text(column), unit)
+            .map_err(|e| self.number_error(column, e, "a number of at least 0", false))
+    }
+
+    /// A time in `unit` ns, not negative.
+    #[inline]
+    pub fn time(&self, column: usize, unit: u64) -> Result<i64, TraceError> {
+        let ns = number::scaled(self.text(column), unit)
+            .map_err(|e| self.number_error(column, e, "a time of at least 0", true))?;
+        i64::try_from(ns)
+            .map_err(|_| self.number_error(column, NumberError::Range, "a time below 292 years", true))
+    }
+
+    /// A time in `unit` ns that may be negative.
+    pub fn signed_time(&self, column: usize, unit: u64) -> Result<i64, TraceError> {
+        number::scaled_signed(self.text(column), unit)
+            .map_err(|e| self.number_error(column, e, "a time within 292 years", true))
+    }
+
+    /// A date and time as Unix ns.
+    pub fn date(&self, column: usize) -> Result<i64, TraceError> {
+        number::unix_ns(self.text(column))
+            .map_err(|e| self.number_error(column, e, "a date as 2020-06-09 18:41:01", true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    static SCHEMA: TableSchema = TableSchema {
+        name: "t",
+        hints: &[],
+        columns: &[must("id"), must("time"), may("note")],
+        widths: &[2, 3],
+        delimiter: b',',
+    };
+
+    fn lines(text: impl Into<Vec<u8>>, limit: usize) -> Lines {
+        Lines::new("f".into(), Box::new(Cursor::new(text.into())), limit)
+    }
+
+    #[test]
+    fn header_may_reorder_columns() {
+        let mut t = Table::new(lines("note,time,id\nx,5,a\n", 100), &SCHEMA).unwrap();
+        assert!(t.advance().unwrap());
+        assert_eq!((t.text(0), t.text(1), t.text(2)), ("a", "5", "x"));
+        assert!(!t.advance().unwrap());
+    }
+
+    #[test]
+    fn without_header_columns_are_positional() {
+        let mut t = Table::new(lines("a,5\n\nb,6\n", 100), &SCHEMA).unwrap();
+        assert!(t.advance().unwrap());
+        assert_eq!((t.text(0), t.unsigned(1).unwrap(), t.has(2)), ("a", 5, false));
+        assert!(t.advance().unwrap());
+        assert_eq!(t.place(), "f:3");
+    }
+
+    #[test]
+    fn quotes() {
+        let mut t = Table::new(lines("\"a,b\",5,\"say \"\"x\"\"\"\n", 100), &SCHEMA);
+        // Three columns once unquoted, but four when counted raw: the first line decides by the raw count.
+        assert!(t.is_err());
+        t = Table::new(lines("id,time,note\n\"a,b\",5,\"say \"\"x\"\"\"\n", 100), &SCHEMA);
+        let mut t = t.unwrap();
+        assert!(t.advance().unwrap());
+        assert_eq!((t.text(0), t.text(1), t.text(2)), ("a,b", "5", "say \"x\""));
+    }
+
+    #[test]
+    fn a_bad_row_is_named_and_passed() {
+        let mut t = Table::new(lines("id,time\na,1\nb\nc,x\nd,4\n", 100), &SCHEMA).unwrap();
+        assert!(t.advance().unwrap());
+        let e = t.advance().unwrap_err();
+        assert_eq!(e.problem(), Some(Problem::ColumnCount));
+        assert!(e.to_string().starts_with("f:3: column-count"), "{e}");
+        assert!(t.advance().unwrap());
+        assert_eq!(
+            t.unsigned(1).unwrap_err().to_string(),
+            "f:4: not-a-number: field time is \"x\": a whole number"
+        );
+        assert!(t.advance().unwrap());
+        assert_eq!(t.text(0), "d");
+    }
+
+    #[test]
+    fn long_lines_and_bad_bytes_do_not_stop_the_reader() {
+        let mut text = b"ok\n".to_vec();
+        text.extend(vec![b'x'; 5000]);
+        text.extend(b"\n\xff\xfe\nend");
+        let mut l = lines(text, 100);
+        assert_eq!(l.next_line().unwrap(), Some("ok"));
+        assert_eq!(l.next_line().unwrap_err().problem(), Some(Problem::LineTooLong));
+        assert_eq!(l.next_line().unwrap_err().problem(), Some(Problem::BadUtf8));
+        assert_eq!(l.next_line().unwrap(), Some("end"));
+        assert_eq!(l.line(), 4);
+        assert_eq!(l.next_line().unwrap(), None);
+    }
+
+    #[test]
+    fn missing_required_column() {
+        static OTHER: TableSchema = TableSchema {
+            name: "t",
+            hints: &[],
+            columns: &[must("id"), must("note"), must("time")],
+            widths: &[],
+            delimiter: b',',
+        };
+        let e = Table::new(lines("id,note,other\n", 100), &OTHER).err().unwrap();
+        assert_eq!(e.problem(), Some(Problem::MissingColumn));
+    }
+}

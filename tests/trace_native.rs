@@ -1,0 +1,248 @@
+//! The native format: what is written is what is read, in both encodings, with the same bytes each time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use podpace::trace::model::{Compression, Encoding, Manifest};
+use podpace::trace::{self, ImportOptions, PodBatch};
+use proptest::prelude::*;
+
+const SPEC: &str = r#"
+apiVersion: podpace/v1
+kind: TraceSpec
+name: t
+pods: 3000
+arrivals: {process: poisson, rate: 20}
+sizes:
+  - {weight: 3, requests: {cpu: 100m, memory: 500Mi}}
+  - {weight: 1, requests: {cpu: 4, memory: 16Gi, nvidia.com/gpu: 1}}
+durations: {distribution: lognormal, p50: 60s, p99: 20m}
+apps: {pods: 20}
+gangs: {share: 0.2, size: 8}
+queues: [root.a, root.b]
+users: [ann, bob]
+priorities: [{weight: 9, value: 0}, {weight: 1, value: 100}]
+nodes: [{count: 20, allocatable: {cpu: 32, memory: 128Gi, pods: 110, nvidia.com/gpu: 4}}]
+"#;
+
+fn generate(dir: &Path, name: &str, spec: &str, seed: u64, options: &ImportOptions) -> (PathBuf, Manifest) {
+    let file = dir.join("spec.yaml");
+    std::fs::write(&file, spec).unwrap();
+    let out = dir.join(name);
+    let m = trace::generate(&file, seed, &out, options).unwrap_or_else(|e| panic!("{e}"));
+    (out, m)
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&p).unwrap()))
+        .collect()
+}
+
+fn options(encoding: Encoding, compression: Compression) -> ImportOptions {
+    ImportOptions { encoding, compression, ..ImportOptions::default() }
+}
+
+#[test]
+fn same_seed_same_bytes_and_other_seed_other_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let o = ImportOptions::default();
+    let (a, m) = generate(dir.path(), "a", SPEC, 7, &o);
+    let (b, _) = generate(dir.path(), "b", SPEC, 7, &o);
+    let (c, _) = generate(dir.path(), "c", SPEC, 8, &o);
+    assert!(m.counts.pods >= 3000 && m.counts.nodes == 20);
+    assert_eq!(files(&a), files(&b));
+    assert_ne!(files(&a)["pods.parquet"], files(&c)["pods.parquet"]);
+    let findings = trace::validate(&a).unwrap();
+    assert!(!findings.has_errors(), "{findings}");
+}
+
+#[test]
+fn import_export_import_gives_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = generate(dir.path(), "first", SPEC, 1, &ImportOptions::default());
+    for (name, compression) in
+        [("plain", Compression::None), ("gz", Compression::Gzip), ("zst", Compression::Zstd)]
+    {
+        let json = dir.path().join(name);
+        trace::export(&first, "native", &json, &options(Encoding::Jsonl, compression)).unwrap();
+        let back = dir.path().join(format!("{name}-back"));
+        trace::import("native", &[json.clone()], &back, &ImportOptions::default()).unwrap();
+        assert_eq!(files(&first), files(&back), "{name}");
+        let rows = |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
+        assert_eq!(rows(&first), rows(&json));
+    }
+}
+
+#[test]
+fn spilling_to_disk_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, _) = generate(dir.path(), "a", SPEC, 1, &ImportOptions::default());
+    let small = ImportOptions { sort_memory_bytes: 20_000, ..ImportOptions::default() };
+    let (b, _) = generate(dir.path(), "b", SPEC, 1, &small);
+    assert_eq!(files(&a), files(&b));
+}
+
+#[test]
+fn a_trace_is_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, _) = generate(dir.path(), "a", SPEC, 1, &ImportOptions::default());
+    let before = files(&a);
+    let file = dir.path().join("spec.yaml");
+    assert!(trace::generate(&file, 2, &a, &ImportOptions::default()).is_err(), "no silent overwriting");
+    assert_eq!(files(&a), before);
+    let over = ImportOptions { overwrite: true, ..ImportOptions::default() };
+    trace::generate(&file, 2, &a, &over).unwrap();
+    assert_ne!(files(&a), before);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn written_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pods.jsonl"), "{\"submit_ns\":0,\"seq\":0,\"uid\":\"a\",\"spec_id\":0}\n{\"submit_ns\":5,\"seq\":1,\"uid\":\"b\",\"spec_id\":0,\"run_ns\":9}\n").unwrap();
+    std::fs::write(dir.path().join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{\"cpu_millicores\":100}}\n").unwrap();
+    let reader = trace::open(dir.path()).unwrap();
+    let mut batch = PodBatch::default();
+    assert!(reader.pods().unwrap().next_batch(&mut batch).unwrap());
+    assert_eq!((batch.len(), batch.uid.get(1), batch.run_ns[1]), (2, "b", Some(9)));
+    assert!(!trace::validate(dir.path()).unwrap().has_errors());
+    std::fs::write(dir.path().join("pods.jsonl"), "{\"submit_ns\":5,\"seq\":0,\"uid\":\"a\",\"spec_id\":7}\n{\"submit_ns\":1,\"seq\":0,\"uid\":\"a\",\"spec_id\":0,\"min_member\":2}\n").unwrap();
+    let codes: Vec<String> = trace::validate(dir.path()).unwrap().findings.into_iter().map(|f| f.code).collect();
+    for code in ["E002", "E003", "E004", "E005", "E011", "W001", "W004"] {
+        assert!(codes.contains(&code.to_string()), "{code} in {codes:?}");
+    }
+    std::fs::write(dir.path().join("pods.jsonl"), "{\"submit_ns\":5}\n").unwrap();
+    assert_eq!(trace::validate(dir.path()).unwrap().findings[0].code, "E001");
+}
+
+#[test]
+fn newer_versions_and_other_folders_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(trace::open(dir.path()).unwrap_err().to_string().contains("not a trace"));
+    std::fs::write(dir.path().join("trace.json"), r#"{"format":"podpace-trace","version":99}"#).unwrap();
+    assert!(trace::open(dir.path()).unwrap_err().to_string().contains("version 99"));
+}
+
+#[test]
+fn every_finding_is_documented() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/traces.md")).unwrap();
+    for (code, _) in podpace::trace::validate::CODES {
+        assert!(docs.contains(code), "docs/traces.md lacks {code}");
+    }
+    for importer in trace::importers() {
+        assert!(docs.contains(&format!("`{}`", importer.name())), "docs/traces.md lacks {}", importer.name());
+    }
+}
+
+#[test]
+fn exports() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, m) = generate(dir.path(), "a", SPEC, 3, &ImportOptions::default());
+    let o = ImportOptions::default();
+    let swf = dir.path().join("a.swf");
+    trace::export(&a, "swf", &swf, &o).unwrap();
+    let back = trace::import("swf", &[swf], &dir.path().join("swf"), &o).unwrap();
+    assert_eq!((back.counts.pods, back.counts.nodes), (m.counts.pods, 1));
+    let k8s = dir.path().join("k8s");
+    trace::export(&a, "k8s", &k8s, &o).unwrap();
+    let schedule = std::fs::read_to_string(k8s.join("schedule.csv")).unwrap();
+    assert_eq!(schedule.lines().filter(|l| l.contains(",create,Pod,")).count() as u64, m.counts.pods);
+    let back = trace::import("k8s-list", &[k8s.join("pods.yaml"), k8s.join("nodes.yaml")], &dir.path().join("list"), &o).unwrap();
+    assert_eq!((back.counts.pods, back.counts.nodes), (m.counts.pods, 20));
+    trace::export(&a, "csv", &dir.path().join("csv"), &o).unwrap();
+    let csv = std::fs::read_to_string(dir.path().join("csv/pods.csv")).unwrap();
+    assert_eq!(csv.lines().count() as u64, m.counts.pods + 1);
+    let sk = dir.path().join("a.sktrace.json");
+    trace::export(&a, "simkube", &sk, &o).unwrap();
+    let back = trace::import("simkube", &[sk], &dir.path().join("sk"), &o).unwrap();
+    assert_eq!(back.counts.pods, m.counts.pods);
+    assert!(trace::export(&a, "yaml", &dir.path().join("x"), &o).is_err());
+}
+
+#[test]
+fn arrival_processes_have_their_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        "{process: constant, rate: 50}",
+        "{process: poisson, rate: 50}",
+        "{process: weibull, rate: 50, shape: 0.6}",
+        "{process: mmpp, rates: [90, 10], stay: [100ms, 100ms]}",
+        "{process: diurnal, rate: 50, amplitude: 0.8, period: 10s}",
+        "{process: batch, size: 100, every: 2s}",
+    ];
+    for (i, arrivals) in cases.iter().enumerate() {
+        let spec = format!("apiVersion: podpace/v1\nkind: TraceSpec\nduration: 400s\narrivals: {arrivals}\nsizes: [{{requests: {{cpu: 1}}}}]\n");
+        let (_, m) = generate(dir.path(), &format!("t{i}"), &spec, 5, &ImportOptions::default());
+        let rate = m.counts.pods as f64 / 400.0;
+        assert!((rate - 50.0).abs() < 4.0, "{arrivals}: {rate} pods/s");
+    }
+}
+
+#[test]
+fn durations_follow_their_distribution() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("{distribution: lognormal, p50: 60s, p99: 20m}", 60.0),
+        ("{distribution: pareto, min: 10s, alpha: 1.0}", 20.0),
+        ("{distribution: exponential, mean: 100s}", 69.3),
+        ("{distribution: weibull, scale: 100s, shape: 1.0}", 69.3),
+        ("{distribution: bimodal, share: 0.9, first: {distribution: constant, value: 5s}, second: {distribution: constant, value: 1h}}", 5.0),
+    ];
+    for (i, (durations, median)) in cases.iter().enumerate() {
+        let spec = format!("apiVersion: podpace/v1\nkind: TraceSpec\npods: 20000\narrivals: {{process: constant, rate: 100}}\nsizes: [{{requests: {{cpu: 1}}}}]\ndurations: {durations}\n");
+        let (path, _) = generate(dir.path(), &format!("d{i}"), &spec, 5, &ImportOptions::default());
+        let got = trace::stats(&path).unwrap().run_ns.p50 as f64 / 1e9;
+        assert!((got / median - 1.0).abs() < 0.06, "{durations}: {got} s");
+    }
+    let spec = "apiVersion: podpace/v1\nkind: TraceSpec\npods: 5000\narrivals: {process: constant, rate: 100}\nsizes: [{requests: {cpu: 1}}]\ndurations: {distribution: empirical, trace: d4}\n";
+    let (path, _) = generate(dir.path(), "e", spec, 5, &ImportOptions::default());
+    let q = trace::stats(&path).unwrap().run_ns;
+    assert_eq!((q.min, q.max), (5_000_000_000, 3_600_000_000_000));
+}
+
+#[test]
+fn bad_specs_say_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: nope}\nsizes: [{requests: {}}]\n", "nope"),
+        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson}\nsizes: [{requests: {}}]\n", "arrivals.rate"),
+        ("apiVersion: podpace/v1\nkind: TraceSpec\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {}}]\n", "pods"),
+        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\nfoo: 1\narrivals: {process: poisson, rate: 1}\nsizes: []\n", "foo"),
+        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {cpu: abc}}]\n", "abc"),
+    ] {
+        let file = dir.path().join("s.yaml");
+        std::fs::write(&file, text).unwrap();
+        let e = trace::generate(&file, 1, &dir.path().join("o"), &ImportOptions::default()).unwrap_err().to_string();
+        assert!(e.contains(expected) && e.contains("s.yaml"), "{e}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_rows_survive_both_encodings(rows in prop::collection::vec(
+        (any::<u32>(), "\\PC{0,8}", "\\PC{0,8}", any::<i32>(), any::<Option<u32>>()), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = String::new();
+        let mut times: Vec<u32> = rows.iter().map(|r| r.0).collect();
+        times.sort_unstable();
+        for (i, (_, app, queue, priority, run)) in rows.iter().enumerate() {
+            let row = serde_json::json!({"submit_ns": times[i], "seq": i, "uid": format!("u{i}"), "spec_id": 0, "app": app, "queue": queue, "priority": priority, "run_ns": run});
+            text.push_str(&format!("{row}\n"));
+        }
+        let hand = dir.path().join("hand");
+        std::fs::create_dir(&hand).unwrap();
+        std::fs::write(hand.join("pods.jsonl"), text).unwrap();
+        std::fs::write(hand.join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{}}\n").unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        trace::import("native", &[hand.clone()], &a, &options(Encoding::Parquet, Compression::None)).unwrap();
+        trace::import("native", &[a.clone()], &b, &options(Encoding::Jsonl, Compression::Zstd)).unwrap();
+        let read = |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
+        prop_assert_eq!(read(&hand), read(&a));
+        prop_assert_eq!(read(&hand), read(&b));
+    }
+}
