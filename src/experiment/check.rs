@@ -20,7 +20,7 @@ use super::run::{Environment, RunError, RunSpec, VERSION, runs_of};
 use super::simulation::Finished;
 use crate::engine::Nanos;
 use crate::measure::Metrics;
-use crate::scenario::spec::{CurveExpectSpec, CurveMetric, ExpectSpec};
+use crate::scenario::spec::{CurveExpectSpec, CurveMetric, CurveOrigin, ExpectSpec};
 use crate::scenario::{Diagnostic, Document, DocumentKind};
 
 /// A distance from what is expected that grows by more than this (absolute, of a relative error) is a regression.
@@ -193,14 +193,18 @@ pub fn observe(
             CurveMetric::PodsStarted => t.running_ns,
             CurveMetric::Cycles => t.assumed_ns,
         });
+        let origin = match spec.curve.as_ref().and_then(|c| c.origin) {
+            Some(CurveOrigin::First) => times.first().copied().unwrap_or(0),
+            Some(CurveOrigin::Start) | None => 0,
+        };
         let time_of = |point: &CurvePoint| {
             let wanted = libm::round(point.count).max(1.0) as usize;
             let slack = (times.len() as f64 * READING_ERROR) as usize;
-            match times.get(wanted - 1) {
-                Some(time) => Some(*time),
-                None if wanted <= times.len() + slack => times.last().copied(),
-                None => None,
-            }
+            let time = match times.get(wanted - 1) {
+                None if wanted <= times.len() + slack => times.last(),
+                found => found,
+            };
+            time.map(|t| t - origin)
         };
         observed.curves.insert(*index, points.iter().map(time_of).collect());
     }

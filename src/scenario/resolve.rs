@@ -330,6 +330,7 @@ impl Resolver<'_> {
             (!list.0.is_empty())
                 .then(|| (list.cpu_millicores().unwrap_or(u64::MAX), list.memory_bytes().unwrap_or(u64::MAX)))
         };
+        let settled = self.spec.workload.start != Some(WorkloadStart::Backlog) && s.start_delay.is_none();
         let settings = Settings {
             percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(0, count),
             parallelism: s.parallelism.map_or(defaults.parallelism, count),
@@ -353,6 +354,7 @@ impl Resolver<'_> {
             },
             scheduling_interval_ns: s.scheduling_interval.map_or(defaults.scheduling_interval_ns, |d| d.0),
             core_only: s.core_only.unwrap_or(false),
+            settled,
             queues: s
                 .queues
                 .iter()

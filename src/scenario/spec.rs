@@ -1096,6 +1096,17 @@ pub enum CurveMetric {
     Cycles,
 }
 
+/// Where a published curve's time begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CurveOrigin {
+    /// At t = 0 of the run.
+    #[default]
+    Start,
+    /// At the first pod that the curve counts.
+    First,
+}
+
 /// Points of a published figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -1108,6 +1119,8 @@ pub struct CurveExpectSpec {
     pub series: Option<String>,
     /// What the points count.
     pub metric: CurveMetric,
+    /// Where the curve's time begins. Default: start.
+    pub origin: Option<CurveOrigin>,
 }
 
 /// A study: a scenario, its runs, and what was published about them.

@@ -232,6 +232,11 @@ pub struct Settings {
     pub scheduling_interval_ns: u64,
     /// YuniKorn: the core alone, as its benchmark runs it: one repeated ask an application, no shim, no binding.
     pub core_only: bool,
+    /// The process has been up for long when the run begins: its start-up requests are out, its periodic work has
+    /// any phase.
+    pub settled: bool,
+    /// YuniKorn, settled: time of a tick after t = 0, ns, where it is known; none: drawn from the seed.
+    pub tick_phase_ns: Option<Nanos>,
     /// YuniKorn: queues; empty = `root.default`.
     pub queues: Vec<QueueConfig>,
 }
@@ -250,6 +255,8 @@ impl Default for Settings {
             node_sort_policy: NodeSortPolicy::default(),
             scheduling_interval_ns: 1_000_000_000,
             core_only: false,
+            settled: false,
+            tick_phase_ns: None,
             queues: Vec::new(),
         }
     }

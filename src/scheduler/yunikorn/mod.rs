@@ -85,6 +85,8 @@ pub struct YuniKorn {
     events: EventCounts,
     full_sort: bool,
     core_only: bool,
+    settled: bool,
+    tick_phase_ns: Option<Nanos>,
     sort_batch_asks: u64,
     /// Sorts done since the list of nodes was last copied.
     sorts: u64,
@@ -144,6 +146,8 @@ impl YuniKorn {
             events,
             full_sort: settings.node_sort == NodeSort::FullSort,
             core_only: settings.core_only,
+            settled: settings.settled,
+            tick_phase_ns: settings.tick_phase_ns,
             sort_batch_asks: profile.parameter("sort_batch_asks")?.max(1),
             sorts: 0,
             started: false,
@@ -304,6 +308,14 @@ impl SchedulerModel for YuniKorn {
         self.shim.start(cx.now);
         if self.core_only {
             self.wake(cx);
+            return;
+        }
+        if self.settled {
+            // Up for long: its nodes' events are out, and its ticks have any phase, unless it is known.
+            let any = cx.rng.below(self.shim.interval_ns());
+            let phase_ns = self.tick_phase_ns.unwrap_or(any);
+            self.shim.start(cx.now + phase_ns);
+            self.set_tick(cx);
             return;
         }
         Self::send_events(cx, self.nodes_accepted * self.events.node);

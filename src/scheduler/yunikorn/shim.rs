@@ -80,6 +80,11 @@ impl Shim {
         self.started_at = now;
     }
 
+    /// The interval between ticks, ns.
+    pub fn interval_ns(&self) -> Nanos {
+        self.interval_ns
+    }
+
     /// A pod was seen.
     pub fn add_pod(&mut self, app: AppId, pod: PodId) {
         let at = app as usize;
@@ -111,7 +116,7 @@ impl Shim {
     /// The next tick after now, or now if it is one that has not run.
     #[must_use]
     pub fn next_tick(&self, now: Nanos) -> Nanos {
-        let since = now - self.started_at;
+        let since = now.saturating_sub(self.started_at);
         let at = self.started_at + since.div_ceil(self.interval_ns) * self.interval_ns;
         if self.last_tick == Some(at) { at + self.interval_ns } else { at }
     }
