@@ -15,6 +15,7 @@ pub mod duration;
 pub mod limits;
 pub mod plan;
 pub mod quantity;
+pub mod reference;
 mod resolve;
 pub mod schema;
 pub mod spec;

@@ -355,6 +355,7 @@ impl Resolver<'_> {
             scheduling_interval_ns: s.scheduling_interval.map_or(defaults.scheduling_interval_ns, |d| d.0),
             core_only: s.core_only.unwrap_or(false),
             settled,
+            tick_phase_ns: None,
             queues: s
                 .queues
                 .iter()
