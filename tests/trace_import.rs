@@ -71,9 +71,15 @@ fn google_2011_has_all_tasks() {
 #[test]
 fn simkube_traces() {
     let Some(s) = samples() else { return };
-    for (name, events, objects) in
-        [("dsb-scaling.sktrace", 19, 46), ("bare-pods.sktrace", 4, 0), ("cronjob.sktrace", 3, 0), ("ci-action-cronjob.sktrace", 0, 0), ("testutils-large_trace.json.gz", 89, 250), ("testutils-trace.json", 1, 0), ("testutils-validation_trace.json", 1, 1)]
-    {
+    for (name, events, objects) in [
+        ("dsb-scaling.sktrace", 19, 46),
+        ("bare-pods.sktrace", 4, 0),
+        ("cronjob.sktrace", 3, 0),
+        ("ci-action-cronjob.sktrace", 0, 0),
+        ("testutils-large_trace.json.gz", 89, 250),
+        ("testutils-trace.json", 1, 0),
+        ("testutils-validation_trace.json", 1, 1),
+    ] {
         let (_dir, m) = import("simkube", &[s.join("simkube").join(name)]);
         if events > 0 {
             assert_eq!(m.report.tables["events"].read, events, "{name}");
@@ -109,7 +115,10 @@ fn dlrm_has_23871_instances() {
 #[test]
 fn kube_state_metrics_parquet() {
     let Some(s) = samples() else { return };
-    let (_dir, m) = import("kube-state-metrics", &[s.join("kube-state-metrics/prom2parquet_kube_job_owner_2024041723.parquet")]);
+    let (_dir, m) = import(
+        "kube-state-metrics",
+        &[s.join("kube-state-metrics/prom2parquet_kube_job_owner_2024041723.parquet")],
+    );
     assert_eq!(m.report.tables["samples"].kept, 3480);
     assert!(m.counts.pods > 0);
 }
