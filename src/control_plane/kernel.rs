@@ -334,8 +334,8 @@ impl Kernel {
         self.hosts.threads_milli(host) > u64::from(self.hosts.cores(host)) * 1000
     }
 
-    /// The next event, with the clock set to its time. `Event::Host` is resolved into jobs by
-    /// [`take_finished`](Self::take_finished).
+    /// The next event, with the clock set to its time. [`Event::Host`] is resolved into jobs by
+    /// [`finish_jobs`](Self::finish_jobs).
     #[inline]
     pub fn next(&mut self) -> Option<Event> {
         for host in self.dirty.drain(..) {
