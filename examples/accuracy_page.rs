@@ -1,0 +1,181 @@
+//! Writes docs/accuracy.md: every measured run of a folder beside its prediction, the bad ones too.
+//!
+//! ```sh
+//! cargo run --release --example accuracy_page -- MEASURED_DIR [RUN:FIELD=VALUE]... > docs/accuracy.md
+//! ```
+//!
+//! `RUN:FIELD=VALUE` names a condition that a run's file lacks; such runs are shown with and without it. Same version
+//! and folder, same bytes.
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use podpace::calibrate::validate::{ClassSummary, Comparison, Options, ValidatedRun, Validation, validate};
+use podpace::cost::ProfileLibrary;
+
+const SEEDS: u32 = 20;
+
+/// What each class is and what its predictions are held to.
+const CLASSES: [(&str, &str, &str); 4] = [
+    ("arrival-bound", "pods are created slower than the control plane could bind them", "median at most 2 %"),
+    ("token-bound", "the scheduler's client-side rate limit is reached", "median at most 2 %"),
+    (
+        "cpu-bound",
+        "kube-scheduler at full speed; the CPU decides",
+        "median at most 10 %, 90th percentile 25 %",
+    ),
+    (
+        "overloaded",
+        "YuniKorn with qps 1000: floods of requests, 429s and their retries",
+        "80 % inside the range",
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let Some(folder) = args.next().map(PathBuf::from) else {
+        eprintln!("usage: accuracy_page MEASURED_DIR [RUN:FIELD=VALUE]...");
+        return ExitCode::from(2);
+    };
+    let sets: Vec<String> = args.collect();
+    let predict = |sets: &[String]| {
+        let profiles = ProfileLibrary::built_in();
+        validate(&folder, &Options { profiles, seeds: SEEDS, sets: sets.to_vec() }, &|_, _| ())
+    };
+    let plain = predict(&[]);
+    let informed = if sets.is_empty() { Ok(Validation::default()) } else { predict(&sets) };
+    match (plain, informed) {
+        (Ok(plain), Ok(informed)) => {
+            print!("{}", page(&plain, &informed, &sets));
+            ExitCode::SUCCESS
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
+    let command: String = sets.iter().map(|set| format!(" {set}")).collect();
+    let mut text = format!(
+        "<!-- Generated; do not edit. Update: cargo run --release --example accuracy_page -- \
+         MEASURED_DIR{command} > docs/accuracy.md -->\n\n\
+         # Accuracy\n\n\
+         Predictions beside {} measured runs of real control planes (etcd, kube-apiserver and kube-scheduler or YuniKorn on one machine \
+         with 2 cores), made from each run's conditions only, with {SEEDS} seeds. Every run of the folder is here. Errors are those of \
+         the median prediction; the range is the 5th to 95th percentile over seeds; **!** marks a measured value outside it. The unit \
+         costs were fitted to runs of this kind, these among them: this page says how well one set of constants fits all of them, not how \
+         it will fit yours.\n\n\
+         ## By class\n\n\
+         Over throughput and the time of the last binding.\n\n",
+        plain.runs.len()
+    );
+    text += &classes(plain, None);
+    text += "\nWhere the CPU decides, the same conditions repeated differ by some ± 10 % in reality (compare a run with its repetition \
+             below). Where a rate limit decides, the range over seeds can be narrower than 0.1 %: a measured value outside it may \
+             still be near.\n\n## Every run\n\n";
+    text += &runs(&plain.runs.iter().collect::<Vec<_>>());
+    text += "\n## Latency and CPU\n\nErrors of the median and 99th percentile of the time from creation to binding, and of CPU seconds by \
+             process. Nothing of this is in the classes' figures.\n\n";
+    text += &details(&plain.runs.iter().collect::<Vec<_>>());
+    if !sets.is_empty() {
+        let named: BTreeSet<&str> = sets.iter().filter_map(|set| set.split_once(':').map(|s| s.0)).collect();
+        let affected: Vec<&ValidatedRun> =
+            informed.runs.iter().filter(|run| named.contains(run.run.as_str())).collect();
+        let of: BTreeSet<&str> = affected.iter().map(|run| run.class.as_str()).collect();
+        text += "\n## With the conditions that a file lacks\n\nSome settings of a run are not in its file, so that the tables above predict it \
+                 without them:\n\n";
+        for set in sets {
+            text += &format!("- `--set {set}`\n");
+        }
+        text += "\nWith them:\n\n";
+        text += &runs(&affected);
+        text.push('\n');
+        text += &classes(informed, Some(&of));
+    }
+    for (run, why) in &plain.left_out {
+        text += &format!("\nLeft out: `{run}`: {why}\n");
+    }
+    text
+}
+
+fn percent(value: f64) -> String {
+    format!("{:.1} %", value * 100.0)
+}
+
+fn classes(validation: &Validation, only: Option<&BTreeSet<&str>>) -> String {
+    let mut text =
+        "| class | what it is | runs | median error | 90th percentile | worst | inside 5-95 % | held to |\n\
+                    |---|---|---:|---:|---:|---:|---:|---|\n"
+            .to_owned();
+    let summaries = validation.summary();
+    let wanted = |class: &str| only.is_none_or(|only| only.contains(class));
+    for (class, s) in summaries.iter().filter(|(class, _)| wanted(class)) {
+        let ClassSummary { runs, median_abs_error, p90_abs_error, worst, coverage } = s;
+        let (_, what, held_to) = CLASSES.iter().find(|c| c.0 == class).unwrap_or(&("", "", ""));
+        text += &format!(
+            "| {class} | {what} | {runs} | {} | {} | {} | {} | {held_to} |\n",
+            percent(*median_abs_error),
+            percent(*p90_abs_error),
+            percent(*worst),
+            percent(*coverage)
+        );
+    }
+    text
+}
+
+fn signed(comparison: Option<&Comparison>) -> String {
+    comparison.map_or_else(|| "-".to_owned(), |c| format!("{:+.1} %", c.error() * 100.0))
+}
+
+fn runs(runs: &[&ValidatedRun]) -> String {
+    let mut text = "| run | class | pods/s measured | predicted | range | error | last bound, s | predicted | range | error |\n\
+                    |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    for run in runs {
+        text += &format!("| {} | {}", run.run, run.class);
+        if run.timed_out {
+            text += &format!(" (timed out: {} bound, predicted {})", run.bound.0, run.bound.1);
+        }
+        for (metric, digits) in [("bound_per_s_p10_p90", 1), ("last_bound_s", 2)] {
+            match run.metrics.get(metric) {
+                Some(c) => {
+                    let mark = if c.covered() { "" } else { " **!**" };
+                    text += &format!(
+                        " | {:.digits$} | {:.digits$} | {:.digits$} to {:.digits$}{mark} | {}",
+                        c.measured,
+                        c.predicted,
+                        c.low,
+                        c.high,
+                        signed(Some(c))
+                    );
+                }
+                None => text += " | - | - | - | -",
+            }
+        }
+        text += " |\n";
+    }
+    text
+}
+
+fn details(runs: &[&ValidatedRun]) -> String {
+    let columns = [
+        ("p50", "latency_p50_s"),
+        ("p99", "latency_p99_s"),
+        ("CPU scheduler", "cpu_s.scheduler"),
+        ("CPU API server", "cpu_s.apiserver"),
+        ("CPU etcd", "cpu_s.etcd"),
+    ];
+    let mut text = "| run |".to_owned();
+    columns.iter().for_each(|(title, _)| text += &format!(" {title} |"));
+    text += "\n|---|";
+    columns.iter().for_each(|_| text += "---:|");
+    text.push('\n');
+    for run in runs {
+        text += &format!("| {} |", run.run);
+        columns.iter().for_each(|(_, metric)| text += &format!(" {} |", signed(run.metrics.get(*metric))));
+        text.push('\n');
+    }
+    text
+}
