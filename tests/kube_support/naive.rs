@@ -199,7 +199,7 @@ impl Naive {
         });
         let nobody = required.iter().all(|t| !self.pods_by(cluster, &t.topology_key).any(|(p, _)| all(p)));
         let keys = required.iter().all(|t| label(&t.topology_key).is_some());
-        if !met && !(keys && nobody && all(spec)) {
+        if !(met || keys && nobody && all(spec)) {
             return vec!["node(s) didn't match pod affinity rules".to_owned()];
         }
         for t in spec.pod_affinity.iter().filter(|t| t.anti && t.weight.is_none()) {
@@ -321,6 +321,11 @@ impl Naive {
                 Some(r) => 100 * (most + least - r) / most,
             })
             .collect()
+    }
+
+    /// Whether a pod fits somewhere now.
+    pub fn is_placeable(&self, cluster: &Cluster, pod: PodId) -> bool {
+        self.nodes.iter().any(|n| self.rejections(cluster, cluster.pods.spec(pod), *n).is_empty())
     }
 
     /// A cycle begins: decides what it must come to, and counts what it must cost.

@@ -42,6 +42,13 @@ impl PluginSet {
         Self(self.0 | other.0)
     }
 
+    /// Whether no event that could help is missed by the hints. Those of the two plugins that look at other pods are
+    /// approximate.
+    #[must_use]
+    pub const fn has_exact_hints(self) -> bool {
+        self.0 & (Self::SPREAD.0 | Self::POD_AFFINITY.0) == 0
+    }
+
     /// Whether all of `other` are in the set.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -326,7 +326,7 @@ impl KubeScheduler {
             self.backoff_timer = true;
             cx.timer(next_multiple(cx.now, BACKOFF_WINDOW_NS), TAG_BACKOFF);
         }
-        if !self.leftover_timer && self.queue.has_unschedulable() {
+        if !self.leftover_timer && self.queue.has_leftover() {
             self.leftover_timer = true;
             cx.timer(next_multiple(cx.now, LEFTOVER_PERIOD_NS), TAG_LEFTOVER);
         }

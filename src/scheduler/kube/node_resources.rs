@@ -86,6 +86,7 @@ pub struct NodeCache {
 impl NodeCache {
     fn grow(&mut self, cluster: &Cluster, node: NodeId) {
         let len = node as usize + 1;
+        // A resource that is first heard of now is on no node that is known already.
         if self.rows.len() < len {
             self.rows.resize(len, Row::default());
         }
@@ -129,7 +130,7 @@ impl NodeCache {
 
     /// Puts a pod on a node, whether it fits or not.
     pub fn add_pod(&mut self, cluster: &Cluster, node: NodeId, spec: &PodSpec) {
-        if self.rows.len() <= node as usize {
+        if self.rows.len() <= node as usize || self.extended.len() < cluster.resources.len() {
             self.grow(cluster, node);
         }
         self.change(node, spec, |used, by| used + by);

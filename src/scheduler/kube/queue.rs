@@ -10,8 +10,9 @@
 //!   (see `hints.rs`); events during a pod's own cycle count as well. Each 30 s, those that have waited 5 minutes
 //!   are tried again.
 //!
-//! Left out: gated pods; nominated pods; a pod's own updates. The retry after 5 minutes is skipped while nothing has
-//! happened since the pod was rejected, as its outcome is known: so a run with pods that never fit comes to an end.
+//! Left out: gated pods; nominated pods; a pod's own updates. The retry after 5 minutes is skipped where its outcome is
+//! known: nothing has happened since the pod was rejected, or all the plugins that rejected it have exact hints. So a
+//! run with pods that never fit comes to an end.
 //!
 //! Cost: O(log priorities) a pod in arrival order, O(log n) otherwise; an event looks at groups of equal pods.
 //! 16 bytes a pod, and 4 in activeQ; more only for pods that have failed.
@@ -91,6 +92,15 @@ pub struct QueueRules {
     pub hints: bool,
     /// How long a pod stays unschedulable without an event.
     pub leftover_ns: Nanos,
+}
+
+impl QueueRules {
+    /// Whether an event moves pods of a spec that `plugins` rejected. Without hints, every node that comes or changes and
+    /// every pod that leaves a node moves all.
+    fn moves(&self, cluster: &Cluster, event: &ClusterEvent, plugins: PluginSet, spec: SpecId) -> bool {
+        let any = !self.hints && matches!(event, ClusterEvent::Node(_) | ClusterEvent::PodGone(_));
+        any || could_help(cluster, event, plugins, spec)
+    }
 }
 
 /// One priority of activeQ: arrivals in order, and those that came back with an older time.
@@ -367,7 +377,7 @@ impl SchedulingQueue {
         failures.errors = 0;
         failures.plugins = plugins;
         let events = std::mem::take(&mut self.in_flight_events);
-        let helped = events.iter().any(|e| !self.rules.hints || could_help(cluster, e, plugins, spec));
+        let helped = events.iter().any(|e| self.rules.moves(cluster, e, plugins, spec));
         self.in_flight_events = events;
         if helped {
             self.requeue(cluster, pod, now);
@@ -415,11 +425,11 @@ impl SchedulingQueue {
         if self.unschedulable.is_empty() {
             return;
         }
-        let hints = self.rules.hints;
+        let rules = self.rules;
         let helped: Vec<_> = self
             .unschedulable
             .keys()
-            .filter(|(plugins, spec)| !hints || could_help(cluster, &event, *plugins, *spec))
+            .filter(|(plugins, spec)| rules.moves(cluster, &event, *plugins, *spec))
             .copied()
             .collect();
         for group in helped {
@@ -437,13 +447,14 @@ impl SchedulingQueue {
         let mut moved = Vec::new();
         let mut waiting = false;
         let (pods, limit, last_event) = (&self.pods, self.rules.leftover_ns, self.last_event_ns);
-        self.unschedulable.retain(|_, group| {
+        self.unschedulable.retain(|(plugins, _), group| {
+            let exact = plugins.has_exact_hints();
             group.retain(|pod| {
                 let state = &pods[*pod as usize];
                 if state.place != Place::Unschedulable {
                     return false;
                 }
-                let worth = state.since_ns <= last_event;
+                let worth = !exact && state.since_ns <= last_event;
                 if worth && now - state.since_ns > limit {
                     moved.push(*pod);
                     return false;
@@ -459,10 +470,10 @@ impl SchedulingQueue {
         waiting
     }
 
-    /// Whether pods are unschedulable.
+    /// Whether [`flush_leftover`](Self::flush_leftover) may have something to move one day.
     #[must_use]
-    pub fn has_unschedulable(&self) -> bool {
-        !self.unschedulable.is_empty()
+    pub fn has_leftover(&self) -> bool {
+        self.unschedulable.keys().any(|(plugins, _)| !plugins.has_exact_hints())
     }
 }
 
@@ -583,7 +594,7 @@ mod tests {
         let mut queue = SchedulingQueue::new(rules());
         queue.add(&cluster, 0, 0);
         queue.pop();
-        queue.reject(&cluster, 0, PluginSet::FIT, S);
+        queue.reject(&cluster, 0, PluginSet::POD_AFFINITY, S);
         assert!(!queue.flush_leftover(&cluster, 600 * S), "nothing happened");
         assert_eq!(queue.place(0), Place::Unschedulable);
         queue.event(&cluster, ClusterEvent::PodBound(0), 2 * S);
