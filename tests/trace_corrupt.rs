@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use podpace::trace::{self, ImportOptions, OnError, TraceError};
 use proptest::prelude::*;
 
-fn import(format: &str, path: &Path, on_error: OnError) -> Result<podpace::trace::model::Manifest, TraceError> {
+fn import(
+    format: &str,
+    path: &Path,
+    on_error: OnError,
+) -> Result<podpace::trace::model::Manifest, TraceError> {
     let dir = tempfile::tempdir().unwrap();
     let options = ImportOptions { on_error, ..ImportOptions::default() };
     let result = trace::import(format, &[path.to_path_buf()], &dir.path().join("out"), &options);
@@ -21,12 +25,14 @@ fn check(format: &str, name: &str, bytes: &[u8], problem: &str, line: u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    let e = import(format, &path, OnError::Fail).err().unwrap_or_else(|| panic!("{format} {name}: no {problem}"));
+    let e =
+        import(format, &path, OnError::Fail).err().unwrap_or_else(|| panic!("{format} {name}: no {problem}"));
     let TraceError::Row(row) = &e else { panic!("{format} {name}: {e}") };
     assert_eq!(row.problem.name(), problem, "{format} {name}: {e}");
     assert_eq!(row.line, line, "{format} {name}: {e}");
     assert!(e.to_string().contains(name), "{e}");
-    let manifest = import(format, &path, OnError::Skip).unwrap_or_else(|e| panic!("{format} {name} skipping: {e}"));
+    let manifest =
+        import(format, &path, OnError::Skip).unwrap_or_else(|e| panic!("{format} {name} skipping: {e}"));
     let dropped: Vec<&str> =
         manifest.report.tables.values().flat_map(|t| t.dropped.keys().map(String::as_str)).collect();
     assert!(dropped.contains(&problem), "{format} {name}: {dropped:?}");
@@ -81,8 +87,20 @@ fn a_line_of_100_mb() {
 #[test]
 fn negative_times_and_times_going_back() {
     check("openb", "openb_pod_list.csv", &openb("p1,1,1,0,0,,BE,Running,-5,9,6\n"), "negative-time", 2);
-    check("google-2011", "task_events.csv", format!("{TASK}-5,,1,1,5,0,u,2,0,0.1,0.1,0.001,0\n").as_bytes(), "negative-time", 2);
-    check("google-2011", "task_events.csv", format!("{TASK}9,,1,1,5,0,u,2,0,0.1,0.1,0.001,0\n8,,1,2,5,0,u,2,0,0.1,0.1,0.001,0\n").as_bytes(), "time-goes-back", 3);
+    check(
+        "google-2011",
+        "task_events.csv",
+        format!("{TASK}-5,,1,1,5,0,u,2,0,0.1,0.1,0.001,0\n").as_bytes(),
+        "negative-time",
+        2,
+    );
+    check(
+        "google-2011",
+        "task_events.csv",
+        format!("{TASK}9,,1,1,5,0,u,2,0,0.1,0.1,0.001,0\n8,,1,2,5,0,u,2,0,0.1,0.1,0.001,0\n").as_bytes(),
+        "time-goes-back",
+        3,
+    );
     let job = |id: u64, t: i64| format!("{id} {t} 1 5 1 -1 -1 1 -1 -1 1 1 1 1 1 -1 -1 -1\n");
     check("swf", "log.swf", (job(1, 9) + &job(2, 8)).as_bytes(), "time-goes-back", 2);
     check("swf", "log.swf", job(1, -9).as_bytes(), "negative-time", 1);
@@ -106,10 +124,28 @@ fn duplicates() {
 #[test]
 fn deletion_before_creation() {
     check("openb", "openb_pod_list.csv", &openb("p1,1,1,0,0,,BE,Running,9,5,9\n"), "delete-before-create", 2);
-    check("google-2011", "task_events.csv", format!("{TASK}5,,7,0,5,4,u,2,0,0.1,0.1,0.001,0\n").as_bytes(), "delete-before-create", 2);
+    check(
+        "google-2011",
+        "task_events.csv",
+        format!("{TASK}5,,7,0,5,4,u,2,0,0.1,0.1,0.001,0\n").as_bytes(),
+        "delete-before-create",
+        2,
+    );
     let pod = r#"{"kind":"Pod","metadata":{"name":"a","creationTimestamp":"2024-01-01T00:00:00Z"},"spec":{"containers":[]}}"#;
-    check("k8s-watch", "w.json", format!(r#"{{"type":"DELETED","object":{pod}}}"#).as_bytes(), "delete-before-create", 1);
-    check("azure-vmtable", "vmtable.csv", b"v,s,d,400,300,9.5,1.1,5.0,Interactive,4,32\n", "delete-before-create", 1);
+    check(
+        "k8s-watch",
+        "w.json",
+        format!(r#"{{"type":"DELETED","object":{pod}}}"#).as_bytes(),
+        "delete-before-create",
+        1,
+    );
+    check(
+        "azure-vmtable",
+        "vmtable.csv",
+        b"v,s,d,400,300,9.5,1.1,5.0,Interactive,4,32\n",
+        "delete-before-create",
+        1,
+    );
 }
 
 #[test]
@@ -117,18 +153,42 @@ fn not_numbers() {
     check("openb", "openb_pod_list.csv", &openb("p1,NaN,1,0,0,,BE,Running,5,9,6\n"), "not-a-number", 2);
     check("google-2011", "task_events.csv", b"0,,1,0,5,0,u,2,0,NaN,0.1,0.001,0\n", "not-a-number", 1);
     check("swf", "log.swf", b"1 5 1 NaN 1 -1 -1 1 -1 -1 1 1 1 1 1 -1 -1 -1\n", "not-a-number", 1);
-    check("azure-packing", "vm.csv", b"vmId,tenantId,vmTypeId,priority,starttime,endtime\n0,9,1,0,inf,0.25\n", "not-a-number", 2);
+    check(
+        "azure-packing",
+        "vm.csv",
+        b"vmId,tenantId,vmTypeId,priority,starttime,endtime\n0,9,1,0,inf,0.25\n",
+        "not-a-number",
+        2,
+    );
 }
 
 #[test]
 fn columns_missing_or_swapped() {
-    check("openb", "openb_pod_list.csv", b"name,memory_mib,num_gpu,gpu_milli\np,1,0,0\n", "missing-column", 1);
+    check(
+        "openb",
+        "openb_pod_list.csv",
+        b"name,memory_mib,num_gpu,gpu_milli\np,1,0,0\n",
+        "missing-column",
+        1,
+    );
     check("openb", "openb_pod_list.csv", &openb("p1,1,1,0,0,,BE,Running,5,9\n"), "column-count", 2);
-    check("google-2011", "task_events.csv", format!("{TASK}0,,1,1,5,0,u,2,0\n").as_bytes(), "column-count", 2);
+    check(
+        "google-2011",
+        "task_events.csv",
+        format!("{TASK}0,,1,1,5,0,u,2,0\n").as_bytes(),
+        "column-count",
+        2,
+    );
     // CPU and user swapped: the share column holds a hash.
     check("google-2011", "task_events.csv", b"0,,1,0,5,0,0.1,2,0,dXNlcg==,0.1,0.001,0\n", "not-a-number", 1);
     // Time and job swapped with event type and machine: an event type that does not exist.
-    check("google-2011", "task_events.csv", b"0,,1,0,0,4155527081,u,2,0,0.1,0.1,0.001,0\n", "unknown-code", 1);
+    check(
+        "google-2011",
+        "task_events.csv",
+        b"0,,1,0,0,4155527081,u,2,0,0.1,0.1,0.001,0\n",
+        "unknown-code",
+        1,
+    );
     check("swf", "log.swf", b"1 5 1 5 1 -1 -1 1 -1\n", "column-count", 1);
     // A header may name the columns in any order.
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +231,13 @@ fn damaged_documents() {
     check("k8s-list", "l.yaml", b"kind: Pod\nmetadata: [\n", "bad-syntax", 1);
     check("simkube", "x.sktrace", b"\x85\xa7version\x02\xa6con", "truncated-file", 0);
     check("batsim", "w.json", b"{\"jobs\":[", "truncated-file", 1);
-    check("google-2019", "instance_events.json", b"{\"time\":\"1\",\"instance_index\":\"0\",\n", "bad-syntax", 1);
+    check(
+        "google-2019",
+        "instance_events.json",
+        b"{\"time\":\"1\",\"instance_index\":\"0\",\n",
+        "bad-syntax",
+        1,
+    );
 }
 
 const FORMATS: &[(&str, &str)] = &[

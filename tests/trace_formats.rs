@@ -59,7 +59,11 @@ fn try_import(format: &str, files: &[(&str, &str)], options: &ImportOptions) -> 
         specs: reader.specs()?,
         nodes: reader.nodes()?.map(Result::unwrap).collect(),
         outcomes: reader.outcomes()?.map(Result::unwrap).collect(),
-        deletions: events.iter().filter(|e| e.op == EventOp::PodDelete).map(|e| (e.uid.clone(), e.t_ns)).collect(),
+        deletions: events
+            .iter()
+            .filter(|e| e.op == EventOp::PodDelete)
+            .map(|e| (e.uid.clone(), e.t_ns))
+            .collect(),
         bound: events
             .iter()
             .filter(|e| e.op == EventOp::PodBound)
@@ -82,7 +86,10 @@ fn alibaba_2017_plan_cpu_is_hundredths_of_a_core() {
         "alibaba-2017",
         &[
             ("server_event.csv", "0,1,add,,64,0.6899697150103833,0.31\n100,1,softerror,agent,,,\n"),
-            ("batch_task.csv", "59581,59592,12702,79304,2,Terminated,100,0.005404705821447985\n6036,6046,4,6,452,Waiting,,\n"),
+            (
+                "batch_task.csv",
+                "59581,59592,12702,79304,2,Terminated,100,0.005404705821447985\n6036,6046,4,6,452,Waiting,,\n",
+            ),
             (
                 "batch_instance.csv",
                 "59581,59592,12702,79304,446,Terminated,1,1,1.01,0.12,0.035,0.031\n59582,0,12702,79304,928,Running,1,1,1.14,0.13,0.035,0.031\n0,0,4,6,,Ready,1,1,,,,\n",
@@ -107,7 +114,10 @@ fn alibaba_2018_joins_instances_to_tasks() {
     let task = "M1,2,j_1,1,Terminated,100,200,50,0.5\nR2_1,1,j_1,1,Terminated,200,300,100,1\ntask_x,1,j_2,1,Waiting,0,0,100,1\n";
     let instance = "ins_1,M1,j_1,1,Terminated,110,150,m_7,1,1,30,40,0.1,0.2\nins_2,M1,j_1,1,Terminated,120,200,m_8,1,1,30,40,0.1,0.2\n";
     let machines = "m_7,0,1,2,96,100,USING\nm_7,10,1,2,96,100,USING\n";
-    let i = import("alibaba-2018", &[("batch_task.csv", task), ("batch_instance.csv", instance), ("machine_meta.csv", machines)]);
+    let i = import(
+        "alibaba-2018",
+        &[("batch_task.csv", task), ("batch_instance.csv", instance), ("machine_meta.csv", machines)],
+    );
     assert_eq!(i.pods.len(), 2);
     let p = i.pod("j_1/M1/ins_1");
     assert_eq!((p.submit_ns, p.run_ns), (100 * S, Some(40 * S)));
@@ -126,8 +136,14 @@ fn azure_packing_days_and_fractions() {
     let i = import(
         "azure-packing",
         &[
-            ("vm.csv", "vmId,tenantId,vmTypeId,priority,starttime,endtime\n0,9,1,0,-0.5,0.25\n1,9,1,1,0.1,\n2,9,77,1,0.1,0.2\n"),
-            ("vmType.csv", "id,vmTypeId,machineId,core,memory,hdd,ssd,nic\n0,1,16,0.5,0.25,,0.1,0.2\n1,1,17,0.125,0.1,,0.1,0.2\n2,2,16,1,1,,0,0\n"),
+            (
+                "vm.csv",
+                "vmId,tenantId,vmTypeId,priority,starttime,endtime\n0,9,1,0,-0.5,0.25\n1,9,1,1,0.1,\n2,9,77,1,0.1,0.2\n",
+            ),
+            (
+                "vmType.csv",
+                "id,vmTypeId,machineId,core,memory,hdd,ssd,nic\n0,1,16,0.5,0.25,,0.1,0.2\n1,1,17,0.125,0.1,,0.1,0.2\n2,2,16,1,1,,0,0\n",
+            ),
         ],
     );
     assert_eq!(i.pods.len(), 2);
@@ -140,7 +156,13 @@ fn azure_packing_days_and_fractions() {
 
 #[test]
 fn azure_vmtable_buckets() {
-    let i = import("azure-vmtable", &[("vmtable.csv", "v1,s,d,0,300,9.5,1.1,5.0,Interactive,4,32\nv2,s,d,600,2591700,9.5,1.1,5.0,Unknown,>24,>64\n")]);
+    let i = import(
+        "azure-vmtable",
+        &[(
+            "vmtable.csv",
+            "v1,s,d,0,300,9.5,1.1,5.0,Interactive,4,32\nv2,s,d,600,2591700,9.5,1.1,5.0,Unknown,>24,>64\n",
+        )],
+    );
     assert_eq!(i.requests("v1", "cpu_millicores"), 4000);
     assert_eq!(i.requests("v2", "cpu_millicores"), 30_000);
     assert_eq!(i.requests("v2", "memory_bytes"), 70 << 30);
@@ -159,8 +181,14 @@ fn google_2019_events_are_sorted_and_joined() {
                  {\"time\":\"610000000\",\"type\":\"SCHEDULE\",\"collection_id\":\"5\",\"instance_index\":\"1\",\"priority\":\"200\",\"machine_id\":\"9\",\"resource_request\":{\"cpus\":0.01,\"memory\":0.002}}\n\
                  {\"time\":\"0\",\"type\":0,\"collection_id\":6,\"collection_type\":1,\"instance_index\":0,\"priority\":0}\n",
             ),
-            ("collection_events-000.json", "{\"time\":\"0\",\"type\":\"0\",\"collection_id\":\"5\",\"user\":\"u=\",\"collection_name\":\"n\"}\n"),
-            ("machine_events.json", "{\"time\":\"0\",\"machine_id\":\"9\",\"type\":\"1\",\"switch_id\":\"x\",\"capacity\":{\"cpus\":0.5,\"memory\":0.25},\"platform_id\":\"p\"}\n"),
+            (
+                "collection_events-000.json",
+                "{\"time\":\"0\",\"type\":\"0\",\"collection_id\":\"5\",\"user\":\"u=\",\"collection_name\":\"n\"}\n",
+            ),
+            (
+                "machine_events.json",
+                "{\"time\":\"0\",\"machine_id\":\"9\",\"type\":\"1\",\"switch_id\":\"x\",\"capacity\":{\"cpus\":0.5,\"memory\":0.25},\"platform_id\":\"p\"}\n",
+            ),
         ],
     );
     assert_eq!(i.pods.len(), 1);
@@ -202,7 +230,10 @@ fn helios_jobs_and_daily_nodes() {
                 "Venus/cluster_log.csv",
                 "job_id,user,vc,gpu_num,cpu_num,node_num,state,submit_time,start_time,end_time,duration,queue\n1425511,uXBbc,vcJkd,1,1,1,COMPLETED,2020-06-09 18:41:01,2020-06-09 18:41:01,2020-06-10 04:55:09,36848,0\n1425512,uVMrF,vchbv,16,16,2,FAILED,2020-06-09 18:41:27,2020-06-09 18:41:30,2020-06-09 18:45:36,246,3\n",
             ),
-            ("Venus/cluster_gpu_number.csv", "date,vcJkd,vchbv,total\n2020-06-01,16,8,24\n2020-06-10,8,8,16\n"),
+            (
+                "Venus/cluster_gpu_number.csv",
+                "date,vcJkd,vchbv,total\n2020-06-01,16,8,24\n2020-06-10,8,8,16\n",
+            ),
         ],
     );
     assert_eq!(i.pods.len(), 3);
@@ -239,7 +270,10 @@ const EVENTS: &str = r#"{"EventRecords":[
 fn yunikorn_events_become_pods() {
     let i = import("yunikorn-events", &[("events.json", EVENTS)]);
     let p = i.pod("req-1");
-    assert_eq!((p.submit_ns, p.run_ns, p.app.as_str(), p.queue.as_str()), (2 * S, Some(6 * S), "app-1", "root.test"));
+    assert_eq!(
+        (p.submit_ns, p.run_ns, p.app.as_str(), p.queue.as_str()),
+        (2 * S, Some(6 * S), "app-1", "root.test")
+    );
     assert_eq!(i.outcome("req-1").node, "n1");
     assert_eq!(i.nodes[0].allocatable["cpu_millicores"], 8000);
 }
@@ -260,7 +294,10 @@ fn kubernetes_lists_in_json_and_yaml() {
     assert!(i.nodes[0].taints.contains("unschedulable"));
     let yaml = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: a\n    creationTimestamp: \"2024-01-01T00:00:10Z\"\n  spec:\n    containers:\n    - name: c\n      resources:\n        requests:\n          cpu: 100m\n- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: b\n    creationTimestamp: \"2024-01-01T00:00:12Z\"\n  spec:\n    containers:\n    - name: c\nkind: List\nmetadata:\n  resourceVersion: \"\"\n";
     let i = import("k8s-list", &[("all.yaml", yaml)]);
-    assert_eq!((i.pods.len(), i.pod("default/b").submit_ns, i.requests("default/a", "cpu_millicores")), (2, 2 * S, 100));
+    assert_eq!(
+        (i.pods.len(), i.pod("default/b").submit_ns, i.requests("default/a", "cpu_millicores")),
+        (2, 2 * S, 100)
+    );
     let manifests = "kind: Deployment\nmetadata:\n  name: d\nspec:\n  replicas: 3\n  template:\n    spec:\n      containers:\n      - name: c\n        resources: {requests: {cpu: 1}}\n---\nkind: Service\nmetadata: {name: s}\n";
     let i = import("k8s-list", &[("m.yaml", manifests)]);
     assert_eq!((i.pods.len(), i.requests("default/d-2", "cpu_millicores")), (3, 1000));
@@ -300,15 +337,25 @@ fn kwok_snapshot_with_recording() {
 #[test]
 fn audit_bindings_and_deletions() {
     let event = |verb: &str, sub: &str, name: &str, t: &str, rest: &str| {
-        format!("{{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"auditID\":\"{verb}{sub}{t}\",\"stage\":\"ResponseComplete\",\"verb\":\"{verb}\",\"objectRef\":{{\"resource\":\"pods\",\"namespace\":\"d\",\"name\":\"{name}\",\"subresource\":\"{sub}\"}},\"responseStatus\":{{\"code\":201}},\"stageTimestamp\":\"2024-01-01T00:00:{t}Z\"{rest}}}\n")
+        format!(
+            "{{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"auditID\":\"{verb}{sub}{t}\",\"stage\":\"ResponseComplete\",\"verb\":\"{verb}\",\"objectRef\":{{\"resource\":\"pods\",\"namespace\":\"d\",\"name\":\"{name}\",\"subresource\":\"{sub}\"}},\"responseStatus\":{{\"code\":201}},\"stageTimestamp\":\"2024-01-01T00:00:{t}Z\"{rest}}}\n"
+        )
     };
-    let log = event("create", "", "", "01.5", r#","responseObject":{"metadata":{"name":"p","uid":"u"},"spec":{"containers":[{"resources":{"requests":{"cpu":"2"}}}]}}"#)
-        + &event("create", "binding", "p", "02.5", r#","requestObject":{"target":{"name":"n9"}}"#)
+    let log = event(
+        "create",
+        "",
+        "",
+        "01.5",
+        r#","responseObject":{"metadata":{"name":"p","uid":"u"},"spec":{"containers":[{"resources":{"requests":{"cpu":"2"}}}]}}"#,
+    ) + &event("create", "binding", "p", "02.5", r#","requestObject":{"target":{"name":"n9"}}"#)
         + &event("delete", "", "p", "09.5", "")
         + &event("delete", "", "q", "10.5", "");
     let i = import("audit", &[("audit.log", &log)]);
     assert_eq!(i.requests("u", "cpu_millicores"), 2000);
-    assert_eq!((i.outcome("u").bound_ns, i.outcome("u").node.as_str(), i.pod("u").run_ns), (Some(S), "n9", Some(7 * S)));
+    assert_eq!(
+        (i.outcome("u").bound_ns, i.outcome("u").node.as_str(), i.pod("u").run_ns),
+        (Some(S), "n9", Some(7 * S))
+    );
     assert_eq!(i.dropped("objects", "pod-created-before-the-log"), 1);
 }
 
@@ -349,5 +396,12 @@ fn skipping_counts_bad_rows() {
     let options = ImportOptions { on_error: OnError::Skip, ..ImportOptions::default() };
     let i = try_import("openb", &[("openb_pod_list.csv", rows)], &options).unwrap();
     assert_eq!(i.pods.len(), 1);
-    assert_eq!((i.dropped("pods", "not-a-number"), i.dropped("pods", "delete-before-create"), i.dropped("pods", "duplicate-id")), (1, 1, 1));
+    assert_eq!(
+        (
+            i.dropped("pods", "not-a-number"),
+            i.dropped("pods", "delete-before-create"),
+            i.dropped("pods", "duplicate-id")
+        ),
+        (1, 1, 1)
+    );
 }

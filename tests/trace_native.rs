@@ -69,9 +69,10 @@ fn import_export_import_gives_the_same_bytes() {
         let json = dir.path().join(name);
         trace::export(&first, "native", &json, &options(Encoding::Jsonl, compression)).unwrap();
         let back = dir.path().join(format!("{name}-back"));
-        trace::import("native", &[json.clone()], &back, &ImportOptions::default()).unwrap();
+        trace::import("native", std::slice::from_ref(&json), &back, &ImportOptions::default()).unwrap();
         assert_eq!(files(&first), files(&back), "{name}");
-        let rows = |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
+        let rows =
+            |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
         assert_eq!(rows(&first), rows(&json));
     }
 }
@@ -104,14 +105,16 @@ fn a_trace_is_whole_or_not_there() {
 fn written_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("pods.jsonl"), "{\"submit_ns\":0,\"seq\":0,\"uid\":\"a\",\"spec_id\":0}\n{\"submit_ns\":5,\"seq\":1,\"uid\":\"b\",\"spec_id\":0,\"run_ns\":9}\n").unwrap();
-    std::fs::write(dir.path().join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{\"cpu_millicores\":100}}\n").unwrap();
+    std::fs::write(dir.path().join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{\"cpu_millicores\":100}}\n")
+        .unwrap();
     let reader = trace::open(dir.path()).unwrap();
     let mut batch = PodBatch::default();
     assert!(reader.pods().unwrap().next_batch(&mut batch).unwrap());
     assert_eq!((batch.len(), batch.uid.get(1), batch.run_ns[1]), (2, "b", Some(9)));
     assert!(!trace::validate(dir.path()).unwrap().has_errors());
     std::fs::write(dir.path().join("pods.jsonl"), "{\"submit_ns\":5,\"seq\":0,\"uid\":\"a\",\"spec_id\":7}\n{\"submit_ns\":1,\"seq\":0,\"uid\":\"a\",\"spec_id\":0,\"min_member\":2}\n").unwrap();
-    let codes: Vec<String> = trace::validate(dir.path()).unwrap().findings.into_iter().map(|f| f.code).collect();
+    let codes: Vec<String> =
+        trace::validate(dir.path()).unwrap().findings.into_iter().map(|f| f.code).collect();
     for code in ["E002", "E003", "E004", "E005", "E011", "W001", "W004"] {
         assert!(codes.contains(&code.to_string()), "{code} in {codes:?}");
     }
@@ -151,7 +154,13 @@ fn exports() {
     trace::export(&a, "k8s", &k8s, &o).unwrap();
     let schedule = std::fs::read_to_string(k8s.join("schedule.csv")).unwrap();
     assert_eq!(schedule.lines().filter(|l| l.contains(",create,Pod,")).count() as u64, m.counts.pods);
-    let back = trace::import("k8s-list", &[k8s.join("pods.yaml"), k8s.join("nodes.yaml")], &dir.path().join("list"), &o).unwrap();
+    let back = trace::import(
+        "k8s-list",
+        &[k8s.join("pods.yaml"), k8s.join("nodes.yaml")],
+        &dir.path().join("list"),
+        &o,
+    )
+    .unwrap();
     assert_eq!((back.counts.pods, back.counts.nodes), (m.counts.pods, 20));
     trace::export(&a, "csv", &dir.path().join("csv"), &o).unwrap();
     let csv = std::fs::read_to_string(dir.path().join("csv/pods.csv")).unwrap();
@@ -175,7 +184,9 @@ fn arrival_processes_have_their_rate() {
         "{process: batch, size: 100, every: 2s}",
     ];
     for (i, arrivals) in cases.iter().enumerate() {
-        let spec = format!("apiVersion: podpace/v1\nkind: TraceSpec\nduration: 400s\narrivals: {arrivals}\nsizes: [{{requests: {{cpu: 1}}}}]\n");
+        let spec = format!(
+            "apiVersion: podpace/v1\nkind: TraceSpec\nduration: 400s\narrivals: {arrivals}\nsizes: [{{requests: {{cpu: 1}}}}]\n"
+        );
         let (_, m) = generate(dir.path(), &format!("t{i}"), &spec, 5, &ImportOptions::default());
         let rate = m.counts.pods as f64 / 400.0;
         assert!((rate - 50.0).abs() < 4.0, "{arrivals}: {rate} pods/s");
@@ -190,10 +201,15 @@ fn durations_follow_their_distribution() {
         ("{distribution: pareto, min: 10s, alpha: 1.0}", 20.0),
         ("{distribution: exponential, mean: 100s}", 69.3),
         ("{distribution: weibull, scale: 100s, shape: 1.0}", 69.3),
-        ("{distribution: bimodal, share: 0.9, first: {distribution: constant, value: 5s}, second: {distribution: constant, value: 1h}}", 5.0),
+        (
+            "{distribution: bimodal, share: 0.9, first: {distribution: constant, value: 5s}, second: {distribution: constant, value: 1h}}",
+            5.0,
+        ),
     ];
     for (i, (durations, median)) in cases.iter().enumerate() {
-        let spec = format!("apiVersion: podpace/v1\nkind: TraceSpec\npods: 20000\narrivals: {{process: constant, rate: 100}}\nsizes: [{{requests: {{cpu: 1}}}}]\ndurations: {durations}\n");
+        let spec = format!(
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 20000\narrivals: {{process: constant, rate: 100}}\nsizes: [{{requests: {{cpu: 1}}}}]\ndurations: {durations}\n"
+        );
         let (path, _) = generate(dir.path(), &format!("d{i}"), &spec, 5, &ImportOptions::default());
         let got = trace::stats(&path).unwrap().run_ns.p50 as f64 / 1e9;
         assert!((got / median - 1.0).abs() < 0.06, "{durations}: {got} s");
@@ -208,15 +224,32 @@ fn durations_follow_their_distribution() {
 fn bad_specs_say_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     for (text, expected) in [
-        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: nope}\nsizes: [{requests: {}}]\n", "nope"),
-        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson}\nsizes: [{requests: {}}]\n", "arrivals.rate"),
-        ("apiVersion: podpace/v1\nkind: TraceSpec\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {}}]\n", "pods"),
-        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\nfoo: 1\narrivals: {process: poisson, rate: 1}\nsizes: []\n", "foo"),
-        ("apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {cpu: abc}}]\n", "abc"),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: nope}\nsizes: [{requests: {}}]\n",
+            "nope",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson}\nsizes: [{requests: {}}]\n",
+            "arrivals.rate",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {}}]\n",
+            "pods",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\nfoo: 1\narrivals: {process: poisson, rate: 1}\nsizes: []\n",
+            "foo",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {cpu: abc}}]\n",
+            "abc",
+        ),
     ] {
         let file = dir.path().join("s.yaml");
         std::fs::write(&file, text).unwrap();
-        let e = trace::generate(&file, 1, &dir.path().join("o"), &ImportOptions::default()).unwrap_err().to_string();
+        let e = trace::generate(&file, 1, &dir.path().join("o"), &ImportOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(e.contains(expected) && e.contains("s.yaml"), "{e}");
     }
 }
@@ -239,8 +272,8 @@ proptest! {
         std::fs::write(hand.join("pods.jsonl"), text).unwrap();
         std::fs::write(hand.join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{}}\n").unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        trace::import("native", &[hand.clone()], &a, &options(Encoding::Parquet, Compression::None)).unwrap();
-        trace::import("native", &[a.clone()], &b, &options(Encoding::Jsonl, Compression::Zstd)).unwrap();
+        trace::import("native", std::slice::from_ref(&hand), &a, &options(Encoding::Parquet, Compression::None)).unwrap();
+        trace::import("native", std::slice::from_ref(&a), &b, &options(Encoding::Jsonl, Compression::Zstd)).unwrap();
         let read = |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
         prop_assert_eq!(read(&hand), read(&a));
         prop_assert_eq!(read(&hand), read(&b));

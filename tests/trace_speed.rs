@@ -19,7 +19,8 @@ fn peak_mib() -> u64 {
 fn google_2011_import() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("part-00000-of-00500.csv.gz");
-    let mut out = flate2::write::GzEncoder::new(std::fs::File::create(&file).unwrap(), flate2::Compression::default());
+    let mut out =
+        flate2::write::GzEncoder::new(std::fs::File::create(&file).unwrap(), flate2::Compression::default());
     let user = "70s3v5qRyCO/1PCdI6fVXnrW8FU/w+5CKRSa72xgcIo=";
     const TASKS: u64 = 340_000;
     const ALIVE: u64 = 120_000;
@@ -28,24 +29,44 @@ fn google_2011_import() {
         let t = i * 50_000;
         if i < TASKS {
             let (job, cpu) = (6_000_000_000 + i / 40, 1 + i % 97);
-            writeln!(out, "{t},,{job},{},,0,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0", i % 40, i % 12).unwrap();
-            writeln!(out, "{t},,{job},{},{},1,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0", i % 40, i % 12_500, i % 12).unwrap();
+            writeln!(out, "{t},,{job},{},,0,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0", i % 40, i % 12)
+                .unwrap();
+            writeln!(
+                out,
+                "{t},,{job},{},{},1,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0",
+                i % 40,
+                i % 12_500,
+                i % 12
+            )
+            .unwrap();
             rows += 2;
         }
         if i >= ALIVE {
             let k = i - ALIVE;
             let (job, cpu) = (6_000_000_000 + k / 40, 1 + k % 97);
-            writeln!(out, "{t},,{job},{},{},4,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0", k % 40, k % 12_500, k % 12).unwrap();
+            writeln!(
+                out,
+                "{t},,{job},{},{},4,{user},2,{},0.0{cpu:03},0.0{cpu:02}1,0.0001,0",
+                k % 40,
+                k % 12_500,
+                k % 12
+            )
+            .unwrap();
             rows += 1;
         }
     }
     out.finish().unwrap();
     let before = peak_mib();
     let start = Instant::now();
-    let m = trace::import("google-2011", &[file], &dir.path().join("out"), &ImportOptions::default()).unwrap();
+    let m =
+        trace::import("google-2011", &[file], &dir.path().join("out"), &ImportOptions::default()).unwrap();
     let s = start.elapsed().as_secs_f64();
     assert_eq!(m.report.tables["task_events"].read, rows);
-    println!("google-2011: {rows} rows in {s:.2} s = {:.0} rows/s, peak {} MiB ({before} before)", rows as f64 / s, peak_mib());
+    println!(
+        "google-2011: {rows} rows in {s:.2} s = {:.0} rows/s, peak {} MiB ({before} before)",
+        rows as f64 / s,
+        peak_mib()
+    );
     assert!(peak_mib() < 300);
 }
 
@@ -55,10 +76,18 @@ fn real_google_2011() {
     let Some(folder) = std::env::var_os("PODPACE_GOOGLE") else { return };
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();
-    let m = trace::import("google-2011", &[folder.into()], &dir.path().join("out"), &ImportOptions::default()).unwrap();
+    let m =
+        trace::import("google-2011", &[folder.into()], &dir.path().join("out"), &ImportOptions::default())
+            .unwrap();
     let s = start.elapsed().as_secs_f64();
     let rows = m.report.tables["task_events"].read;
-    println!("{}{:?}\n{rows} rows in {s:.2} s = {:.0} rows/s, peak {} MiB", m.report, m.counts, rows as f64 / s, peak_mib());
+    println!(
+        "{}{:?}\n{rows} rows in {s:.2} s = {:.0} rows/s, peak {} MiB",
+        m.report,
+        m.counts,
+        rows as f64 / s,
+        peak_mib()
+    );
 }
 
 #[test]
@@ -71,7 +100,11 @@ fn native_read() {
     let start = Instant::now();
     let m = trace::generate(&spec, 1, &out, &ImportOptions::default()).unwrap();
     let s = start.elapsed().as_secs_f64();
-    println!("generate and write: {:.2} million pods/s, peak {} MiB", m.counts.pods as f64 / s / 1e6, peak_mib());
+    println!(
+        "generate and write: {:.2} million pods/s, peak {} MiB",
+        m.counts.pods as f64 / s / 1e6,
+        peak_mib()
+    );
     let start = Instant::now();
     let mut pods = trace::open(&out).unwrap().pods().unwrap();
     let (mut batch, mut n, mut sum) = (PodBatch::default(), 0, 0u64);
@@ -83,5 +116,9 @@ fn native_read() {
     }
     let s = start.elapsed().as_secs_f64();
     let bytes = std::fs::metadata(out.join("pods.parquet")).unwrap().len();
-    println!("native read: {:.1} million pods/s, {:.1} bytes a pod, sum {sum}", n as f64 / s / 1e6, bytes as f64 / n as f64);
+    println!(
+        "native read: {:.1} million pods/s, {:.1} bytes a pod, sum {sum}",
+        n as f64 / s / 1e6,
+        bytes as f64 / n as f64
+    );
 }

@@ -39,7 +39,9 @@ pub fn export(path: &Path, format: &str, out: &Path, options: &ImportOptions) ->
         "csv" => folder(out, |dir| csv(&native::open(path)?, dir)),
         "swf" => file(out, |w| swf(&native::open(path)?, w)),
         "simkube" => file(out, |w| simkube(&native::open(path)?, w)),
-        other => Err(TraceError::Usage(format!("unknown export format {other:?}; known: {}", FORMATS.join(", ")))),
+        other => {
+            Err(TraceError::Usage(format!("unknown export format {other:?}; known: {}", FORMATS.join(", "))))
+        }
     }
 }
 
@@ -90,7 +92,9 @@ impl Out {
 
     fn line(&mut self, text: &str) -> Result<(), TraceError> {
         let Some(out) = &mut self.out else { return Ok(()) };
-        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(|e| TraceError::io(&self.path, e))
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.write_all(b"\n"))
+            .map_err(|e| TraceError::io(&self.path, e))
     }
 
     fn text(&mut self, text: &str) -> Result<(), TraceError> {
@@ -222,7 +226,10 @@ fn label(text: &str) -> String {
 
 fn spec_of<'a>(specs: &'a [SpecRow], pod: &PodRow, reader: &TraceReader) -> Result<&'a SpecRow, TraceError> {
     specs.get(pod.spec_id as usize).ok_or_else(|| {
-        TraceError::format(reader.path(), format!("pod {}: spec_id {} is not in specs; run validate", pod.uid, pod.spec_id))
+        TraceError::format(
+            reader.path(),
+            format!("pod {}: spec_id {} is not in specs; run validate", pod.uid, pod.spec_id),
+        )
     })
 }
 
@@ -282,7 +289,8 @@ fn kubernetes(reader: &TraceReader, dir: &Path) -> Result<(), TraceError> {
 }
 
 fn document(out: &mut Out, object: &Value) -> Result<(), TraceError> {
-    let text = serde_yaml::to_string(object).map_err(|e| TraceError::Usage(format!("cannot write YAML: {e}")))?;
+    let text =
+        serde_yaml::to_string(object).map_err(|e| TraceError::Usage(format!("cannot write YAML: {e}")))?;
     out.line("---")?;
     out.text(&text)
 }
@@ -362,7 +370,11 @@ fn swf(reader: &TraceReader, out: &mut Out) -> Result<(), TraceError> {
 
 /// A field as CSV may hold it.
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_string()
+    }
 }
 
 fn csv(reader: &TraceReader, dir: &Path) -> Result<(), TraceError> {
@@ -372,7 +384,8 @@ fn csv(reader: &TraceReader, dir: &Path) -> Result<(), TraceError> {
     keys.dedup();
     let mut pods = Out::create(&dir.join("pods.csv"))?;
     let mut header =
-        "submit_ns,seq,uid,spec_id,namespace,app,task_group,min_member,queue,user,priority,run_ns".to_string();
+        "submit_ns,seq,uid,spec_id,namespace,app,task_group,min_member,queue,user,priority,run_ns"
+            .to_string();
     for k in &keys {
         header.push_str(&format!(",{}", field(k)));
     }
@@ -430,21 +443,24 @@ fn simkube(reader: &TraceReader, out: &mut Out) -> Result<(), TraceError> {
     let specs = reader.specs()?;
     let origin = reader.manifest().origin_unix_ns.unwrap_or(0);
     let second = |ns: u64| origin.saturating_add(i64::try_from(ns).unwrap_or(i64::MAX)) / 1_000_000_000;
-    out.line(r#"{"version":2,"config":{"trackedObjects":{"v1.Pod":{"podSpecTemplatePaths":[""]}}},"events":["#)?;
+    out.line(
+        r#"{"version":2,"config":{"trackedObjects":{"v1.Pod":{"podSpecTemplatePaths":[""]}}},"events":["#,
+    )?;
     let mut ends: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
     let mut applied: Vec<Value> = Vec::new();
     let mut at = None;
     let mut first = true;
-    let mut flush = |out: &mut Out, t: i64, applied: &mut Vec<Value>, deleted: Vec<Value>| -> Result<(), TraceError> {
-        if applied.is_empty() && deleted.is_empty() {
-            return Ok(());
-        }
-        let event = json!({"ts": t, "applied_objs": applied, "deleted_objs": deleted});
-        applied.clear();
-        let comma = if first { "" } else { "," };
-        first = false;
-        out.line(&format!("{comma}{event}"))
-    };
+    let mut flush =
+        |out: &mut Out, t: i64, applied: &mut Vec<Value>, deleted: Vec<Value>| -> Result<(), TraceError> {
+            if applied.is_empty() && deleted.is_empty() {
+                return Ok(());
+            }
+            let event = json!({"ts": t, "applied_objs": applied, "deleted_objs": deleted});
+            applied.clear();
+            let comma = if first { "" } else { "," };
+            first = false;
+            out.line(&format!("{comma}{event}"))
+        };
     for row in reader.pods()?.rows() {
         let pod = row?;
         let t = second(pod.submit_ns);

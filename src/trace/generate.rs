@@ -280,7 +280,8 @@ impl Where<'_> {
 
     fn duration(&self, field: &str, text: Option<&String>) -> Result<u64, TraceError> {
         let text = text.ok_or_else(|| self.error(field, "missing; a duration as 90s or 1h30m"))?;
-        number::duration_ns(text).map_err(|_| self.error(field, format!("{text:?} is no duration as 90s or 1h30m")))
+        number::duration_ns(text)
+            .map_err(|_| self.error(field, format!("{text:?} is no duration as 90s or 1h30m")))
     }
 
     fn positive(&self, field: &str, value: Option<f64>) -> Result<f64, TraceError> {
@@ -296,8 +297,9 @@ impl Where<'_> {
             .map(|(name, q)| {
                 let (key, unit) = super::import::kubernetes::resource(name);
                 let text = q.text();
-                let n = number::quantity(&text, unit)
-                    .map_err(|_| self.error(field, format!("{name}: {text:?} is no quantity as 100m or 2Gi")))?;
+                let n = number::quantity(&text, unit).map_err(|_| {
+                    self.error(field, format!("{name}: {text:?} is no quantity as 100m or 2Gi"))
+                })?;
                 Ok((key.to_string(), n))
             })
             .collect()
@@ -361,10 +363,20 @@ impl Process {
                 };
                 let rate = w.positive("arrivals.rate", a.rate)?;
                 let thin = streams.stream("trace.arrivals.thinning");
-                Process::Diurnal { gap: gap_ns(rate * (1.0 + amplitude)), amplitude, period, peak, rng: rng(), thin }
+                Process::Diurnal {
+                    gap: gap_ns(rate * (1.0 + amplitude)),
+                    amplitude,
+                    period,
+                    peak,
+                    rng: rng(),
+                    thin,
+                }
             }
             "batch" => {
-                let size = a.size.filter(|n| *n > 0).ok_or_else(|| w.error("arrivals.size", "missing; pods of a batch"))?;
+                let size = a
+                    .size
+                    .filter(|n| *n > 0)
+                    .ok_or_else(|| w.error("arrivals.size", "missing; pods of a batch"))?;
                 Process::Batch { size, every: w.duration("arrivals.every", a.every.as_ref())?, given: 0 }
             }
             other => {
@@ -400,7 +412,8 @@ impl Process {
                 loop {
                     t = t.saturating_add(rng.exponential(*gap));
                     let phase = ((t % *period) as f64 - *peak as f64) / *period as f64;
-                    let share = (1.0 + *amplitude * libm::cos(2.0 * std::f64::consts::PI * phase)) / (1.0 + *amplitude);
+                    let share = (1.0 + *amplitude * libm::cos(2.0 * std::f64::consts::PI * phase))
+                        / (1.0 + *amplitude);
                     if thin.uniform() < share || t == u64::MAX {
                         return t;
                     }
@@ -436,7 +449,10 @@ impl Run {
             "constant" => Run::Constant(w.duration("durations.value", d.value.as_ref())?),
             "exponential" => Run::Exponential(w.duration("durations.mean", d.mean.as_ref())?),
             "lognormal" => {
-                let (p50, p99) = (w.duration("durations.p50", d.p50.as_ref())?, w.duration("durations.p99", d.p99.as_ref())?);
+                let (p50, p99) = (
+                    w.duration("durations.p50", d.p50.as_ref())?,
+                    w.duration("durations.p99", d.p99.as_ref())?,
+                );
                 if p50 == 0 || p99 < p50 {
                     return Err(w.error("durations.p99", "at least p50, which is above 0"));
                 }
@@ -455,7 +471,8 @@ impl Run {
             ),
             "bimodal" => {
                 let share = d.share.filter(|s| (0.0..=1.0).contains(s));
-                let share = share.ok_or_else(|| w.error("durations.share", "a share of 0 to 1 of the first"))?;
+                let share =
+                    share.ok_or_else(|| w.error("durations.share", "a share of 0 to 1 of the first"))?;
                 let part = |name: &str, d: &Option<Box<Durations>>| {
                     let d = d.as_ref().ok_or_else(|| w.error(name, "missing; a distribution"))?;
                     Run::new(d, base, w).map(Box::new)
@@ -463,12 +480,15 @@ impl Run {
                 Run::Bimodal(share, part("durations.first", &d.first)?, part("durations.second", &d.second)?)
             }
             "empirical" => {
-                let path = d.trace.as_ref().ok_or_else(|| w.error("durations.trace", "missing; a native trace"))?;
+                let path =
+                    d.trace.as_ref().ok_or_else(|| w.error("durations.trace", "missing; a native trace"))?;
                 Run::Empirical(run_times(&base.join(path))?)
             }
             other => {
                 let known = "none, constant, exponential, lognormal, pareto, weibull, bimodal, empirical";
-                return Err(w.error("durations.distribution", format!("{other:?} is unknown; known: {known}")));
+                return Err(
+                    w.error("durations.distribution", format!("{other:?} is unknown; known: {known}"))
+                );
             }
         })
     }
@@ -506,7 +526,10 @@ fn run_times(path: &Path) -> Result<Vec<u64>, TraceError> {
                 times.push(*r);
                 if times.len() == LIMIT {
                     let mut i = 0;
-                    times.retain(|_| { i += 1; i % 2 == 1 });
+                    times.retain(|_| {
+                        i += 1;
+                        i % 2 == 1
+                    });
                     every *= 2;
                 }
             }
@@ -595,7 +618,8 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     let weights: Vec<u64> = spec.sizes.iter().map(|s| s.weight).collect();
     let priority_weights: Vec<u64> = spec.priorities.iter().map(|p| p.weight).collect();
     let [mut sizes, mut durations, mut apps, mut gangs, mut priorities] =
-        ["trace.sizes", "trace.durations", "trace.apps", "trace.gangs", "trace.priorities"].map(|n| streams.stream(n));
+        ["trace.sizes", "trace.durations", "trace.apps", "trace.gangs", "trace.priorities"]
+            .map(|n| streams.stream(n));
     let (mut now, mut made) = (0u64, 0u64);
     let (mut app, mut left, mut gang_left) = (0u64, 0u64, 0u64);
     let mut pod = Pod::default();

@@ -163,7 +163,9 @@ pub fn validate(path: &Path) -> Result<Findings, TraceError> {
         m.report
             .tables
             .iter()
-            .flat_map(|(t, r)| r.dropped.iter().map(move |(reason, d)| format!("{} {t} rows: {reason}", d.count)))
+            .flat_map(|(t, r)| {
+                r.dropped.iter().map(move |(reason, d)| format!("{} {t} rows: {reason}", d.count))
+            })
             .next()
             .unwrap_or_default()
     });
@@ -178,9 +180,11 @@ fn check_json(c: &mut Collector, text: &str, what: impl FnOnce() -> String) {
 
 fn check_specs(c: &mut Collector, specs: &[SpecRow]) {
     for s in specs {
-        for (name, text) in
-            [("tolerations", &s.tolerations), ("affinity", &s.affinity), ("topology_spread", &s.topology_spread)]
-        {
+        for (name, text) in [
+            ("tolerations", &s.tolerations),
+            ("affinity", &s.affinity),
+            ("topology_spread", &s.topology_spread),
+        ] {
             check_json(c, text, || format!("{name} of spec {}", s.spec_id));
         }
     }
@@ -330,15 +334,19 @@ fn check_pods(
             c.add("W003", name);
             continue;
         }
-        let fits = |shape: &Resources| s.requests.iter().all(|(k, v)| *v == 0 || shape.get(k).is_some_and(|have| v <= have));
+        let fits = |shape: &Resources| {
+            s.requests.iter().all(|(k, v)| *v == 0 || shape.get(k).is_some_and(|have| v <= have))
+        };
         if !nodes.shapes.is_empty() && !nodes.shapes.iter().any(fits) {
             c.add_n("W002", n, || format!("{}: {:?}", name(), s.requests));
         }
-        if s.requests.get(CPU).copied().unwrap_or(0) == 0 && s.requests.get(MEMORY).copied().unwrap_or(0) == 0 {
+        if s.requests.get(CPU).copied().unwrap_or(0) == 0 && s.requests.get(MEMORY).copied().unwrap_or(0) == 0
+        {
             c.add_n("W007", n, name);
         }
         if !nodes.names.is_empty()
-            && let Some(pair) = s.node_selector.iter().find(|(k, v)| !nodes.labels.contains(&((*k).clone(), (*v).clone())))
+            && let Some(pair) =
+                s.node_selector.iter().find(|(k, v)| !nodes.labels.contains(&((*k).clone(), (*v).clone())))
         {
             c.add_n("W008", n, || format!("{}: {}={}", name(), pair.0, pair.1));
         }
@@ -346,7 +354,13 @@ fn check_pods(
     uids
 }
 
-fn check_events(c: &mut Collector, reader: &TraceReader, uids: &FxHashSet<u64>, nodes: &Nodes, counts: &mut Counts) {
+fn check_events(
+    c: &mut Collector,
+    reader: &TraceReader,
+    uids: &FxHashSet<u64>,
+    nodes: &Nodes,
+    counts: &mut Counts,
+) {
     let mut last = (0, 0);
     let rows = match reader.events() {
         Ok(rows) => rows,

@@ -126,7 +126,8 @@ impl Importer for Alibaba2017 {
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
-        let schemas: [&'static TableSchema; 5] = [&SERVER_EVENT, &BATCH_TASK, &BATCH_INSTANCE, &CONTAINER_EVENT, &USAGE];
+        let schemas: [&'static TableSchema; 5] =
+            [&SERVER_EVENT, &BATCH_TASK, &BATCH_INSTANCE, &CONTAINER_EVENT, &USAGE];
         let mut tables = classify(files, &schemas, sink)?;
         tables.retain(|(_, f)| f.explicit || !f.file_name().starts_with("schema"));
         let of = |t: usize| tables.iter().filter(move |(i, _)| *i == t).map(|(_, f)| *f);
@@ -257,7 +258,11 @@ impl Tasks {
                 if count == 1 { format!("{}-{}", key.0, key.1) } else { format!("{}-{}-{i}", key.0, key.1) };
             sink.pod(&pod)?;
         }
-        sink.report.invent_n("pods.run_ns", "its task's life from creation to end (no batch_instance table)", count);
+        sink.report.invent_n(
+            "pods.run_ns",
+            "its task's life from creation to end (no batch_instance table)",
+            count,
+        );
         Ok(true)
     }
 
@@ -270,7 +275,8 @@ impl Tasks {
         if end != 0 && end < start {
             return Ok(fail::<()>(sink, "batch_instance", "delete-before-create", row)?.is_some());
         }
-        let key = if row.is_null(2) || row.is_null(3) { None } else { Some((row.unsigned(2)?, row.unsigned(3)?)) };
+        let key =
+            if row.is_null(2) || row.is_null(3) { None } else { Some((row.unsigned(2)?, row.unsigned(3)?)) };
         let planned = key.and_then(|k| self.planned.get(&k)).copied();
         let from = start.max(0);
         if start < 0 {
@@ -289,7 +295,8 @@ impl Tasks {
                 if !row.is_null(10) {
                     requests.insert(MEMORY.to_string(), row.scaled(10, sink.options.memory_unit_bytes)?);
                 }
-                sink.report.invent("specs.requests", "the instance's highest use (its task is not in the input)");
+                sink.report
+                    .invent("specs.requests", "the instance's highest use (its task is not in the input)");
                 sink.report.invent("pods.submit_ns", "the instance's start (its task is not in the input)");
                 (sink.spec(SpecRow { requests, ..SpecRow::default() }), from)
             }
@@ -358,7 +365,11 @@ impl Containers {
             }
             "Remove" | "remove" => {
                 let Some(mut pod) = self.live.remove(&id) else {
-                    return Err(row.error(Problem::DeleteBeforeCreate, 1, "a Create event of this container before"));
+                    return Err(row.error(
+                        Problem::DeleteBeforeCreate,
+                        1,
+                        "a Create event of this container before",
+                    ));
                 };
                 pod.run_ns = u64::try_from(time.saturating_sub(pod.submit)).ok();
                 if let Some(o) = &mut pod.outcome {

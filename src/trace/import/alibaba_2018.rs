@@ -105,8 +105,13 @@ static CONTAINER_META: TableSchema = TableSchema {
     delimiter: b',',
 };
 
-static MACHINE_USAGE: TableSchema =
-    TableSchema { name: "machine_usage", hints: &["machine_usage"], columns: &[may("-")], widths: &[], delimiter: b',' };
+static MACHINE_USAGE: TableSchema = TableSchema {
+    name: "machine_usage",
+    hints: &["machine_usage"],
+    columns: &[may("-")],
+    widths: &[],
+    delimiter: b',',
+};
 static CONTAINER_USAGE: TableSchema = TableSchema {
     name: "container_usage",
     hints: &["container_usage"],
@@ -169,7 +174,11 @@ impl Importer for Alibaba2018 {
     }
 }
 
-fn machine(sink: &mut Sink, row: &Table, known: &mut FxHashMap<String, (u64, u64)>) -> Result<bool, TraceError> {
+fn machine(
+    sink: &mut Sink,
+    row: &Table,
+    known: &mut FxHashMap<String, (u64, u64)>,
+) -> Result<bool, TraceError> {
     let name = row.text(0);
     if name.is_empty() {
         return Err(row.error(Problem::EmptyField, 0, "a machine id"));
@@ -217,7 +226,11 @@ fn key(job: &str, task: &str) -> u64 {
 }
 
 /// Start and end in ns: `Err(reason)` for rows that never ran or are damaged.
-fn interval(row: &Table, start: usize, end: usize) -> Result<Result<(i64, Option<i64>), &'static str>, TraceError> {
+fn interval(
+    row: &Table,
+    start: usize,
+    end: usize,
+) -> Result<Result<(i64, Option<i64>), &'static str>, TraceError> {
     let start = if row.is_null(start) { 0 } else { row.signed_time(start, SECOND)? };
     let end = if row.is_null(end) { 0 } else { row.signed_time(end, SECOND)? };
     if start == 0 && end == 0 {
@@ -275,14 +288,23 @@ impl Tasks {
             spec,
             app: job.clone(),
             run_ns: end.map(|e| (e.max(from) - from) as u64),
-            outcome: Some(Outcome { bound: Some(from), running: Some(from), finished: end, ..Outcome::default() }),
+            outcome: Some(Outcome {
+                bound: Some(from),
+                running: Some(from),
+                finished: end,
+                ..Outcome::default()
+            }),
             ..Pod::default()
         };
         for i in 0..count {
             pod.uid = if count == 1 { format!("{job}/{task}") } else { format!("{job}/{task}/{i}") };
             sink.pod(&pod)?;
         }
-        sink.report.invent_n("pods.submit_ns", "the recorded start of its task (submission is not recorded)", count);
+        sink.report.invent_n(
+            "pods.submit_ns",
+            "the recorded start of its task (submission is not recorded)",
+            count,
+        );
         if count > 1 {
             sink.report.invent_n("pods.run_ns", "its task's (no batch_instance table)", count);
         }
@@ -309,12 +331,14 @@ impl Tasks {
         });
         let (spec, submit) = match planned {
             Some((spec, task_start)) => {
-                sink.report.invent("pods.submit_ns", "the recorded start of its task (submission is not recorded)");
+                sink.report
+                    .invent("pods.submit_ns", "the recorded start of its task (submission is not recorded)");
                 (spec, task_start.min(start))
             }
             None => {
                 let requests = request(sink, row, 11, 13)?;
-                sink.report.invent("specs.requests", "the instance's highest use (its task is not in the input)");
+                sink.report
+                    .invent("specs.requests", "the instance's highest use (its task is not in the input)");
                 sink.report.invent("pods.submit_ns", "the instance's start (its task is not in the input)");
                 (sink.spec(SpecRow { requests, ..SpecRow::default() }), start)
             }
@@ -353,7 +377,8 @@ impl Tasks {
 
 fn request(sink: &mut Sink, row: &Table, cpu: usize, memory: usize) -> Result<Resources, TraceError> {
     let mut requests = Resources::new();
-    for (column, name, unit) in [(cpu, CPU, CPU_UNIT), (memory, MEMORY, sink.options.memory_unit_bytes / 100)] {
+    for (column, name, unit) in [(cpu, CPU, CPU_UNIT), (memory, MEMORY, sink.options.memory_unit_bytes / 100)]
+    {
         if row.is_null(column) {
             sink.report.invent("specs.requests", "0: the field is empty");
         } else {

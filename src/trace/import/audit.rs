@@ -25,8 +25,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::kubernetes::{self as k8s, Life, Place};
 use super::k8s_list::read_objects;
+use super::kubernetes::{self as k8s, Life, Place};
 use super::{Importer, Origin, Pod, Sink, TraceError};
 use crate::trace::error::Problem;
 use crate::trace::input::InputFile;
@@ -100,7 +100,10 @@ impl State {
                 Some(r) => r,
                 None => return drop(sink, "failed-request"),
             }
-        } else if k8s::text(value, "/kind") == "Event" && k8s::text(value, "/apiVersion").starts_with("audit.k8s.io") || value.get("auditID").is_some() {
+        } else if k8s::text(value, "/kind") == "Event"
+            && k8s::text(value, "/apiVersion").starts_with("audit.k8s.io")
+            || value.get("auditID").is_some()
+        {
             let stage = k8s::text(value, "/stage");
             if !matches!(stage, "" | "ResponseComplete") {
                 return drop(sink, "not-the-final-stage");
@@ -114,7 +117,9 @@ impl State {
             return drop(sink, "not-an-audit-event");
         };
         match (request.verb, request.resource, request.subresource) {
-            ("create", "pods", "") if !request.id.is_empty() && !sink.first_seen(&format!("audit/{}", request.id)) => {
+            ("create", "pods", "")
+                if !request.id.is_empty() && !sink.first_seen(&format!("audit/{}", request.id)) =>
+            {
                 drop(sink, "repeated-event")
             }
             ("create", "pods", "") => self.create(sink, &request, place).map(|()| true),
@@ -128,8 +133,11 @@ impl State {
                 sink.node(request.time, &node).map(|()| true)
             }
             ("delete", "nodes", "") if self.nodes.remove(request.name).is_some() => {
-                let node =
-                    super::Node { op: NodeOp::Remove, name: request.name.to_string(), ..super::Node::default() };
+                let node = super::Node {
+                    op: NodeOp::Remove,
+                    name: request.name.to_string(),
+                    ..super::Node::default()
+                };
                 sink.node(request.time, &node).map(|()| true)
             }
             ("create", "deployments" | "replicasets" | "statefulsets" | "jobs", "") => {
@@ -159,7 +167,12 @@ impl State {
             (if uid.is_empty() { fallback } else { uid.to_string() }, format!("{}/{name}", r.namespace))
         };
         if self.alive.contains_key(&key) {
-            return Err(place.error(Problem::DuplicateId, "objectRef.name", &key, "a deletion before a new creation"));
+            return Err(place.error(
+                Problem::DuplicateId,
+                "objectRef.name",
+                &key,
+                "a deletion before a new creation",
+            ));
         }
         let uid = if sink.first_seen(&uid) {
             uid
@@ -251,7 +264,8 @@ impl State {
             match k.deleted {
                 Some(t) if !started => sink.event(t, EventOp::PodDelete, &k.pod.uid, "")?,
                 None if k.life.finished.is_none() => {
-                    sink.report.invent("pods.run_ns", "none: neither end nor deletion in the log, runs to the end");
+                    sink.report
+                        .invent("pods.run_ns", "none: neither end nor deletion in the log, runs to the end");
                 }
                 _ => {}
             }
@@ -269,10 +283,17 @@ impl State {
                     pod.uid = format!("{namespace}/{name}-{time}-{i}");
                     sink.pod(&pod)?;
                 }
-                sink.report.invent_n("pods", "one a replica of a created controller (no pods in the log)", count);
+                sink.report.invent_n(
+                    "pods",
+                    "one a replica of a created controller (no pods in the log)",
+                    count,
+                );
             }
         } else if !self.controllers.is_empty() {
-            sink.report.note(format!("{} created controllers were not expanded: the log has pods", self.controllers.len()));
+            sink.report.note(format!(
+                "{} created controllers were not expanded: the log has pods",
+                self.controllers.len()
+            ));
         }
         if self.unnamed > 0 {
             sink.report.note(format!(

@@ -97,7 +97,10 @@ impl Importer for AzurePacking {
         for (_, file) in tables.iter().filter(|(t, _)| *t == 1) {
             sink.each_row(file, &VM, |sink, row| vm(sink, row, &types))?;
         }
-        sink.report.absent("nodes", "the trace does not say how many machines there are; give the scenario a cluster");
+        sink.report.absent(
+            "nodes",
+            "the trace does not say how many machines there are; give the scenario a cluster",
+        );
         Ok(())
     }
 }
@@ -136,7 +139,8 @@ impl Types {
         for machine in self.rows.values().flat_map(BTreeMap::keys) {
             *offered.entry(machine).or_insert(0) += 1;
         }
-        let Some(best) = offered.iter().max_by_key(|(m, n)| (**n, std::cmp::Reverse(**m))).map(|(m, _)| m.to_string())
+        let Some(best) =
+            offered.iter().max_by_key(|(m, n)| (**n, std::cmp::Reverse(**m))).map(|(m, _)| m.to_string())
         else {
             return;
         };
@@ -147,7 +151,9 @@ impl Types {
                 machines.values().next()
             });
             let Some(&(cpu, memory)) = share else { continue };
-            let of = |share: u64, unit: u64| (u128::from(share) * u128::from(unit)).div_ceil(u128::from(UNIT)) as u64;
+            let of = |share: u64, unit: u64| {
+                (u128::from(share) * u128::from(unit)).div_ceil(u128::from(UNIT)) as u64
+            };
             let requests = Resources::from([
                 (CPU.to_string(), of(cpu, sink.options.cpu_unit_millicores)),
                 (MEMORY.to_string(), of(memory, sink.options.memory_unit_bytes)),

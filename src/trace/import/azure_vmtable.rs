@@ -58,12 +58,21 @@ impl Importer for AzureVmtable {
             sink.each_row(file, &VMS, |sink, row| vm(sink, row).map(|()| true))?;
         }
         sink.report.absent("nodes", "the trace publishes no machines; give the scenario a cluster");
-        sink.report.note("a VM alive at the end of the trace has the last time as its deletion: its run time is cut");
+        sink.report.note(
+            "a VM alive at the end of the trace has the last time as its deletion: its run time is cut",
+        );
         Ok(())
     }
 }
 
-fn bucket(sink: &mut Sink, row: &Table, column: usize, unit: u64, above: &str, rule: &str) -> Result<u64, TraceError> {
+fn bucket(
+    sink: &mut Sink,
+    row: &Table,
+    column: usize,
+    unit: u64,
+    above: &str,
+    rule: &str,
+) -> Result<u64, TraceError> {
     let text = row.text(column).to_string();
     match text.strip_prefix('>') {
         None => row.scaled(column, unit),

@@ -45,7 +45,12 @@ impl Importer for Batsim {
             let place = Place { file: file.display(), at: 0 };
             let document = load_json(file).and_then(|v| {
                 if v.get("jobs").and_then(Value::as_array).is_none() {
-                    return Err(place.error(Problem::MissingColumn, "jobs", "", "a Batsim workload with jobs and profiles"));
+                    return Err(place.error(
+                        Problem::MissingColumn,
+                        "jobs",
+                        "",
+                        "a Batsim workload with jobs and profiles",
+                    ));
                 }
                 Ok(v)
             });
@@ -61,7 +66,11 @@ impl Importer for Batsim {
                 }
             };
             sink.begin_file(file, JOBS);
-            let prefix = if many { format!("{}/", file.path.file_stem().unwrap_or_default().to_string_lossy()) } else { String::new() };
+            let prefix = if many {
+                format!("{}/", file.path.file_stem().unwrap_or_default().to_string_lossy())
+            } else {
+                String::new()
+            };
             let largest = nodes(sink, &value, &prefix)?;
             for (i, job) in value["jobs"].as_array().into_iter().flatten().enumerate() {
                 let place = Place { file: file.display(), at: i as u64 + 1 };
@@ -91,14 +100,22 @@ pub(crate) fn load_json(file: &InputFile) -> Result<Value, TraceError> {
 }
 
 fn nodes(sink: &mut Sink, value: &Value, prefix: &str) -> Result<u64, TraceError> {
-    let Some(total) = value.get("nb_res").and_then(Value::as_u64).filter(|n| (1..=10_000_000).contains(n)) else {
+    let Some(total) = value.get("nb_res").and_then(Value::as_u64).filter(|n| (1..=10_000_000).contains(n))
+    else {
         sink.report.absent("nb_res", "the trace has no nodes; give the scenario a cluster");
         return Ok(0);
     };
-    let (count, cpus, name) = if sink.options.split == Split::Task { (total, 1, "host") } else { (1, total, "pool") };
+    let (count, cpus, name) =
+        if sink.options.split == Split::Task { (total, 1, "host") } else { (1, total, "pool") };
     for i in 0..count {
-        let allocatable = Resources::from([(CPU.to_string(), cpus * 1000), (PODS.to_string(), cpus.max(110))]);
-        let node = Node { op: NodeOp::Add, name: format!("{prefix}{name}-{i}").replace('/', "-"), allocatable, ..Node::default() };
+        let allocatable =
+            Resources::from([(CPU.to_string(), cpus * 1000), (PODS.to_string(), cpus.max(110))]);
+        let node = Node {
+            op: NodeOp::Add,
+            name: format!("{prefix}{name}-{i}").replace('/', "-"),
+            allocatable,
+            ..Node::default()
+        };
         sink.node(AT_ORIGIN, &node)?;
     }
     sink.report.invent_n("nodes", "one pool of nb_res processors (split=task: nb_res hosts of one)", count);
@@ -126,14 +143,20 @@ pub(crate) fn seconds(value: Option<&Value>, field: &str, place: &Place) -> Resu
 
 fn run_time(value: &Value, profile: &str, depth: u32, place: &Place) -> Result<Option<i64>, TraceError> {
     let Some(p) = value.get("profiles").and_then(|p| p.get(profile)) else {
-        return Err(place.error(Problem::DanglingReference, "profile", profile, "a profile of this name in profiles"));
+        return Err(place.error(
+            Problem::DanglingReference,
+            "profile",
+            profile,
+            "a profile of this name in profiles",
+        ));
     };
     match p.get("type").and_then(Value::as_str).unwrap_or("") {
         "delay" | "DelayProfile" => seconds(p.get("delay"), "delay", place),
         "composed" | "sequence" | "SequentialCompositionProfile" if depth < 16 => {
             let repeat = p.get("repeat").or_else(|| p.get("nb")).and_then(Value::as_i64).unwrap_or(1).max(0);
             let mut sum = Some(0i64);
-            for part in p.get("seq").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            for part in p.get("seq").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+            {
                 sum = match (sum, run_time(value, part, depth + 1, place)?) {
                     (Some(a), Some(b)) => a.checked_add(b),
                     _ => None,
@@ -145,7 +168,14 @@ fn run_time(value: &Value, profile: &str, depth: u32, place: &Place) -> Result<O
     }
 }
 
-fn read_job(sink: &mut Sink, value: &Value, job: &Value, prefix: &str, largest: u64, place: &Place) -> Result<(), TraceError> {
+fn read_job(
+    sink: &mut Sink,
+    value: &Value,
+    job: &Value,
+    prefix: &str,
+    largest: u64,
+    place: &Place,
+) -> Result<(), TraceError> {
     let id = match job.get("id") {
         Some(Value::String(s)) => s.clone(),
         Some(Value::Number(n)) => n.to_string(),
@@ -174,7 +204,8 @@ fn read_job(sink: &mut Sink, value: &Value, job: &Value, prefix: &str, largest: 
             Some(w)
         }
         (None, None) => {
-            sink.report.invent("pods.run_ns", "none: no walltime, and the profile's run time depends on a platform");
+            sink.report
+                .invent("pods.run_ns", "none: no walltime, and the profile's run time depends on a platform");
             None
         }
     };
@@ -186,7 +217,8 @@ fn read_job(sink: &mut Sink, value: &Value, job: &Value, prefix: &str, largest: 
         Split::Auto if largest > 0 && res > largest => res.div_ceil(largest),
         _ => 1,
     };
-    let mut pod = Pod { submit, app: format!("{prefix}job-{id}"), run_ns: run.map(|r| r as u64), ..Pod::default() };
+    let mut pod =
+        Pod { submit, app: format!("{prefix}job-{id}"), run_ns: run.map(|r| r as u64), ..Pod::default() };
     if pods > 1 {
         pod.task_group = "job".to_string();
         pod.min_member = pods as u32;

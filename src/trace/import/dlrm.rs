@@ -93,8 +93,10 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
     if !matches!(role, "CN" | "HN") {
         return Err(row.error(Problem::UnknownCode, ROLE, "CN or HN"));
     }
-    let mut requests =
-        Resources::from([(CPU.to_string(), row.scaled(CPUS, 1000)?), (MEMORY.to_string(), row.scaled(MEM, GIB)?)]);
+    let mut requests = Resources::from([
+        (CPU.to_string(), row.scaled(CPUS, 1000)?),
+        (MEMORY.to_string(), row.scaled(MEM, GIB)?),
+    ]);
     for (column, name, unit) in
         [(GPUS, GPU, 1), (RDMA, "alibabacloud.com/rdma-percent", 1), (DISK, EPHEMERAL_STORAGE, GIB)]
     {
@@ -105,16 +107,25 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
             }
         }
     }
-    let time = |column: usize| if row.is_null(column) { Ok(None) } else { row.time(column, SECOND).map(Some) };
+    let time =
+        |column: usize| if row.is_null(column) { Ok(None) } else { row.time(column, SECOND).map(Some) };
     let (created, scheduled, deleted) = (time(CREATED)?, time(SCHEDULED)?, time(DELETED)?);
     let (submit, start) = (created.unwrap_or(0), scheduled.or(created.is_none().then_some(0)));
     if let Some(d) = deleted
         && (d < submit || start.is_some_and(|s| d < s))
     {
-        return Err(row.error(Problem::DeleteBeforeCreate, DELETED, "a deletion_time not before creation_time"));
+        return Err(row.error(
+            Problem::DeleteBeforeCreate,
+            DELETED,
+            "a deletion_time not before creation_time",
+        ));
     }
     if start.is_some_and(|s| s < submit) {
-        return Err(row.error(Problem::DeleteBeforeCreate, SCHEDULED, "a scheduled_time not before creation_time"));
+        return Err(row.error(
+            Problem::DeleteBeforeCreate,
+            SCHEDULED,
+            "a scheduled_time not before creation_time",
+        ));
     }
     if !sink.first_seen(uid) {
         return Err(row.error(Problem::DuplicateId, SN, "each instance once"));
@@ -140,7 +151,9 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
             sink.report.invent("pods.run_ns", "none: never scheduled, waits until its recorded deletion");
             sink.event(d, EventOp::PodDelete, uid, "")?;
         }
-        _ => sink.report.invent("pods.run_ns", "none: not deleted before the end of the trace, runs to the end"),
+        _ => sink
+            .report
+            .invent("pods.run_ns", "none: not deleted before the end of the trace, runs to the end"),
     }
     pod.outcome = Some(Outcome { created, bound: scheduled, finished: deleted, ..Outcome::default() });
     sink.pod(&pod)

@@ -159,7 +159,8 @@ fn unsigned(v: &Value, field: &str, place: &Place) -> Result<Option<u64>, TraceE
 }
 
 fn need(v: &Value, field: &str, place: &Place) -> Result<u64, TraceError> {
-    unsigned(v, field, place)?.ok_or_else(|| place.error(Problem::MissingColumn, field, "", "this field in each line"))
+    unsigned(v, field, place)?
+        .ok_or_else(|| place.error(Problem::MissingColumn, field, "", "this field in each line"))
 }
 
 /// Normalised cpus and memory of `field`, scaled.
@@ -170,7 +171,12 @@ fn shares(sink: &Sink, v: &Value, field: &str, place: &Place) -> Result<Option<(
         let n = number::scaled(&text, unit)
             .map_err(|_| place.error(Problem::NotANumber, name, &text, "a share of the largest machine"))?;
         if n > unit {
-            return Err(place.error(Problem::OutOfRange, name, &text, "a share of the largest machine, at most 1"));
+            return Err(place.error(
+                Problem::OutOfRange,
+                name,
+                &text,
+                "a share of the largest machine, at most 1",
+            ));
         }
         Ok(n)
     };
@@ -207,7 +213,10 @@ impl State {
                         return Ok(());
                     }
                     let t = if table.is_empty() { INSTANCES } else { table };
-                    sink.bad(t, place.error(Problem::BadSyntax, "", &line, format!("a JSON object a line ({e})")))?;
+                    sink.bad(
+                        t,
+                        place.error(Problem::BadSyntax, "", &line, format!("a JSON object a line ({e})")),
+                    )?;
                     continue;
                 }
             };
@@ -274,7 +283,12 @@ impl State {
             Some("2" | "REMOVE") => NodeOp::Remove,
             Some("3" | "UPDATE") => NodeOp::Update,
             other => {
-                return Err(place.error(Problem::UnknownCode, "type", other.unwrap_or(""), "1, 2 or 3 (add, remove, update)"));
+                return Err(place.error(
+                    Problem::UnknownCode,
+                    "type",
+                    other.unwrap_or(""),
+                    "1, 2 or 3 (add, remove, update)",
+                ));
             }
         };
         let mut node = Node { op, name: format!("machine-{id}"), ..Node::default() };
@@ -282,7 +296,8 @@ impl State {
             let (cpu, memory) = match (shares(sink, v, "capacity", place)?, self.machines.get(&id)) {
                 (Some(c), _) => c,
                 (None, Some(&known)) => {
-                    sink.report.invent("nodes.allocatable", "the machine's last known capacity (record has none)");
+                    sink.report
+                        .invent("nodes.allocatable", "the machine's last known capacity (record has none)");
                     known
                 }
                 (None, None) => {
@@ -355,39 +370,53 @@ impl State {
         let mut live: FxHashMap<(u64, u64), Live> = FxHashMap::default();
         let mut seen: rustc_hash::FxHashSet<(u64, u64)> = rustc_hash::FxHashSet::default();
         let (mut censored, mut reopened, mut resubmitted) = (0u64, 0u64, 0u64);
-        let leave = |sink: &mut Sink, key: (u64, u64), l: &Live, end: Option<i64>| -> Result<(), TraceError> {
-            let requests =
-                Resources::from([(CPU.to_string(), l.event.cpu), (MEMORY.to_string(), l.event.memory)]);
-            if !l.event.has_request {
-                sink.report.invent("specs.requests", "0: the record has no request");
-            }
-            let mut pod = Pod {
-                submit: l.submit,
-                uid: format!("{}-{}", key.0, key.1),
-                spec: sink.spec(SpecRow { requests, ..SpecRow::default() }),
-                app: format!("collection-{}", key.0),
-                user: user_of.get(&key.0).map(|u| users[*u as usize].clone()).unwrap_or_default(),
-                priority: l.event.priority.clamp(0, 1000) as i32,
-                ..Pod::default()
+        let leave =
+            |sink: &mut Sink, key: (u64, u64), l: &Live, end: Option<i64>| -> Result<(), TraceError> {
+                let requests =
+                    Resources::from([(CPU.to_string(), l.event.cpu), (MEMORY.to_string(), l.event.memory)]);
+                if !l.event.has_request {
+                    sink.report.invent("specs.requests", "0: the record has no request");
+                }
+                let mut pod = Pod {
+                    submit: l.submit,
+                    uid: format!("{}-{}", key.0, key.1),
+                    spec: sink.spec(SpecRow { requests, ..SpecRow::default() }),
+                    app: format!("collection-{}", key.0),
+                    user: user_of.get(&key.0).map(|u| users[*u as usize].clone()).unwrap_or_default(),
+                    priority: l.event.priority.clamp(0, 1000) as i32,
+                    ..Pod::default()
+                };
+                if l.again {
+                    pod.uid.push_str(&format!("-r{}", l.submit / MICROSECOND as i64));
+                }
+                pod.run_ns = match (l.start, end) {
+                    (Some(s), Some(e)) => Some((e - s) as u64),
+                    _ => None,
+                };
+                match (l.start, end) {
+                    (None, Some(e)) => sink.event(e, EventOp::PodDelete, &pod.uid, "")?,
+                    (Some(_), None) => {
+                        sink.report.invent("pods.run_ns", "none: still running at the end of the recording")
+                    }
+                    (None, None) => {
+                        sink.report.invent("pods.run_ns", "none: still pending at the end of the recording")
+                    }
+                    _ => {}
+                }
+                let node = if l.start.is_some() && l.event.machine != 0 {
+                    format!("machine-{}", l.event.machine)
+                } else {
+                    String::new()
+                };
+                pod.outcome = Some(Outcome {
+                    created: Some(l.submit),
+                    bound: l.start,
+                    running: l.start,
+                    finished: end,
+                    node,
+                });
+                sink.pod(&pod)
             };
-            if l.again {
-                pod.uid.push_str(&format!("-r{}", l.submit / MICROSECOND as i64));
-            }
-            pod.run_ns = match (l.start, end) {
-                (Some(s), Some(e)) => Some((e - s) as u64),
-                _ => None,
-            };
-            match (l.start, end) {
-                (None, Some(e)) => sink.event(e, EventOp::PodDelete, &pod.uid, "")?,
-                (Some(_), None) => sink.report.invent("pods.run_ns", "none: still running at the end of the recording"),
-                (None, None) => sink.report.invent("pods.run_ns", "none: still pending at the end of the recording"),
-                _ => {}
-            }
-            let node = if l.start.is_some() && l.event.machine != 0 { format!("machine-{}", l.event.machine) } else { String::new() };
-            pod.outcome =
-                Some(Outcome { created: Some(l.submit), bound: l.start, running: l.start, finished: end, node });
-            sink.pod(&pod)
-        };
         let mut events = self.events.finish()?;
         while let Some((t, e)) = events.next_row()? {
             let key = (e.collection, e.index);
@@ -398,16 +427,14 @@ impl State {
                 reopened += 1;
                 leave(sink, key, &old, Some(t))?;
             }
-            if !live.contains_key(&key) {
-                if kind != 0 {
-                    censored += 1;
-                }
-                let again = !seen.insert(key);
-                resubmitted += u64::from(again);
-                let start = (4..=8).contains(&kind).then_some(t);
-                live.insert(key, Live { submit: t, start, event: e.clone(), again });
-            }
-            if let Some(l) = live.get_mut(&key) {
+            {
+                let l = live.entry(key).or_insert_with(|| {
+                    censored += u64::from(kind != 0);
+                    let again = !seen.insert(key);
+                    resubmitted += u64::from(again);
+                    let start = (4..=8).contains(&kind).then_some(t);
+                    Live { submit: t, start, event: e.clone(), again }
+                });
                 if e.has_request && l.start.is_none() {
                     (l.event.cpu, l.event.memory, l.event.has_request) = (e.cpu, e.memory, true);
                 }
@@ -428,8 +455,16 @@ impl State {
         for (key, l) in &rest {
             leave(sink, *key, l, None)?;
         }
-        sink.report.invent_n("pods.submit_ns", "the instance's first event (its submission is not in the input)", censored);
-        sink.report.invent_n("pods.run_ns", "until it was submitted again: its end is not in the input", reopened);
+        sink.report.invent_n(
+            "pods.submit_ns",
+            "the instance's first event (its submission is not in the input)",
+            censored,
+        );
+        sink.report.invent_n(
+            "pods.run_ns",
+            "until it was submitted again: its end is not in the input",
+            reopened,
+        );
         if !seen.is_empty() {
             sink.report.note(format!("{} instances, {resubmitted} more pods from resubmissions", seen.len()));
             sink.report.note(format!(

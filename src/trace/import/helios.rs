@@ -102,7 +102,12 @@ fn nodes(sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
         }
         sink.report.table(GPUS.name).read += 1;
         if fields.len() != names.len() {
-            return Err(lines.error(Problem::ColumnCount, "", "", format!("{} columns as in the header", names.len())));
+            return Err(lines.error(
+                Problem::ColumnCount,
+                "",
+                "",
+                format!("{} columns as in the header", names.len()),
+            ));
         }
         let day = number::unix_ns(&fields[0])
             .map_err(|_| lines.error(Problem::NotANumber, "date", &fields[0], "a date as 2020-04-01"))?;
@@ -126,7 +131,10 @@ fn nodes(sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
                         (PODS.to_string(), 110),
                     ]);
                     node.labels.insert("vc".to_string(), names[i].clone());
-                    sink.report.invent("nodes", "8 GPUs, 48 CPUs and 110 pods a node (only GPUs a virtual cluster are on record)");
+                    sink.report.invent(
+                        "nodes",
+                        "8 GPUs, 48 CPUs and 110 pods a node (only GPUs a virtual cluster are on record)",
+                    );
                 } else {
                     node.op = NodeOp::Remove;
                 }
@@ -168,7 +176,13 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
             (Some(s), Some(e)) => Some((e - s) as u64),
             _ => None,
         },
-        outcome: Some(Outcome { created: Some(submit), bound: start, running: start, finished: end, ..Outcome::default() }),
+        outcome: Some(Outcome {
+            created: Some(submit),
+            bound: start,
+            running: start,
+            finished: end,
+            ..Outcome::default()
+        }),
         ..Pod::default()
     };
     if pods > 1 {

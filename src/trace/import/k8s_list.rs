@@ -59,7 +59,8 @@ pub(crate) fn read_objects(
     each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
 ) -> Result<(), TraceError> {
     let name = file.file_name().to_lowercase();
-    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson"].iter().any(|e| name.ends_with(e));
+    let known =
+        ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson"].iter().any(|e| name.ends_with(e));
     if !file.explicit && !known {
         sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
         return Ok(());
@@ -89,11 +90,21 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(crate) fn object(&mut self, sink: &mut Sink, object: Value, place: &Place) -> Result<bool, TraceError> {
+    pub(crate) fn object(
+        &mut self,
+        sink: &mut Sink,
+        object: Value,
+        place: &Place,
+    ) -> Result<bool, TraceError> {
         match k8s::text(&object, "/kind") {
             "Pod" => self.pod(sink, &object, place),
             "Node" => self.node(sink, &object, place).map(|()| true),
-            "" => Err(place.error(Problem::EmptyField, "kind", "", "a Kubernetes object with kind and metadata")),
+            "" => Err(place.error(
+                Problem::EmptyField,
+                "kind",
+                "",
+                "a Kubernetes object with kind and metadata",
+            )),
             _ if k8s::template(&object).is_some() => {
                 self.controllers.push((object, place.clone()));
                 Ok(true)
@@ -109,7 +120,8 @@ impl List {
     fn pod(&mut self, sink: &mut Sink, object: &Value, place: &Place) -> Result<bool, TraceError> {
         let mut life = k8s::life(object, place)?;
         if life.created.is_none() {
-            sink.report.invent("pods.submit_ns", "the origin: the object has no creationTimestamp (a manifest)");
+            sink.report
+                .invent("pods.submit_ns", "the origin: the object has no creationTimestamp (a manifest)");
             life.created = Some(0);
         }
         let uid = k8s::pod_uid(object);
@@ -172,7 +184,8 @@ impl List {
             ));
         }
         if self.nodes == 0 {
-            sink.report.absent("nodes", "no Node objects: the trace has no nodes; give the scenario a cluster");
+            sink.report
+                .absent("nodes", "no Node objects: the trace has no nodes; give the scenario a cluster");
         }
         if sink.options.snapshot {
             sink.origin = Origin::Relative(None);
@@ -209,7 +222,11 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
             }
             sink.pod(&pod)?;
         }
-        sink.report.invent_n("pods", "one a replica of a controller's template (no pods in the input)", count);
+        sink.report.invent_n(
+            "pods",
+            "one a replica of a controller's template (no pods in the input)",
+            count,
+        );
         sink.report.invent_n("pods.run_ns", "none: made from a template, runs to the end", count);
     }
     Ok(())

@@ -58,7 +58,12 @@ impl Importer for K8sWatch {
                 if let (Some(last), Some(at)) = (state.last_time, at)
                     && at < last
                 {
-                    return Err(place.error(Problem::TimeGoesBack, "time", "", "events in the order they were seen"));
+                    return Err(place.error(
+                        Problem::TimeGoesBack,
+                        "time",
+                        "",
+                        "events in the order they were seen",
+                    ));
                 }
                 state.last_time = at.or(state.last_time);
                 let object = &value["object"];
@@ -67,12 +72,16 @@ impl Importer for K8sWatch {
                     "MODIFIED" => state.put(sink, object, at, false, place),
                     "DELETED" => state.delete(sink, object, at, place),
                     "BOOKMARK" => {
-                        sink.report.drop_row("objects", "bookmark", || format!("{}:{}", place.file, place.at));
+                        sink.report
+                            .drop_row("objects", "bookmark", || format!("{}:{}", place.file, place.at));
                         Ok(false)
                     }
-                    other => {
-                        Err(place.error(Problem::UnknownCode, "type", other, "ADDED, MODIFIED, DELETED or BOOKMARK"))
-                    }
+                    other => Err(place.error(
+                        Problem::UnknownCode,
+                        "type",
+                        other,
+                        "ADDED, MODIFIED, DELETED or BOOKMARK",
+                    )),
                 }
             })?;
         }
@@ -100,7 +109,11 @@ impl Importer for KwokSnapshot {
         for file in files {
             read_objects(file, sink, &mut |sink, value, place| {
                 if k8s::text(&value, "/kind") != "ResourcePatch" {
-                    let key = key_of(k8s::text(&value, "/kind"), k8s::namespace(&value), k8s::text(&value, "/metadata/name"));
+                    let key = key_of(
+                        k8s::text(&value, "/kind"),
+                        k8s::namespace(&value),
+                        k8s::text(&value, "/metadata/name"),
+                    );
                     let kept = state.put(sink, &value, None, true, place)?;
                     if kept {
                         stored.insert(key, value);
@@ -120,11 +133,22 @@ impl Importer for KwokSnapshot {
                 let duration = value.get("durationNanosecond").and_then(Value::as_i64).filter(|d| *d >= 0);
                 let Some(at) = duration else {
                     let text = value.get("durationNanosecond").map(Value::to_string).unwrap_or_default();
-                    let problem = if text.starts_with('-') { Problem::NegativeTime } else { Problem::NotANumber };
-                    return Err(place.error(problem, "durationNanosecond", &text, "nanoseconds of at least 0"));
+                    let problem =
+                        if text.starts_with('-') { Problem::NegativeTime } else { Problem::NotANumber };
+                    return Err(place.error(
+                        problem,
+                        "durationNanosecond",
+                        &text,
+                        "nanoseconds of at least 0",
+                    ));
                 };
                 if state.last_time.is_some_and(|last| at < last) {
-                    return Err(place.error(Problem::TimeGoesBack, "durationNanosecond", "", "patches in order of time"));
+                    return Err(place.error(
+                        Problem::TimeGoesBack,
+                        "durationNanosecond",
+                        "",
+                        "patches in order of time",
+                    ));
                 }
                 state.last_time = Some(at);
                 let namespace = match k8s::text(&value, "/target/namespace") {
@@ -134,8 +158,9 @@ impl Importer for KwokSnapshot {
                 let key = key_of(kind, namespace, k8s::text(&value, "/target/name"));
                 let mut template = value.get("template").cloned().unwrap_or(Value::Null);
                 if let Value::String(text) = &template {
-                    template = serde_json::from_str(text)
-                        .map_err(|e| place.error(Problem::BadSyntax, "template", text, format!("JSON ({e})")))?;
+                    template = serde_json::from_str(text).map_err(|e| {
+                        place.error(Problem::BadSyntax, "template", text, format!("JSON ({e})"))
+                    })?;
                 }
                 match k8s::text(&value, "/method") {
                     "create" => {
@@ -168,7 +193,9 @@ impl Importer for KwokSnapshot {
                             "a resource of the snapshot, or one created before",
                         )),
                     },
-                    other => Err(place.error(Problem::UnknownCode, "method", other, "create, patch or delete")),
+                    other => {
+                        Err(place.error(Problem::UnknownCode, "method", other, "create, patch or delete"))
+                    }
                 }
             })?;
         }
@@ -243,7 +270,14 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn put(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, added: bool, place: &Place) -> Result<bool, TraceError> {
+    fn put(
+        &mut self,
+        sink: &mut Sink,
+        object: &Value,
+        at: Option<i64>,
+        added: bool,
+        place: &Place,
+    ) -> Result<bool, TraceError> {
         match k8s::text(object, "/kind") {
             "Pod" => self.put_pod(sink, object, at, added, place).map(|()| true),
             "Node" => {
@@ -283,7 +317,14 @@ impl Tracker {
         }
     }
 
-    fn put_pod(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, added: bool, place: &Place) -> Result<(), TraceError> {
+    fn put_pod(
+        &mut self,
+        sink: &mut Sink,
+        object: &Value,
+        at: Option<i64>,
+        added: bool,
+        place: &Place,
+    ) -> Result<(), TraceError> {
         let uid = k8s::pod_uid(object);
         let mut now = k8s::life(object, place)?;
         if self.snapshot {
@@ -317,7 +358,12 @@ impl Tracker {
             ));
         }
         if !sink.first_seen(&uid) {
-            return Err(place.error(Problem::DuplicateId, "object.metadata.uid", &uid, "a new uid after DELETED"));
+            return Err(place.error(
+                Problem::DuplicateId,
+                "object.metadata.uid",
+                &uid,
+                "a new uid after DELETED",
+            ));
         }
         let initial = self.snapshot && at.is_none();
         if self.snapshot {
@@ -335,14 +381,30 @@ impl Tracker {
         Ok(())
     }
 
-    fn delete(&mut self, sink: &mut Sink, object: &Value, at: Option<i64>, place: &Place) -> Result<bool, TraceError> {
+    fn delete(
+        &mut self,
+        sink: &mut Sink,
+        object: &Value,
+        at: Option<i64>,
+        place: &Place,
+    ) -> Result<bool, TraceError> {
         if k8s::text(object, "/kind") == "Node" {
             let mut node = k8s::node(object, NodeOp::Remove, place)?;
             if self.nodes.remove(&node.name).is_none() {
-                return Err(place.error(Problem::DeleteBeforeCreate, "object", &node.name, "ADDED before DELETED"));
+                return Err(place.error(
+                    Problem::DeleteBeforeCreate,
+                    "object",
+                    &node.name,
+                    "ADDED before DELETED",
+                ));
             }
             let Some(t) = at.or(k8s::time(object, "/metadata/deletionTimestamp", place)?) else {
-                return Err(place.error(Problem::EmptyField, "time", "", "a time of the event, or a deletionTimestamp"));
+                return Err(place.error(
+                    Problem::EmptyField,
+                    "time",
+                    "",
+                    "a time of the event, or a deletionTimestamp",
+                ));
             };
             node.labels.clear();
             node.taints.clear();
@@ -356,7 +418,12 @@ impl Tracker {
         }
         let uid = k8s::pod_uid(object);
         let Some(mut live) = self.live.remove(&uid) else {
-            return Err(place.error(Problem::DeleteBeforeCreate, "object.metadata.uid", &uid, "ADDED before DELETED"));
+            return Err(place.error(
+                Problem::DeleteBeforeCreate,
+                "object.metadata.uid",
+                &uid,
+                "ADDED before DELETED",
+            ));
         };
         let mut last = if self.snapshot { Life::default() } else { k8s::life(object, place)? };
         if live.life.bound.is_none() {
@@ -380,7 +447,9 @@ impl Tracker {
         let bound_at_start = live.initial && live.life.bound.is_some();
         match (live.life.bound.is_some(), live.life.finished) {
             (false, Some(t)) => sink.event(t, EventOp::PodDelete, &live.pod.uid, "")?,
-            (_, None) => sink.report.invent("pods.run_ns", "none: alive at the end of the recording, runs to the end"),
+            (_, None) => {
+                sink.report.invent("pods.run_ns", "none: alive at the end of the recording, runs to the end")
+            }
             _ => {}
         }
         if self.snapshot && !self.recorded {
@@ -403,10 +472,14 @@ impl Tracker {
             }
         }
         if self.relisted > 0 {
-            sink.report.note(format!("{} ADDED events of known pods (relists) were taken as updates", self.relisted));
+            sink.report.note(format!(
+                "{} ADDED events of known pods (relists) were taken as updates",
+                self.relisted
+            ));
         }
         if self.snapshot && !self.recorded {
-            sink.report.note("a snapshot without --record: everything is there at time 0 and nothing happens after");
+            sink.report
+                .note("a snapshot without --record: everything is there at time 0 and nothing happens after");
         }
         Ok(())
     }

@@ -115,9 +115,8 @@ impl State {
             }
             let place = Place { file: file.display(), at: lines.line() };
             sink.report.table(SAMPLES).read += 1;
-            let used = exposition(&line, &place).and_then(|(metric, labels, value, t)| {
-                self.sample(&metric, &labels, &value, t, &place)
-            });
+            let used = exposition(&line, &place)
+                .and_then(|(metric, labels, value, t)| self.sample(&metric, &labels, &value, t, &place));
             count(sink, used, &place)?;
         }
     }
@@ -131,9 +130,16 @@ impl State {
         let Some(result) = result else {
             if file.explicit {
                 let place = Place { file: file.display(), at: 0 };
-                return Err(place.error(Problem::MissingColumn, "data.result", "", "an answer of Prometheus' query API; for kubectl dumps use k8s-list"));
+                return Err(place.error(
+                    Problem::MissingColumn,
+                    "data.result",
+                    "",
+                    "an answer of Prometheus' query API; for kubectl dumps use k8s-list",
+                ));
             }
-            sink.report.ignored_files.push(format!("{} (no Prometheus answer; kubectl dumps: k8s-list)", file.file_name()));
+            sink.report
+                .ignored_files
+                .push(format!("{} (no Prometheus answer; kubectl dumps: k8s-list)", file.file_name()));
             return Ok(());
         };
         sink.begin_file(file, SAMPLES);
@@ -189,7 +195,8 @@ impl State {
             for i in 0..batch.num_rows() {
                 row += 1;
                 let place = Place { file: file.display(), at: row };
-                let get = |n: &str| batch.column_by_name(n).and_then(|c| columnar::cell(c, i)).unwrap_or_default();
+                let get =
+                    |n: &str| batch.column_by_name(n).and_then(|c| columnar::cell(c, i)).unwrap_or_default();
                 sink.report.table(SAMPLES).read += 1;
                 let mut labels: Labels = get("labels")
                     .split(',')
@@ -213,7 +220,14 @@ impl State {
     }
 
     /// Takes a sample; `false` if the metric is not one of those used.
-    fn sample(&mut self, metric: &str, labels: &Labels, value: &str, t: Option<i64>, place: &Place) -> Result<bool, TraceError> {
+    fn sample(
+        &mut self,
+        metric: &str,
+        labels: &Labels,
+        value: &str,
+        t: Option<i64>,
+        place: &Place,
+    ) -> Result<bool, TraceError> {
         if t.is_some_and(|t| t < 0) {
             return Err(place.error(Problem::NegativeTime, "timestamp", "", "a Unix time"));
         }
@@ -251,7 +265,9 @@ impl State {
                 }
                 "kube_pod_owner" => pod.owner = label("owner_name"),
                 "kube_pod_container_resource_requests" => {
-                    let resource = label("resource").replace("nvidia_com_gpu", "nvidia.com/gpu").replace("ephemeral_storage", "ephemeral-storage");
+                    let resource = label("resource")
+                        .replace("nvidia_com_gpu", "nvidia.com/gpu")
+                        .replace("ephemeral_storage", "ephemeral-storage");
                     let (name, unit) = k8s::resource(&resource);
                     let n = number::scaled(value, unit)
                         .map_err(|_| place.error(Problem::NotANumber, metric, value, "an amount"))?;
@@ -263,7 +279,9 @@ impl State {
         }
         match metric {
             "kube_node_status_allocatable" => {
-                let resource = label("resource").replace("nvidia_com_gpu", "nvidia.com/gpu").replace("ephemeral_storage", "ephemeral-storage");
+                let resource = label("resource")
+                    .replace("nvidia_com_gpu", "nvidia.com/gpu")
+                    .replace("ephemeral_storage", "ephemeral-storage");
                 let (name, unit) = k8s::resource(&resource);
                 let n = number::scaled(value, unit)
                     .map_err(|_| place.error(Problem::NotANumber, metric, value, "an amount"))?;
@@ -289,10 +307,16 @@ impl State {
                 sink.report.note(format!("node {name} has no allocatable series and is left out"));
                 continue;
             }
-            sink.node_since(created.unwrap_or(AT_ORIGIN), &Node { op: NodeOp::Add, name, allocatable, ..Node::default() })?;
+            sink.node_since(
+                created.unwrap_or(AT_ORIGIN),
+                &Node { op: NodeOp::Add, name, allocatable, ..Node::default() },
+            )?;
         }
         if sink.node_count() == 0 {
-            sink.report.absent("kube_node_status_allocatable", "the trace has no nodes; give the scenario a cluster");
+            sink.report.absent(
+                "kube_node_status_allocatable",
+                "the trace has no nodes; give the scenario a cluster",
+            );
         }
         let only_jobs = self.pods.is_empty();
         for ((namespace, name, uid), p) in self.pods {
@@ -350,12 +374,16 @@ impl State {
                     run_ns: ended.then(|| (last - first) as u64),
                     ..Pod::default()
                 };
-                sink.report.invent("pods", "one a Job, from its first sample to its last (only kube_job_owner is there)");
+                sink.report.invent(
+                    "pods",
+                    "one a Job, from its first sample to its last (only kube_job_owner is there)",
+                );
                 sink.report.invent("specs.requests", "none: not in the series");
                 sink.pod(&pod)?;
             }
         }
-        sink.report.note("scraped series: pods shorter than a scrape interval are missing, times are whole seconds");
+        sink.report
+            .note("scraped series: pods shorter than a scrape interval are missing, times are whole seconds");
         Ok(())
     }
 }
@@ -363,7 +391,9 @@ impl State {
 fn count(sink: &mut Sink, used: Result<bool, TraceError>, place: &Place) -> Result<(), TraceError> {
     match used {
         Ok(true) => sink.report.table(SAMPLES).kept += 1,
-        Ok(false) => sink.report.drop_row(SAMPLES, "metric-not-used", || format!("{}:{}", place.file, place.at)),
+        Ok(false) => {
+            sink.report.drop_row(SAMPLES, "metric-not-used", || format!("{}:{}", place.file, place.at))
+        }
         Err(e) => sink.bad(SAMPLES, e)?,
     }
     Ok(())

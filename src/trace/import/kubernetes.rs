@@ -40,7 +40,13 @@ pub struct Place {
 
 impl Place {
     /// An error about this document.
-    pub fn error(&self, problem: Problem, field: &str, value: &str, expected: impl Into<String>) -> TraceError {
+    pub fn error(
+        &self,
+        problem: Problem,
+        field: &str,
+        value: &str,
+        expected: impl Into<String>,
+    ) -> TraceError {
         RowError {
             problem,
             file: self.file.clone(),
@@ -237,8 +243,7 @@ fn yaml(
         text.clear();
         Ok(())
     };
-    loop {
-        let Some(line) = lines.next_line()? else { break };
+    while let Some(line) = lines.next_line()? {
         let line = line.to_string();
         let number = lines.line();
         if line.starts_with("---") || line == "..." {
@@ -266,7 +271,12 @@ fn yaml(
             (in_items, item) = (false, false);
         }
         if text.len() + line.len() > limit {
-            return Err(lines.error(Problem::LineTooLong, "", "", format!("documents of at most {limit} bytes")));
+            return Err(lines.error(
+                Problem::LineTooLong,
+                "",
+                "",
+                format!("documents of at most {limit} bytes"),
+            ));
         }
         text.push_str(&line);
         text.push('\n');
@@ -427,7 +437,8 @@ fn marked<'a>(meta: &'a Value, keys: &[&str]) -> &'a str {
 
 /// Fills application, gang, queue, user and priority from metadata and spec.
 pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
-    pod.app = marked(meta, &["yunikorn.apache.org/app-id", "applicationId", "spark-app-selector"]).to_string();
+    pod.app =
+        marked(meta, &["yunikorn.apache.org/app-id", "applicationId", "spark-app-selector"]).to_string();
     if pod.app.is_empty() {
         let owners = meta.get("ownerReferences").and_then(Value::as_array);
         let owner = owners.and_then(|o| {
@@ -471,8 +482,11 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
         && let Some(groups) = groups.as_array()
     {
         let group = groups.iter().find(|g| text(g, "/name") == pod.task_group);
-        pod.min_member =
-            group.and_then(|g| g.get("minMember")).and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0);
+        pod.min_member = group
+            .and_then(|g| g.get("minMember"))
+            .and_then(Value::as_u64)
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or(0);
     }
     pod.user = marked(meta, &["yunikorn.apache.org/username"]).to_string();
     if pod.user.is_empty()

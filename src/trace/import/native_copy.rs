@@ -45,7 +45,13 @@ impl Importer for Native {
         let time = |t: u64| i64::try_from(t).unwrap_or(i64::MAX);
         for row in reader.nodes()? {
             let n = row?;
-            let node = Node { op: n.op, name: n.name, allocatable: n.allocatable, labels: n.labels, taints: n.taints };
+            let node = Node {
+                op: n.op,
+                name: n.name,
+                allocatable: n.allocatable,
+                labels: n.labels,
+                taints: n.taints,
+            };
             sink.node(time(n.t_ns), &node)?;
         }
         for row in reader.events()? {
@@ -71,7 +77,8 @@ impl Importer for Native {
                     expected: expected.to_string(),
                 };
                 let Some(&spec) = ids.get(row.spec_id as usize) else {
-                    let e = bad(Problem::DanglingReference, "spec_id", row.spec_id.to_string(), "a row of specs");
+                    let e =
+                        bad(Problem::DanglingReference, "spec_id", row.spec_id.to_string(), "a row of specs");
                     sink.bad("pods", e.into())?;
                     continue;
                 };

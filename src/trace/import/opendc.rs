@@ -87,7 +87,8 @@ mod with_parquet {
             sink.report.absent(TASKS, "neither tasks.parquet nor meta.parquet: the trace has no pods");
         }
         if sink.node_count() == 0 {
-            sink.report.absent("topology", "no topology: the trace has no nodes; give the scenario a cluster");
+            sink.report
+                .absent("topology", "no topology: the trace has no nodes; give the scenario a cluster");
         }
         Ok(())
     }
@@ -125,7 +126,8 @@ mod with_parquet {
     /// Times are integers of milliseconds, or texts.
     fn time(text: &str, field: &str, place: &Place) -> Result<i64, TraceError> {
         if text.len() > 8 && text.as_bytes()[4] == b'-' {
-            return number::unix_ns(text).map_err(|_| place.error(Problem::NotANumber, field, text, "a time"));
+            return number::unix_ns(text)
+                .map_err(|_| place.error(Problem::NotANumber, field, text, "a time"));
         }
         match number::scaled_signed(text, MS) {
             Ok(t) if t < 0 => Err(place.error(Problem::NegativeTime, field, text, "a Unix time")),
@@ -139,7 +141,8 @@ mod with_parquet {
         let id = need("id")?;
         let number = |n: &str, unit: u64| -> Result<u64, TraceError> {
             let Some(text) = get(n) else { return Ok(0) };
-            number::scaled(&text, unit).map_err(|_| place.error(Problem::NotANumber, n, &text, "a number of at least 0"))
+            number::scaled(&text, unit)
+                .map_err(|_| place.error(Problem::NotANumber, n, &text, "a number of at least 0"))
         };
         let (submit, run) = match get("submission_time") {
             Some(t) => {
@@ -153,10 +156,17 @@ mod with_parquet {
                 (submit, run)
             }
             None => {
-                let (start, stop) =
-                    (time(&need("start_time")?, "start_time", place)?, time(&need("stop_time")?, "stop_time", place)?);
+                let (start, stop) = (
+                    time(&need("start_time")?, "start_time", place)?,
+                    time(&need("stop_time")?, "stop_time", place)?,
+                );
                 if stop < start {
-                    return Err(place.error(Problem::DeleteBeforeCreate, "stop_time", &stop.to_string(), "a stop after the start"));
+                    return Err(place.error(
+                        Problem::DeleteBeforeCreate,
+                        "stop_time",
+                        &stop.to_string(),
+                        "a stop after the start",
+                    ));
                 }
                 (start, (stop - start) as u64)
             }
@@ -192,11 +202,15 @@ mod with_parquet {
         sink.begin_file(file, "topology");
         let place = Place { file: file.display(), at: 0 };
         let number = |v: &Value, p: &str, default: u64| {
-            v.pointer(p).and_then(Value::as_f64).filter(|n| n.is_finite() && *n >= 0.0).map_or(default, |n| n as u64)
+            v.pointer(p)
+                .and_then(Value::as_f64)
+                .filter(|n| n.is_finite() && *n >= 0.0)
+                .map_or(default, |n| n as u64)
         };
         let mut hosts = 0u64;
         for (c, cluster) in clusters.iter().enumerate() {
-            for (h, host) in cluster.get("hosts").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            for (h, host) in cluster.get("hosts").and_then(Value::as_array).into_iter().flatten().enumerate()
+            {
                 sink.report.table("topology").read += 1;
                 let copies = number(cluster, "/count", 1).saturating_mul(number(host, "/count", 1));
                 hosts = hosts.saturating_add(copies);

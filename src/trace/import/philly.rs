@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::kubernetes::{self as k8s, Place};
 use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, TableSchema, must, may};
+use crate::trace::input::{InputFile, TableSchema, may, must};
 use crate::trace::model::{GPU, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 
@@ -28,7 +28,11 @@ pub struct Philly;
 static MACHINES: TableSchema = TableSchema {
     name: "cluster_machine_list",
     hints: &["machine_list"],
-    columns: &[must("machineId|machine_id"), must("number of GPUs|num_gpus|gpus"), may("single GPU mem|gpu_mem")],
+    columns: &[
+        must("machineId|machine_id"),
+        must("number of GPUs|num_gpus|gpus"),
+        may("single GPU mem|gpu_mem"),
+    ],
     widths: &[3],
     delimiter: b',',
 };
@@ -104,7 +108,8 @@ impl Importer for Philly {
                 sink.bad(JOBS, e)?;
             }
         }
-        sink.report.note("CPU and memory are not in the trace: pods ask for GPUs only, nodes offer GPUs only");
+        sink.report
+            .note("CPU and memory are not in the trace: pods ask for GPUs only, nodes offer GPUs only");
         sink.report.note("times are local Pacific time without a zone, taken as they stand");
         Ok(())
     }
@@ -141,14 +146,21 @@ fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError
         };
         if start < submitted || end.is_some_and(|e| e < start) {
             let value = number::rfc3339(end.unwrap_or(start));
-            return Err(place.error(Problem::DeleteBeforeCreate, "attempts", &value, "submitted, started, ended in this order"));
+            return Err(place.error(
+                Problem::DeleteBeforeCreate,
+                "attempts",
+                &value,
+                "submitted, started, ended in this order",
+            ));
         }
         let servers: Vec<(&str, u64)> = attempt
             .get("detail")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .map(|d| (k8s::text(d, "/ip"), d.get("gpus").and_then(Value::as_array).map_or(0, |g| g.len() as u64)))
+            .map(|d| {
+                (k8s::text(d, "/ip"), d.get("gpus").and_then(Value::as_array).map_or(0, |g| g.len() as u64))
+            })
             .collect();
         let total: u64 = servers.iter().map(|s| s.1).sum();
         if servers.is_empty() {

@@ -65,7 +65,12 @@ impl Importer for SimKube {
         };
         if trace.get("version").and_then(Value::as_u64) != Some(2) {
             let version = trace.get("version").map_or("nothing".to_string(), Value::to_string);
-            return Err(place.error(Problem::UnknownCode, "version", &version, "2 (record again with SimKube 2)"));
+            return Err(place.error(
+                Problem::UnknownCode,
+                "version",
+                &version,
+                "2 (record again with SimKube 2)",
+            ));
         }
         let Some(events) = trace.get("events").and_then(Value::as_array) else {
             return Err(place.error(Problem::EmptyField, "events", "", "an array of events"));
@@ -163,7 +168,14 @@ struct State {
 }
 
 impl State {
-    fn event(&mut self, sink: &mut Sink, trace: &Value, event: &Value, t: i64, place: &Place) -> Result<(), TraceError> {
+    fn event(
+        &mut self,
+        sink: &mut Sink,
+        trace: &Value,
+        event: &Value,
+        t: i64,
+        place: &Place,
+    ) -> Result<(), TraceError> {
         let list = |name: &str| event.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
         for object in list("applied_objs") {
             sink.report.table(OBJECTS).read += 1;
@@ -181,14 +193,26 @@ impl State {
                     sink.report.table(OBJECTS).kept += 1;
                 }
                 None => sink.report.drop_row(OBJECTS, "delete-before-create", || {
-                    format!("{}: event {}: {} was never applied", place.file, place.at, key.replace('\t', " "))
+                    format!(
+                        "{}: event {}: {} was never applied",
+                        place.file,
+                        place.at,
+                        key.replace('\t', " ")
+                    )
                 }),
             }
         }
         Ok(())
     }
 
-    fn apply(&mut self, sink: &mut Sink, trace: &Value, object: &Value, t: i64, place: &Place) -> Result<(), TraceError> {
+    fn apply(
+        &mut self,
+        sink: &mut Sink,
+        trace: &Value,
+        object: &Value,
+        t: i64,
+        place: &Place,
+    ) -> Result<(), TraceError> {
         let key = key_of(object);
         if k8s::text(object, "/metadata/name").is_empty() {
             return Err(place.error(Problem::EmptyField, "metadata.name", "", "a name"));
@@ -218,8 +242,11 @@ impl State {
             let n = self.lifecycles.get(&key).map_or(0, Vec::len);
             let at = self.used.entry(key.clone()).or_insert(0);
             let first = std::mem::replace(at, n);
-            let starts: Vec<i64> =
-                self.lifecycles.get(&key).map(|l| l[first.min(n)..].iter().map(|l| l.0).collect()).unwrap_or_default();
+            let starts: Vec<i64> = self
+                .lifecycles
+                .get(&key)
+                .map(|l| l[first.min(n)..].iter().map(|l| l.0).collect())
+                .unwrap_or_default();
             for (i, start) in starts.into_iter().enumerate() {
                 self.used.insert(key.clone(), first + i);
                 let pod = self.make(sink, object, &template, &key, start, place)?;
@@ -268,7 +295,8 @@ impl State {
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
         let known: Vec<&String> = self.lifecycles.keys().filter(|k| !self.created.contains_key(*k)).collect();
         if !known.is_empty() {
-            sink.report.note(format!("lifecycles of {} owners that were never applied are not used", known.len()));
+            sink.report
+                .note(format!("lifecycles of {} owners that were never applied are not used", known.len()));
         }
         for owned in self.objects.into_values().filter(|o| !o.scheduled) {
             for pod in owned.pods {
@@ -328,6 +356,7 @@ fn shape<'a>(trace: &'a Value, object: &'a Value, _key: &str) -> (usize, Option<
         .and_then(|t| t.get("podSpecTemplatePaths"))
         .and_then(Value::as_array);
     let template = paths.and_then(|p| p.iter().filter_map(Value::as_str).find_map(|p| object.pointer(p)));
-    let replicas = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1).min(1_000_000) as usize;
+    let replicas =
+        object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1).min(1_000_000) as usize;
     (if template.is_some() { replicas } else { 0 }, template, template.is_none())
 }

@@ -96,7 +96,12 @@ fn workflow(sink: &mut Sink, value: &Value, file: &InputFile) -> Result<(), Trac
         () => list(value, "/workflow/jobs"),
     };
     if spec.is_empty() {
-        return Err(top.error(Problem::MissingColumn, "workflow.specification.tasks", "", "a workflow with tasks"));
+        return Err(top.error(
+            Problem::MissingColumn,
+            "workflow.specification.tasks",
+            "",
+            "a workflow with tasks",
+        ));
     }
     let mut executed: BTreeMap<&str, &Value> = BTreeMap::new();
     for t in list(value, "/workflow/execution/tasks") {
@@ -119,7 +124,8 @@ fn workflow(sink: &mut Sink, value: &Value, file: &InputFile) -> Result<(), Trac
             return Err(place.error(Problem::EmptyField, "id", "", "a task id"));
         }
         let e = executed.get(id).copied().unwrap_or(t);
-        let run = seconds(e.get("runtimeInSeconds").or_else(|| e.get("runtime")), "runtimeInSeconds", &place)?;
+        let run =
+            seconds(e.get("runtimeInSeconds").or_else(|| e.get("runtime")), "runtimeInSeconds", &place)?;
         let run = run.unwrap_or_else(|| {
             sink.report.invent("pods.run_ns", "0: the task has no run time on record");
             0
@@ -133,7 +139,8 @@ fn workflow(sink: &mut Sink, value: &Value, file: &InputFile) -> Result<(), Trac
             }
         };
         let memory = e.get("memoryInBytes").or_else(|| e.get("memory")).and_then(Value::as_u64).unwrap_or(0);
-        let node = list(e, "/machines").first().and_then(Value::as_str).unwrap_or_else(|| k8s::text(e, "/machine"));
+        let node =
+            list(e, "/machines").first().and_then(Value::as_str).unwrap_or_else(|| k8s::text(e, "/machine"));
         if index.insert(id, i).is_some() {
             return Err(place.error(Problem::DuplicateId, "id", id, "each task once"));
         }
@@ -223,7 +230,8 @@ fn workflow(sink: &mut Sink, value: &Value, file: &InputFile) -> Result<(), Trac
         if node_name.is_empty() || !sink.first_seen(&format!("node/{node_name}")) {
             continue;
         }
-        let cores = ["/cpu/coreCount", "/cpu/count"].iter().find_map(|p| m.pointer(p).and_then(Value::as_u64));
+        let cores =
+            ["/cpu/coreCount", "/cpu/count"].iter().find_map(|p| m.pointer(p).and_then(Value::as_u64));
         let Some(cores) = cores else {
             sink.report.note("machines without a core count are left out");
             continue;
@@ -234,7 +242,10 @@ fn workflow(sink: &mut Sink, value: &Value, file: &InputFile) -> Result<(), Trac
             allocatable.insert(MEMORY.to_string(), bytes);
         }
         sink.report.invent("nodes.allocatable.pods", "110, the kubelet's default");
-        sink.node(AT_ORIGIN, &Node { op: NodeOp::Add, name: node_name.to_string(), allocatable, ..Node::default() })?;
+        sink.node(
+            AT_ORIGIN,
+            &Node { op: NodeOp::Add, name: node_name.to_string(), allocatable, ..Node::default() },
+        )?;
     }
     Ok(())
 }

@@ -91,7 +91,9 @@ struct State {
 /// `{"resources": {"vcore": {"value": 1000}}}` or `{"vcore": 1000}`.
 fn resources(value: Option<&Value>, place: &Place) -> Result<Resources, TraceError> {
     let mut out = Resources::new();
-    let Some(map) = value.map(|v| v.get("resources").unwrap_or(v)).and_then(Value::as_object) else { return Ok(out) };
+    let Some(map) = value.map(|v| v.get("resources").unwrap_or(v)).and_then(Value::as_object) else {
+        return Ok(out);
+    };
     for (name, amount) in map {
         let amount = match amount {
             Value::Object(o) => o.get("value").cloned().unwrap_or(Value::from(0)),
@@ -103,7 +105,12 @@ fn resources(value: Option<&Value>, place: &Place) -> Result<Resources, TraceErr
             _ => None,
         };
         let Some(n) = n else {
-            return Err(place.error(Problem::NotANumber, name, &amount.to_string(), "a whole number of at least 0"));
+            return Err(place.error(
+                Problem::NotANumber,
+                name,
+                &amount.to_string(),
+                "a whole number of at least 0",
+            ));
         };
         let key = match name.as_str() {
             "vcore" => CPU,
@@ -123,10 +130,14 @@ fn nanos(value: &Value, field: &str, place: &Place) -> Result<Option<i64>, Trace
         None | Some(Value::Null) => Ok(None),
         Some(v) => match v.as_i64() {
             Some(0) => Ok(None),
-            Some(n) if n < 0 => Err(place.error(Problem::NegativeTime, field, &n.to_string(), "Unix nanoseconds")),
+            Some(n) if n < 0 => {
+                Err(place.error(Problem::NegativeTime, field, &n.to_string(), "Unix nanoseconds"))
+            }
             Some(n) => Ok(Some(n)),
             // The documentation's own sample has a 20-digit time.
-            None if v.is_u64() => Err(place.error(Problem::OutOfRange, field, &v.to_string(), "Unix nanoseconds")),
+            None if v.is_u64() => {
+                Err(place.error(Problem::OutOfRange, field, &v.to_string(), "Unix nanoseconds"))
+            }
             None => Err(place.error(Problem::NotANumber, field, &v.to_string(), "Unix nanoseconds")),
         },
     }
@@ -169,7 +180,10 @@ impl State {
                 .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
                 .collect();
             if self.nodes.insert(id.to_string(), allocatable.clone()).is_none() {
-                sink.node(AT_ORIGIN, &Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() })?;
+                sink.node(
+                    AT_ORIGIN,
+                    &Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() },
+                )?;
             }
             return Ok(true);
         }
@@ -188,7 +202,12 @@ impl State {
             return Err(place.error(Problem::EmptyField, "timestampNano", "", "Unix nanoseconds"));
         };
         if t < self.last {
-            return Err(place.error(Problem::TimeGoesBack, "timestampNano", &t.to_string(), "records in order of time"));
+            return Err(place.error(
+                Problem::TimeGoesBack,
+                "timestampNano",
+                &t.to_string(),
+                "records in order of time",
+            ));
         }
         self.last = t;
         const ADD: u64 = 2;
@@ -245,7 +264,11 @@ impl State {
             (3, ADD, _) => {
                 let allocatable = resources(v.get("resource"), place)?;
                 let name = object.split(':').next().unwrap_or(object).to_string();
-                let op = if self.nodes.insert(name.clone(), allocatable.clone()).is_some() { NodeOp::Update } else { NodeOp::Add };
+                let op = if self.nodes.insert(name.clone(), allocatable.clone()).is_some() {
+                    NodeOp::Update
+                } else {
+                    NodeOp::Add
+                };
                 sink.node(t, &Node { op, name, allocatable, ..Node::default() })?;
             }
             (3, 1, 304) => {
@@ -299,7 +322,11 @@ impl State {
                 ask.priority = k8s::text(a, "/priority").parse().unwrap_or(0);
                 ask.task_group = k8s::text(a, "/taskGroupName").to_string();
                 if let Some(tags) = a.get("allocationTags") {
-                    ask.namespace = tags.get("kubernetes.io/meta/namespace").and_then(Value::as_str).unwrap_or("").to_string();
+                    ask.namespace = tags
+                        .get("kubernetes.io/meta/namespace")
+                        .and_then(Value::as_str)
+                        .unwrap_or("")
+                        .to_string();
                 }
             }
         }
@@ -347,19 +374,27 @@ impl State {
             sink.pod(&pod)?;
         }
         if self.late > 0 {
-            sink.report.invent_n("pods.submit_ns", "its allocation: the ask is not in the recording", self.late);
+            sink.report.invent_n(
+                "pods.submit_ns",
+                "its allocation: the ask is not in the recording",
+                self.late,
+            );
         }
         if self.placeholders > 0 {
             sink.report.note(format!("{} gang placeholders were left out", self.placeholders));
         }
         if self.nodes.is_empty() {
-            sink.report.absent("nodes", "no node events or node dump: the trace has no nodes; give the scenario a cluster");
+            sink.report.absent(
+                "nodes",
+                "no node events or node dump: the trace has no nodes; give the scenario a cluster",
+            );
         }
         Ok(())
     }
 }
 
 fn drop_unknown(sink: &mut Sink, place: &Place, id: &str) -> Result<bool, TraceError> {
-    sink.report.drop_row("objects", "ask-before-the-recording", || format!("{}:{} ({id})", place.file, place.at));
+    sink.report
+        .drop_row("objects", "ask-before-the-recording", || format!("{}:{} ({id})", place.file, place.at));
     Ok(false)
 }
