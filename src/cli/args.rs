@@ -242,8 +242,8 @@ pub struct ValidateArgs {
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// Scenario or experiment (YAML)
-    #[arg(value_name = "SCENARIO|EXPERIMENT")]
+    /// Scenario or experiment (YAML), or a result folder of run (its bottleneck only)
+    #[arg(value_name = "SCENARIO|EXPERIMENT|RESULT")]
     pub file: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -257,13 +257,17 @@ pub fn judge(
     let mut errors = Vec::new();
     for (index, spec) in expect.iter().enumerate() {
         let only = runs.keys().next().map_or("", String::as_str);
-        let values_of = |run: &str, metric: &str, field: &str| -> Result<Vec<f64>, Diagnostic> {
+        let values_of = |run: &str, metric: &str, field: &str| -> Result<Vec<f64>, Box<Diagnostic>> {
             runs.get(run)
                 .into_iter()
                 .flatten()
                 .map(|observed| {
                     observed.metrics.get(metric).map_err(|error| {
-                        document.diagnostic(&format!("expect[{index}].{field}"), error.to_string(), None)
+                        Box::new(document.diagnostic(
+                            &format!("expect[{index}].{field}"),
+                            error.to_string(),
+                            None,
+                        ))
                     })
                 })
                 .collect()
@@ -331,7 +335,7 @@ pub fn judge(
             (None, None) => continue,
         };
         match values {
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(*error),
             Ok(values) => {
                 row.simulated = median(&values);
                 if values.len() > 1 {

@@ -340,7 +340,7 @@ pub fn write_pods_csv(out: &mut (dyn Write + Send), run: &Finished) -> io::Resul
 /// The writer's.
 pub fn write_series(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<()> {
     let pods = &run.cluster.pods;
-    let columns: [(&str, fn(&Timeline) -> Nanos); 5] = [
+    let columns: [Column; 5] = [
         ("created", |t| t.created_ns),
         ("assumed", |t| t.assumed_ns),
         ("bound", |t| t.bound_ns),
@@ -380,11 +380,11 @@ pub fn write_series(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<
     csv.flush()
 }
 
-/// Pods bound in each of `buckets` equal spans from 0 to the end, per second.
+/// Pods bound in each of `buckets` equal spans from 0 to the last binding, per second, and that time.
 #[must_use]
 pub fn bound_rates(run: &Finished, buckets: usize) -> (Vec<f64>, Nanos) {
     let times = stage_times(&run.cluster.pods, |t| t.bound_ns);
-    let end = run.kernel.now();
+    let end = times.last().copied().unwrap_or(0);
     let width = (end / buckets.max(1) as u64).max(1);
     let mut counts = vec![0u64; buckets];
     for t in times {

@@ -38,11 +38,10 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The built-in schedulers, and the profiles of `models` before the built-in ones.
+    /// The built-in schedulers and profiles.
     #[must_use]
-    pub fn new(models: Option<&Path>) -> Self {
-        let profiles = models.map_or_else(ProfileLibrary::built_in, ProfileLibrary::with_folder);
-        Self { profiles, registry: Registry::built_in() }
+    pub fn built_in() -> Self {
+        Self { profiles: ProfileLibrary::built_in(), registry: Registry::built_in() }
     }
 }
 

@@ -46,10 +46,10 @@ impl Point {
 ///
 /// # Errors
 /// No `=`, or no value.
-pub fn parse_vary(argument: &str) -> Result<(String, Vec<String>), Diagnostic> {
+pub fn parse_vary(argument: &str) -> Result<(String, Vec<String>), Box<Diagnostic>> {
     let error = |message: &str| {
         let hint = "write --vary path=v1,v2, such as scheduler.client.qps=100,200";
-        Diagnostic::of_file(format!("--vary {argument}"), message, hint)
+        Box::new(Diagnostic::of_file(format!("--vary {argument}"), message, hint))
     };
     let (path, list) = argument.split_once('=').ok_or_else(|| error("no `=` in it"))?;
     let mut values = vec![String::new()];
@@ -105,7 +105,7 @@ pub fn grid(document: &Document, vary: &[String], seeds: Option<u64>) -> Result<
     let document = super::run::scenario_only(document)?;
     let mut axes = Vec::new();
     for argument in vary {
-        axes.push(parse_vary(argument).map_err(|e| vec![e])?);
+        axes.push(parse_vary(argument).map_err(|e| vec![*e])?);
     }
     let count = axes.iter().fold(1u64, |n, (_, values)| n.saturating_mul(values.len() as u64));
     if count > limits::RUNS {

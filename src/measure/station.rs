@@ -33,14 +33,8 @@ pub enum Station {
 
 impl Station {
     /// All, upstream first.
-    pub const ALL: [Self; 6] = [
-        Self::Creation,
-        Self::Scheduler,
-        Self::BindTokens,
-        Self::Streams,
-        Self::Seats,
-        Self::RetryAfter,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Creation, Self::Scheduler, Self::BindTokens, Self::Streams, Self::Seats, Self::RetryAfter];
 
     /// Its name in results.
     #[must_use]

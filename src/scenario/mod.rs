@@ -16,6 +16,7 @@ mod from_trace;
 pub mod limits;
 pub mod plan;
 pub mod quantity;
+pub mod reference;
 mod resolve;
 pub mod schema;
 pub mod spec;

@@ -5,7 +5,7 @@ use indicatif::ProgressBar;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
-use super::pool;
+use super::{environment, pool};
 use crate::cli::args::{CheckArgs, Format};
 use crate::cli::expectations;
 use crate::cli::failure::{Failure, Output, code};
@@ -13,7 +13,7 @@ use crate::cli::grid::{Paint, number, paint};
 use crate::cli::terminal;
 use crate::experiment::check::{self, Baseline, Checked, Row};
 use crate::experiment::output::write_atomically;
-use crate::experiment::run::{Environment, to_json};
+use crate::experiment::run::to_json;
 use crate::scenario::{Diagnostic, Document, DocumentKind};
 
 /// Runs the command.
@@ -21,7 +21,7 @@ use crate::scenario::{Diagnostic, Document, DocumentKind};
 /// # Errors
 /// Bad input, an unknown metric, a report that can't be written.
 pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
-    let environment = Environment::new(args.model.models.as_deref());
+    let environment = environment(&args.model)?;
     let documents = documents(&args.paths)?;
     let bar: std::sync::OnceLock<ProgressBar> = std::sync::OnceLock::new();
     let started = |total| {

@@ -4,14 +4,14 @@ use std::sync::OnceLock;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::pool;
+use super::{environment, pool};
 use crate::cli::args::{ExplainArgs, Format};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, Paint, number, paint, percent};
 use crate::cli::terminal;
 use crate::engine::time::format_short;
 use crate::experiment::explain::{Sensitivity, sensitivities};
-use crate::experiment::run::{self, Environment, RunSpec, Summary, to_json};
+use crate::experiment::run::{self, Summary, to_json};
 
 /// Spans of the critical path that are listed; shorter ones are left out of the table.
 const SPANS: usize = 16;
@@ -21,8 +21,11 @@ const SPANS: usize = 16;
 /// # Errors
 /// Bad input.
 pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
+    if args.file.is_dir() {
+        return finished(args);
+    }
     let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = Environment::new(args.model.models.as_deref());
+    let environment = environment(&args.model)?;
     let mut specs = run::runs_of(&document)?;
     // One seed a run: the pairs share it.
     specs.dedup_by(|a, b| a.name == b.name);
@@ -49,7 +52,7 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
         Format::Table => {
             let colour = terminal::has_colour();
             let parts: Vec<String> =
-                explained.iter().map(|(s, summary, rows)| table(s, summary, rows, colour)).collect();
+                explained.iter().map(|(s, summary, rows)| table(&s.name, summary, rows, colour)).collect();
             parts.join("\n")
         }
         Format::Json => {
@@ -70,9 +73,31 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
     Ok(Output::pass(text))
 }
 
-fn table(spec: &RunSpec, summary: &Summary, rows: &[Sensitivity], colour: bool) -> String {
+/// The bottleneck of a result folder; its limits can't be moved without its scenario.
+fn finished(args: &ExplainArgs) -> Result<Output, Failure> {
+    let path = args.file.join("summary.json");
+    let shown = path.display();
+    let text = std::fs::read(&path).map_err(|e| {
+        Failure::input(format!("{shown}: {e}; name a scenario, or a folder written by `podpace run --out`"))
+    })?;
+    let summary: Summary = serde_json::from_slice(&text)
+        .map_err(|e| Failure::input(format!("{shown}: is no result of podpace: {e}")))?;
+    Ok(Output::pass(match args.format {
+        Format::Table => table(&summary.scenario, &summary, &[], terminal::has_colour()),
+        Format::Json => to_json(&json!({
+            "runs": [{
+                "run": summary.scenario,
+                "seed": summary.seed,
+                "bottleneck": summary.bottleneck,
+                "sensitivities": null,
+            }]
+        })),
+    }))
+}
+
+fn table(name: &str, summary: &Summary, rows: &[Sensitivity], colour: bool) -> String {
     let bottleneck = &summary.bottleneck;
-    let mut parts = vec![format!("{}  seed {}\n", paint(&spec.name, Paint::Bold, colour), spec.seed)];
+    let mut parts = vec![format!("{}  seed {}\n", paint(name, Paint::Bold, colour), summary.seed)];
 
     let mut grid = Grid::new(&["limited by", ">for", ">share"], colour);
     for share in &bottleneck.shares {
@@ -98,6 +123,10 @@ fn table(spec: &RunSpec, summary: &Summary, rows: &[Sensitivity], colour: bool) 
     }
     parts.push(path);
 
+    if rows.is_empty() {
+        parts.push(format!("{}\n", bottleneck.sentence));
+        return parts.join("\n");
+    }
     let heading = ["limit, 10 % higher", ">from", ">to", ">pods/s", ">then", ">elasticity"];
     let mut grid = Grid::new(&heading, colour);
     for row in rows {

@@ -12,8 +12,10 @@ pub mod validate;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::args::JobArgs;
+use super::args::{JobArgs, ModelArgs};
 use super::failure::Failure;
+use crate::cost::ProfileLibrary;
+use crate::experiment::run::Environment;
 
 /// A pool of threads of the asked size, of its own.
 fn pool(jobs: &JobArgs) -> Result<ThreadPool, Failure> {
@@ -21,4 +23,18 @@ fn pool(jobs: &JobArgs) -> Result<ThreadPool, Failure> {
         .num_threads(jobs.jobs.map_or(0, usize::from))
         .build()
         .map_err(|error| Failure::run(format!("can't start threads: {error}; try --jobs 1")))
+}
+
+/// The cost profiles: those of the folder, if one is named, before the built-in ones.
+fn profiles(model: &ModelArgs) -> Result<ProfileLibrary, Failure> {
+    match &model.models {
+        None => Ok(ProfileLibrary::built_in()),
+        Some(folder) if folder.is_dir() => Ok(ProfileLibrary::with_folder(folder)),
+        Some(folder) => Err(Failure::input(format!("{}: no such folder of cost profiles", folder.display()))),
+    }
+}
+
+/// What all runs share.
+fn environment(model: &ModelArgs) -> Result<Environment, Failure> {
+    Ok(Environment { profiles: profiles(model)?, ..Environment::built_in() })
 }

@@ -1,12 +1,13 @@
 //! `podpace models`: cost profiles and where each constant is from.
 use serde_json::json;
 
+use super::profiles;
 use super::run::unit_cost;
 use crate::cli::args::{Format, ModelsArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, Paint, paint, whole};
 use crate::cli::terminal;
-use crate::cost::{CostProfile, ProfileLibrary};
+use crate::cost::CostProfile;
 use crate::experiment::run::to_json;
 
 /// Runs the command.
@@ -14,11 +15,7 @@ use crate::experiment::run::to_json;
 /// # Errors
 /// No such profile, or it can't be read.
 pub fn execute(args: &ModelsArgs) -> Result<Output, Failure> {
-    let folder = args.model.models.as_deref();
-    if let Some(folder) = folder.filter(|f| !f.is_dir()) {
-        return Err(Failure::input(format!("{}: no such folder of cost profiles", folder.display())));
-    }
-    let library = folder.map_or_else(ProfileLibrary::built_in, ProfileLibrary::with_folder);
+    let library = profiles(&args.model)?;
     let colour = terminal::has_colour();
     if let Some(name) = &args.name {
         let profile = library.load(name).map_err(Failure::input)?;
@@ -37,7 +34,8 @@ pub fn execute(args: &ModelsArgs) -> Result<Output, Failure> {
             for p in &profiles {
                 let constants = p.costs().count() + p.parameters().count();
                 let description: String = p.description.split_whitespace().collect::<Vec<_>>().join(" ");
-                let row = [p.name.clone(), p.component.clone(), p.version.clone(), constants.to_string()];
+                let version = shorten(&p.version, 24);
+                let row = [p.name.clone(), p.component.clone(), version, constants.to_string()];
                 grid.row(row.into_iter().chain([shorten(&description, 90)]));
             }
             grid.render()

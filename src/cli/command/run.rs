@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::pool;
+use super::{environment, pool};
 use crate::cli::args::{Format, Pods, RunArgs};
 use crate::cli::clock::Stopwatch;
 use crate::cli::failure::{Failure, Output, code};
@@ -32,7 +32,7 @@ fn pods_format(pods: Pods) -> PodsFormat {
 /// Bad input, a destination that is no result, a full disk, a difference between two runs.
 pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = Environment::new(args.model.models.as_deref());
+    let environment = environment(&args.model)?;
     if let Some(out) = &args.out {
         output::check_destination(out)?;
     }

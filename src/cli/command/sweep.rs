@@ -1,10 +1,10 @@
 //! `podpace sweep`: a grid of runs.
-use super::pool;
+use super::{environment, pool};
 use crate::cli::args::{Format, SweepArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, metric};
 use crate::cli::terminal;
-use crate::experiment::run::{self, Environment, to_json};
+use crate::experiment::run::{self, to_json};
 use crate::experiment::sweep::{self, Statistics, Store, SweepError, SweepRow};
 
 const USUAL: [&str; 5] = [
@@ -35,7 +35,7 @@ impl From<SweepError> for Failure {
 /// Bad input, a folder that holds something else, a full disk.
 pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = Environment::new(args.model.models.as_deref());
+    let environment = environment(&args.model)?;
     let points = sweep::grid(&document, &args.vary, args.seeds)?;
     let store = match &args.out {
         Some(out) => Some(Store::open(out, args.resume)?),

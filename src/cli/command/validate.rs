@@ -1,10 +1,9 @@
 //! `podpace validate`: predicted beside measured.
-use super::pool;
+use super::{pool, profiles};
 use crate::calibrate::validate::{Options, validate};
 use crate::cli::args::{Format, ValidateArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::terminal;
-use crate::cost::ProfileLibrary;
 use crate::experiment::run::to_json;
 
 /// Runs the command.
@@ -12,12 +11,7 @@ use crate::experiment::run::to_json;
 /// # Errors
 /// The folder or a run in it can't be read.
 pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
-    let folder = args.model.models.as_deref();
-    let options = Options {
-        profiles: folder.map_or_else(ProfileLibrary::built_in, ProfileLibrary::with_folder),
-        seeds: args.seeds,
-        sets: args.sets.clone(),
-    };
+    let options = Options { profiles: profiles(&args.model)?, seeds: args.seeds, sets: args.sets.clone() };
     if !args.folder.is_dir() {
         let folder = args.folder.display();
         return Err(Failure::input(format!(
