@@ -69,7 +69,7 @@ fn import_export_import_gives_the_same_bytes() {
         let json = dir.path().join(name);
         trace::export(&first, "native", &json, &options(Encoding::Jsonl, compression)).unwrap();
         let back = dir.path().join(format!("{name}-back"));
-        trace::import("native", &[json.clone()], &back, &ImportOptions::default()).unwrap();
+        trace::import("native", std::slice::from_ref(&json), &back, &ImportOptions::default()).unwrap();
         assert_eq!(files(&first), files(&back), "{name}");
         let rows =
             |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
@@ -272,8 +272,8 @@ proptest! {
         std::fs::write(hand.join("pods.jsonl"), text).unwrap();
         std::fs::write(hand.join("specs.jsonl"), "{\"spec_id\":0,\"requests\":{}}\n").unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        trace::import("native", &[hand.clone()], &a, &options(Encoding::Parquet, Compression::None)).unwrap();
-        trace::import("native", &[a.clone()], &b, &options(Encoding::Jsonl, Compression::Zstd)).unwrap();
+        trace::import("native", std::slice::from_ref(&hand), &a, &options(Encoding::Parquet, Compression::None)).unwrap();
+        trace::import("native", std::slice::from_ref(&a), &b, &options(Encoding::Jsonl, Compression::Zstd)).unwrap();
         let read = |p: &Path| trace::open(p).unwrap().pods().unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
         prop_assert_eq!(read(&hand), read(&a));
         prop_assert_eq!(read(&hand), read(&b));

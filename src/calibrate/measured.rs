@@ -20,7 +20,7 @@ use crate::cost::{CostProfile, ProfileError, ProfileLibrary};
 use crate::engine::{Nanos, SECOND};
 use crate::scenario::plan::{
     AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
-    SchedulerPlan, StopWhen,
+    Provenance, SchedulerPlan, StopWhen,
 };
 use crate::scheduler::Settings;
 
@@ -434,6 +434,7 @@ pub fn plan(
         stall_ns: STALL_NS,
         window_ns: SECOND,
         step_ns: SECOND,
+        provenance: Provenance::default(),
     })
 }
 

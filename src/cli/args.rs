@@ -45,6 +45,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Says what limits a scenario over time, and what moving each limit would buy
     Explain(ExplainArgs),
+    /// Imports, generates, exports, checks and describes workload traces
+    Trace(super::command::trace::TraceArgs),
     /// Lists the cost profiles, or every constant of one with its interval and source
     Models(ModelsArgs),
     /// Prints the JSON Schema of a file format

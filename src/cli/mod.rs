@@ -48,6 +48,7 @@ fn execute(cli: Cli) -> Result<Output, Failure> {
         Command::Diff(args) => command::diff::execute(&args),
         Command::Validate(args) => command::validate::execute(&args, quiet),
         Command::Explain(args) => command::explain::execute(&args, quiet),
+        Command::Trace(args) => command::trace::execute(&args),
         Command::Models(args) => command::models::execute(&args),
         Command::Schema(args) => Ok(command::schema::execute(&args)),
         Command::Completions(args) => Ok(command::completions::execute(&args)),

@@ -158,7 +158,7 @@ impl RunSpec {
         let profiles: BTreeMap<String, String> = placements(plan)
             .map(|p| (p.profile.name.clone(), sha256_hex(canonical_profile(&p.profile).as_bytes())))
             .collect();
-        let files = self
+        let mut files: Vec<InputFile> = self
             .document
             .sources()
             .iter()
@@ -170,6 +170,10 @@ impl RunSpec {
             })
             .collect();
         let mut all = format!("podpace {VERSION}\nscenario {scenario}\n");
+        for (name, sha256) in &plan.provenance.files {
+            all += &format!("file {name} {sha256}\n");
+            files.push(InputFile { name: name.clone(), sha256: sha256.clone() });
+        }
         for (name, hash) in &profiles {
             all += &format!("profile {name} {hash}\n");
         }
@@ -283,7 +287,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Hashes of what a run depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Inputs {
-    /// Over the version, the scenario and the profiles: equal means an equal result.
+    /// Over the version, the scenario, its trace and the profiles: equal means an equal result.
     pub all: String,
     /// Of the scenario with its settings and seed, without its expectations.
     pub scenario: String,
@@ -405,6 +409,9 @@ pub struct Summary {
     pub seed: u64,
     /// What it was made from.
     pub inputs: Inputs,
+    /// What was simplified or left out of a trace or manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The scheduler.
     pub scheduler: SchedulerSummary,
     /// Why it ended: `done`, `limit` or `stalled`.
@@ -433,6 +440,7 @@ impl Summary {
             scenario: run.name.clone(),
             seed: run.seed,
             inputs,
+            notes: plan.provenance.notes.clone(),
             scheduler: SchedulerSummary {
                 kind: plan.scheduler.kind.clone(),
                 profile: plan.scheduler.place.profile.name.clone(),

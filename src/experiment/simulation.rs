@@ -142,6 +142,8 @@ pub struct Simulation {
     window_ns: Nanos,
     step_ns: Nanos,
     counts: PodCounts,
+    /// Pods that are to be scheduled; those after them run on their nodes already and are in no count or metric.
+    scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
     actions: Vec<Action>,
@@ -323,11 +325,14 @@ impl Simulation {
                 .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
                 .flatten()
         };
-        let total = plan.cluster.pods.len() as u64;
+        let pods = &plan.cluster.pods;
+        let scheduled = (0..pods.len() as PodId).rev().find(|p| pods.stage(*p) != Stage::Running);
+        let scheduled = scheduled.map_or(0, |last| last + 1);
+        let total = u64::from(scheduled);
         let expected_finishes = match &plan.lifetimes {
             Lifetimes::Endless => 0,
             Lifetimes::Run(spans) | Lifetimes::Hold(spans) => {
-                spans.iter().filter(|s| **s != u64::MAX).count() as u64
+                spans[..scheduled as usize].iter().filter(|s| **s != u64::MAX).count() as u64
             }
         };
         let rng = b.streams.stream("scheduler");
@@ -362,6 +367,7 @@ impl Simulation {
             window_ns: plan.window_ns,
             step_ns: plan.step_ns,
             counts: PodCounts { total, ..PodCounts::default() },
+            scheduled,
             expected_finishes,
             stations: Stations::on_host(shared),
             actions: Vec::new(),
@@ -428,7 +434,10 @@ impl Simulation {
         } else {
             self.kernel.at(self.start_ns, Event::SchedulerStarts);
         }
-        let pods = PodId::try_from(self.cluster.pods.len()).expect("pods are limited");
+        let pods = self.scheduled;
+        for pod in pods..self.cluster.pods.len() as PodId {
+            self.schedule_finish(pod);
+        }
         match &self.creation {
             Creation::Existing => {
                 for pod in 0..pods {
@@ -473,7 +482,7 @@ impl Simulation {
     }
 
     fn create_next(&mut self) {
-        if (self.loader.next as usize) < self.cluster.pods.len() {
+        if self.loader.next < self.scheduled {
             let pod = self.loader.next;
             self.loader.next += 1;
             self.control_plane.submit(&mut self.kernel, self.loader.client, Verb::CreatePod, pod, NO_NODE);
@@ -589,9 +598,15 @@ impl Simulation {
                 self.call(|model, cx| model.on_node(cx, node, NodeChange::Added));
             }
         }
+        for pod in self.scheduled..self.cluster.pods.len() as PodId {
+            if self.cluster.pods.stage(pod) == Stage::Running {
+                let node = self.cluster.pods.node(pod);
+                self.call(|model, cx| model.on_pod_bound(cx, pod, node));
+            }
+        }
         if self.creation == Creation::Existing {
             // The informer's first list reaches the handlers in no particular order (it comes out of a map).
-            let mut pods: Vec<PodId> = (0..self.cluster.pods.len() as PodId).collect();
+            let mut pods: Vec<PodId> = (0..self.scheduled).collect();
             self.scheduler.rng.shuffle(&mut pods);
             for pod in pods {
                 self.pod_queued(pod);
@@ -736,7 +751,9 @@ impl Simulation {
                 self.schedule_finish(pod);
             }
             Verb::PatchSucceeded | Verb::DeletePod => {
-                if self.cluster.pods.stage(pod) != Stage::Finished {
+                if pod >= self.scheduled {
+                    self.cluster.pods.set_stage(pod, Stage::Finished);
+                } else if self.cluster.pods.stage(pod) != Stage::Finished {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
@@ -877,7 +894,7 @@ impl Simulation {
     fn check_invariants(&self) {
         let pods = &self.cluster.pods;
         let mut by_stage = [0u64; 8];
-        for pod in 0..pods.len() as PodId {
+        for pod in 0..self.scheduled {
             by_stage[pods.stage(pod) as usize] += 1;
             let t = pods.timeline(pod);
             assert!(

@@ -146,6 +146,7 @@ fn with_hint(message: String) -> (String, Option<String>) {
 /// Keys that people bring from Kubernetes or from the wrong level, and where they belong.
 fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
     let in_pods = matches!(parent.0.first(), Some(Step::Key(k)) if k == "workload") && parent.0.len() > 1;
+    let in_workload = matches!(&parent.0[..], [Step::Key(k)] if k == "workload");
     let in_scheduler = matches!(&parent.0[..], [Step::Key(k)] if k == "scheduler");
     let known = match field {
         "schedulerName" if in_pods => Some("leave it out: every pod goes to the scheduler of the scenario"),
@@ -155,7 +156,7 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
             Some("the fields of a scenario stand directly, without spec or metadata")
         }
         "qps" | "burst" if in_scheduler => Some("write `client: {qps: 50, burst: 100}`"),
-        "transformations" => Some("transformations of a trace are not supported"),
+        "transformations" | "transforms" if in_workload => Some("write `transform: {loadScale: 2}`"),
         _ => None,
     };
     known.map_or_else(|| did_you_mean(field, expected), str::to_owned)

@@ -21,6 +21,8 @@ pub const NODE_CPU_MILLICORES: u64 = 1_000_000_000;
 pub const NODE_PODS: u64 = 1_000_000;
 /// Any other resource of one node or pod, in its unit: 1 EiB of memory.
 pub const RESOURCE_UNITS: u64 = 1 << 60;
+/// Scale of a trace's time, load, nodes or capacity, in parts per million: ten thousand times.
+pub const TRANSFORM_PPM: u64 = 10_000_000_000;
 /// Zones of a node group.
 pub const ZONES: u64 = 100_000;
 /// Threads, seats, streams, workers, bursts and other small counts.

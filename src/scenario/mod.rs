@@ -12,6 +12,7 @@ mod decode;
 mod diagnostic;
 mod document;
 pub mod duration;
+mod from_trace;
 pub mod limits;
 pub mod plan;
 pub mod quantity;

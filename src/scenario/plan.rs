@@ -2,6 +2,8 @@
 //!
 //! The simulation takes a plan and nothing else, so a plan can come from a scenario file, from the conditions of
 //! a measured run, or from a test. Units are in the names; profiles are loaded.
+use std::collections::BTreeMap;
+
 use crate::cluster::Cluster;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -215,4 +217,15 @@ pub struct Plan {
     pub window_ns: Nanos,
     /// Step of time series, ns.
     pub step_ns: Nanos,
+    /// Where the workload came from, if from files.
+    pub provenance: Provenance,
+}
+
+/// Files that a plan was made from besides the scenario, and how they were taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// SHA-256 of each file by name.
+    pub files: BTreeMap<String, String>,
+    /// What was simplified or left out.
+    pub notes: Vec<String>,
 }

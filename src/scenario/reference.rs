@@ -7,7 +7,8 @@
 //!
 //! The control plane is ideal, as it is in the peers' own comparison; the scheduler is charged its profile.
 use super::plan::{
-    AgentsPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, SchedulerPlan, StopWhen,
+    AgentsPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, Provenance,
+    SchedulerPlan, StopWhen,
 };
 use crate::cluster::{App, Cluster, NodeTemplate, PodSpec, Resources};
 use crate::control_plane::node_agents::AgentKind;
@@ -123,5 +124,6 @@ pub fn plan(
         stall_ns: 3600 * SECOND,
         window_ns: 60 * SECOND,
         step_ns: SECOND,
+        provenance: Provenance::default(),
     })
 }

@@ -8,10 +8,13 @@
 //! `workload.*` of the scenario's seed, so that two runs that differ in a setting share their workload.
 //!
 //! Cost: O(nodes + pods).
+use std::path::{Path, PathBuf};
+
 use super::document::Document;
 use super::duration::DurationNs;
+use super::from_trace;
 use super::plan::{
-    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
+    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan, Provenance,
     SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::ResourceList;
@@ -52,6 +55,9 @@ struct Resolver<'a> {
     document: &'a Document,
     profiles: &'a ProfileLibrary,
     errors: Vec<Diagnostic>,
+    provenance: Provenance,
+    /// Largest virtual time of a scenario that doesn't say.
+    default_limit_ns: Nanos,
 }
 
 fn count(value: u64) -> u32 {
@@ -429,9 +435,45 @@ impl Resolver<'_> {
         expanded.sets.push((first, first + count(pods)));
     }
 
+    /// Pods and, unless the scenario has its own, nodes of a trace or of manifests.
+    fn recorded(&mut self, cluster: &mut Cluster, streams: &Streams) -> (Creation, Lifetimes) {
+        let w = &self.spec.workload;
+        let base = self.document.directory().unwrap_or(Path::new("."));
+        let field = if w.trace.is_some() { "workload.trace" } else { "workload.manifests" };
+        let read = match &w.trace {
+            Some(trace) => from_trace::read(cluster, &base.join(trace), &w.transform, streams),
+            None => {
+                let paths: Vec<PathBuf> = w.manifests.iter().map(|file| base.join(file)).collect();
+                from_trace::read_manifests(cluster, &paths, &w.transform, streams)
+            }
+        };
+        let mut trace = match read {
+            Ok(trace) => trace,
+            Err(error) => {
+                let hint = error.hint();
+                self.errors.push(self.document.diagnostic(field, error.to_string(), hint));
+                return (Creation::Existing, Lifetimes::Endless);
+            }
+        };
+        self.provenance.files.append(&mut trace.files);
+        self.provenance.notes.append(&mut trace.notes);
+        let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
+        let last_ns = trace.times_ns.last().copied().unwrap_or(0);
+        self.default_limit_ns = last_ns.saturating_add(longest_ns.unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
+        let creation = if w.start == Some(WorkloadStart::Backlog) {
+            Creation::Existing
+        } else {
+            Creation::Scheduled { times_ns: trace.times_ns }
+        };
+        (creation, if longest_ns.is_some() { Lifetimes::Run(trace.run_ns) } else { Lifetimes::Endless })
+    }
+
     fn workload(&mut self, cluster: &mut Cluster, streams: &Streams) -> (Creation, Lifetimes) {
         let spec = self.spec;
         let w = &spec.workload;
+        if w.trace.is_some() || !w.manifests.is_empty() {
+            return self.recorded(cluster, streams);
+        }
         let mut rng = streams.stream("workload.lifetimes");
         let mut expanded = Expanded::default();
         for (index, d) in w.deployments.iter().enumerate() {
@@ -543,16 +585,17 @@ pub fn resolve(
     profiles: &ProfileLibrary,
     registry: &Registry,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut r = Resolver { spec, document, profiles, errors: Vec::new() };
-    for (field, present) in [
-        ("workload.trace", spec.workload.trace.is_some()),
-        ("workload.manifests", !spec.workload.manifests.is_empty()),
-        ("scheduler.config", spec.scheduler.config.is_some()),
-    ] {
-        if present {
-            let hint = Some("write the workload and settings in the scenario itself".to_owned());
-            r.errors.push(document.diagnostic(field, "this field is not supported yet", hint));
-        }
+    let mut r = Resolver {
+        spec,
+        document,
+        profiles,
+        errors: Vec::new(),
+        provenance: Provenance::default(),
+        default_limit_ns: DEFAULT_LIMIT_NS,
+    };
+    if spec.scheduler.config.is_some() {
+        let hint = Some("write the settings in the scenario itself".to_owned());
+        r.errors.push(document.diagnostic("scheduler.config", "this field is not supported yet", hint));
     }
     let seed = spec.seed.unwrap_or(1);
     let streams = Streams::new(seed);
@@ -626,9 +669,10 @@ pub fn resolve(
             Some(SpecStopWhen::Time) => StopWhen::Time,
             Some(SpecStopWhen::AllBound) | None => StopWhen::AllBound,
         },
-        limit_ns: spec.stop.limit.map_or(DEFAULT_LIMIT_NS, |d| d.0),
+        limit_ns: spec.stop.limit.map_or(r.default_limit_ns, |d| d.0),
         stall_ns: DEFAULT_STALL_NS,
         window_ns: spec.measure.window.map_or(DEFAULT_WINDOW_NS, |d| d.0),
         step_ns: spec.measure.step.map_or(DEFAULT_STEP_NS, |d| d.0),
+        provenance: r.provenance,
     })
 }

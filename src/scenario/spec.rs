@@ -453,11 +453,45 @@ pub struct WorkloadSpec {
     /// When they are created.
     #[serde(default)]
     pub arrivals: ArrivalsSpec,
-    /// A trace folder, path relative to the scenario. Its pods come besides the groups above.
+    /// A trace folder as `podpace trace import` writes it, path relative to the scenario: its pods instead of groups, and
+    /// its nodes unless `cluster.nodes` has some.
     pub trace: Option<String>,
-    /// Files of Kubernetes manifests, paths relative to the scenario.
+    /// Files or folders of Kubernetes manifests or of `kubectl get -o json|yaml`, paths relative to the scenario: read as
+    /// `podpace trace import k8s-list` reads them.
     #[serde(default)]
     pub manifests: Vec<String>,
+    /// What is changed about the trace or manifests before they run.
+    #[serde(default)]
+    pub transform: TransformSpec,
+}
+
+/// What is changed about a trace before it runs; in the order of these fields.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TransformSpec {
+    /// Only pods created in this time of the trace, counted from its beginning.
+    pub window: Option<WindowSpec>,
+    /// Multiplies all times of the trace: creation and run times. Default 1.
+    pub time_scale: Option<Ratio>,
+    /// Pods per pod of the trace, at the same time: 0.5 takes a random half, 2.5 each twice and a random half three times;
+    /// copies belong to copies of their application. Default 1.
+    pub load_scale: Option<Ratio>,
+    /// Copies come up to so much later, at random. Default 0s.
+    pub jitter: Option<DurationNs>,
+    /// Nodes per node of the trace, spread evenly over its kinds of nodes. Default 1.
+    pub node_scale: Option<Ratio>,
+    /// Multiplies CPU and memory of the trace's nodes. Default 1.
+    pub capacity_scale: Option<Ratio>,
+}
+
+/// A part of a trace's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Its beginning, which becomes t = 0. Default 0s.
+    pub from: Option<DurationNs>,
+    /// Its end, not included. Default: the end of the trace.
+    pub to: Option<DurationNs>,
 }
 
 /// The client that creates the workload.

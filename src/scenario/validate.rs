@@ -13,9 +13,9 @@ use super::duration::DurationNs;
 use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
-    ArrivalProcess, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec, MatchOperator,
+    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec, MatchOperator,
     NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec, TimeDistribution,
-    TolerationOperator, WorkloadSpec,
+    TolerationOperator, TransformSpec, WorkloadSpec,
 };
 use super::tree::{Class, Path, Problem, Value};
 
@@ -273,7 +273,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
 fn cluster(spec: &ScenarioSpec, check: &mut Check<'_>) {
     let groups = &spec.cluster.nodes;
     let total = groups.iter().fold(0u64, |sum, group| sum.saturating_add(group.count));
-    if total == 0 && spec.workload.trace.is_none() {
+    if total == 0 && spec.workload.trace.is_none() && spec.workload.manifests.is_empty() {
         let path = if groups.is_empty() { "cluster.nodes" } else { "cluster.nodes[0].count" };
         let hint =
             "add `nodes: [{count: 100, template: {allocatable: {cpu: 32, memory: 256Gi, pods: 110}}}]`";
@@ -657,6 +657,61 @@ fn workload(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
     check.on_disk("workload.trace", workload.trace.as_deref());
     for (i, file) in workload.manifests.iter().enumerate() {
         check.on_disk(&format!("workload.manifests[{i}]"), Some(file));
+    }
+    recorded(workload, groups.is_empty(), check);
+}
+
+/// What goes together with a trace or manifests, and their transformations.
+fn recorded(workload: &WorkloadSpec, alone: bool, check: &mut Check<'_>) {
+    let source = match (&workload.trace, workload.manifests.is_empty()) {
+        (Some(_), true) => "trace",
+        (None, false) => "manifests",
+        (Some(_), false) => {
+            let hint = "import the manifests with `podpace trace import k8s-list`, or leave one of them out";
+            check.report("workload.manifests", "a workload has a trace or manifests, not both", hint);
+            return;
+        }
+        (None, true) => {
+            if workload.transform != TransformSpec::default() {
+                let message = "only a trace or manifests are transformed";
+                check.report("workload.transform", message, "add `trace: DIR`, or leave transform out");
+            }
+            return;
+        }
+    };
+    if !alone {
+        let hint = "leave deployments, jobs and pods out, or generate a trace of them with `podpace trace generate`";
+        check.report(&format!("workload.{source}"), format!("{source} and groups of pods don't go together"), hint);
+    }
+    if workload.arrivals != ArrivalsSpec::default() {
+        let hint = "leave arrivals out; workload.transform changes times and load";
+        check.report("workload.arrivals", format!("the pods of {source} bring their own times"), hint);
+    }
+    let transform = &workload.transform;
+    if let Some(window) = transform.window {
+        check.duration("workload.transform.window.from", window.from, false);
+        check.duration("workload.transform.window.to", window.to, true);
+        if let (Some(from), Some(to)) = (window.from, window.to)
+            && from >= to
+        {
+            check.report("workload.transform.window.to", "the window ends before it begins", "make `to` later than `from`");
+        }
+    }
+    check.duration("workload.transform.jitter", transform.jitter, false);
+    for (name, ratio) in [
+        ("timeScale", transform.time_scale),
+        ("loadScale", transform.load_scale),
+        ("nodeScale", transform.node_scale),
+        ("capacityScale", transform.capacity_scale),
+    ] {
+        let path = format!("workload.transform.{name}");
+        match ratio {
+            Some(Ratio(0)) => check.expected(&path, "more than 0", "1 leaves the trace as it is"),
+            Some(Ratio(ppm)) if ppm > limits::TRANSFORM_PPM => {
+                check.expected(&path, "at most 10000", "1 leaves the trace as it is");
+            }
+            _ => {}
+        }
     }
 }
 

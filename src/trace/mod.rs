@@ -26,3 +26,16 @@ pub use native::{PodBatch, PodReader, TraceReader, TraceWriter, WriteOptions, op
 pub use report::Report;
 pub use stats::{Stats, stats};
 pub use validate::{Findings, validate};
+
+/// The JSON schema of `trace.json` and of a row of each table (JSON Lines), by table name.
+pub fn schema() -> serde_json::Value {
+    use schemars::schema_for;
+    serde_json::json!({
+        "trace.json": schema_for!(model::Manifest),
+        "pods": schema_for!(model::PodRow),
+        "specs": schema_for!(model::SpecRow),
+        "nodes": schema_for!(model::NodeRow),
+        "events": schema_for!(model::EventRow),
+        "outcomes": schema_for!(model::OutcomeRow),
+    })
+}

@@ -716,7 +716,7 @@ enum TableOut<T> {
     Json(JsonOut, PhantomData<T>),
     #[cfg(feature = "parquet")]
     Parquet {
-        out: columnar::ParquetOut,
+        out: Box<columnar::ParquetOut>,
         rows: Vec<T>,
     },
 }
@@ -731,7 +731,7 @@ impl<T: Row> TableOut<T> {
             Encoding::Parquet => {
                 let path = dir.join(format!("{}.parquet", T::TABLE));
                 let empty = columnar::record(T::to_arrow(&[])).map_err(|e| TraceError::format(&path, e))?;
-                let out = columnar::ParquetOut::create(path, empty.schema(), &[], &[])?;
+                let out = Box::new(columnar::ParquetOut::create(path, empty.schema(), &[], &[])?);
                 Ok(TableOut::Parquet { out, rows: Vec::new() })
             }
             #[cfg(not(feature = "parquet"))]
@@ -781,8 +781,8 @@ enum PodOut {
     Json(JsonOut),
     #[cfg(feature = "parquet")]
     Parquet {
-        out: columnar::ParquetOut,
-        pods: PodBatch,
+        out: Box<columnar::ParquetOut>,
+        pods: Box<PodBatch>,
     },
 }
 
@@ -866,7 +866,7 @@ impl TraceWriter {
             Encoding::Jsonl => PodOut::Json(JsonOut::create(dir, "pods", options.compression)?),
             #[cfg(feature = "parquet")]
             Encoding::Parquet => {
-                PodOut::Parquet { out: columnar::ParquetOut::pods(dir)?, pods: PodBatch::default() }
+                PodOut::Parquet { out: Box::new(columnar::ParquetOut::pods(dir)?), pods: Box::default() }
             }
             #[cfg(not(feature = "parquet"))]
             Encoding::Parquet => return Err(no_parquet()),

@@ -246,9 +246,12 @@ impl Run {
     }
 }
 
+/// Rows that fitted the budget: the arena, (key, start) in order, and the next one to give.
+type InMemory = (Vec<u8>, Vec<(i64, usize)>, usize);
+
 /// Rows in order; removes the temporary files as it ends.
 pub struct Sorted<T> {
-    memory: Option<(Vec<u8>, Vec<(i64, usize)>, usize)>,
+    memory: Option<InMemory>,
     runs: Vec<Run>,
     heap: BinaryHeap<Reverse<(i64, u64, usize)>>,
     row: PhantomData<T>,

@@ -7,6 +7,7 @@ pub mod models;
 pub mod run;
 pub mod schema;
 pub mod sweep;
+pub mod trace;
 pub mod validate;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};

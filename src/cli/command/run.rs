@@ -45,7 +45,7 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     let completed = spec.simulate(&environment)?;
     let wall = stopwatch.elapsed();
     bar.finish_and_clear();
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = completed.summary.notes.iter().map(|note| format!("note: {note}")).collect();
     if args.verify_determinism {
         notes.push(verify(&spec, &completed, &environment)?);
     }

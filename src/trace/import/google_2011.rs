@@ -180,6 +180,7 @@ fn part_number(name: &str) -> Option<u64> {
 #[derive(Default)]
 struct Machines {
     capacity: FxHashMap<u64, (u64, u64)>,
+    alive: FxHashSet<u64>,
     at_start: (u64, u64),
     last_time: i64,
 }
@@ -188,7 +189,7 @@ impl Machines {
     fn row(&mut self, sink: &mut Sink, row: &Table) -> Result<bool, TraceError> {
         let time = row.time(TIME, MICROSECOND)?;
         let machine = row.unsigned(1)?;
-        let op = match row.text(2) {
+        let mut op = match row.text(2) {
             "0" => NodeOp::Add,
             "1" => NodeOp::Remove,
             "2" => NodeOp::Update,
@@ -200,6 +201,11 @@ impl Machines {
         self.last_time = time;
         let mut allocatable = Resources::new();
         let mut labels = BTreeMap::new();
+        if op == NodeOp::Remove && !self.alive.remove(&machine) {
+            let place = row.place();
+            sink.report.drop_row("machine_events", "not-there", || place);
+            return Ok(false);
+        }
         if op != NodeOp::Remove {
             let (cpu, memory) = if row.is_null(4) || row.is_null(5) {
                 match self.capacity.get(&machine) {
@@ -236,6 +242,8 @@ impl Machines {
                 (cpu, memory)
             };
             self.capacity.insert(machine, (cpu, memory));
+            // A machine whose addition had no capacity joins with its first update.
+            op = if self.alive.insert(machine) { NodeOp::Add } else { NodeOp::Update };
             if time == 0 {
                 self.at_start.0 += cpu;
                 self.at_start.1 += memory;

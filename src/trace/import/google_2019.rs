@@ -427,16 +427,14 @@ impl State {
                 reopened += 1;
                 leave(sink, key, &old, Some(t))?;
             }
-            if !live.contains_key(&key) {
-                if kind != 0 {
-                    censored += 1;
-                }
-                let again = !seen.insert(key);
-                resubmitted += u64::from(again);
-                let start = (4..=8).contains(&kind).then_some(t);
-                live.insert(key, Live { submit: t, start, event: e.clone(), again });
-            }
-            if let Some(l) = live.get_mut(&key) {
+            {
+                let l = live.entry(key).or_insert_with(|| {
+                    censored += u64::from(kind != 0);
+                    let again = !seen.insert(key);
+                    resubmitted += u64::from(again);
+                    let start = (4..=8).contains(&kind).then_some(t);
+                    Live { submit: t, start, event: e.clone(), again }
+                });
                 if e.has_request && l.start.is_none() {
                     (l.event.cpu, l.event.memory, l.event.has_request) = (e.cpu, e.memory, true);
                 }

@@ -243,8 +243,7 @@ fn yaml(
         text.clear();
         Ok(())
     };
-    loop {
-        let Some(line) = lines.next_line()? else { break };
+    while let Some(line) = lines.next_line()? {
         let line = line.to_string();
         let number = lines.line();
         if line.starts_with("---") || line == "..." {

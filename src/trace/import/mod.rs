@@ -676,10 +676,7 @@ fn table_of(
 ) -> Result<Option<usize>, TraceError> {
     let by_name = |name: &str| schemas.iter().position(|s| s.hints.iter().any(|h| name.contains(h)));
     let named = by_name(&file.file_name().to_lowercase()).or_else(|| by_name(&file.hint()));
-    let mut lines = match input::Lines::open(&file.path, sink.options.max_line_bytes) {
-        Ok(lines) => lines,
-        Err(e) => return Err(e),
-    };
+    let mut lines = input::Lines::open(&file.path, sink.options.max_line_bytes)?;
     let first = loop {
         match lines.next_line() {
             Ok(Some(line)) if line.trim().is_empty() => {}

@@ -81,6 +81,8 @@ impl Importer for Swf {
 struct State {
     /// Processors of the largest node, if nodes are known.
     largest: u64,
+    /// Memory of that node, bytes.
+    largest_memory: u64,
     has_machines: bool,
     max_procs: u64,
     max_nodes: u64,
@@ -193,7 +195,9 @@ impl State {
                 };
                 sink.node(AT_ORIGIN, &node)?;
             }
-            self.largest = self.largest.max(cpus);
+            if cpus > self.largest {
+                (self.largest, self.largest_memory) = (cpus, memory);
+            }
             self.has_machines = true;
             let counts = sink.report.table(MACHINES);
             counts.kept += 1;
@@ -244,6 +248,10 @@ impl State {
             }
             if trimmed.starts_with(';') || trimmed.starts_with('#') {
                 self.header(trimmed);
+                continue;
+            }
+            // Some logs begin with a line of column names.
+            if first && trimmed.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 continue;
             }
             if first {
@@ -356,7 +364,7 @@ impl State {
         let memory_asked = f.scaled(10, 1)?;
         let memory_used = f.scaled(7, 1)?;
         let status = f.scaled(11, 1)?;
-        let extended = values.len() > 18;
+        let extended = values.get(18).is_some_and(|v| v.starts_with('{'));
         let procs = match (asked.filter(|&n| n > 0), used.filter(|&n| n > 0)) {
             (Some(n), _) => n,
             (None, Some(n)) => {
@@ -418,8 +426,14 @@ impl State {
             (Some(n), _) if extended => n,
             (Some(n), _) => n.saturating_mul(KIB).saturating_mul(procs),
             (None, Some(n)) if !extended => {
-                sink.report.invent("specs.requests.memory_bytes", "memory used (none requested on record)");
-                n.saturating_mul(KIB).saturating_mul(procs)
+                let rule =
+                    "memory used, at most what a node has for these processors (none requested on record)";
+                sink.report.invent("specs.requests.memory_bytes", rule);
+                let share = match (self.largest, self.largest_memory) {
+                    (1.., 1..) => procs.saturating_mul(self.largest_memory) / self.largest,
+                    _ => u64::MAX,
+                };
+                n.saturating_mul(KIB).saturating_mul(procs).min(share)
             }
             _ => 0,
         };
@@ -490,7 +504,9 @@ impl State {
     }
 
     fn queue(&self, values: &[&str]) -> String {
-        if let Some(name) = values.get(19) {
+        if let Some(name) = values.get(19)
+            && values[18].starts_with('{')
+        {
             return (*name).to_string();
         }
         let Ok(id) = values[14].parse::<i64>() else { return String::new() };

@@ -1,0 +1,335 @@
+//! `podpace trace`: recorded and generated workloads in, out, looked at and checked.
+//!
+//! What a trace is and what each format can't tell is in `docs/traces.md`. A trace with findings of class E, like any
+//! other input that can't be used, is exit code 2.
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::cli::args::Format;
+use crate::cli::failure::{Failure, Output, code};
+use crate::cli::grid::{Grid, whole};
+use crate::cli::terminal;
+use crate::experiment::run::to_json;
+use crate::trace::model::{Compression, Encoding, Manifest};
+use crate::trace::number;
+use crate::trace::{self, ImportOptions, OnError, Split, TraceError};
+
+/// Arguments of `trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// What to do with traces
+    #[command(subcommand)]
+    pub command: TraceCommand,
+}
+
+/// A subcommand of `trace`.
+#[derive(Debug, Subcommand)]
+pub enum TraceCommand {
+    /// Imports recorded files of a format as a trace folder, and reports what was read, kept, dropped and made up
+    Import(ImportArgs),
+    /// Writes a trace in another form: Kubernetes manifests with a schedule, SWF, CSV, SimKube
+    Export(ExportArgs),
+    /// Generates a trace from a spec (kind: TraceSpec) and a seed
+    Generate(GenerateArgs),
+    /// Shows what a trace is like: arrivals, sizes, durations, demand against capacity
+    Stats(LookArgs),
+    /// Checks a trace; findings with codes, E001.. (exit code 2) and W001.. (exit code 0)
+    Validate(LookArgs),
+    /// Lists the formats that are imported and exported
+    Formats(FormatsArgs),
+}
+
+/// What happens at a bad row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnErrorArg {
+    /// Stops, says where, and leaves nothing behind
+    #[default]
+    Fail,
+    /// Leaves it out and counts it in the report
+    Skip,
+}
+
+/// How tables are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EncodingArg {
+    /// pods.parquet, zstd
+    Parquet,
+    /// pods.jsonl
+    Jsonl,
+    /// pods.jsonl.gz
+    JsonlGz,
+    /// pods.jsonl.zst
+    JsonlZst,
+}
+
+/// How parallel jobs become pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// One pod, unless the source names its parts or no node could hold it whole
+    #[default]
+    Auto,
+    /// Always one pod
+    Job,
+    /// One pod a processor or instance, as a gang
+    Task,
+}
+
+/// How a trace is written.
+#[derive(Args, Debug)]
+pub struct WriteArgs {
+    /// Folder (or file, for exports that are one) to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How the tables are stored
+    #[arg(long, value_enum, default_value_t = if cfg!(feature = "parquet") { EncodingArg::Parquet } else { EncodingArg::Jsonl })]
+    pub encoding: EncodingArg,
+    /// Replaces a trace that is already there
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Arguments of `trace import`.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Format by name; `podpace trace formats` lists them
+    #[arg(value_name = "FORMAT")]
+    pub source: String,
+    /// Files or folders, plain or compressed; tables of a format are told apart by name, header or columns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub write: WriteArgs,
+    /// What happens at a bad row
+    #[arg(long, value_enum, default_value_t)]
+    pub on_error: OnErrorArg,
+    /// Takes Kubernetes objects as the state at time 0: pods that have a node sit on it, the others are to be scheduled
+    #[arg(long)]
+    pub snapshot: bool,
+    /// How parallel jobs become pods
+    #[arg(long, value_enum, default_value_t)]
+    pub split: SplitArg,
+    /// CPU of the largest machine where a format gives shares of it [default: 64]
+    #[arg(long, value_name = "QUANTITY")]
+    pub unit_cpu: Option<String>,
+    /// Memory of the largest machine where a format gives shares of it [default: 256Gi]
+    #[arg(long, value_name = "QUANTITY")]
+    pub unit_memory: Option<String>,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `trace export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// native, k8s, swf, csv or simkube
+    #[arg(value_name = "FORMAT")]
+    pub target: String,
+    /// Trace folder
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub write: WriteArgs,
+}
+
+/// Arguments of `trace generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// Generator spec (YAML, kind: TraceSpec)
+    #[arg(value_name = "SPEC")]
+    pub spec: PathBuf,
+    /// Seed of all random streams
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub write: WriteArgs,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `trace stats` and `trace validate`.
+#[derive(Args, Debug)]
+pub struct LookArgs {
+    /// Trace folder
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `trace formats`.
+#[derive(Args, Debug)]
+pub struct FormatsArgs {
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input, a target that is there already, a full disk.
+pub fn execute(args: &TraceArgs) -> Result<Output, Failure> {
+    match &args.command {
+        TraceCommand::Import(args) => import(args),
+        TraceCommand::Export(args) => {
+            let options = options(&args.write);
+            trace::export(&args.trace, &args.target, &args.write.out, &options).map_err(|e| failure(&e))?;
+            Ok(Output {
+                notes: vec![format!("written to {}", args.write.out.display())],
+                ..Output::default()
+            })
+        }
+        TraceCommand::Generate(args) => {
+            let options = options(&args.write);
+            let manifest = trace::generate(&args.spec, args.seed, &args.write.out, &options);
+            Ok(written(&manifest.map_err(|e| failure(&e))?, &args.write, args.format))
+        }
+        TraceCommand::Stats(args) => {
+            let stats = trace::stats(&args.trace).map_err(|e| failure(&e))?;
+            Ok(Output::pass(match args.format {
+                Format::Table => stats.to_string(),
+                Format::Json => to_json(&stats),
+            }))
+        }
+        TraceCommand::Validate(args) => {
+            let findings = trace::validate(&args.trace).map_err(|e| failure(&e))?;
+            let text = match args.format {
+                Format::Table => findings.to_string(),
+                Format::Json => to_json(&findings),
+            };
+            let code = if findings.has_errors() { code::INPUT } else { code::PASS };
+            Ok(Output { text, code, ..Output::default() })
+        }
+        TraceCommand::Formats(args) => Ok(formats(args)),
+    }
+}
+
+fn options(write: &WriteArgs) -> ImportOptions {
+    let (encoding, compression) = match write.encoding {
+        EncodingArg::Parquet => (Encoding::Parquet, Compression::None),
+        EncodingArg::Jsonl => (Encoding::Jsonl, Compression::None),
+        EncodingArg::JsonlGz => (Encoding::Jsonl, Compression::Gzip),
+        EncodingArg::JsonlZst => (Encoding::Jsonl, Compression::Zstd),
+    };
+    ImportOptions { encoding, compression, overwrite: write.overwrite, ..ImportOptions::default() }
+}
+
+fn import(args: &ImportArgs) -> Result<Output, Failure> {
+    let mut options = options(&args.write);
+    options.on_error = match args.on_error {
+        OnErrorArg::Fail => OnError::Fail,
+        OnErrorArg::Skip => OnError::Skip,
+    };
+    options.split = match args.split {
+        SplitArg::Auto => Split::Auto,
+        SplitArg::Job => Split::Job,
+        SplitArg::Task => Split::Task,
+    };
+    options.snapshot = args.snapshot;
+    if let Some(text) = &args.unit_cpu {
+        options.cpu_unit_millicores = quantity("--unit-cpu", text, 1000, "64")?;
+    }
+    if let Some(text) = &args.unit_memory {
+        options.memory_unit_bytes = quantity("--unit-memory", text, 1, "256Gi")?;
+    }
+    let manifest = trace::import(&args.source, &args.paths, &args.write.out, &options).map_err(|error| {
+        let mut failure = failure(&error);
+        if error.problem().is_some() {
+            failure.message += "\nhint: correct the input, or leave bad rows out and count them with --on-error skip";
+        }
+        failure
+    })?;
+    Ok(written(&manifest, &args.write, args.format))
+}
+
+fn quantity(option: &str, text: &str, unit: u64, example: &str) -> Result<u64, Failure> {
+    match number::quantity(text, unit) {
+        Ok(0) | Err(_) => Err(Failure::input(format!(
+            "{option} is `{text}`; expected a Kubernetes quantity above 0, such as {example}"
+        ))),
+        Ok(amount) => Ok(amount),
+    }
+}
+
+fn written(manifest: &Manifest, write: &WriteArgs, format: Format) -> Output {
+    let c = &manifest.counts;
+    let out = write.out.display();
+    let text = match format {
+        Format::Table => format!(
+            "{}\n{}: {} pods, {} specs, {} nodes, {} events, {} outcomes\n",
+            manifest.report,
+            out,
+            whole(c.pods),
+            whole(c.specs),
+            whole(c.nodes),
+            whole(c.events),
+            whole(c.outcomes)
+        ),
+        Format::Json => to_json(manifest),
+    };
+    let next = format!("next: `podpace trace validate {out}`, or `workload: {{trace: {out}}}` in a scenario");
+    Output { text, notes: vec![next], code: code::PASS }
+}
+
+fn formats(args: &FormatsArgs) -> Output {
+    let exported = |name: &str| trace::export::FORMATS.contains(&name);
+    let only_exported = [
+        ("k8s", "nodes.yaml, pods.yaml and schedule.csv, to replay on a real (KWOK) cluster"),
+        ("csv", "pods.csv with requests joined, nodes.csv"),
+    ];
+    Output::pass(match args.format {
+        Format::Table => {
+            let heading = ["format", "import", "export", "what", "tested on"];
+            let mut grid = Grid::new(&heading, terminal::has_colour());
+            let yes = |yes: bool| if yes { "yes" } else { "" }.to_owned();
+            for i in trace::importers() {
+                let row = [i.name().to_owned(), yes(true), yes(exported(i.name()))];
+                grid.row(row.into_iter().chain([i.summary().to_owned(), i.tested_on().to_owned()]));
+            }
+            for (name, what) in only_exported {
+                grid.row([name.to_owned(), yes(false), yes(true), what.to_owned(), String::new()]);
+            }
+            grid.render()
+        }
+        Format::Json => {
+            let imports = trace::importers().iter().map(|i| {
+                json!({
+                    "name": i.name(),
+                    "import": true,
+                    "export": exported(i.name()),
+                    "what": i.summary(),
+                    "tested_on": i.tested_on(),
+                })
+            });
+            let exports = only_exported.iter().map(
+                |(name, what)| json!({"name": name, "import": false, "export": true, "what": what, "tested_on": ""}),
+            );
+            to_json(&imports.chain(exports).collect::<Vec<_>>())
+        }
+    })
+}
+
+/// Input that is wrong or absent is exit code 2; a disk that is full is 1.
+fn failure(error: &TraceError) -> Failure {
+    match error {
+        TraceError::Io { source, .. } => match source.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidData
+            | ErrorKind::AlreadyExists => Failure::input(error),
+            _ => Failure::run(error),
+        },
+        _ => Failure::input(error),
+    }
+}
