@@ -100,7 +100,8 @@ fn import_validate_stats_export_and_run() {
 #[test]
 fn bad_rows_stop_the_import_or_are_counted() {
     let dir = folder();
-    fs::write(dir.path().join("jobs.swf"), format!("{SWF}3 20 5 nan 1 -1 -1 1 1 -1 1 7 1 -1 1 1 -1 -1\n")).unwrap();
+    fs::write(dir.path().join("jobs.swf"), format!("{SWF}3 20 5 nan 1 -1 -1 1 1 -1 1 7 1 -1 1 1 -1 -1\n"))
+        .unwrap();
     let fail = podpace(dir.path(), "trace import swf jobs.swf --out trace");
     assert_eq!(code(&fail), 2);
     assert!(stderr(&fail).contains("jobs.swf:6"), "{}", stderr(&fail));
@@ -231,7 +232,8 @@ fn a_snapshot_starts_with_its_pods_in_place() {
             "spec":{{{node}"containers":[{{"name":"c","resources":{{"requests":{{"cpu":"2"}}}}}}]}}}}"#
         )
     };
-    let items = [node("a"), node("b"), pod("r1", "a"), pod("r2", "a"), pod("p1", ""), pod("p2", ""), pod("p3", "")];
+    let items =
+        [node("a"), node("b"), pod("r1", "a"), pod("r2", "a"), pod("p1", ""), pod("p2", ""), pod("p3", "")];
     let list = format!(r#"{{"kind":"List","apiVersion":"v1","items":[{}]}}"#, items.join(","));
     fs::write(dir.path().join("cluster.json"), list).unwrap();
     let import = podpace(dir.path(), "trace import k8s-list cluster.json --snapshot --out trace");
@@ -240,7 +242,11 @@ fn a_snapshot_starts_with_its_pods_in_place() {
         scenario(dir.path(), false, "{trace: trace}", "");
         let run = summary(dir.path(), &format!("--set scheduler.kind={scheduler}"));
         let counts = &run["counts"];
-        assert_eq!((counts["total"].as_u64(), counts["bound"].as_u64()), (Some(3), Some(2)), "{scheduler}: {counts}");
+        assert_eq!(
+            (counts["total"].as_u64(), counts["bound"].as_u64()),
+            (Some(3), Some(2)),
+            "{scheduler}: {counts}"
+        );
     }
     // The same file as manifests: all five pods are to be scheduled, four fit.
     scenario(dir.path(), false, "{manifests: [cluster.json]}", "");
@@ -256,7 +262,8 @@ fn a_generated_trace_runs_the_same_way_twice() {
                 durations: {distribution: lognormal, p50: 2s, p99: 5s}\n";
     fs::write(dir.path().join("g.yaml"), spec).unwrap();
     for out in ["a", "b"] {
-        let output = podpace(dir.path(), &format!("trace generate g.yaml --seed 3 --out {out} --encoding jsonl"));
+        let output =
+            podpace(dir.path(), &format!("trace generate g.yaml --seed 3 --out {out} --encoding jsonl"));
         assert_eq!(code(&output), 0, "{}", stderr(&output));
     }
     assert_eq!(support::tree(&dir.path().join("a")), support::tree(&dir.path().join("b")));

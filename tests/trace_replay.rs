@@ -41,16 +41,24 @@ fn replay(format: &str, paths: &[PathBuf], workload: &str) -> Vec<(u64, u64)> {
     SCHEDULERS
         .map(|scheduler| {
             let mut text = String::new();
-            writeln!(text, "apiVersion: podpace/v1\nkind: Scenario\nname: replay\ncluster: {cluster}").unwrap();
+            writeln!(text, "apiVersion: podpace/v1\nkind: Scenario\nname: replay\ncluster: {cluster}")
+                .unwrap();
             writeln!(text, "scheduler: {{kind: {scheduler}}}\nworkload: {{trace: trace{workload}}}").unwrap();
             let document = Document::parse("replay.yaml", &text, Some(dir.path())).unwrap();
             let run = simulate(RunSpec::of_scenario(document).unwrap_or_else(|e| panic!("{}", e[0])));
             let counts = run.summary.counts;
-            println!("{format} {scheduler}: {counts:?} {:?} {:?}", run.summary.pending_reasons, run.summary.notes);
+            println!(
+                "{format} {scheduler}: {counts:?} {:?} {:?}",
+                run.summary.pending_reasons, run.summary.notes
+            );
             assert_eq!(counts.created, counts.total, "every pod of the trace is created");
             assert_eq!(counts.bound + counts.pending + counts.failed, counts.created);
             let reasons: u64 = run.summary.pending_reasons.values().sum();
-            assert_eq!(reasons, counts.pending, "each pending pod has one reason");
+            assert_eq!(
+                reasons, counts.pending,
+                "each pending pod has one reason: {:?}",
+                run.summary.pending_reasons
+            );
             (counts.total, counts.bound)
         })
         .to_vec()
@@ -76,7 +84,7 @@ fn shipped_samples_replay() {
 
 #[test]
 fn example_scenarios_with_traces_run() {
-    for (scenario, pods) in [("openb", 326)] {
+    for (scenario, pods) in [("openb", 326), ("google-2011", 1328)] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("scenarios/{scenario}.yaml"));
         let document = Document::load(&file).unwrap();
         let run = simulate(RunSpec::of_scenario(document).unwrap());
@@ -90,7 +98,8 @@ fn whole_traces_replay() {
     let Some(s) = samples() else { return };
     let openb = replay("openb", &[s.join("openb")], "");
     assert_eq!((openb[0].0, openb[1].0), (8152, 8152));
-    let nasa = replay("swf", &[s.join("swf/NASA-iPSC-1993-3.1-cln.swf.gz")], ", transform: {window: {to: 168h}}");
+    let nasa =
+        replay("swf", &[s.join("swf/NASA-iPSC-1993-3.1-cln.swf.gz")], ", transform: {window: {to: 168h}}");
     assert!(nasa[0].0 > 100 && nasa[0].0 == nasa[1].0);
     let window = ", start: backlog, transform: {window: {to: 5m}, loadScale: 0.1}";
     let google = replay("google-2011", &[s.join("google-2011")], window);

@@ -14,8 +14,8 @@ use super::document::Document;
 use super::duration::DurationNs;
 use super::from_trace;
 use super::plan::{
-    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan, Provenance,
-    SchedulerPlan, StopWhen, WatcherPlan,
+    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
+    Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::ResourceList;
 use super::spec::{
@@ -459,7 +459,8 @@ impl Resolver<'_> {
         self.provenance.notes.append(&mut trace.notes);
         let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
         let last_ns = trace.times_ns.last().copied().unwrap_or(0);
-        self.default_limit_ns = last_ns.saturating_add(longest_ns.unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
+        self.default_limit_ns =
+            last_ns.saturating_add(longest_ns.unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
         let creation = if w.start == Some(WorkloadStart::Backlog) {
             Creation::Existing
         } else {

@@ -13,9 +13,9 @@ use super::duration::DurationNs;
 use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
-    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec, MatchOperator,
-    NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec, TimeDistribution,
-    TolerationOperator, TransformSpec, WorkloadSpec,
+    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
+    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec,
+    TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
 };
 use super::tree::{Class, Path, Problem, Value};
 
@@ -680,8 +680,13 @@ fn recorded(workload: &WorkloadSpec, alone: bool, check: &mut Check<'_>) {
         }
     };
     if !alone {
-        let hint = "leave deployments, jobs and pods out, or generate a trace of them with `podpace trace generate`";
-        check.report(&format!("workload.{source}"), format!("{source} and groups of pods don't go together"), hint);
+        let hint =
+            "leave deployments, jobs and pods out, or generate a trace of them with `podpace trace generate`";
+        check.report(
+            &format!("workload.{source}"),
+            format!("{source} and groups of pods don't go together"),
+            hint,
+        );
     }
     if workload.arrivals != ArrivalsSpec::default() {
         let hint = "leave arrivals out; workload.transform changes times and load";
@@ -694,7 +699,11 @@ fn recorded(workload: &WorkloadSpec, alone: bool, check: &mut Check<'_>) {
         if let (Some(from), Some(to)) = (window.from, window.to)
             && from >= to
         {
-            check.report("workload.transform.window.to", "the window ends before it begins", "make `to` later than `from`");
+            check.report(
+                "workload.transform.window.to",
+                "the window ends before it begins",
+                "make `to` later than `from`",
+            );
         }
     }
     check.duration("workload.transform.jitter", transform.jitter, false);

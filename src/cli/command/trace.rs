@@ -244,7 +244,8 @@ fn import(args: &ImportArgs) -> Result<Output, Failure> {
     let manifest = trace::import(&args.source, &args.paths, &args.write.out, &options).map_err(|error| {
         let mut failure = failure(&error);
         if error.problem().is_some() {
-            failure.message += "\nhint: correct the input, or leave bad rows out and count them with --on-error skip";
+            failure.message +=
+                "\nhint: correct the input, or leave bad rows out and count them with --on-error skip";
         }
         failure
     })?;
