@@ -1,4 +1,4 @@
-//! Modules use only lower layers: engine < cost < cluster < measure < control_plane < scheduler < scenario, trace <
+//! Modules use only lower layers: engine < cost < cluster < measure < control_plane < scheduler < trace < scenario <
 //! experiment < calibrate < cli.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ const LAYERS: [&[&str]; 10] = [
     &["measure"],
     &["control_plane"],
     &["scheduler"],
-    &["scenario", "trace"],
+    &["trace"],
+    &["scenario"],
     &["experiment"],
     &["calibrate"],
     &["cli"],
