@@ -317,7 +317,8 @@ fn speed() {
             while h.bound.len() < count {
                 now += SECOND;
                 h.run_until(now);
-                for (pod, node, _) in h.bound[gone..].to_vec() {
+                let leaving = h.bound[gone..].to_vec();
+                for (pod, node, _) in leaving {
                     h.at(now + 1 + u64::from(pod) * 1000, Event::Gone(pod, node));
                 }
                 gone = h.bound.len();

@@ -337,7 +337,7 @@ impl Kernel {
     /// The next event, with the clock set to its time. [`Event::Host`] is resolved into jobs by
     /// [`finish_jobs`](Self::finish_jobs).
     #[inline]
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         for host in self.dirty.drain(..) {
             if let Some((at, generation)) = self.hosts.take_wakeup(host) {
                 self.queue.push(at, Event::Host { host, generation });

@@ -500,7 +500,7 @@ impl Simulation {
             if self.is_done() {
                 break Ended::Done;
             }
-            let Some(event) = self.kernel.next() else { break Ended::Stalled };
+            let Some(event) = self.kernel.next_event() else { break Ended::Stalled };
             if self.kernel.now() > self.limit_ns {
                 break Ended::Limit;
             }

@@ -1,7 +1,7 @@
 //! Workload traces: the native format, importers, generators, checks and exports.
 //!
 //! A trace is pods, nodes and events over time; `docs/traces.md` describes the files. The life of one:
-//! [`import`] or [`generate`] writes it, [`validate`] and [`stats`] look at it, a scenario replays it, [`export`]
+//! [`import()`] or [`generate()`] writes it, [`validate()`] and [`stats()`] look at it, a scenario replays it, [`export()`]
 //! hands it to other tools. Everything streams; see [`native`] for how.
 
 pub mod error;
