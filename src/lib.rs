@@ -1,6 +1,10 @@
 //! podpace: a deterministic discrete-event simulator of Kubernetes scheduling, without a control plane.
 // Essays may name private items, and help texts hold brackets that are no links.
-#![allow(rustdoc::private_intra_doc_links, rustdoc::redundant_explicit_links, rustdoc::broken_intra_doc_links)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    rustdoc::redundant_explicit_links,
+    rustdoc::broken_intra_doc_links
+)]
 
 pub mod calibrate;
 pub mod cli;
