@@ -6,7 +6,7 @@
 //! states (steps above and below the mean rate), `empirical` by rates in up to 200 steps and quantiles of gaps in time that
 //! runs as fast as pods come. Each generates as many arrivals as the trace has (100,000 at most) and is scored: KS distance
 //! of gaps + KS distance of counts a step + mean difference of the counts' autocorrelation at several lags. The lowest
-//! score is taken; `empirical` only if no other comes within 1.25 of it.
+//! score is taken; `empirical` only if no other comes within 0.1 of it.
 //!
 //! **Durations.** `exponential`, `lognormal`, `weibull`, `pareto`, `bimodal` (two log-normals, split where the variance
 //! within is least), fitted to moments of values or logarithms. The one with the lowest KS distance is taken if that is
@@ -48,8 +48,8 @@ type Fine = Histogram<7>;
 const SECOND: f64 = 1e9;
 /// A parametric family is near below this KS distance.
 const NEAR: f64 = 0.05;
-/// Empirical arrivals must be better by this factor.
-const WORTH: f64 = 1.25;
+/// Empirical arrivals must score better by so much.
+const WORTH: f64 = 0.1;
 const DAY_NS: u64 = 86_400_000_000_000;
 /// Steps of the counts whose autocorrelation is compared, at most.
 const BINS: u64 = 600;
@@ -293,6 +293,15 @@ fn exact(ns: u64) -> String {
     }
 }
 
+/// Three significant digits: as exact as the histogram.
+fn rounded(ns: u64) -> u64 {
+    let mut unit = 1;
+    while ns / unit >= 1000 {
+        unit *= 10;
+    }
+    (ns / unit + u64::from(ns % unit >= unit.div_ceil(2) && unit > 1)) * unit
+}
+
 /// Values at equal steps of the distribution, from the smallest to the largest. Ends of steps that are not full of
 /// one value are interpolated.
 fn quantiles(h: &Fine, n: usize) -> Vec<u64> {
@@ -447,7 +456,7 @@ fn list(items: impl Iterator<Item = String>, indent: &str) -> String {
 
 fn durations(p: &Profile) -> (String, Vec<Candidate>) {
     if p.runs.count() == 0 {
-        return ("{distribution: none}".into(), Vec::new());
+        return (" {distribution: none}".into(), Vec::new());
     }
     let mut candidates = duration_candidates(&p.runs);
     let best = candidates.iter().min_by(|a, b| a.score.total_cmp(&b.score)).expect("one at least").clone();
@@ -459,7 +468,7 @@ fn durations(p: &Profile) -> (String, Vec<Candidate>) {
         let steps = q.iter().map(|v| (*v, 1));
         let yaml = format!(
             "{{distribution: empirical, quantiles: {}}}",
-            list(q.iter().map(|v| exact(*v)), "    ")
+            list(q.iter().map(|v| exact(rounded(*v))), "    ")
         );
         let own = Candidate {
             name: "empirical".into(),
@@ -475,7 +484,7 @@ fn durations(p: &Profile) -> (String, Vec<Candidate>) {
     candidates.sort_by(|a, b| (a.name != chosen.name).cmp(&(b.name != chosen.name)).then(a.score.total_cmp(&b.score)));
     let unknown = p.run_unknown as f64 / p.pods as f64;
     let yaml = if p.run_unknown == 0 {
-        chosen.yaml
+        format!(" {}", chosen.yaml)
     } else {
         format!(
             "\n  distribution: bimodal  # a share without a run time\n  share: {}\n  first: {{distribution: none}}\n  second: {}",
@@ -712,7 +721,7 @@ fn arrivals(p: &Profile, reader: &TraceReader, seed: u64) -> Result<(Arrivals, V
     let count = scored.len();
     let best = (0..count - 1)
         .min_by(|a, b| scored[*a].0.score.total_cmp(&scored[*b].0.score).then(a.cmp(b)))
-        .filter(|i| scored[*i].0.score <= empirical * WORTH)
+        .filter(|i| scored[*i].0.score <= empirical + WORTH)
         .unwrap_or(count - 1);
     let chosen = with_initial(scored[best].1.clone());
     let mut candidates: Vec<Candidate> = scored.into_iter().map(|(c, _)| c).collect();
@@ -849,12 +858,15 @@ fn nodes(reader: &TraceReader, notes: &mut Vec<String>) -> Result<String, TraceE
     Ok(out)
 }
 
+/// Quantities that are one number on each side.
+const SINGLE: [&str; 3] = ["rate", "pods an application", "pods in gangs"];
+
 /// A quantity of the trace beside that of what the spec generates.
 #[derive(Debug, Clone, Serialize)]
 pub struct Compared {
     /// Which.
     pub quantity: String,
-    /// Unit of the values: `ns`, `millicores`, `bytes`, `pods/s`, `pods` or `share`.
+    /// Unit of the values: `ns`, `millicores`, `bytes`, `pods`, `pods/s` or `share`.
     pub unit: String,
     /// Mean in the trace.
     pub source_mean: f64,
@@ -918,7 +930,7 @@ pub fn fit(path: &Path, seed: u64) -> Result<Fit, TraceError> {
     let (durations, duration_candidates) = durations(&source);
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut spec = format!(
-        "# Fitted by `podpace trace fit`; what it can't say is in docs/traces.md.\napiVersion: podpace/v1\nkind: TraceSpec\nname: {}\npods: {}\narrivals: {}\ndurations: {}\n",
+        "# Fitted by `podpace trace fit`; what it can't say is in docs/traces.md.\napiVersion: podpace/v1\nkind: TraceSpec\nname: {}\npods: {}\narrivals:{}\ndurations:{}\n",
         quoted(&name),
         source.pods,
         arrivals_yaml(&process),
@@ -1046,15 +1058,17 @@ fn compare(source: &Profile, made: &Profile) -> Vec<Compared> {
         exact(quantity, unit, 1.0, &source.amounts(key), &made.amounts(key));
     }
     let rates = |p: &Profile| counted(&p.counts).collect::<BTreeMap<u64, u64>>();
-    exact("rate in a step", "pods/s", SECOND / source.bin_ns as f64, &rates(source), &rates(made));
+    exact("pods in a step", "pods", 1.0, &rates(source), &rates(made));
     let single = |n: u64| BTreeMap::from([(n, 1)]);
+    let rate = |p: &Profile| single((p.rate() * 1e6) as u64);
+    exact("rate", "pods/s", 1e-6, &rate(source), &rate(made));
     let per_app = |p: &Profile| single((p.pods as f64 / p.apps.max(1) as f64 * 1000.0) as u64);
     exact("pods an application", "pods", 1e-3, &per_app(source), &per_app(made));
     let in_gangs = |p: &Profile| single((p.gang_pods as f64 / p.pods as f64 * 1e6) as u64);
     exact("pods in gangs", "share", 1e-6, &in_gangs(source), &in_gangs(made));
     for row in &mut out {
         // One number on each side has no distribution.
-        if matches!(row.quantity.as_str(), "pods an application" | "pods in gangs") {
+        if SINGLE.contains(&row.quantity.as_str()) {
             row.ks = 0.0;
         }
     }
@@ -1116,9 +1130,10 @@ impl fmt::Display for Fit {
                 "bytes" => format!("{:.0} Mi", x / f64::from(1 << 20)),
                 "millicores" => format!("{:.3}", x / 1000.0),
                 "share" => format!("{:.1} %", x * 100.0),
-                _ => format!("{:.3}", x),
+                "pods/s" => format!("{x:.6}"),
+                _ => format!("{x:.3}"),
             };
-            let single = matches!(row.quantity.as_str(), "pods an application" | "pods in gangs");
+            let single = SINGLE.contains(&row.quantity.as_str());
             write!(f, "{:20} {:>11} {:>11}", row.quantity, value(row.source_mean), value(row.generated_mean))?;
             if !single {
                 write!(

@@ -321,6 +321,7 @@ impl Tasks {
             app: key.map(|k| format!("job-{}", k.0)).unwrap_or_default(),
             run_ns: (end != 0).then(|| (end.max(from) - from) as u64),
             outcome: Some(Outcome {
+                created: planned.map(|_| submit),
                 bound: Some(from),
                 running: Some(from),
                 finished: (end != 0).then_some(end),
