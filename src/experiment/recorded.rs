@@ -74,10 +74,8 @@ pub fn compare(run: &Finished, recorded: &[RecordedPod]) -> Option<Comparison> {
     let (mut spans, mut only_recorded, mut only_simulated) = ([(NEVER, 0); 2], 0, 0);
     for (pod, r) in recorded.iter().enumerate().filter(|(_, r)| **r != RecordedPod::NOTHING) {
         let t = run.cluster.pods.timeline(pod as PodId);
-        let sides = [
-            (r.created_ns, end(r.bound_ns, r.running_ns)),
-            (t.created_ns, end(t.bound_ns, t.running_ns)),
-        ];
+        let sides =
+            [(r.created_ns, end(r.bound_ns, r.running_ns)), (t.created_ns, end(t.bound_ns, t.running_ns))];
         match sides.map(|(from, to)| from != NEVER && to != NEVER) {
             [true, true] => {
                 for (span, (from, to)) in spans.iter_mut().zip(sides) {
@@ -153,7 +151,8 @@ fn spearman(pairs: &[(Nanos, Nanos)]) -> Option<f64> {
     let (a, b) = (doubled_ranks(&a), doubled_ranks(&b));
     // The mean of doubled ranks is n + 1.
     let mean = a.len() as i128 + 1;
-    let product = |x: &[i128], y: &[i128]| x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum::<i128>();
+    let product =
+        |x: &[i128], y: &[i128]| x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum::<i128>();
     let (xx, yy) = (product(&a, &a), product(&b, &b));
     (xx > 0 && yy > 0).then(|| product(&a, &b) as f64 / (libm::sqrt(xx as f64) * libm::sqrt(yy as f64)))
 }

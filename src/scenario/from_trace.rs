@@ -599,7 +599,9 @@ fn pods(
             None => NO_NODE,
             Some(name) => {
                 let names = names.get_or_insert_with(|| {
-                    (0..cluster.nodes.len() as NodeId).map(|n| (cluster.nodes.get(n).name.clone(), n)).collect()
+                    (0..cluster.nodes.len() as NodeId)
+                        .map(|n| (cluster.nodes.get(n).name.clone(), n))
+                        .collect()
                 });
                 match names.get(name) {
                     Some(node) => *node,
@@ -701,7 +703,8 @@ fn place(cluster: &mut Cluster, planned: Vec<Row>, out: &mut TraceWorkload) -> R
         if row.node == NO_NODE {
             out.times_ns.push(row.at_ns);
             if !recorded.is_empty() {
-                out.recorded.push(recorded.get(row.recorded as usize).copied().unwrap_or(RecordedPod::NOTHING));
+                out.recorded
+                    .push(recorded.get(row.recorded as usize).copied().unwrap_or(RecordedPod::NOTHING));
             }
             pods_of_spec[row.spec as usize] += 1;
         } else {

@@ -3,14 +3,15 @@
 //! **Arrivals.** Pods of the first instant are `initial` when they are more than one in a hundred. Each process is then
 //! fitted to the rest: `constant` and `poisson` by the rate, `weibull` by mean and variance of gaps, `batch` by the size of
 //! groups that come at one instant, `diurnal` by the first harmonic of a day (traces of 36 h and more), `mmpp` with two
-//! states (steps above and below the mean rate), `empirical` by rates in up to 200 steps and quantiles of gaps in time that
-//! runs as fast as pods come. Each generates as many arrivals as the trace has (100,000 at most) and is scored: KS distance
+//! states (steps above and below the mean rate), `renewal` by quantiles of gaps, `empirical` by rates in up to 200 steps and
+//! quantiles of gaps in time that runs as fast as pods come. Each generates as many arrivals as the trace has (100,000 at most) and is scored: KS distance
 //! of gaps + KS distance of counts a step + mean difference of the counts' autocorrelation at several lags. The lowest
-//! score is taken; `empirical` only if no other comes within 0.1 of it.
+//! score is taken, but the first of this list within 0.02 of it; `renewal` and `empirical` only if no other comes within 0.1.
 //!
 //! **Durations.** `exponential`, `lognormal`, `weibull`, `pareto`, `bimodal` (two log-normals, split where the variance
 //! within is least), fitted to moments of values or logarithms. The one with the lowest KS distance is taken if that is
-//! below 0.05, otherwise `empirical` with 201 quantiles. Pods without a run time are a share of `none`.
+//! below 0.05 and its mean, which decides how many run at once, within a quarter of the trace's; otherwise `empirical` with 201
+//! quantiles. Pods without a run time are a share of `none`.
 //!
 //! **Sizes.** Requests with labels and node selector as they are, weighted by use; above 400 kinds, neighbours in order of
 //! CPU and memory are merged into one that is there. Priorities, nodes, and the mean size of applications and gangs are
@@ -33,7 +34,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::error::TraceError;
-use super::generate::{Arrivals, Process};
+use super::generate::{Arrivals, Process, mean_of_quantiles};
 use super::import::ImportOptions;
 use super::model::{CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, Resources, SpecRow};
 use super::native::{self, PodBatch, TraceReader};
@@ -48,8 +49,10 @@ type Fine = Histogram<7>;
 const SECOND: f64 = 1e9;
 /// A parametric family is near below this KS distance.
 const NEAR: f64 = 0.05;
-/// Empirical arrivals must score better by so much.
+/// Renewal and empirical arrivals must score better by so much.
 const WORTH: f64 = 0.1;
+/// A simpler process may score worse by so much.
+const SAME: f64 = 0.02;
 const DAY_NS: u64 = 86_400_000_000_000;
 /// Steps of the counts whose autocorrelation is compared, at most.
 const BINS: u64 = 600;
@@ -130,7 +133,8 @@ impl Profile {
                     *n += 1;
                 }
                 *p.priorities.entry(batch.priority[i]).or_insert(0) += 1;
-                for (names, name) in [(&mut p.queues, batch.queue.get(i)), (&mut p.users, batch.user.get(i))] {
+                for (names, name) in [(&mut p.queues, batch.queue.get(i)), (&mut p.users, batch.user.get(i))]
+                {
                     if !name.is_empty() && names.len() <= NAMES && !names.contains(name) {
                         names.insert(name.to_string());
                     }
@@ -270,7 +274,8 @@ fn autocorrelation(counts: &[u64], lag: usize) -> f64 {
     if square <= 0.0 {
         return 0.0;
     }
-    let product: f64 = (0..n - lag).map(|i| (counts[i] as f64 - mean) * (counts[i + lag] as f64 - mean)).sum();
+    let product: f64 =
+        (0..n - lag).map(|i| (counts[i] as f64 - mean) * (counts[i + lag] as f64 - mean)).sum();
     product / square
 }
 
@@ -316,10 +321,28 @@ fn quantiles(h: &Fine, n: usize) -> Vec<u64> {
                 i += 1;
             }
             let (low, high, here) = steps[i];
-            let part = u128::from(rank.saturating_sub(below)) * u128::from(high - low) / u128::from(here.max(1));
+            let part =
+                u128::from(rank.saturating_sub(below)) * u128::from(high - low) / u128::from(here.max(1));
             (low + part as u64).clamp(min, max)
         })
         .collect()
+}
+
+/// Such quantiles with the largest chosen so that the mean is that of the values: with few quantiles a long tail would
+/// otherwise weigh too much.
+fn quantiles_with_mean(h: &Fine, n: usize) -> Vec<f64> {
+    let mut values: Vec<f64> = quantiles(h, n).iter().map(|v| *v as f64).collect();
+    let mean = h.sum() as f64 / h.count().max(1) as f64;
+    let last = n - 1;
+    let (mut low, mut high) = (values[last - 1].max(1.0), values[last].max(1.0) * 100.0);
+    for _ in 0..200 {
+        // Tails span orders of magnitude.
+        let middle = libm::sqrt(low * high);
+        values[last] = middle;
+        if mean_of_quantiles(&values) < mean { low = middle } else { high = middle }
+    }
+    values[last] = values[last].max(values[last - 1]);
+    values
 }
 
 // ---- durations
@@ -339,6 +362,8 @@ pub struct Candidate {
     pub autocorrelation_error: Option<f64>,
     /// What the lowest is taken of.
     pub score: f64,
+    #[serde(skip)]
+    mean_is_near: bool,
     #[serde(skip)]
     yaml: String,
 }
@@ -364,8 +389,10 @@ fn duration_candidates(h: &Fine) -> Vec<Candidate> {
     let steps: Vec<(u64, u64, u64)> = h.steps().collect();
     let (min, max) = h.range();
     let mut out = Vec::new();
-    let mut add = |name: &str, ks: f64, yaml: String| {
+    let mean = h.sum() as f64 / h.count() as f64;
+    let mut add = |name: &str, ks: f64, its_mean: f64, yaml: String| {
         out.push(Candidate {
+            mean_is_near: (its_mean / mean - 1.0).abs() <= 0.25,
             name: name.into(),
             ks,
             ks_counts: None,
@@ -375,33 +402,39 @@ fn duration_candidates(h: &Fine) -> Vec<Candidate> {
         });
     };
     if min == max {
-        add("constant", 0.0, format!("{{distribution: constant, value: {}}}", exact(min)));
+        add("constant", 0.0, min as f64, format!("{{distribution: constant, value: {}}}", exact(min)));
         return out;
     }
-    let mean = h.sum() as f64 / h.count() as f64;
     let cdf = |x: f64| 1.0 - libm::exp(-x / mean);
-    add("exponential", ks_to(h, cdf), format!("{{distribution: exponential, mean: {}}}", exact(whole(mean))));
+    add(
+        "exponential",
+        ks_to(h, cdf),
+        mean,
+        format!("{{distribution: exponential, mean: {}}}", exact(whole(mean))),
+    );
     let (mu, sigma) = log_moments(&steps);
     let lognormal = |mu: f64, sigma: f64| {
         let (p50, p99) = (whole(libm::exp(mu)), whole(libm::exp(mu + Z99 * sigma)));
         format!("{{distribution: lognormal, p50: {}, p99: {}}}", exact(p50), exact(p99.max(p50)))
     };
     let cdf = |x: f64| normal_cdf((libm::log(x) - mu) / sigma.max(1e-9));
-    add("lognormal", ks_to(h, cdf), lognormal(mu, sigma));
+    let mean_of = |mu: f64, sigma: f64| libm::exp(mu + sigma * sigma / 2.0);
+    add("lognormal", ks_to(h, cdf), mean_of(mu, sigma), lognormal(mu, sigma));
     // The logarithm of a Weibull has the standard deviation pi / (sqrt(6) shape) and the mean ln scale - gamma / shape.
     const EULER: f64 = 0.577_215_664_901_532_9;
     let shape = digits((std::f64::consts::PI / libm::sqrt(6.0) / sigma.max(1e-9)).clamp(0.05, 50.0));
     let scale = whole(libm::exp(mu + EULER / shape));
     let cdf = |x: f64| 1.0 - libm::exp(-libm::pow(x / scale as f64, shape));
     let yaml = format!("{{distribution: weibull, scale: {}, shape: {shape}}}", exact(scale));
-    add("weibull", ks_to(h, cdf), yaml);
+    add("weibull", ks_to(h, cdf), scale as f64 * libm::exp(libm::lgamma(1.0 + 1.0 / shape)), yaml);
     let least = min.max(1);
     let above = mu - libm::log(least as f64);
     if above > 0.0 {
         let alpha = digits(1.0 / above);
         let cdf = |x: f64| 1.0 - libm::pow((least as f64 / x.max(least as f64)).min(1.0), alpha);
         let yaml = format!("{{distribution: pareto, min: {}, alpha: {alpha}}}", exact(least));
-        add("pareto", ks_to(h, cdf), yaml);
+        let mean = if alpha > 1.0 { least as f64 * alpha / (alpha - 1.0) } else { f64::INFINITY };
+        add("pareto", ks_to(h, cdf), mean, yaml);
     }
     // Two log-normals: the split with the least variance within.
     let within = |part: &[(u64, u64, u64)]| {
@@ -428,7 +461,8 @@ fn duration_candidates(h: &Fine) -> Vec<Candidate> {
             lognormal(m1, s1),
             lognormal(m2, s2)
         );
-        add("bimodal", ks_to(h, cdf), yaml);
+        let mean = share * mean_of(m1, s1) + (1.0 - share) * mean_of(m2, s2);
+        add("bimodal", ks_to(h, cdf), mean, yaml);
     }
     out
 }
@@ -459,29 +493,32 @@ fn durations(p: &Profile) -> (String, Vec<Candidate>) {
         return (" {distribution: none}".into(), Vec::new());
     }
     let mut candidates = duration_candidates(&p.runs);
-    let best = candidates.iter().min_by(|a, b| a.score.total_cmp(&b.score)).expect("one at least").clone();
-    let chosen = if best.ks < NEAR {
+    let near = candidates.iter().filter(|c| c.ks < NEAR && c.mean_is_near);
+    let best = near.min_by(|a, b| a.score.total_cmp(&b.score)).cloned();
+    let chosen = if let Some(best) = best {
         best
     } else {
-        let q = quantiles(&p.runs, QUANTILES);
+        let q: Vec<u64> =
+            quantiles_with_mean(&p.runs, QUANTILES).iter().map(|v| rounded(libm::round(*v) as u64)).collect();
         // How near the quantiles come is a matter of the comparison.
         let steps = q.iter().map(|v| (*v, 1));
-        let yaml = format!(
-            "{{distribution: empirical, quantiles: {}}}",
-            list(q.iter().map(|v| exact(rounded(*v))), "    ")
-        );
+        let yaml =
+            format!("{{distribution: empirical, quantiles: {}}}", list(q.iter().map(|v| exact(*v)), "    "));
         let own = Candidate {
             name: "empirical".into(),
             ks: ks(values(&p.runs), steps),
             ks_counts: None,
             autocorrelation_error: None,
-            score: best.score,
+            score: ks(values(&p.runs), q.iter().map(|v| (*v, 1))),
+            mean_is_near: true,
             yaml,
         };
         candidates.push(own.clone());
         own
     };
-    candidates.sort_by(|a, b| (a.name != chosen.name).cmp(&(b.name != chosen.name)).then(a.score.total_cmp(&b.score)));
+    candidates.sort_by(|a, b| {
+        (a.name != chosen.name).cmp(&(b.name != chosen.name)).then(a.score.total_cmp(&b.score))
+    });
     let unknown = p.run_unknown as f64 / p.pods as f64;
     let yaml = if p.run_unknown == 0 {
         format!(" {}", chosen.yaml)
@@ -558,8 +595,11 @@ fn mmpp(p: &Profile) -> Option<Arrivals> {
     let of = |state: bool| {
         let bins = high.iter().filter(|h| **h == state).count();
         let pods: u64 = p.counts.iter().zip(&high).filter(|(_, h)| **h == state).map(|(n, _)| n).sum();
-        let stays = (0..high.len()).filter(|i| high[*i] == state && (*i == 0 || high[i - 1] != state)).count();
-        (bins > 0).then(|| (digits(pods as f64 / bins as f64 / bin_s), p.bin_ns * bins as u64 / stays.max(1) as u64))
+        let stays =
+            (0..high.len()).filter(|i| high[*i] == state && (*i == 0 || high[i - 1] != state)).count();
+        (bins > 0).then(|| {
+            (digits(pods as f64 / bins as f64 / bin_s), p.bin_ns * bins as u64 / stays.max(1) as u64)
+        })
     };
     let (low, high) = (of(false)?, of(true)?);
     Some(Arrivals {
@@ -604,8 +644,11 @@ fn empirical(p: &Profile, reader: &TraceReader) -> Result<Arrivals, TraceError> 
     let wanted = (pods / 10).clamp(1, 200);
     let per = (p.counts.len() as u64).div_ceil(wanted).max(1) as usize;
     let step_ns = p.bin_ns * per as u64;
-    let rates: Vec<f64> =
-        p.counts.chunks(per).map(|c| digits(c.iter().sum::<u64>() as f64 / (step_ns as f64 / SECOND))).collect();
+    let rates: Vec<f64> = p
+        .counts
+        .chunks(per)
+        .map(|c| digits(c.iter().sum::<u64>() as f64 / (step_ns as f64 / SECOND)))
+        .collect();
     let mut before = vec![0.0];
     for rate in &rates {
         before.push(before[before.len() - 1] + rate * (step_ns as f64 / SECOND));
@@ -629,7 +672,8 @@ fn empirical(p: &Profile, reader: &TraceReader) -> Result<Arrivals, TraceError> 
             previous = at;
         }
     }
-    let quantiles: Vec<f64> = quantiles(&gaps, QUANTILES).iter().map(|g| digits(*g as f64 / SCALE)).collect();
+    let quantiles: Vec<f64> =
+        quantiles_with_mean(&gaps, QUANTILES).iter().map(|g| digits(*g / SCALE)).collect();
     let usable = quantiles.iter().any(|g| *g > 0.0);
     Ok(Arrivals {
         step: Some(exact(step_ns)),
@@ -695,6 +739,12 @@ fn arrivals(p: &Profile, reader: &TraceReader, seed: u64) -> Result<(Arrivals, V
     }
     specs.extend(diurnal(p));
     specs.extend(mmpp(p));
+    let parametric = specs.len();
+    let seconds: Vec<f64> =
+        quantiles_with_mean(&p.gaps, QUANTILES).iter().map(|g| digits(*g / SECOND)).collect();
+    if seconds.iter().any(|g| *g > 0.0) {
+        specs.push(Arrivals { gaps: seconds, ..arrivals_spec("renewal", None) });
+    }
     specs.push(empirical(p, reader)?);
     let mut scored = Vec::new();
     for spec in specs {
@@ -703,7 +753,10 @@ fn arrivals(p: &Profile, reader: &TraceReader, seed: u64) -> Result<(Arrivals, V
         let ks_gaps = ks(values(&p.gaps), values(&gaps));
         let ks_counts = ks(counted(source), counted(&counts));
         let lags = lags(source);
-        let error = lags.iter().map(|l| (autocorrelation(source, *l) - autocorrelation(&counts, *l)).abs()).sum::<f64>()
+        let error = lags
+            .iter()
+            .map(|l| (autocorrelation(source, *l) - autocorrelation(&counts, *l)).abs())
+            .sum::<f64>()
             / lags.len().max(1) as f64;
         scored.push((
             Candidate {
@@ -712,17 +765,22 @@ fn arrivals(p: &Profile, reader: &TraceReader, seed: u64) -> Result<(Arrivals, V
                 ks_counts: Some(ks_counts),
                 autocorrelation_error: Some(error),
                 score: ks_gaps + ks_counts + error,
+                mean_is_near: true,
                 yaml: String::new(),
             },
             spec,
         ));
     }
-    let empirical = scored.last().map_or(0.0, |(c, _)| c.score);
-    let count = scored.len();
-    let best = (0..count - 1)
-        .min_by(|a, b| scored[*a].0.score.total_cmp(&scored[*b].0.score).then(a.cmp(b)))
-        .filter(|i| scored[*i].0.score <= empirical + WORTH)
-        .unwrap_or(count - 1);
+    let lowest = |range: std::ops::Range<usize>| {
+        range.map(|i| scored[i].0.score).min_by(f64::total_cmp).unwrap_or(f64::INFINITY)
+    };
+    let (fitted, drawn) = (lowest(0..parametric), lowest(parametric..scored.len()));
+    let (range, limit) = if fitted <= drawn + WORTH {
+        (0..parametric, fitted + SAME)
+    } else {
+        (parametric..scored.len(), drawn + SAME)
+    };
+    let best = range.into_iter().find(|i| scored[*i].0.score <= limit).unwrap_or(0);
     let chosen = with_initial(scored[best].1.clone());
     let mut candidates: Vec<Candidate> = scored.into_iter().map(|(c, _)| c).collect();
     let first = candidates.remove(best);
@@ -738,7 +796,8 @@ fn quoted(text: &str) -> String {
 }
 
 fn amount(key: &str, n: u64) -> (String, String) {
-    let bytes = |n: u64| if n > 0 && n.is_multiple_of(1 << 20) { format!("{}Mi", n >> 20) } else { n.to_string() };
+    let bytes =
+        |n: u64| if n > 0 && n.is_multiple_of(1 << 20) { format!("{}Mi", n >> 20) } else { n.to_string() };
     match key {
         CPU => ("cpu".into(), format!("{n}m")),
         MEMORY => ("memory".into(), bytes(n)),
@@ -785,7 +844,8 @@ fn sizes(p: &Profile, notes: &mut Vec<String>) -> String {
     }
     let mut rows: Vec<(SizeKey<'_>, u64)> = kinds.into_iter().map(|((_, _, key), n)| (key, n)).collect();
     if rows.len() > SIZES {
-        notes.push(format!("{} kinds of sizes are merged into at most {SIZES}", thousands(rows.len() as u64)));
+        notes
+            .push(format!("{} kinds of sizes are merged into at most {SIZES}", thousands(rows.len() as u64)));
         let share = p.pods.div_ceil(SIZES as u64).max(1);
         let mut merged: Vec<(SizeKey<'_>, u64)> = Vec::new();
         // The most used of a group stands for it.
@@ -936,6 +996,10 @@ pub fn fit(path: &Path, seed: u64) -> Result<Fit, TraceError> {
         arrivals_yaml(&process),
         durations
     );
+    if process.process == "empirical" {
+        // Rates that come again from the beginning would stretch the rest.
+        spec += &format!("duration: {}\n", exact(source.span_ns() + 1));
+    }
     let per_app = (source.pods + source.apps / 2) / source.apps.max(1);
     if per_app > 1 {
         spec += &format!("apps: {{pods: {per_app}}}\n");
@@ -1027,33 +1091,34 @@ fn compare(source: &Profile, made: &Profile) -> Vec<Compared> {
     if source.runs.count() > 0 {
         histograms("run time", &source.runs, &made.runs);
     }
-    let mut exact = |quantity: &str, unit: &str, scale: f64, a: &BTreeMap<u64, u64>, b: &BTreeMap<u64, u64>| {
-        let total = |m: &BTreeMap<u64, u64>| m.values().sum::<u64>();
-        let mean = |m: &BTreeMap<u64, u64>| {
-            let sum: u128 = m.iter().map(|(v, n)| u128::from(*v) * u128::from(*n)).sum();
-            digits(sum as f64 / total(m).max(1) as f64 * scale)
-        };
-        let at = |m: &BTreeMap<u64, u64>, percent: u64| {
-            let rank = (u128::from(total(m)) * u128::from(percent)).div_ceil(100) as u64;
-            let mut below = 0;
-            let found = m.iter().find(|(_, n)| {
-                below += **n;
-                below >= rank
+    let mut exact =
+        |quantity: &str, unit: &str, scale: f64, a: &BTreeMap<u64, u64>, b: &BTreeMap<u64, u64>| {
+            let total = |m: &BTreeMap<u64, u64>| m.values().sum::<u64>();
+            let mean = |m: &BTreeMap<u64, u64>| {
+                let sum: u128 = m.iter().map(|(v, n)| u128::from(*v) * u128::from(*n)).sum();
+                digits(sum as f64 / total(m).max(1) as f64 * scale)
+            };
+            let at = |m: &BTreeMap<u64, u64>, percent: u64| {
+                let rank = (u128::from(total(m)) * u128::from(percent)).div_ceil(100) as u64;
+                let mut below = 0;
+                let found = m.iter().find(|(_, n)| {
+                    below += **n;
+                    below >= rank
+                });
+                digits(found.map_or(0.0, |(v, _)| *v as f64) * scale)
+            };
+            out.push(Compared {
+                quantity: quantity.into(),
+                unit: unit.into(),
+                source_mean: mean(a),
+                generated_mean: mean(b),
+                source_p50: at(a, 50),
+                generated_p50: at(b, 50),
+                source_p99: at(a, 99),
+                generated_p99: at(b, 99),
+                ks: digits(ks(a.iter().map(|(v, n)| (*v, *n)), b.iter().map(|(v, n)| (*v, *n)))),
             });
-            digits(found.map_or(0.0, |(v, _)| *v as f64) * scale)
         };
-        out.push(Compared {
-            quantity: quantity.into(),
-            unit: unit.into(),
-            source_mean: mean(a),
-            generated_mean: mean(b),
-            source_p50: at(a, 50),
-            generated_p50: at(b, 50),
-            source_p99: at(a, 99),
-            generated_p99: at(b, 99),
-            ks: digits(ks(a.iter().map(|(v, n)| (*v, *n)), b.iter().map(|(v, n)| (*v, *n)))),
-        });
-    };
     for (quantity, unit, key) in [("cpu", "millicores", CPU), ("memory", "bytes", MEMORY)] {
         exact(quantity, unit, 1.0, &source.amounts(key), &made.amounts(key));
     }
@@ -1096,7 +1161,12 @@ pub fn write(fit: &Fit, path: &Path) -> Result<(), TraceError> {
 
 impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} pods, compared with what the spec generates under seed {}\n", thousands(self.pods), self.seed)?;
+        writeln!(
+            f,
+            "{} pods, compared with what the spec generates under seed {}\n",
+            thousands(self.pods),
+            self.seed
+        )?;
         let candidates = |f: &mut fmt::Formatter<'_>, what: &str, list: &[Candidate]| -> fmt::Result {
             if list.is_empty() {
                 return Ok(());
@@ -1134,7 +1204,13 @@ impl fmt::Display for Fit {
                 _ => format!("{x:.3}"),
             };
             let single = SINGLE.contains(&row.quantity.as_str());
-            write!(f, "{:20} {:>11} {:>11}", row.quantity, value(row.source_mean), value(row.generated_mean))?;
+            write!(
+                f,
+                "{:20} {:>11} {:>11}",
+                row.quantity,
+                value(row.source_mean),
+                value(row.generated_mean)
+            )?;
             if !single {
                 write!(
                     f,
@@ -1191,13 +1267,19 @@ mod tests {
     fn families_are_recognised() {
         let mut rng = Streams::new(7).stream("test");
         let s = 1_000_000_000;
-        let mut draw = |f: &dyn Fn(&mut crate::engine::random::Rng) -> u64| histogram((0..20_000).map(|_| f(&mut rng)));
+        let mut draw =
+            |f: &dyn Fn(&mut crate::engine::random::Rng) -> u64| histogram((0..20_000).map(|_| f(&mut rng)));
         for (name, h) in [
             ("exponential", draw(&|r| r.exponential(30 * s))),
             ("lognormal", draw(&|r| r.lognormal(60 * s, 1200 * s))),
             ("weibull", draw(&|r| r.weibull(60 * s, 0.5))),
             ("pareto", draw(&|r| r.pareto(10 * s, 1.5))),
-            ("bimodal", draw(&|r| if r.chance(0.7) { r.lognormal(s, 2 * s) } else { r.lognormal(3600 * s, 7200 * s) })),
+            (
+                "bimodal",
+                draw(&|r| {
+                    if r.chance(0.7) { r.lognormal(s, 2 * s) } else { r.lognormal(3600 * s, 7200 * s) }
+                }),
+            ),
         ] {
             let candidates = duration_candidates(&h);
             let best = candidates.iter().min_by(|a, b| a.score.total_cmp(&b.score)).unwrap();

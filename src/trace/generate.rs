@@ -22,9 +22,10 @@
 //!
 //! **Arrival processes**: `constant`; `poisson`; `weibull` (gaps, `shape` below 1 is bursty); `mmpp` (`rates` of the states,
 //! `stay` the mean time in each, next state in turn); `diurnal` (Poisson thinned to rate * (1 + amplitude * sin), `period`,
-//! `peak` the time of its highest rate); `batch` (`size` pods at once every `every`); `empirical` (pods a second in each
-//! `step` of time, in turn, and the quantiles of gaps in units of their mean; exponential without). With `initial` so many
-//! pods are there at time 0, before the process begins.
+//! `peak` the time of its highest rate); `batch` (`size` pods at once every `every`); `renewal` (`gaps`: quantiles
+//! of gaps in seconds); `empirical` (`rates`: pods a second in each `step` of time, in turn, and `gaps`: quantiles in units
+//! of their mean, exponential without). With `initial` so many pods are there at time 0, before the process begins.
+//! Quantiles are at equal steps from the smallest to the largest value; between two the logarithm is even, from zero the value.
 //! **Durations**: `constant` (value), `exponential` (mean), `lognormal` (p50, p99), `pareto` (min, alpha), `weibull` (scale,
 //! shape), `bimodal` (two distributions with a share), `empirical` (run times of a trace, or the quantiles given), `none`.
 //! A resource of a **size** may have any of these but `none`, in the resource's unit, with `step` (rounded to its
@@ -93,7 +94,7 @@ pub struct TraceSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arrivals {
-    /// constant, poisson, weibull, mmpp, diurnal, batch or empirical.
+    /// constant, poisson, weibull, mmpp, diurnal, batch, renewal or empirical.
     pub process: String,
     /// Pods that are there at time 0, before the process begins.
     #[serde(default)]
@@ -107,7 +108,7 @@ pub struct Arrivals {
     /// Of empirical: how long each of the rates lasts.
     #[serde(default)]
     pub step: Option<String>,
-    /// Of empirical: quantiles of gaps, at equal steps from the smallest to the largest.
+    /// Quantiles of gaps at equal steps: of renewal in seconds, of empirical in units of their mean.
     #[serde(default)]
     pub gaps: Vec<f64>,
     /// Pods a second in each state of mmpp, in each step of empirical.
@@ -381,6 +382,7 @@ pub(crate) enum Process {
     Mmpp { gaps: Vec<Option<u64>>, stay: Vec<u64>, state: usize, until: u64, rng: Rng, states: Rng },
     Diurnal { gap: u64, amplitude: f64, period: u64, peak: u64, rng: Rng, thin: Rng },
     Batch { size: u64, every: u64, given: u64 },
+    Renewal { gaps: Vec<f64>, rng: Rng },
     Empirical { step: u64, rates: Vec<f64>, gaps: Vec<f64>, rng: Rng },
 }
 
@@ -447,22 +449,28 @@ impl Process {
                     .ok_or_else(|| w.error("arrivals.size", "missing; pods of a batch"))?;
                 Process::Batch { size, every: w.duration("arrivals.every", a.every.as_ref())?, given: 0 }
             }
+            "renewal" => Process::Renewal { gaps: scaled_gaps(a, w, Some(1e9))?, rng: rng() },
             "empirical" => {
                 let step = w.duration("arrivals.step", a.step.as_ref())?;
-                if step == 0 || a.rates.iter().any(|r| !r.is_finite() || *r < 0.0) || a.rates.iter().all(|r| *r <= 0.0) {
-                    return Err(w.error("arrivals.rates", "rates of at least 0, one of them above, and a step above 0"));
+                if step == 0
+                    || a.rates.iter().any(|r| !r.is_finite() || *r < 0.0)
+                    || a.rates.iter().all(|r| *r <= 0.0)
+                {
+                    return Err(w.error(
+                        "arrivals.rates",
+                        "rates of at least 0, one of them above, and a step above 0",
+                    ));
                 }
-                let rising = a.gaps.windows(2).all(|pair| pair[0] <= pair[1]);
-                let mean = mean_of_quantiles(&a.gaps);
-                let usable = a.gaps.len() >= 2 && rising && a.gaps[0] >= 0.0 && mean.is_finite() && mean > 0.0;
-                if !a.gaps.is_empty() && !usable {
-                    return Err(w.error("arrivals.gaps", "two or more rising numbers of at least 0"));
+                let gaps = if a.gaps.is_empty() { Vec::new() } else { scaled_gaps(a, w, None)? };
+                Process::Empirical {
+                    step,
+                    rates: a.rates.iter().map(|r| r / 1e9).collect(),
+                    gaps,
+                    rng: rng(),
                 }
-                let gaps = a.gaps.iter().map(|gap| gap / mean).collect();
-                Process::Empirical { step, rates: a.rates.iter().map(|r| r / 1e9).collect(), gaps, rng: rng() }
             }
             other => {
-                let known = "constant, poisson, weibull, mmpp, diurnal, batch, empirical";
+                let known = "constant, poisson, weibull, mmpp, diurnal, batch, renewal, empirical";
                 return Err(w.error("arrivals.process", format!("{other:?} is unknown; known: {known}")));
             }
         })
@@ -509,6 +517,9 @@ impl Process {
                 }
                 now
             }
+            Process::Renewal { gaps, rng } => {
+                now.saturating_add(libm::round(at_quantile(gaps, rng.uniform())) as u64)
+            }
             Process::Empirical { step, rates, gaps, rng } => {
                 // In time that runs as fast as pods come, gaps have the mean 1.
                 let u = rng.uniform();
@@ -533,17 +544,31 @@ impl Process {
     }
 }
 
-/// The mean of values given by quantiles at equal steps.
-fn mean_of_quantiles(values: &[f64]) -> f64 {
-    let between: f64 = values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).sum();
-    between / (values.len().max(2) - 1) as f64
+/// Quantiles of gaps, times a unit, or in units of their mean.
+fn scaled_gaps(a: &Arrivals, w: &Where<'_>, unit: Option<f64>) -> Result<Vec<f64>, TraceError> {
+    let rising = a.gaps.windows(2).all(|pair| pair[0] <= pair[1]);
+    let mean = mean_of_quantiles(&a.gaps);
+    let usable = a.gaps.len() >= 2 && rising && a.gaps[0] >= 0.0 && mean.is_finite() && mean > 0.0;
+    if !usable {
+        return Err(w.error("arrivals.gaps", "two or more rising numbers of at least 0, one of them above"));
+    }
+    let factor = unit.unwrap_or(1.0 / mean);
+    Ok(a.gaps.iter().map(|gap| gap * factor).collect())
 }
 
-/// The value at `u` (0 to 1) of quantiles at equal steps, in a straight line between them.
+/// Between neighbouring quantiles the logarithm is even; from zero the value.
+pub(crate) fn mean_of_quantiles(values: &[f64]) -> f64 {
+    let between = |a: f64, b: f64| if a > 0.0 && b > a { (b - a) / libm::log(b / a) } else { (a + b) / 2.0 };
+    let sum: f64 = values.windows(2).map(|pair| between(pair[0], pair[1])).sum();
+    sum / (values.len().max(2) - 1) as f64
+}
+
+/// The value at `u` (0 to 1) of quantiles at equal steps.
 fn at_quantile(values: &[f64], u: f64) -> f64 {
     let at = u * (values.len() - 1) as f64;
     let i = (at as usize).min(values.len() - 2);
-    values[i] + (values[i + 1] - values[i]) * (at - i as f64)
+    let (a, b, part) = (values[i], values[i + 1], at - i as f64);
+    if a > 0.0 && b > a { a * libm::pow(b / a, part) } else { a + (b - a) * part }
 }
 
 enum Run {
@@ -607,8 +632,10 @@ impl Run {
                 Run::Quantiles(values.iter().map(|v| *v as f64).collect())
             }
             "empirical" => {
-                let path =
-                    d.trace.as_ref().ok_or_else(|| w.error("durations.trace", "missing; a native trace, or quantiles"))?;
+                let path = d
+                    .trace
+                    .as_ref()
+                    .ok_or_else(|| w.error("durations.trace", "missing; a native trace, or quantiles"))?;
                 Run::Empirical(run_times(&base.join(path))?)
             }
             other => {
@@ -718,15 +745,19 @@ impl SizeDraw {
                     let (key, unit) = super::import::kubernetes::resource(name);
                     let kind = Kind::Amount(unit);
                     if d.distribution == "none" {
-                        return Err(w.error("sizes.requests", format!("{name}: none is no amount; leave it out")));
+                        return Err(
+                            w.error("sizes.requests", format!("{name}: none is no amount; leave it out"))
+                        );
                     }
                     let usual = match key {
                         CPU => 10,
                         key if key.ends_with("_bytes") => 16 << 20,
                         _ => 1,
                     };
-                    let step = d.step.as_ref().map(|q| w.value(kind, "sizes.requests.step", Some(q))).transpose()?;
-                    let max = d.max.as_ref().map(|q| w.value(kind, "sizes.requests.max", Some(q))).transpose()?;
+                    let step =
+                        d.step.as_ref().map(|q| w.value(kind, "sizes.requests.step", Some(q))).transpose()?;
+                    let max =
+                        d.max.as_ref().map(|q| w.value(kind, "sizes.requests.max", Some(q))).transpose()?;
                     let run = Run::new(d, kind, base, w)?;
                     drawn.push((key.to_string(), run, step.unwrap_or(usual).max(1), max.unwrap_or(u64::MAX)));
                 }

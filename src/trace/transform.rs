@@ -8,7 +8,8 @@
 //!    are not deleted by then. Nodes are as they stand at `from`.
 //! 2. **time scale**: multiplies creation, run and deletion times.
 //! 3. **load scale**: each pod is taken so many times: the whole part, and once more with the chance of the rest. Copies
-//!    belong to copies of their application and come up to **jitter** later.
+//!    belong to copies of their application and come up to **jitter** later. The members of a gang are taken, copied and
+//!    delayed together.
 //! 4. **node scale**: nodes a node, spread evenly over the list; **capacity scale**: their CPU and memory.
 //! 5. **mapping**: the first rule whose patterns fit a pod's user, group, queue and namespace says its queue and
 //!    namespace. Patterns know `*`; `{user}`, `{group}`, `{queue}` and `{namespace}` in the new names are the pod's own,
@@ -21,7 +22,7 @@
 //! starts emptier than it was. Recorded outcomes move with the window; other speeds make them meaningless, and copies
 //! never had any: both have none.
 //!
-//! Chance draws from the stream `workload.transform` of the seed. Cost: O(pods + nodes); memory: events by pod.
+//! Chance draws from the stream `workload.transform` of the seed. Cost: O(pods + nodes); memory: events by pod, and gangs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use super::import::openb::{GPU_MILLI, GPU_MODEL_LABEL};
 use super::import::{ImportOptions, Node, Origin, Outcome, Pod, Sink};
 use super::model::{CPU, EventOp, GPU, MEMORY, Manifest, NodeOp, NodeRow, OutcomeRow, Resources, SpecRow};
 use super::native::{self, PodBatch, TraceReader};
+use super::number::duration_text;
 use super::report::thousands;
 use crate::engine::random::{Rng, Streams};
 
@@ -212,6 +214,11 @@ impl Transform {
         whole + u64::from(rest > 0 && rng.below(PPM) < rest)
     }
 
+    /// How much later a copy comes.
+    fn delay(&self, copy: u64, rng: &mut Rng) -> u64 {
+        if copy == 0 || self.jitter_ns == 0 { 0 } else { rng.below(self.jitter_ns + 1) }
+    }
+
     /// How many nodes the `index`-th of the list becomes, spread evenly.
     fn nodes_of(&self, index: u64) -> u64 {
         let ppm = self.node_ppm.unwrap_or(PPM);
@@ -250,7 +257,8 @@ impl Transform {
                 continue;
             }
             let selected = GPU_LABELS.iter().find_map(|label| spec.node_selector.get(*label).cloned());
-            let accepted = if spec.gpu_type.is_empty() { selected.unwrap_or_default() } else { spec.gpu_type.clone() };
+            let accepted =
+                if spec.gpu_type.is_empty() { selected.unwrap_or_default() } else { spec.gpu_type.clone() };
             let models: Vec<&str> = accepted.split('|').filter(|m| !m.is_empty()).collect();
             let resources: BTreeSet<Option<&str>> = models.iter().map(|m| self.resource_of(m)).collect();
             match (models.is_empty(), resources.first(), resources.len()) {
@@ -325,8 +333,11 @@ impl Transform {
                         before.push(None);
                         before.len() - 1
                     });
-                    before[slot] = (row.op != NodeOp::Remove)
-                        .then(|| NodeRow { op: NodeOp::Add, t_ns: self.from_ns, ..row });
+                    before[slot] = (row.op != NodeOp::Remove).then(|| NodeRow {
+                        op: NodeOp::Add,
+                        t_ns: self.from_ns,
+                        ..row
+                    });
                     continue;
                 }
                 in_window = true;
@@ -357,6 +368,9 @@ impl Transform {
         let mut batch = PodBatch::default();
         let mut pods = reader.pods()?;
         let nothing = SpecRow::default();
+        // Delays of the copies of each gang.
+        let mut gangs: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+        let together = self.load_ppm.is_some();
         while pods.next_batch(&mut batch)? {
             for i in 0..batch.len() {
                 let (uid, submit_ns) = (batch.uid.get(i), batch.submit_ns[i]);
@@ -390,9 +404,23 @@ impl Transform {
                     self.names(batch.user.get(i), batch.queue.get(i), spec)
                 };
                 let at_ns = self.time(submit_ns);
-                for copy in 0..if node.is_none() { self.copies(&mut rng) } else { 1 } {
-                    let jitter_ns =
-                        if copy == 0 || self.jitter_ns == 0 { 0 } else { rng.below(self.jitter_ns + 1) };
+                let gang = (together && node.is_none() && batch.min_member[i] > 1).then(|| {
+                    let key = (batch.app.get(i).to_string(), batch.task_group.get(i).to_string());
+                    &*gangs.entry(key).or_insert_with(|| {
+                        let copies = self.copies(&mut rng);
+                        (0..copies).map(|copy| self.delay(copy, &mut rng)).collect()
+                    })
+                });
+                let copies = match (gang, node) {
+                    (Some(delays), _) => delays.len() as u64,
+                    (None, Some(_)) => 1,
+                    (None, None) => self.copies(&mut rng),
+                };
+                for copy in 0..copies {
+                    let jitter_ns = match gang {
+                        Some(delays) => delays[copy as usize],
+                        None => self.delay(copy, &mut rng),
+                    };
                     each(&Taken {
                         uid,
                         copy,
@@ -420,8 +448,8 @@ impl Transform {
     fn describe(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         if self.from_ns > 0 || self.to_ns.is_some() {
-            let to = self.to_ns.map_or("the end".to_string(), |to| format!("{to} ns"));
-            parts.push(format!("window {} ns to {to}", self.from_ns));
+            let to = self.to_ns.map_or("the end".to_string(), duration_text);
+            parts.push(format!("window {} to {to}", duration_text(self.from_ns)));
         }
         for (name, ppm) in [
             ("time", self.time_ppm),
@@ -434,7 +462,7 @@ impl Transform {
             }
         }
         if self.jitter_ns > 0 {
-            parts.push(format!("jitter {} ns", self.jitter_ns));
+            parts.push(format!("jitter {}", duration_text(self.jitter_ns)));
         }
         if !self.mapping.is_empty() {
             parts.push(format!("{} mapping rules", self.mapping.len()));
@@ -501,7 +529,8 @@ pub fn transform(
             Some(id) => *id,
             None => {
                 let Some(row) = specs.get(taken.spec_id as usize) else {
-                    let message = format!("pod {} names spec {}, which is not there", taken.uid, taken.spec_id);
+                    let message =
+                        format!("pod {} names spec {}, which is not there", taken.uid, taken.spec_id);
                     return Err(TraceError::format(from, message));
                 };
                 let namespace = taken.namespace.map_or(row.namespace.clone(), str::to_string);

@@ -13,10 +13,10 @@ use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, whole};
 use crate::cli::terminal;
 use crate::experiment::run::to_json;
-use crate::trace::model::{Compression, Encoding, Manifest};
-use crate::trace::number;
 use crate::scenario::duration::DurationNs;
 use crate::scenario::quantity::Ratio;
+use crate::trace::model::{Compression, Encoding, Manifest};
+use crate::trace::number;
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, OnError, Split, TraceError};
 
@@ -332,9 +332,9 @@ fn transformation(args: &TransformationArgs) -> Result<Transform, Failure> {
         ..Transform::default()
     };
     if let Some(text) = &args.window {
-        let (from, to) = text
-            .split_once("..")
-            .ok_or_else(|| wrong("--window", text, "two times of the trace, such as 24h..48h, 1h.. or ..30m"))?;
+        let (from, to) = text.split_once("..").ok_or_else(|| {
+            wrong("--window", text, "two times of the trace, such as 24h..48h, 1h.. or ..30m")
+        })?;
         if !from.is_empty() {
             out.from_ns = ns("--window", from)?;
         }

@@ -60,8 +60,12 @@ static BATCH_TASK: TableSchema = TableSchema {
         must("task_id|task id"),
         must("instance_num|number of instances|inst_num"),
         must("status"),
-        may("plan_cpu|number of cpus requested per instance of the task|number of cpus requested per instance in the task"),
-        may("plan_mem|normalized memory requested per instance of the task|normalized memory requested per instance in the task"),
+        may(
+            "plan_cpu|number of cpus requested per instance of the task|number of cpus requested per instance in the task",
+        ),
+        may(
+            "plan_mem|normalized memory requested per instance of the task|normalized memory requested per instance in the task",
+        ),
     ],
     widths: &[8],
     looks: &[(1, Looks::Number), (5, Looks::Word)],

@@ -293,7 +293,8 @@ impl State {
             pod.run_ns = end.map(|e| (e - start) as u64);
             // Its owner was applied then, in whole seconds.
             let created = (start >= t).then_some(t);
-            pod.outcome = Some(Outcome { created, running: Some(start), finished: end, ..Outcome::default() });
+            pod.outcome =
+                Some(Outcome { created, running: Some(start), finished: end, ..Outcome::default() });
         }
         Ok(pod)
     }
