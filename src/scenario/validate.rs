@@ -929,9 +929,8 @@ fn room(node: &NodeGroupSpec, resource: &str) -> u64 {
 fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
     let kind = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
     let Some(when) = spec.stop.when else { return };
-    if matches!(when, StopWhen::AllRunning | StopWhen::AllFinished)
-        && kind == super::spec::NodeLifecycleKind::None
-    {
+    // Without agents a run time counts from the binding and the load client deletes the pod: allFinished comes.
+    if when == StopWhen::AllRunning && kind == super::spec::NodeLifecycleKind::None {
         let hint = "set `controlPlane.nodeLifecycle.kind` to hollow, kwok or kubelet, or stop at allBound";
         check.report("stop.when", "without node agents no pod gets to Running", hint);
         return;
