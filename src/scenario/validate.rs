@@ -707,6 +707,18 @@ fn recorded(workload: &WorkloadSpec, alone: bool, check: &mut Check<'_>) {
         }
     }
     check.duration("workload.transform.jitter", transform.jitter, false);
+    for (i, rule) in transform.mapping.iter().enumerate() {
+        if rule.queue.is_none() && rule.namespace.is_none() {
+            let path = format!("workload.transform.mapping[{i}]");
+            check.report(&path, "the rule changes nothing", "give it a `queue` or a `namespace`");
+        }
+    }
+    for (i, rule) in transform.gpu_resources.iter().enumerate() {
+        if !rule.resource.contains('/') {
+            let path = format!("workload.transform.gpuResources[{i}].resource");
+            check.report(&path, "an extended resource has a domain", "such as `example.com/v100`");
+        }
+    }
     for (name, ratio) in [
         ("timeScale", transform.time_scale),
         ("loadScale", transform.load_scale),
