@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::scenario::duration::DurationNs;
+
 /// Exit codes, as help shows them.
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -133,6 +135,39 @@ pub struct RunArgs {
     /// Runs twice and fails with exit code 5 unless all bytes agree
     #[arg(long)]
     pub verify_determinism: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: PauseArgs,
+}
+
+/// What `run` writes on the way, and where it begins.
+#[derive(Args, Debug, Default)]
+pub struct PauseArgs {
+    /// Keeps the whole state of the run in a file, from which --resume goes on; each checkpoint replaces the one before
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Writes a checkpoint at this virtual time, such as 90s or 1h30m; may be repeated
+    #[arg(long, value_name = "TIME", requires = "checkpoint")]
+    pub checkpoint_at: Vec<DurationNs>,
+    /// Writes a checkpoint each so much virtual time
+    #[arg(long, value_name = "SPAN", requires = "checkpoint", value_parser = span)]
+    pub checkpoint_every: Option<DurationNs>,
+    /// Goes on from a checkpoint: name the same scenario with the same settings; the result has the same bytes as without a stop
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Writes the simulated cluster (nodes, pods bound and pending) as a native trace, for other runs to start from
+    #[arg(long, value_name = "DIR", requires = "snapshot_at")]
+    pub snapshot: Option<PathBuf>,
+    /// Virtual time of the snapshot; may be repeated: then each goes into a folder of its own below --snapshot
+    #[arg(long, value_name = "TIME", requires = "snapshot")]
+    pub snapshot_at: Vec<DurationNs>,
+}
+
+fn span(text: &str) -> Result<DurationNs, String> {
+    match text.parse::<DurationNs>()? {
+        DurationNs(0) => Err("a span of zero has no end: expected more than 0s".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// Arguments of `sweep`.

@@ -433,7 +433,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
+    pub(super) fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
         let c = &run.counts;
         let bottleneck = report::bottleneck(run);
         let recorded = recorded::compare(run, &plan.provenance.recorded);

@@ -20,7 +20,7 @@ use crate::cluster::{AppId, PodId, SpecId};
 use crate::scheduler::AppSort;
 
 /// Place of an application in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct AppKey {
     /// Highest priority of a pending ask; the same for all if priorities are not looked at.
     pub priority: Reverse<i32>,
@@ -33,7 +33,7 @@ pub struct AppKey {
 }
 
 /// Pending asks of one spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Group {
     /// The spec.
     pub spec: SpecId,
@@ -46,7 +46,7 @@ pub struct Group {
 }
 
 /// An application as the core knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct App {
     /// Its queue.
     pub leaf: QueueId,

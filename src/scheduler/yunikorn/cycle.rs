@@ -20,7 +20,7 @@ use crate::cluster::{AppId, Cluster, NO_NODE, NodeId, PodId, SpecId};
 use crate::scheduler::{PendingReasons, Settings};
 
 /// Where a pod is, as the core and the shim see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum PodState {
     /// Not seen.
@@ -61,7 +61,7 @@ pub struct Work {
     pub affinity_predicates: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct SpecState {
     known: bool,
     priority: i32,
@@ -74,7 +74,7 @@ struct SpecState {
 }
 
 /// The core.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Core {
     /// Nodes in order.
     pub nodes: NodeOrder,
@@ -84,6 +84,7 @@ pub struct Core {
     pub queues: Queues,
     priority_sort: bool,
     apps: Vec<Option<Box<App>>>,
+    #[serde(with = "crate::engine::codec::sorted")]
     group_of: FxHashMap<(AppId, SpecId), u32>,
     specs: Vec<SpecState>,
     stuck: Vec<SpecId>,

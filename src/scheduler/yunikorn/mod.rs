@@ -37,6 +37,7 @@ mod shim;
 use super::{Action, BindOutcome, Context, NodeChange, NodeSort, PendingReasons, SchedulerModel, Settings};
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::cost::{Meter, OpId, Picos, ProfileError, picos_to_nanos};
+use crate::engine::codec::{self, CodecError};
 use crate::engine::{Nanos, SECOND};
 
 pub use cycle::{Core, PodState, Work};
@@ -48,7 +49,7 @@ const CPU_DISPATCH: u64 = 1;
 const TIMER_TICK: u64 = 0;
 const TIMER_INSPECT: u64 = 1;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Operations {
     cycle: OpId,
     shim_round_trip: OpId,
@@ -65,7 +66,7 @@ struct Operations {
     predicate_affinity_node: OpId,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct EventCounts {
     submitted: u32,
     bind_start: u32,
@@ -78,6 +79,7 @@ struct EventCounts {
 }
 
 /// The YuniKorn scheduler.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct YuniKorn {
     core: Core,
     shim: Shim,
@@ -447,5 +449,14 @@ impl SchedulerModel for YuniKorn {
 
     fn backlog(&self) -> u64 {
         self.shim.waiting() + self.shim.dispatching() + self.core.placeable()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub type QueueId = u32;
 pub const ROOT: QueueId = 0;
 
 /// Resources in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Millicores.
     pub cpu: u64,
@@ -57,7 +57,7 @@ impl Usage {
 }
 
 /// The pending asks of one spec in a leaf queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Kind {
     /// The spec.
     pub spec: SpecId,
@@ -70,7 +70,7 @@ pub struct Kind {
 }
 
 /// A queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queue {
     /// Full name.
     pub name: String,
@@ -92,6 +92,7 @@ pub struct Queue {
     pub live_apps: u64,
     /// Pending asks by spec.
     pub kinds: Vec<Kind>,
+    #[serde(with = "crate::engine::codec::sorted")]
     kind_of: FxHashMap<SpecId, u32>,
     /// First application of each kind that may be placed.
     heads: BTreeSet<(AppKey, u32)>,
@@ -170,7 +171,7 @@ impl Queue {
 }
 
 /// All queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queues {
     list: Vec<Queue>,
     by_name: BTreeMap<String, QueueId>,

@@ -22,7 +22,7 @@ use crate::engine::Nanos;
 pub const BATCH: usize = 32;
 
 /// State of an application in the shim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Phase {
     #[default]
     New,
@@ -31,7 +31,7 @@ enum Phase {
 }
 
 /// What waits for the dispatcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Dispatch {
     /// Send the asks of these pods.
     Submit(Vec<PodId>),
@@ -40,7 +40,7 @@ pub enum Dispatch {
 }
 
 /// The shim.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Shim {
     interval_ns: Nanos,
     started_at: Nanos,
