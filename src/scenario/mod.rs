@@ -8,11 +8,13 @@
 //!
 //! Left out: looking up profiles, schedulers, traces and manifests, which is resolving.
 
+mod config_file;
 mod decode;
 mod diagnostic;
 mod document;
 pub mod duration;
 mod from_trace;
+mod kube_scheduler_config;
 pub mod limits;
 pub mod plan;
 pub mod quantity;

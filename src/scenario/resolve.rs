@@ -10,6 +10,9 @@
 //! Cost: O(nodes + pods).
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use super::config_file::{self, SchedulerConfig};
 use super::document::Document;
 use super::duration::DurationNs;
 use super::from_trace;
@@ -297,6 +300,26 @@ impl Resolver<'_> {
         })
     }
 
+    /// What `scheduler.config` says; the defaults if there is none or it is wrong.
+    fn scheduler_config(&mut self) -> SchedulerConfig {
+        let Some(name) = &self.spec.scheduler.config else { return SchedulerConfig::default() };
+        let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
+        match config_file::read(&self.spec.scheduler.kind, &path, &path.display().to_string()) {
+            Ok(mut config) => {
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                    self.provenance.files.insert(name.clone(), hash);
+                }
+                self.provenance.notes.append(&mut config.notes);
+                config
+            }
+            Err(mut errors) => {
+                self.errors.append(&mut errors);
+                SchedulerConfig::default()
+            }
+        }
+    }
+
     fn scheduler(&mut self, registry: &Registry) -> SchedulerPlan {
         let s = self.spec.scheduler.clone();
         let registration = registry.get(&s.kind);
@@ -318,9 +341,10 @@ impl Resolver<'_> {
             }
         };
         let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
+        let config = self.scheduler_config();
         let default_client = ClientLimits {
-            qps_milli: parameter("default_client_qps", 50) * 1000,
-            burst: count(parameter("default_client_burst", 100)),
+            qps_milli: config.qps_milli.unwrap_or_else(|| parameter("default_client_qps", 50) * 1000),
+            burst: config.burst.unwrap_or_else(|| count(parameter("default_client_burst", 100))),
         };
         let identity = match s.identity {
             Some(Identity::KubeScheduler) => ClientIdentity::KubeScheduler,
@@ -331,23 +355,24 @@ impl Resolver<'_> {
         };
         let client = limits(s.client, default_client);
         let events_client = s.events_client.map_or(client, |c| limits(c, client));
-        let defaults = Settings::default();
+        let defaults = config.settings;
         let amount = |list: &ResourceList| {
             (!list.0.is_empty())
                 .then(|| (list.cpu_millicores().unwrap_or(u64::MAX), list.memory_bytes().unwrap_or(u64::MAX)))
         };
         let settled = self.spec.workload.start != Some(WorkloadStart::Backlog) && s.start_delay.is_none();
         let settings = Settings {
-            percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(0, count),
+            percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(defaults.percentage_of_nodes_to_score, count),
             parallelism: s.parallelism.map_or(defaults.parallelism, count),
             pod_initial_backoff_ns: s.pod_initial_backoff.map_or(defaults.pod_initial_backoff_ns, |d| d.0),
             pod_max_backoff_ns: s.pod_max_backoff.map_or(defaults.pod_max_backoff_ns, |d| d.0),
             scoring_strategy: match s.scoring_strategy {
                 Some(SpecScoring::MostAllocated) => ScoringStrategy::MostAllocated,
-                _ => ScoringStrategy::LeastAllocated,
+                Some(SpecScoring::LeastAllocated) => ScoringStrategy::LeastAllocated,
+                None => defaults.scoring_strategy,
             },
-            disabled_plugins: s.plugins.map(|p| p.disabled).unwrap_or_default(),
-            predicates: s.predicates.unwrap_or(true),
+            disabled_plugins: s.plugins.map_or(defaults.disabled_plugins, |p| p.disabled),
+            predicates: s.predicates.unwrap_or(defaults.predicates),
             node_sort: match s.node_sort {
                 Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,
                 Some(SpecNodeSort::Btree) => NodeSort::Btree,
@@ -356,22 +381,26 @@ impl Resolver<'_> {
             },
             node_sort_policy: match s.node_sort_policy {
                 Some(SpecNodeSortPolicy::Binpacking) => NodeSortPolicy::BinPacking,
-                _ => NodeSortPolicy::Fair,
+                Some(SpecNodeSortPolicy::Fair) => NodeSortPolicy::Fair,
+                None => defaults.node_sort_policy,
             },
             scheduling_interval_ns: s.scheduling_interval.map_or(defaults.scheduling_interval_ns, |d| d.0),
             core_only: s.core_only.unwrap_or(false),
             settled,
             tick_phase_ns: None,
-            queues: s
-                .queues
-                .iter()
-                .map(|q| QueueConfig {
-                    name: q.name.clone(),
-                    sort: if q.sort == Some(QueueSort::Fair) { AppSort::Fair } else { AppSort::Fifo },
-                    guaranteed: amount(&q.guaranteed),
-                    max: amount(&q.max),
-                })
-                .collect(),
+            queues: if s.queues.is_empty() {
+                defaults.queues
+            } else {
+                s.queues
+                    .iter()
+                    .map(|q| QueueConfig {
+                        name: q.name.clone(),
+                        sort: if q.sort == Some(QueueSort::Fair) { AppSort::Fair } else { AppSort::Fifo },
+                        guaranteed: amount(&q.guaranteed),
+                        max: amount(&q.max),
+                    })
+                    .collect()
+            },
         };
         SchedulerPlan {
             kind: s.kind,
@@ -594,10 +623,6 @@ pub fn resolve(
         provenance: Provenance::default(),
         default_limit_ns: DEFAULT_LIMIT_NS,
     };
-    if spec.scheduler.config.is_some() {
-        let hint = Some("write the settings in the scenario itself".to_owned());
-        r.errors.push(document.diagnostic("scheduler.config", "this field is not supported yet", hint));
-    }
     let seed = spec.seed.unwrap_or(1);
     let streams = Streams::new(seed);
     let mut cluster = Cluster::default();
