@@ -17,6 +17,8 @@ use super::diagnostic::{Diagnostic, in_order};
 use super::document::{Source, diagnose, read_text};
 use super::kube_scheduler_config;
 use super::tree::{Node, Path, Place, Problem, build};
+use super::yunikorn_config;
+use crate::cluster::ResourceNames;
 use crate::scheduler::Settings;
 
 /// What decoding says where it knows nothing better; it speaks of scenarios.
@@ -35,11 +37,17 @@ pub(super) struct SchedulerConfig {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads the file of a scheduler of `kind`. `name` stands in messages.
-pub(super) fn read(kind: &str, path: &FilePath, name: &str) -> Result<SchedulerConfig, Vec<Diagnostic>> {
+/// Reads the file of a scheduler of `kind`. `name` stands in messages; resources that the file names join `names`.
+pub(super) fn read(
+    kind: &str,
+    path: &FilePath,
+    name: &str,
+    names: &mut ResourceNames,
+) -> Result<SchedulerConfig, Vec<Diagnostic>> {
     let file = ConfigFile::read(path, name)?;
     match kind {
         "kube-scheduler" => kube_scheduler_config::read(&file),
+        "yunikorn" => yunikorn_config::read(&file, names),
         _ => {
             let message = format!("the configuration file of `{kind}` is not supported yet");
             Err(vec![Diagnostic::of_file(name, message, "write the settings in the scenario itself")])
@@ -79,6 +87,32 @@ impl ConfigFile {
             Err(problem) => diagnostics.push(diagnose(&sources, problem)),
         }
         Err(in_order(diagnostics))
+    }
+
+    /// A file inside of this one: the text at `path`, such as a key of a ConfigMap. Its places are those of this file if
+    /// the text stands there as a block (`|`), else those of the text.
+    pub(super) fn within(&self, path: &Path, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let name = &self.sources[0].name;
+        let outer: Vec<&str> = self.sources[0].text.lines().collect();
+        let inner: Vec<&str> = text.lines().collect();
+        let from = (self.place(path).line as usize).saturating_sub(1);
+        let blank = |line: &&str| line.trim().is_empty();
+        let first = inner.iter().position(|line| !blank(line)).unwrap_or(0);
+        let begin = (from..outer.len()).take(2).find(|at| {
+            inner.iter().skip(first).zip(&outer[*at..]).all(|(a, b)| a.trim() == b.trim())
+                && at + inner.len() - first <= outer.len()
+        });
+        match begin {
+            None => Self::parse(&format!("{name} ({path})"), text),
+            Some(begin) => {
+                let mut padded = "\n".repeat(begin);
+                for line in &outer[begin..begin + inner.len() - first] {
+                    padded.push_str(line);
+                    padded.push('\n');
+                }
+                Self::parse(name, &padded)
+            }
+        }
     }
 
     /// The whole tree.

@@ -246,6 +246,7 @@ impl SpecReader {
             preferred_node_affinity,
             pod_affinity,
             topology_spread,
+            task_group: None,
         })
     }
 
@@ -346,6 +347,7 @@ pub(super) fn read(
     folder: &Path,
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     let import =
         "`podpace trace import FORMAT PATH --out DIR` makes one, `podpace trace formats` lists the formats";
@@ -354,7 +356,7 @@ pub(super) fn read(
         return Err(unusable(message, format!("{import}; name DIR here")));
     }
     let reader = trace::open(folder).map_err(|error| unusable(error.to_string(), import))?;
-    fill(cluster, &reader, transform, streams)
+    fill(cluster, &reader, transform, streams, apps)
 }
 
 /// Reads Kubernetes objects into `cluster`, by way of a trace in the folder for temporary files.
@@ -366,6 +368,7 @@ pub(super) fn read_manifests(
     paths: &[PathBuf],
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     /// Tells traces of one process apart.
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -374,7 +377,7 @@ pub(super) fn read_manifests(
     let options = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
     let result = trace::import("k8s-list", paths, &folder, &options).map_err(FromTraceError::from).and_then(
         |manifest| {
-            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams)?;
+            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps)?;
             let report = manifest.report;
             let dropped = report.tables.values().flat_map(|table| &table.dropped);
             for (reason, rows) in dropped.filter(|(reason, _)| *reason != "not-a-workload") {
@@ -398,6 +401,7 @@ fn fill(
     reader: &TraceReader,
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     let mut out = TraceWorkload { files: hashes(reader.path())?, ..TraceWorkload::default() };
     let rows = reader.specs()?;
@@ -418,8 +422,12 @@ fn fill(
     if cluster.nodes.is_empty() {
         nodes(cluster, reader, &labels_in_use(&pod_specs), transform, &mut out)?;
     }
-    let planned = pods(cluster, reader, &rows, &pod_specs, transform, streams, &mut out)?;
+    let mut gangs = BTreeMap::new();
+    let planned = pods(cluster, reader, &rows, &pod_specs, transform, streams, (apps, &mut gangs), &mut out)?;
     place(cluster, planned, &mut out)?;
+    for ((app, name), (members, spec)) in gangs {
+        cluster.pods.add_placeholders(app, name, members, spec);
+    }
     Ok(out)
 }
 
@@ -539,6 +547,18 @@ fn fates(reader: &TraceReader) -> Result<FxHashMap<String, Fate>, FromTraceError
     Ok(fates)
 }
 
+/// What traces leave to the scheduler's kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AppOptions {
+    /// Queue of applications that name none.
+    pub(super) default_queue: &'static str,
+    /// Task groups count.
+    pub(super) gangs: bool,
+}
+
+/// Task groups by application and name: members, and the spec of a placeholder, which is that of the group's first pod.
+type Gangs = BTreeMap<(AppId, String), (u32, SpecId)>;
+
 /// Applications by name and queue; the last one asked for is usually the next one too.
 #[derive(Default)]
 struct Apps {
@@ -547,7 +567,14 @@ struct Apps {
 }
 
 impl Apps {
-    fn id(&mut self, cluster: &mut Cluster, name: &str, queue: &str, copy: u64) -> AppId {
+    fn id(
+        &mut self,
+        cluster: &mut Cluster,
+        name: &str,
+        queue: &str,
+        (user, namespace): (&str, &str),
+        copy: u64,
+    ) -> AppId {
         if let Some((last_name, last_queue, last_copy, id)) = &self.last
             && (last_name.as_str(), last_queue.as_str(), *last_copy) == (name, queue, copy)
         {
@@ -555,7 +582,13 @@ impl Apps {
         }
         let full = if copy == 0 { name.to_owned() } else { format!("{name}-copy{copy}") };
         let id = *self.by_name.entry((full, queue.to_owned())).or_insert_with_key(|(name, queue)| {
-            cluster.pods.add_app(App { name: name.clone(), queue: queue.clone() })
+            cluster.pods.add_app(App {
+                name: name.clone(),
+                queue: queue.clone(),
+                user: user.to_owned(),
+                namespace: namespace.to_owned(),
+                ..App::default()
+            })
         });
         self.last = Some((name.to_owned(), queue.to_owned(), copy, id));
         id
@@ -570,6 +603,7 @@ fn pods(
     specs: &[PodSpec],
     transform: &TransformSpec,
     streams: &Streams,
+    (options, gangs_of): (AppOptions, &mut Gangs),
     out: &mut TraceWorkload,
 ) -> Result<Vec<Row>, FromTraceError> {
     let fates = fates(reader)?;
@@ -584,7 +618,7 @@ fn pods(
     let load = transform.load_scale.unwrap_or(Ratio::ONE);
     let jitter_ns = transform.jitter.map_or(0, |d| d.0);
     let mut apps = Apps::default();
-    let mut spec_ids: FxHashMap<(u32, i32), SpecId> = FxHashMap::default();
+    let mut spec_ids: FxHashMap<(u32, i32, Option<String>), SpecId> = FxHashMap::default();
     let mut planned: Vec<Row> = Vec::new();
     let (mut outside, mut gangs, mut deleted, mut homeless) = (0u64, 0u64, 0u64, 0u64);
     let mut batch = PodBatch::default();
@@ -624,8 +658,16 @@ fn pods(
                 let message = format!("pod {} names spec {spec}; there are {}", batch.uid.get(i), rows.len());
                 return Err(unusable(message, "`podpace trace validate` lists all such pods"));
             };
-            let spec = *spec_ids.entry((batch.spec_id[i], batch.priority[i])).or_insert_with(|| {
-                cluster.pods.add_spec(PodSpec { priority: batch.priority[i], ..pod_spec.clone() })
+            let members = if options.gangs && node == NO_NODE { batch.min_member[i] } else { 0 };
+            let task_group = (members > 0 && !batch.task_group.get(i).is_empty())
+                .then(|| batch.task_group.get(i).to_owned());
+            let key = (batch.spec_id[i], batch.priority[i], task_group);
+            let spec = *spec_ids.entry(key).or_insert_with_key(|(_, priority, task_group)| {
+                cluster.pods.add_spec(PodSpec {
+                    priority: *priority,
+                    task_group: task_group.clone(),
+                    ..pod_spec.clone()
+                })
             });
             let autogenerated;
             let app = match batch.app.get(i) {
@@ -637,15 +679,20 @@ fn pods(
                 app => app,
             };
             let queue = match batch.queue.get(i) {
-                "" => "root.default",
+                "" => options.default_queue,
                 queue => queue,
             };
-            gangs += u64::from(batch.min_member[i] > 1);
+            gangs += u64::from(batch.min_member[i] > 1 && !options.gangs);
             let run_ns = if run_ns == u64::MAX { run_ns } else { scale(run_ns, transform.time_scale) };
             let at_ns = scale(submit_ns.saturating_sub(from_ns), transform.time_scale);
             for copy in 0..if node == NO_NODE { copies(load, &mut rng) } else { 1 } {
                 let jitter_ns = if copy == 0 || jitter_ns == 0 { 0 } else { rng.below(jitter_ns + 1) };
-                let app = apps.id(cluster, app, queue, copy);
+                let app = apps.id(cluster, app, queue, (batch.user.get(i), namespace(row)), copy);
+                if members > 0 && !batch.task_group.get(i).is_empty() {
+                    let group =
+                        gangs_of.entry((app, batch.task_group.get(i).to_owned())).or_insert((members, spec));
+                    group.0 = group.0.max(members);
+                }
                 planned.push(Row { at_ns: at_ns.saturating_add(jitter_ns), run_ns, spec, app, node });
             }
             if planned.len() as u64 > limits::PODS {
@@ -656,7 +703,7 @@ fn pods(
     }
     for (count, what) in [
         (outside, "pods lie outside of the window and are left out"),
-        (gangs, "pods are members of gangs; they are scheduled one by one, and start one by one"),
+        (gangs, "pods are members of gangs, which only YuniKorn schedules as such; they start one by one"),
         (deleted, "pods are deleted by somebody at a time; here they run for as long, from when they start"),
         (homeless, "pods sit on nodes that are not in the cluster and are left out"),
     ] {

@@ -25,6 +25,7 @@ pub mod spec;
 mod text;
 mod tree;
 mod validate;
+mod yunikorn_config;
 
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
