@@ -1,4 +1,5 @@
 //! One module a subcommand: library calls in, text and exit code out.
+pub mod calibrate;
 pub mod check;
 pub mod completions;
 pub mod diff;
