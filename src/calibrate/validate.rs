@@ -190,7 +190,11 @@ fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, C
         .collect()
 }
 
-pub(super) fn apply_sets(conditions: &mut Conditions, sets: &[String], file: &Path) -> Result<(), MeasuredError> {
+pub(super) fn apply_sets(
+    conditions: &mut Conditions,
+    sets: &[String],
+    file: &Path,
+) -> Result<(), MeasuredError> {
     for set in sets {
         let bad = |message: &str| MeasuredError::File {
             file: file.to_owned(),

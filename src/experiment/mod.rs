@@ -3,6 +3,7 @@ pub mod check;
 pub mod diff;
 pub mod explain;
 pub mod output;
+pub mod plan;
 pub mod report;
 pub mod run;
 pub mod simulation;

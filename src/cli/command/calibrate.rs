@@ -1,6 +1,8 @@
 //! `podpace calibrate`: unit costs of a profile, fitted to measured runs.
 use super::{pool, profiles};
-use crate::calibrate::fit::{CalibrateError, Calibration, Options, Residual, Told, calibrate, read_runs, summary};
+use crate::calibrate::fit::{
+    CalibrateError, Calibration, Options, Residual, Told, calibrate, read_runs, summary,
+};
 use crate::cli::args::{CalibrateArgs, Format};
 use crate::cli::command::run::unit_cost;
 use crate::cli::failure::{Failure, Output};
@@ -22,13 +24,21 @@ impl From<CalibrateError> for Failure {
 pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
     let folder = args.folder.display();
     if !args.folder.is_dir() {
-        return Err(Failure::input(format!("{folder}: no such folder; name one with measured runs (NAME.json)")));
+        return Err(Failure::input(format!(
+            "{folder}: no such folder; name one with measured runs (NAME.json)"
+        )));
     }
     for file in [Some(&args.out), args.report.as_ref()].into_iter().flatten().filter(|f| f.exists()) {
-        return Err(Failure::input(format!("{}: exists; name another file, or remove it yourself", file.display())));
+        return Err(Failure::input(format!(
+            "{}: exists; name another file, or remove it yourself",
+            file.display()
+        )));
     }
     if !(args.prior_factor.is_finite() && args.prior_factor > 1.0) {
-        return Err(Failure::input(format!("--prior-factor {}: expected a number above 1", args.prior_factor)));
+        return Err(Failure::input(format!(
+            "--prior-factor {}: expected a number above 1",
+            args.prior_factor
+        )));
     }
     let options = Options {
         profiles: profiles(&args.model)?,
@@ -36,6 +46,7 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         seeds: args.seeds,
         prior_factor: args.prior_factor,
         iterations: args.iterations,
+        cross_validate: true,
     };
     let runs = read_runs(&args.folder, &args.sets).map_err(Failure::input)?;
     let bar = terminal::progress(quiet, "fitting", 2);
@@ -70,7 +81,8 @@ fn table(fitted: &Calibration, colour: bool) -> String {
         fitted.runs.len(),
         percent(last)
     );
-    let heading = ["cost of one", ">before", ">value", ">90 % interval", ">runs", "the runs say", "hard to tell from"];
+    let heading =
+        ["cost of one", ">before", ">value", ">90 % interval", ">runs", "the runs say", "hard to tell from"];
     let mut grid = Grid::new(&heading, colour);
     for c in &fitted.constants {
         let with: Vec<String> = c.with.iter().map(|(name, r)| format!("{name} ({r:+.2})")).collect();

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod diff;
 pub mod explain;
 pub mod models;
+pub mod plan;
 pub mod run;
 pub mod schema;
 pub mod sweep;
