@@ -2,8 +2,10 @@
 pub mod check;
 pub mod diff;
 pub mod explain;
+pub mod node_fill;
 pub mod output;
 pub mod report;
 pub mod run;
 pub mod simulation;
 pub mod sweep;
+pub mod telemetry;

@@ -4,8 +4,8 @@
 //! SHA-256 of each file closes it, and one rename puts it in place. A destination that exists is replaced only
 //! if it is a result of podpace (it holds a manifest) or empty.
 //!
-//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `manifest.json`; `timing.json` is the only
-//! one with wall-clock times and no hash covers it.
+//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`,
+//! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::node_fill;
 use super::report::stage_times;
 use super::run::{Completed, VERSION, hex, to_json};
 use super::simulation::Finished;
+use super::telemetry;
 use crate::cluster::{NO_NODE, PodId, Timeline};
 use crate::engine::{Nanos, SECOND};
 
@@ -98,12 +100,23 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// # Errors
 /// The file system's.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    stream_atomically(path, |out| out.write_all(bytes))
+}
+
+/// [`write_atomically`] for what is too large to be held in memory.
+///
+/// # Errors
+/// The file system's, or what `write` returns.
+pub fn stream_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), OutputError> {
     let partial = temporary_name(path);
     temporary().insert(partial.clone());
     let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let mut file = BufWriter::new(File::create(&partial)?);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     })();
     let mut paths = temporary();
     let renamed = written.and_then(|()| fs::rename(&partial, path));
@@ -215,6 +228,8 @@ impl Staging {
     pub fn run(&mut self, prefix: &str, run: &Completed, pods: PodsFormat) -> Result<(), OutputError> {
         self.file(&format!("{prefix}summary.json"), |out| out.write_all(run.summary.to_json().as_bytes()))?;
         self.file(&format!("{prefix}series.csv"), |out| write_series(out, &run.finished))?;
+        self.file(&format!("{prefix}telemetry.csv"), |out| telemetry::write(out, &run.finished))?;
+        self.file(&format!("{prefix}node_fill.csv"), |out| node_fill::write(out, &run.finished))?;
         match pods {
             PodsFormat::None => Ok(()),
             PodsFormat::Csv => {

@@ -152,6 +152,23 @@ pub trait SchedulerModel: Send {
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
+    /// Pods in kube-scheduler's queues, for schedulers that have these queues.
+    fn queues(&self) -> Option<QueueLengths> {
+        None
+    }
+}
+
+/// Pods by queue, as `scheduler_pending_pods` counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLengths {
+    /// In activeQ.
+    pub active: u64,
+    /// In the backoff queues.
+    pub backoff: u64,
+    /// Tried, did not fit.
+    pub unschedulable: u64,
+    /// Scheduling attempts that found no node, so far.
+    pub failed_attempts: u64,
 }
 
 /// Node order of YuniKorn's first fit.

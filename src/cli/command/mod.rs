@@ -4,6 +4,7 @@ pub mod completions;
 pub mod diff;
 pub mod explain;
 pub mod models;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod sweep;

@@ -123,6 +123,7 @@ struct Level {
 
 #[derive(Clone, Copy, Debug)]
 struct Flow {
+    schema: &'static str,
     level: u8,
     hand: Hand,
 }
@@ -179,7 +180,7 @@ impl Apf {
             LimitResponse::Exempt | LimitResponse::Reject => Hand::EMPTY,
         };
         *self.flow_ids.entry((schema, distinguisher)).or_insert_with(|| {
-            self.flows.push(Flow { level: level as u8, hand });
+            self.flows.push(Flow { schema, level: level as u8, hand });
             FlowId(self.flows.len() as u32 - 1)
         })
     }
@@ -192,6 +193,11 @@ impl Apf {
     /// The name of the flow's priority level.
     pub fn level_name(&self, flow: FlowId) -> &'static str {
         self.levels[usize::from(self.flows[flow.0 as usize].level)].config.name
+    }
+
+    /// The name of the flow's schema.
+    pub fn schema_name(&self, flow: FlowId) -> &'static str {
+        self.flows[flow.0 as usize].schema
     }
 
     /// A request arrives at the filter. If it executes, [`finish`](Self::finish) must be called once its handler
@@ -215,7 +221,7 @@ impl Apf {
             self.requests[index].state == State::Absent,
             "request {request} arrived while it is in the server"
         );
-        let Flow { level, hand } = &self.flows[flow.0 as usize];
+        let Flow { level, hand, .. } = &self.flows[flow.0 as usize];
         let arrival = Arrival { id: request, level: *level, width, hand };
         let level = &mut self.levels[usize::from(*level)];
         match level.set.arrive(now, arrival, &mut self.requests, ready) {

@@ -45,7 +45,7 @@ mod scan;
 mod taint_toleration;
 mod topology;
 
-use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings};
+use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
@@ -475,6 +475,10 @@ impl SchedulerModel for KubeScheduler {
 
     fn backlog(&self) -> u64 {
         self.queue.active_len()
+    }
+
+    fn queues(&self) -> Option<QueueLengths> {
+        Some(self.queue.lengths())
     }
 }
 
