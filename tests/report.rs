@@ -67,15 +67,20 @@ fn open_metrics(text: &str) -> BTreeMap<String, Series> {
             continue;
         }
         let name_ends = line.find(['{', ' ']).unwrap();
-        let suffix = line[..name_ends].strip_prefix(family.as_str()).unwrap_or_else(|| panic!("{line}: not of {family}"));
+        let suffix = line[..name_ends]
+            .strip_prefix(family.as_str())
+            .unwrap_or_else(|| panic!("{line}: not of {family}"));
         let allowed: &[&str] = match kind.as_str() {
             "counter" => &["_total"],
             "histogram" => &["_bucket", "_count", "_sum"],
             _ => &[""],
         };
         assert!(allowed.contains(&suffix), "{line}: suffix of a {kind}");
-        let labels_end = if line.as_bytes()[name_ends] == b'{' { line.rfind('}').unwrap() + 1 } else { name_ends };
-        for label in line[name_ends..labels_end].trim_matches(['{', '}']).split("\",").filter(|l| !l.is_empty()) {
+        let labels_end =
+            if line.as_bytes()[name_ends] == b'{' { line.rfind('}').unwrap() + 1 } else { name_ends };
+        for label in
+            line[name_ends..labels_end].trim_matches(['{', '}']).split("\",").filter(|l| !l.is_empty())
+        {
             let (name, value) = label.split_once("=\"").unwrap();
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
             assert!(!value.trim_end_matches('"').contains('"'), "{line}");
@@ -93,7 +98,9 @@ fn open_metrics(text: &str) -> BTreeMap<String, Series> {
     }
     // Buckets are cumulative and +Inf is the count.
     for (name, samples) in &series {
-        if let Some((metric, le)) = name.split_once("_bucket{").filter(|(_, rest)| rest.contains("le=\"+Inf\"")) {
+        if let Some((metric, le)) =
+            name.split_once("_bucket{").filter(|(_, rest)| rest.contains("le=\"+Inf\""))
+        {
             let labels = le.replace(",le=\"+Inf\"", "").replace("le=\"+Inf\"}", "");
             let labels = if labels.is_empty() { labels } else { format!("{{{labels}") };
             assert_eq!(Some(samples), series.get(&format!("{metric}_count{labels}")), "{name}");
@@ -118,7 +125,8 @@ fn open_metrics_counts_what_the_summary_counts() {
     report(folder.path(), "kube --openmetrics kube.om --scrape-interval 1s");
     let series = open_metrics(&fs::read_to_string(folder.path().join("kube.om")).unwrap());
     let last = |parts: &[&str]| find(&series, parts).last().unwrap().1;
-    let summary: Value = serde_json::from_slice(&fs::read(folder.path().join("kube/summary.json")).unwrap()).unwrap();
+    let summary: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("kube/summary.json")).unwrap()).unwrap();
     let metric = |name: &str| summary["metrics"][name].as_f64().unwrap();
     // The run ends when the last binding is stored; the last answers are still under way.
     assert!((2990.0..=3000.0).contains(&last(&BINDINGS)), "{}", last(&BINDINGS));
@@ -140,23 +148,32 @@ fn open_metrics_counts_what_the_summary_counts() {
 
 #[test]
 fn open_metrics_has_the_names_of_a_measured_server() {
-    let measured = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/measured/kube-default-n1000.metrics.gz");
+    let measured =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/measured/kube-default-n1000.metrics.gz");
     if !measured.is_file() {
         eprintln!("skipped: no {}", measured.display());
         return;
     }
     let mut text = String::new();
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(fs::File::open(&measured).unwrap()), &mut bytes).unwrap();
+    std::io::Read::read_to_end(
+        &mut flate2::read::MultiGzDecoder::new(fs::File::open(&measured).unwrap()),
+        &mut bytes,
+    )
+    .unwrap();
     text.push_str(&String::from_utf8_lossy(&bytes));
-    let real: BTreeSet<&str> = text.lines().filter_map(|l| l.rsplit_once(' ')).map(|(name, _)| name).collect();
+    let real: BTreeSet<&str> =
+        text.lines().filter_map(|l| l.rsplit_once(' ')).map(|(name, _)| name).collect();
     let folder = results();
     report(folder.path(), "kube --openmetrics kube.om");
     let series = open_metrics(&fs::read_to_string(folder.path().join("kube.om")).unwrap());
     let mut compared = 0;
     for name in series.keys().filter(|n| !n.starts_with("podpace_") && !n.starts_with("process_cpu")) {
         // What only some workloads show is not in this measured run.
-        if ["PATCH", "DELETE", "429", "unschedulable\"}", "504", "system-nodes", "time-out"].iter().any(|part| name.contains(part)) {
+        if ["PATCH", "DELETE", "429", "unschedulable\"}", "504", "system-nodes", "time-out"]
+            .iter()
+            .any(|part| name.contains(part))
+        {
             continue;
         }
         // OpenMetrics writes le="1.0" where the classic text has le="1".
@@ -173,7 +190,9 @@ fn reports_are_the_same_bytes_twice_and_one_file() {
     for out in ["a", "b"] {
         report(
             folder.path(),
-            &format!("kube small --run kube --out {out}.html --openmetrics {out}.om --perfetto {out}.json --events {out}.events --watch {out}.watch"),
+            &format!(
+                "kube small --run kube --out {out}.html --openmetrics {out}.om --perfetto {out}.json --events {out}.events --watch {out}.watch"
+            ),
         );
     }
     for end in ["html", "om", "json", "events", "watch"] {
@@ -283,13 +302,22 @@ fn what_cannot_be_shown_is_said() {
         assert_eq!(code(&output), 2, "{arguments}: {}", stderr(&output));
         assert!(stderr(&output).contains(says), "{arguments}: {}", stderr(&output));
     }
-    assert!(fs::read_dir(folder.path()).unwrap().flatten().all(|e| !e.file_name().to_string_lossy().starts_with('x')));
+    assert!(
+        fs::read_dir(folder.path())
+            .unwrap()
+            .flatten()
+            .all(|e| !e.file_name().to_string_lossy().starts_with('x'))
+    );
     // The page shows what there is.
     assert_eq!(code(&run("report bare study --out all.html")), 0);
     fs::write(folder.path().join("bare/telemetry.csv"), "t_ns,pods.bound\n0,many\n").unwrap();
     let output = run("report bare --out y.html");
     assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("telemetry.csv: is damaged: line 2: `many` is no whole number"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("telemetry.csv: is damaged: line 2: `many` is no whole number"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// Ends a process when the test does.
@@ -328,7 +356,11 @@ fn the_real_prometheus_shows_the_simulated_throughput() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let _server = Running(
         Command::new("prometheus")
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=100y"])
+            .args([
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
+                "--storage.tsdb.retention.time=100y",
+            ])
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .current_dir(folder.path())
             .stdout(Stdio::null())
@@ -339,7 +371,8 @@ fn the_real_prometheus_shows_the_simulated_throughput() {
     let query = |expression: &str| -> String {
         let url = format!("http://127.0.0.1:{port}");
         let time = "--time=2025-01-01T00:01:40Z";
-        let output = Command::new("promtool").args(["query", "instant", time, &url, expression]).output().unwrap();
+        let output =
+            Command::new("promtool").args(["query", "instant", time, &url, expression]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let began = Instant::now();
@@ -352,7 +385,9 @@ fn the_real_prometheus_shows_the_simulated_throughput() {
         number.split(' ').next().unwrap().parse().unwrap()
     };
     // The query of the published study; the scheduler's client has 20 tokens a second.
-    let rate = value(&query(r#"rate(apiserver_request_total{resource="pods",subresource="binding",verb="POST"}[1m])"#));
+    let rate = value(&query(
+        r#"rate(apiserver_request_total{resource="pods",subresource="binding",verb="POST"}[1m])"#,
+    ));
     assert!((rate - 20.0).abs() < 0.5, "{rate}");
     let p99 = value(&query(
         "histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{subresource=\"binding\"}[1m])))",
@@ -380,11 +415,22 @@ fn the_page_works_in_a_real_browser() {
         }, 300);\
       </script></body>";
     let watched = page
-        .replacen("<head>", "<head><script>window.errors = [];window.onerror = (m) => { window.errors.push(m); };</script>", 1)
+        .replacen(
+            "<head>",
+            "<head><script>window.errors = [];window.onerror = (m) => { window.errors.push(m); };</script>",
+            1,
+        )
         .replace("</body>", probe);
     fs::write(folder.path().join("probe.html"), watched).unwrap();
     let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--dump-dom",
+        ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .args(["--virtual-time-budget=4000", "--window-size=1200,900"])
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
@@ -392,11 +438,151 @@ fn the_page_works_in_a_real_browser() {
         .output()
         .unwrap();
     let dom = String::from_utf8_lossy(&output.stdout);
-    let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).expect("a page").0;
-    let seen: Value = serde_json::from_str(&title.replace("&quot;", "\"")).unwrap_or_else(|e| panic!("{e}: {title}"));
+    let title =
+        dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).expect("a page").0;
+    let seen: Value =
+        serde_json::from_str(&title.replace("&quot;", "\"")).unwrap_or_else(|e| panic!("{e}: {title}"));
     assert_eq!(seen["errors"], serde_json::json!([]), "{seen}");
     assert_eq!(seen["empty"], 0, "{seen}");
     assert!(seen["charts"].as_u64().unwrap() >= 12, "{seen}");
     assert!(seen["said"].as_str().unwrap().starts_with("at "), "{seen}");
     assert_eq!(seen["wide"], false, "the page scrolls sideways: {seen}");
+}
+
+/// The worked example of docs/ci.md: bringing the full sort back fails on a count.
+#[test]
+fn the_gate_fails_on_a_count_and_says_so_to_each_ci_system() {
+    let folder = workspace();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let gate = fs::read_to_string(root.join("ci/example/node-sort-gate.yaml")).unwrap();
+    fs::write(folder.path().join("good.yaml"), &gate).unwrap();
+    assert_eq!(gate.matches("nodeSort: btree").count(), 1);
+    fs::write(folder.path().join("bad.yaml"), gate.replace("nodeSort: btree", "nodeSort: fullsort")).unwrap();
+    let output = podpace(folder.path(), "check good.yaml");
+    assert_eq!(code(&output), 0, "{}", support::stdout(&output));
+    let output = podpace(folder.path(), "check bad.yaml --annotations --markdown bad.md");
+    assert_eq!(code(&output), 3);
+    let line = gate.lines().position(|l| l.contains("sort_comparison <= 100")).unwrap() + 1;
+    let text = support::stdout(&output);
+    let annotation = format!(
+        "::error file=bad.yaml,line={line},title=node-sort-gate%3A node-sort-gate%3A ops_per_pod.scheduler.sort_comparison <= 100::simulated "
+    );
+    assert!(text.contains(&annotation), "{text}");
+    let markdown = fs::read_to_string(folder.path().join("bad.md")).unwrap();
+    assert!(
+        markdown.starts_with("### podpace: ❌ ")
+            && markdown
+                .contains("| ❌ | node-sort-gate | `ops_per_pod.scheduler.sort_comparison` | <= 100 |"),
+        "{markdown}"
+    );
+    let page = fs::read_to_string(root.join("docs/ci.md")).unwrap();
+    let row = text.lines().find(|l| l.contains("sort_comparison")).unwrap();
+    assert!(page.contains(row.trim_end()), "docs/ci.md does not show what the check prints:\n{text}");
+}
+
+/// What a threshold may name, and what the errors say.
+#[test]
+fn thresholds_are_checked_before_anything_is_judged() {
+    let folder = workspace();
+    let ideal = fs::read_to_string(folder.path().join("ideal.yaml")).unwrap();
+    let check = |threshold: &str| {
+        let text = format!("{ideal}thresholds: [\"{threshold}\"]\n");
+        fs::write(folder.path().join("gate.yaml"), text).unwrap();
+        podpace(folder.path(), "check gate.yaml --models models")
+    };
+    assert_eq!(code(&check("throughput.bound.mean > 1")), 0);
+    assert_eq!(code(&check("throughput.bound.mean < 1")), 3);
+    assert_eq!(code(&check("latency.created_to_bound.p99_s <= 1h")), 0);
+    for (threshold, says) in [
+        ("throughput.buond.mean > 1", "did you mean `throughput.bound.mean`?"),
+        ("throughput.bound.mean", "expected METRIC OPERATOR VALUE"),
+        ("ideal: throughput.bound.mean > 1", "a scenario is one run"),
+        ("end_s < soon", "`soon`: expected a number, a percentage or a duration"),
+    ] {
+        let output = check(threshold);
+        assert_eq!(code(&output), 2, "{threshold}: {}", support::stdout(&output));
+        let error = stderr(&output);
+        assert!(error.contains(says) && error.contains("gate.yaml:"), "{threshold}: {error}");
+    }
+    // Neither kind of check is an input of the result.
+    fs::write(folder.path().join("gate.yaml"), format!("{ideal}thresholds: [\"end_s < 1\"]\n")).unwrap();
+    let inputs = |file: &str| -> Value {
+        let output = podpace(folder.path(), &format!("run {file} --models models --format json"));
+        serde_json::from_str::<Value>(&support::stdout(&output)).unwrap()["inputs"]["all"].clone()
+    };
+    assert_eq!(inputs("gate.yaml"), inputs("ideal.yaml"));
+}
+
+/// Runs a script as a CI system does; podpace stands in PATH.
+fn ci(folder: &Path, script: &[&str], variables: &[(&str, &str)]) -> std::process::Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_podpace"));
+    let path =
+        format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new(script[0]);
+    command.args(&script[1..]).current_dir(folder).env("PATH", path);
+    for name in ["GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_action_and_the_template_run() {
+    let folder = workspace();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ideal = fs::read_to_string(folder.path().join("ideal.yaml")).unwrap();
+    fs::create_dir(folder.path().join("my scenarios")).unwrap();
+    // Profiles of the tests are not built in; the reference scheduler's profile by its real name is.
+    let ideal = ideal.replace("first-fit-test", "first-fit");
+    fs::write(folder.path().join("my scenarios/a.yaml"), format!("{ideal}thresholds: [pods.bound == 300]\n"))
+        .unwrap();
+    fs::write(folder.path().join("b.yaml"), format!("{ideal}thresholds: [pods.bound == 299]\n")).unwrap();
+
+    // The action's last step, with the variables that its inputs become.
+    let action: serde_yaml::Value =
+        serde_yaml::from_str(&fs::read_to_string(root.join("action.yml")).unwrap()).unwrap();
+    let steps = action["runs"]["steps"].as_sequence().unwrap();
+    let run = steps.last().unwrap()["run"].as_str().unwrap();
+    let action_path = root.display().to_string();
+    let github = |paths: &str| {
+        let variables = [
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_ACTION_PATH", action_path.as_str()),
+            ("GITHUB_STEP_SUMMARY", "step.md"),
+            ("PODPACE_PATHS", paths),
+            ("PODPACE_BIN", "podpace"),
+        ];
+        ci(folder.path(), &["bash", "-e", "-c", run], &variables)
+    };
+    let output = github("\n  my scenarios\n");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let output = github("my scenarios/a.yaml\nb.yaml\n");
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(support::stdout(&output).contains("::error file=b.yaml,line="), "{}", support::stdout(&output));
+    let step = fs::read_to_string(folder.path().join("step.md")).unwrap();
+    assert_eq!(step.matches("### podpace: ").count(), 2, "summaries are appended: {step}");
+    let junit = fs::read_to_string(folder.path().join("podpace-report/junit.xml")).unwrap();
+    assert!(junit.contains("tests=\"2\" failures=\"1\""), "{junit}");
+    assert_eq!(code(&ci(folder.path(), &["sh", &format!("{action_path}/ci/check.sh")], &[])), 2, "no paths");
+
+    let template: serde_yaml::Value =
+        serde_yaml::from_str(&fs::read_to_string(root.join("ci/gitlab.yml")).unwrap()).unwrap();
+    let job = &template["podpace"];
+    let script: Vec<&str> =
+        job["script"].as_sequence().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    let script = script.join("\n");
+    let mut variables: BTreeMap<&str, &str> = job["variables"]
+        .as_mapping()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (k.as_str().unwrap(), v.as_str().unwrap()))
+        .collect();
+    variables.insert("PODPACE_PATHS", "b.yaml");
+    let variables: Vec<(&str, &str)> = variables.into_iter().collect();
+    fs::remove_dir_all(folder.path().join("podpace-report")).unwrap();
+    let output = ci(folder.path(), &["sh", "-e", "-c", &script], &variables);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let report = job["artifacts"]["reports"]["junit"].as_str().unwrap();
+    assert!(folder.path().join(report).is_file());
 }

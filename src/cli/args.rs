@@ -193,6 +193,12 @@ pub struct CheckArgs {
     /// Writes a JUnit report
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Writes the table in Markdown, for a step summary of GitHub or a comment
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Prints workflow commands of GitHub after the table, which mark the lines of what fails
+    #[arg(long)]
+    pub annotations: bool,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -57,8 +57,15 @@ pub const WAIT_BOUNDS_NS: [Nanos; 13] = [
 ];
 
 /// Names of the verbs in telemetry, in order of [`Verb`].
-const VERB_NAMES: [&str; VERBS.len()] =
-    ["create_pod", "bind", "patch_condition", "patch_running", "patch_succeeded", "delete_pod", "create_event"];
+const VERB_NAMES: [&str; VERBS.len()] = [
+    "create_pod",
+    "bind",
+    "patch_condition",
+    "patch_running",
+    "patch_succeeded",
+    "delete_pod",
+    "create_event",
+];
 
 #[derive(Clone, Debug)]
 struct VerbAccount {

@@ -16,7 +16,7 @@ use crate::engine::Nanos;
 
 use super::folder::{PodTable, ReportError, RunResult};
 use super::perfetto::sample;
-use super::time::rfc3339;
+use super::time::{rfc3339, rfc3339_micros};
 
 const NAMESPACE: &str = "default";
 
@@ -88,7 +88,9 @@ pub fn write_events(
                     "PodBindSuccessful",
                     format!("Pod {full} is successfully bound to node {node}"),
                 ),
-                (true, _) => ("Scheduled", "Scheduled", format!("Successfully assigned {full} to node {node}")),
+                (true, _) => {
+                    ("Scheduled", "Scheduled", format!("Successfully assigned {full} to node {node}"))
+                }
                 (false, _) => ("Scheduled", "Binding", format!("Successfully assigned {full} to {node}")),
             };
             let event = json!({
@@ -100,7 +102,7 @@ pub fn write_events(
                     "resourceVersion": (number + 1).to_string(),
                     "creationTimestamp": rfc3339(epoch_s, at),
                 },
-                "eventTime": rfc3339(epoch_s, at),
+                "eventTime": rfc3339_micros(epoch_s, at),
                 "type": "Normal",
                 "reason": reason,
                 "action": action,

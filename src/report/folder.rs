@@ -43,7 +43,8 @@ pub struct Table {
 impl Table {
     fn read(path: &Path) -> Result<Self, ReportError> {
         if !path.is_file() {
-            let message = "no such file: the result is damaged or from an older podpace; run it again with --out";
+            let message =
+                "no such file: the result is damaged or from an older podpace; run it again with --out";
             return Err(wrong(path, message));
         }
         let bad = |e: csv::Error| wrong(path, format!("is damaged: {e}"));
@@ -58,9 +59,9 @@ impl Table {
             let record = record.map_err(bad)?;
             let line = record.position().map_or(0, csv::Position::line);
             for (at, field) in record.iter().enumerate() {
-                let value: u64 = field
-                    .parse()
-                    .map_err(|_| wrong(path, format!("is damaged: line {line}: `{field}` is no whole number")))?;
+                let value: u64 = field.parse().map_err(|_| {
+                    wrong(path, format!("is damaged: line {line}: `{field}` is no whole number"))
+                })?;
                 if at == 0 {
                     if table.times_ns.last().is_some_and(|last| *last >= value) {
                         return Err(wrong(path, format!("is damaged: line {line}: time does not go on")));
@@ -235,7 +236,10 @@ fn read_parquet(path: &Path) -> Result<PodTable, ReportError> {
 
 #[cfg(not(feature = "parquet"))]
 fn read_parquet(path: &Path) -> Result<PodTable, ReportError> {
-    Err(wrong(path, "this build reads no Parquet; write the result with --pods csv, or build with the feature `parquet`"))
+    Err(wrong(
+        path,
+        "this build reads no Parquet; write the result with --pods csv, or build with the feature `parquet`",
+    ))
 }
 
 /// One run's result.
@@ -257,8 +261,8 @@ impl RunResult {
     fn read(folder: &Path, name: Option<&str>) -> Result<Self, ReportError> {
         let path = folder.join("summary.json");
         let text = fs::read(&path).map_err(|e| wrong(&path, format!("can't be read: {e}")))?;
-        let summary: Summary =
-            serde_json::from_slice(&text).map_err(|e| wrong(&path, format!("is no result of podpace: {e}")))?;
+        let summary: Summary = serde_json::from_slice(&text)
+            .map_err(|e| wrong(&path, format!("is no result of podpace: {e}")))?;
         let (csv, parquet) = (folder.join("pods.csv"), folder.join("pods.parquet"));
         let pods = match (parquet.is_file(), csv.is_file()) {
             (true, _) => Some(read_parquet(&parquet)?),

@@ -93,8 +93,10 @@ pub fn page(runs: &[RunResult]) -> String {
 
 const QUEUES_TEXT: &str = "Who waits where: pods in the scheduler's queues, requests for a token of their client, for a stream of a \
                            connection, for seats of the API server, and after an answer 429.";
-const UTILISATION_TEXT: &str = "Each row is a limit; the darker, the nearer to all of it. A station is busy while somebody waits there.";
-const NODES_TEXT: &str = "Nodes by the larger of their requested CPU and memory, as a share of what is allocatable.";
+const UTILISATION_TEXT: &str =
+    "Each row is a limit; the darker, the nearer to all of it. A station is busy while somebody waits there.";
+const NODES_TEXT: &str =
+    "Nodes by the larger of their requested CPU and memory, as a share of what is allocatable.";
 
 fn section(out: &mut String, id: &str, title: &str, text: &str) {
     let _ = write!(out, "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>");
@@ -104,7 +106,14 @@ fn section(out: &mut String, id: &str, title: &str, text: &str) {
 }
 
 /// A section with a chart of each run.
-fn per_run(out: &mut String, id: &str, title: &str, text: &str, runs: &[RunResult], chart: fn(&RunResult) -> String) {
+fn per_run(
+    out: &mut String,
+    id: &str,
+    title: &str,
+    text: &str,
+    runs: &[RunResult],
+    chart: fn(&RunResult) -> String,
+) {
     section(out, id, title, text);
     for run in runs {
         if runs.len() > 1 {
@@ -116,7 +125,9 @@ fn per_run(out: &mut String, id: &str, title: &str, text: &str, runs: &[RunResul
 }
 
 fn table_head(out: &mut String, heads: &[&str]) {
-    out.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table><thead><tr>");
+    out.push_str(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table><thead><tr>",
+    );
     for head in heads {
         let (class, head) = head.strip_prefix('>').map_or(("", *head), |head| (" class=\"n\"", head));
         let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(head));
@@ -135,14 +146,25 @@ fn row(out: &mut String, head: &str, cells: &[String]) {
 fn overview(out: &mut String, runs: &[RunResult]) {
     section(out, "overview", "Overview", "");
     for run in runs.iter().take(MAX_DETAILS) {
-        let name = if runs.len() > 1 { format!("<strong>{}.</strong> ", escape(&run.name)) } else { String::new() };
+        let name =
+            if runs.len() > 1 { format!("<strong>{}.</strong> ", escape(&run.name)) } else { String::new() };
         let _ = write!(out, "<p>{name}{}</p>", escape(&run.summary.bottleneck.sentence));
     }
     table_head(
         out,
         &[
-            "run", ">seed", ">nodes", ">pods", ">bound", ">pending", ">pods/s", ">best", ">last bound", ">p50 wait",
-            ">p99 wait", ">ended",
+            "run",
+            ">seed",
+            ">nodes",
+            ">pods",
+            ">bound",
+            ">pending",
+            ">pods/s",
+            ">best",
+            ">last bound",
+            ">p50 wait",
+            ">p99 wait",
+            ">ended",
         ],
     );
     for run in runs {
@@ -228,7 +250,10 @@ fn throughput(out: &mut String, runs: &[RunResult]) {
     };
     let shown: Vec<Line> = runs
         .iter()
-        .map(|run| Line { name: if runs.len() > 1 { run.name.clone() } else { String::new() }, points: rate(run) })
+        .map(|run| Line {
+            name: if runs.len() > 1 { run.name.clone() } else { String::new() },
+            points: rate(run),
+        })
         .collect();
     out.push_str(&lines("Pods bound per second over time", "pods/s", Axis::Time, Axis::Number, &shown));
     out.push_str("<h3>Pods so far</h3>");
@@ -274,7 +299,11 @@ fn bottleneck(out: &mut String, runs: &[RunResult]) {
         })
         .collect();
     out.push_str("<ul class=\"legend\">");
-    for (limit, class) in order.iter().map(|l| (*l, format!("f{}", colours[l] % super::svg::COLOURS))).chain([("start-up and latency", "none".to_owned())]) {
+    for (limit, class) in order
+        .iter()
+        .map(|l| (*l, format!("f{}", colours[l] % super::svg::COLOURS)))
+        .chain([("start-up and latency", "none".to_owned())])
+    {
         let _ = write!(
             out,
             "<li><svg width=\"14\" height=\"12\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"14\" height=\"12\"/></svg>{}</li>",
@@ -350,7 +379,13 @@ fn latency(out: &mut String, runs: &[RunResult]) {
         let _ = write!(out, "<h3>{name}by stage</h3>");
         let shown: Vec<Line> =
             SPANS.iter().filter_map(|(name, from, to)| line(name, pods, *from, *to)).collect();
-        out.push_str(&lines("Distribution of the time in each stage", "share of pods", Axis::LogSpan, Axis::Share, &shown));
+        out.push_str(&lines(
+            "Distribution of the time in each stage",
+            "share of pods",
+            Axis::LogSpan,
+            Axis::Share,
+            &shown,
+        ));
         let _ = write!(out, "<h3>{name}created to bound, by the time of binding</h3>");
         out.push_str(&latency_heat(pods));
     }
@@ -373,9 +408,16 @@ fn latency_heat(pods: &PodTable) -> String {
     let first = 1_000_000u64;
     let row_of = |wait: Nanos| if wait < first { 0 } else { (wait / first).ilog2() as usize + 1 };
     let count = row_of(longest) + 1;
-    let names: Vec<String> = (0..count)
-        .map(|row| if row == 0 { "< 1ms".to_owned() } else { format!("≥ {}", span(seconds(first << (row - 1)))) })
-        .collect();
+    let names: Vec<String> =
+        (0..count)
+            .map(|row| {
+                if row == 0 {
+                    "< 1ms".to_owned()
+                } else {
+                    format!("≥ {}", span(seconds(first << (row - 1))))
+                }
+            })
+            .collect();
     let width = end.div_ceil(STEPS as u64).max(1);
     let columns = (end / width + 1) as usize;
     let mut values = vec![vec![0.0; columns]; count];
@@ -385,8 +427,17 @@ fn latency_heat(pods: &PodTable) -> String {
     let edges: Vec<f64> = (0..=columns).map(|i| seconds(width) * i as f64).collect();
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
     let title = "Pods by the time from creation to binding, over the time of binding";
-    Heat { title, rows: &names, values: &values, edges_s: &edges, most, root: true, share: false, unit: "pods" }
-        .svg(78.0, 14.0)
+    Heat {
+        title,
+        rows: &names,
+        values: &values,
+        edges_s: &edges,
+        most,
+        root: true,
+        share: false,
+        unit: "pods",
+    }
+    .svg(78.0, 14.0)
 }
 
 fn queues(run: &RunResult) -> String {
@@ -404,8 +455,11 @@ fn queues(run: &RunResult) -> String {
             shown.push((column.clone(), format!("tokens of {client}")));
         }
     }
-    let rest =
-        [("waiting.streams", "streams of connections"), ("waiting.seats", "seats"), ("waiting.retry_after", "after 429")];
+    let rest = [
+        ("waiting.streams", "streams of connections"),
+        ("waiting.seats", "seats"),
+        ("waiting.retry_after", "after 429"),
+    ];
     shown.extend(rest.map(|(column, name)| (column.to_owned(), name.to_owned())));
     let lines_shown: Vec<Line> = shown
         .into_iter()
@@ -436,7 +490,12 @@ fn utilisation(run: &RunResult) -> String {
     let (mut names, mut values): (Vec<String>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
     let mut add = |name: String, shares: Vec<f64>| {
         names.push(name);
-        values.push(shares.into_iter().map(|share| if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }).collect());
+        values.push(
+            shares
+                .into_iter()
+                .map(|share| if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 })
+                .collect(),
+        );
     };
     let of = |column: &str, prefix: &str, suffix: &str| -> Option<String> {
         Some(column.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned())
@@ -457,7 +516,10 @@ fn utilisation(run: &RunResult) -> String {
         }
     }
     if table.has("etcd.fsync.sum_ns") {
-        add("etcd's disk".into(), increase("etcd.fsync.sum_ns").iter().zip(&spans_ns).map(|(b, s)| b / s).collect());
+        add(
+            "etcd's disk".into(),
+            increase("etcd.fsync.sum_ns").iter().zip(&spans_ns).map(|(b, s)| b / s).collect(),
+        );
     }
     for column in table.columns() {
         if let Some(level) = of(column, "level.", ".seats_in_use") {
@@ -467,7 +529,10 @@ fn utilisation(run: &RunResult) -> String {
         }
         if column == "inflight.mutating.in_use" {
             let (used, limit) = (table.column(column), constant("inflight.mutating.limit"));
-            add("mutating requests in flight".into(), rows[1..].iter().map(|row| used[*row] as f64 / limit).collect());
+            add(
+                "mutating requests in flight".into(),
+                rows[1..].iter().map(|row| used[*row] as f64 / limit).collect(),
+            );
         }
         if let Some(client) = of(column, "client.", ".qps_milli") {
             let qps = constant(column) / 1000.0;
@@ -487,8 +552,17 @@ fn utilisation(run: &RunResult) -> String {
         return "<p>Nothing in this run has a limit.</p>".to_owned();
     }
     let title = "Utilisation of each limit over time";
-    Heat { title, rows: &names, values: &values, edges_s: &edges, most: 1.0, root: false, share: true, unit: "" }
-        .svg(210.0, 22.0)
+    Heat {
+        title,
+        rows: &names,
+        values: &values,
+        edges_s: &edges,
+        most: 1.0,
+        root: false,
+        share: true,
+        unit: "",
+    }
+    .svg(210.0, 22.0)
 }
 
 fn node_fill(run: &RunResult) -> String {
@@ -496,15 +570,22 @@ fn node_fill(run: &RunResult) -> String {
     let name = |column: &str| match column {
         "empty" => "empty".to_owned(),
         "over_100_percent" => "over 100 %".to_owned(),
-        other => other.trim_start_matches("to_").replace("_percent", " %").replace("10 %", "≤ 10 %").replace("100 %", "100 %"),
+        other => other
+            .trim_start_matches("to_")
+            .replace("_percent", " %")
+            .replace("10 %", "≤ 10 %")
+            .replace("100 %", "100 %"),
     };
     let rows = steps(table);
     if rows.len() < 2 {
         return String::new();
     }
     let edges: Vec<f64> = rows.iter().map(|row| seconds(table.times_ns()[*row])).collect();
-    let shown: Vec<&String> =
-        table.columns().iter().filter(|c| *c != "over_100_percent" || table.column(c).iter().any(|n| *n > 0)).collect();
+    let shown: Vec<&String> = table
+        .columns()
+        .iter()
+        .filter(|c| *c != "over_100_percent" || table.column(c).iter().any(|n| *n > 0))
+        .collect();
     let names: Vec<String> = shown.iter().map(|c| name(c)).collect();
     let values: Vec<Vec<f64>> = shown
         .iter()
@@ -515,8 +596,17 @@ fn node_fill(run: &RunResult) -> String {
         .collect();
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
     let title = "Nodes by how full they are, over time";
-    Heat { title, rows: &names, values: &values, edges_s: &edges, most, root: true, share: false, unit: "nodes" }
-        .svg(78.0, 16.0)
+    Heat {
+        title,
+        rows: &names,
+        values: &values,
+        edges_s: &edges,
+        most,
+        root: true,
+        share: false,
+        unit: "nodes",
+    }
+    .svg(78.0, 16.0)
 }
 
 fn metrics(out: &mut String, runs: &[RunResult]) {
@@ -525,14 +615,20 @@ fn metrics(out: &mut String, runs: &[RunResult]) {
     let mut heads = vec!["metric".to_owned()];
     heads.extend(runs.iter().map(|run| format!(">{}", run.name)));
     table_head(out, &heads.iter().map(String::as_str).collect::<Vec<_>>());
-    let names: std::collections::BTreeSet<&String> = runs.iter().flat_map(|run| run.summary.metrics.keys()).collect();
+    let names: std::collections::BTreeSet<&String> =
+        runs.iter().flat_map(|run| run.summary.metrics.keys()).collect();
     for name in names {
-        let cell = |run: &RunResult| run.summary.metrics.get(name).map_or_else(|| "–".to_owned(), |v| number(*v));
+        let cell =
+            |run: &RunResult| run.summary.metrics.get(name).map_or_else(|| "–".to_owned(), |v| number(*v));
         row(out, name, &runs.iter().map(cell).collect::<Vec<_>>());
     }
     out.push_str("</tbody></table></div></details>");
     for run in runs.iter().take(MAX_DETAILS).filter(|run| !run.summary.costs.is_empty()) {
-        let _ = write!(out, "<details><summary>Operations counted and their cost: {}</summary>", escape(&run.name));
+        let _ = write!(
+            out,
+            "<details><summary>Operations counted and their cost: {}</summary>",
+            escape(&run.name)
+        );
         table_head(out, &["process", ">operation", ">count", ">unit", ">CPU"]);
         for cost in &run.summary.costs {
             let cells = [
@@ -567,7 +663,8 @@ fn inputs(out: &mut String, runs: &[RunResult]) {
         for note in &s.notes {
             let _ = write!(out, "<p>{}</p>", escape(note));
         }
-        let _ = write!(out, "<details{}><summary>Hashes</summary>", if runs.len() == 1 { " open" } else { "" });
+        let _ =
+            write!(out, "<details{}><summary>Hashes</summary>", if runs.len() == 1 { " open" } else { "" });
         table_head(out, &["input", "SHA-256"]);
         let mut hash = |name: &str, sha256: &str| {
             let _ = write!(

@@ -14,8 +14,9 @@ pub mod folder;
 pub mod html;
 pub mod openmetrics;
 pub mod perfetto;
+pub mod sarif;
 mod svg;
 mod time;
 
 pub use folder::{ReportError, RunResult, load};
-pub use time::{EPOCH_S, parse_epoch, rfc3339};
+pub use time::{EPOCH_S, parse_epoch, rfc3339, rfc3339_micros};

@@ -70,7 +70,8 @@ fn escaped(value: &str) -> String {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
     if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
 }
 
@@ -124,7 +125,13 @@ impl Writer<'_> {
     }
 
     /// One series; `value` writes a number.
-    fn series(&mut self, name: &str, labels: &str, values: &[u64], value: fn(u64) -> String) -> io::Result<()> {
+    fn series(
+        &mut self,
+        name: &str,
+        labels: &str,
+        values: &[u64],
+        value: fn(u64) -> String,
+    ) -> io::Result<()> {
         for ((_, _, stamp), number) in self.scrapes.points.iter().zip(values) {
             writeln!(self.out, "{name}{labels} {} {stamp}", value(*number))?;
         }
@@ -132,18 +139,32 @@ impl Writer<'_> {
     }
 
     /// A series that is the sum of columns, unless it is 0 throughout.
-    fn columns(&mut self, name: &str, labels: &str, columns: &[String], value: fn(u64) -> String) -> io::Result<()> {
+    fn columns(
+        &mut self,
+        name: &str,
+        labels: &str,
+        columns: &[String],
+        value: fn(u64) -> String,
+    ) -> io::Result<()> {
         let values = self.scrapes.sum(columns);
         if values.iter().all(|v| *v == 0) { Ok(()) } else { self.series(name, labels, &values, value) }
     }
 
     /// A histogram whose cumulative counts stand in columns.
-    fn histogram(&mut self, name: &str, pairs: &[(&str, &str)], prefixes: &[String], bounds: &[Nanos]) -> io::Result<()> {
+    fn histogram(
+        &mut self,
+        name: &str,
+        pairs: &[(&str, &str)],
+        prefixes: &[String],
+        bounds: &[Nanos],
+    ) -> io::Result<()> {
         let mut columns = Vec::new();
         Histogram::columns("", bounds, &mut columns);
         let columns: Vec<Vec<u64>> = columns
             .iter()
-            .map(|column| self.scrapes.sum(&prefixes.iter().map(|p| format!("{p}{column}")).collect::<Vec<_>>()))
+            .map(|column| {
+                self.scrapes.sum(&prefixes.iter().map(|p| format!("{p}{column}")).collect::<Vec<_>>())
+            })
             .collect();
         if columns[bounds.len()].iter().all(|count| *count == 0) {
             return Ok(());
@@ -207,7 +228,11 @@ fn write_histogram(
     let all = row[bounds.len()];
     writeln!(out, "{name}_bucket{} {all} {stamp}", with_le("+Inf"))?;
     let text = labels(pairs);
-    writeln!(out, "{name}_count{text} {all} {stamp}\n{name}_sum{text} {} {stamp}", seconds(row[bounds.len() + 1]))
+    writeln!(
+        out,
+        "{name}_count{text} {all} {stamp}\n{name}_sum{text} {} {stamp}",
+        seconds(row[bounds.len() + 1])
+    )
 }
 
 /// Parts of the names of columns `PREFIX.A.B..SUFFIX`.
@@ -270,7 +295,11 @@ fn api_server(w: &mut Writer<'_>) -> io::Result<()> {
             w.columns("apiserver_request_total", &text, &of(verbs, what), whole)?;
         }
     }
-    w.family("apiserver_request_terminations", "counter", "Requests that the API server ended early to protect itself.")?;
+    w.family(
+        "apiserver_request_terminations",
+        "counter",
+        "Requests that the API server ended early to protect itself.",
+    )?;
     for (verbs, [group, resource, subresource, verb, _]) in ENDPOINTS {
         for (code, what) in [("429", "rejected_429"), ("504", "timed_out")] {
             let text = labels(&[
@@ -299,7 +328,12 @@ fn api_server(w: &mut Writer<'_>) -> io::Result<()> {
             ("verb", verb),
             ("version", "v1"),
         ];
-        w.histogram(name, &pairs, &of(verbs, "duration"), &crate::control_plane::accounts::REQUEST_BOUNDS_NS)?;
+        w.histogram(
+            name,
+            &pairs,
+            &of(verbs, "duration"),
+            &crate::control_plane::accounts::REQUEST_BOUNDS_NS,
+        )?;
     }
     flow_control(w)
 }
@@ -323,7 +357,11 @@ fn flow_control(w: &mut Writer<'_>) -> io::Result<()> {
             w.series(&sample, &text, &values, whole)?;
         }
     }
-    w.family("apiserver_flowcontrol_rejected_requests", "counter", "Requests answered 429 by priority and fairness.")?;
+    w.family(
+        "apiserver_flowcontrol_rejected_requests",
+        "counter",
+        "Requests answered 429 by priority and fairness.",
+    )?;
     for (schema, level) in &flows {
         for (reason, what) in [("queue-full", "rejected_queue_full"), ("time-out", "rejected_time_out")] {
             let text = labels(&[("flow_schema", schema), ("priority_level", level), ("reason", reason)]);
@@ -375,7 +413,8 @@ fn kube_scheduler(w: &mut Writer<'_>, pods: &PodTable) -> io::Result<()> {
     w.family("scheduler_cache_size", "gauge", "Nodes, pods and assumed pods in the scheduler's cache.")?;
     let of = |w: &Writer<'_>, name: &str| w.scrapes.sum(&column(name));
     let (assumed, bound, finished) = (of(w, "pods.assumed"), of(w, "pods.bound"), of(w, "pods.finished"));
-    let minus = |a: &[u64], b: &[u64]| -> Vec<u64> { a.iter().zip(b).map(|(a, b)| a.saturating_sub(*b)).collect() };
+    let minus =
+        |a: &[u64], b: &[u64]| -> Vec<u64> { a.iter().zip(b).map(|(a, b)| a.saturating_sub(*b)).collect() };
     let nodes = of(w, "nodes");
     for (kind, values) in
         [("assumed_pods", minus(&assumed, &bound)), ("nodes", nodes), ("pods", minus(&assumed, &finished))]
@@ -430,7 +469,13 @@ fn own(w: &mut Writer<'_>) -> io::Result<()> {
         w.series("podpace_host_cores", &labels(&[("host", host)]), &values, whole)?;
     }
     let clients = [
-        ("podpace_client_requests", "counter", "requests", "Requests that left a client's token bucket.", whole as fn(u64) -> String),
+        (
+            "podpace_client_requests",
+            "counter",
+            "requests",
+            "Requests that left a client's token bucket.",
+            whole as fn(u64) -> String,
+        ),
         ("podpace_client_waiting_requests", "gauge", "waiting", "Requests that wait for a token.", whole),
         ("podpace_client_qps", "gauge", "qps_milli", "Tokens a second.", thousandths),
     ];
@@ -482,6 +527,9 @@ mod tests {
         assert_eq!(text(&SLI_BOUNDS_NS).last().map(String::as_str), Some("5242.88"));
         assert_eq!(text(&ATTEMPT_BOUNDS_NS).last().map(String::as_str), Some("16.384"));
         assert_eq!(text(&YUNIKORN_BOUNDS_NS), ["0.0001", "0.001", "0.01", "0.1", "1.0", "10.0"]);
-        assert_eq!(text(&crate::control_plane::etcd::FSYNC_BOUNDS_NS).last().map(String::as_str), Some("8.192"));
+        assert_eq!(
+            text(&crate::control_plane::etcd::FSYNC_BOUNDS_NS).last().map(String::as_str),
+            Some("8.192")
+        );
     }
 }

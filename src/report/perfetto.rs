@@ -64,8 +64,7 @@ pub fn write(out: &mut dyn Write, run: &RunResult, max_pods: usize) -> Result<io
             let separator = if std::mem::take(&mut first) { "\n" } else { ",\n" };
             write!(out, "{separator}{event}")
         };
-        for (process, name) in
-            [(CRITICAL_PATH, "critical path"), (PODS, "pods"), (COUNTERS, "control plane")]
+        for (process, name) in [(CRITICAL_PATH, "critical path"), (PODS, "pods"), (COUNTERS, "control plane")]
         {
             event(out, &named(process, name))?;
         }
@@ -84,7 +83,11 @@ fn end(t: &Timeline) -> Option<Nanos> {
     reached.into_iter().find(|time| *time != u64::MAX)
 }
 
-fn pod_slices(pods: &PodTable, max: usize, mut event: impl FnMut(&Value) -> io::Result<()>) -> io::Result<()> {
+fn pod_slices(
+    pods: &PodTable,
+    max: usize,
+    mut event: impl FnMut(&Value) -> io::Result<()>,
+) -> io::Result<()> {
     let mut lives: Vec<(Nanos, Nanos, usize)> = sample(pods.timelines.len(), max)
         .filter_map(|pod| {
             let t = &pods.timelines[pod];
@@ -131,7 +134,9 @@ fn counters(run: &RunResult, mut event: impl FnMut(&Value) -> io::Result<()>) ->
         let mut last = None;
         for (at, value) in telemetry.times_ns().iter().zip(telemetry.column(name)) {
             if last != Some(value) {
-                event(&json!({"ph": "C", "pid": COUNTERS, "name": name, "ts": micros(*at), "args": {"value": value}}))?;
+                event(
+                    &json!({"ph": "C", "pid": COUNTERS, "name": name, "ts": micros(*at), "args": {"value": value}}),
+                )?;
                 last = Some(value);
             }
         }
@@ -155,7 +160,13 @@ mod tests {
         let t = |from, to| Timeline { created_ns: from, queued_ns: from, bound_ns: to, ..Timeline::EMPTY };
         let timelines = vec![t(0, 10), t(1, 5), t(5, 8), t(9, 12), t(10, 11)];
         let n = timelines.len();
-        let table = PodTable { timelines, apps: vec!["a".into()], app: vec![0; n], node: vec![None; n], ..PodTable::default() };
+        let table = PodTable {
+            timelines,
+            apps: vec!["a".into()],
+            app: vec![0; n],
+            node: vec![None; n],
+            ..PodTable::default()
+        };
         let mut tracks = Vec::new();
         pod_slices(&table, n, |event| {
             if event["name"].as_str().is_some_and(|name| name.starts_with("pod ")) {

@@ -17,7 +17,7 @@ const HEAT: usize = 10;
 const WIDTH: f64 = 800.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 24.0;
 const BOTTOM: f64 = 34.0;
 
 /// Text that may stand in HTML and SVG.
@@ -75,18 +75,21 @@ fn ticks(max: f64, count: f64) -> Vec<f64> {
     }
     let rough = max / count;
     let power = libm::pow(10.0, libm::floor(libm::log10(rough)));
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(power);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(power);
     (0..=(max / step + 1e-9) as u32).map(|i| f64::from(i) * step).collect()
 }
 
 /// Round times from 0 to `max` seconds.
 fn time_ticks(max_s: f64) -> Vec<f64> {
     let steps = [
-        1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0, 21_600.0,
-        43_200.0, 86_400.0, 172_800.0, 604_800.0,
+        1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0,
+        21_600.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0,
     ];
     match steps.into_iter().find(|step| max_s / step <= 10.0) {
-        Some(step) if max_s >= 3.0 => (0..=(max_s / step + 1e-9) as u32).map(|i| f64::from(i) * step).collect(),
+        Some(step) if max_s >= 3.0 => {
+            (0..=(max_s / step + 1e-9) as u32).map(|i| f64::from(i) * step).collect()
+        }
         _ => ticks(max_s, 8.0),
     }
 }
@@ -105,6 +108,13 @@ fn time_label(seconds: f64) -> String {
     } else {
         format!("{}d", number(seconds / 86_400.0))
     }
+}
+
+/// A label below a time axis; one near the right edge ends there instead of being cut off.
+fn mark(out: &mut String, x: f64, y: f64, label: &str) {
+    let half = label.chars().count() as f64 * 3.5;
+    let (x, anchor) = if x + half > WIDTH { (WIDTH - 2.0, "end") } else { (x, "middle") };
+    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{label}</text>");
 }
 
 /// One line of a chart.
@@ -134,7 +144,9 @@ fn log_range(lines: &[Line]) -> (f64, f64) {
     let least = xs().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min);
     let most = xs().fold(1e-3, f64::max);
     let floor = if least.is_finite() { libm::floor(libm::log10(least.max(1e-6))) } else { -3.0 };
-    (floor, libm::ceil(libm::log10(most) + 1e-9).max(floor + 1.0))
+    let ceiling = libm::ceil(libm::log10(most) + 1e-9).max(floor + 1.0);
+    // More decades than six make every line steep.
+    (floor.max(ceiling - 6.0), ceiling)
 }
 
 fn legend(names: &[String], out: &mut String) {
@@ -198,20 +210,19 @@ fn axes(
         );
     }
     let marks: Vec<(f64, String)> = match x_axis {
-        Axis::LogSpan => {
-            (x_min as i32..=x_max as i32).map(|p| libm::pow(10.0, f64::from(p))).map(|v| (v, span(v))).collect()
-        }
+        Axis::LogSpan => (x_min as i32..=x_max as i32)
+            .map(|p| libm::pow(10.0, f64::from(p)))
+            .map(|v| (v, span(v)))
+            .collect(),
         _ => time_ticks(x_max).into_iter().map(|v| (v, time_label(v))).collect(),
     };
     for (value, label) in marks {
         let at = x(value);
-        let _ = write!(
-            out,
-            "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom:.1}\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
-            bottom + 18.0
-        );
+        let _ = write!(out, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom:.1}\"/>");
+        mark(out, at, bottom + 18.0, &label);
     }
-    let _ = write!(out, "<text class=\"unit\" x=\"{LEFT}\" y=\"{:.1}\">{}</text>", TOP - 2.0, escape(y_label));
+    let _ =
+        write!(out, "<text class=\"unit\" x=\"{LEFT}\" y=\"{:.1}\">{}</text>", TOP - 8.0, escape(y_label));
     (x, y)
 }
 
@@ -232,7 +243,8 @@ pub fn lines(title: &str, y_label: &str, x_axis: Axis, y_axis: Axis, lines: &[Li
         Axis::LogSpan => log_range(lines),
         _ => (0.0, points().map(|(x, _)| *x).fold(0.0, f64::max)),
     };
-    let y_max = if y_axis == Axis::Share { 1.0 } else { points().map(|(_, y)| *y).fold(0.0, f64::max) * 1.06 };
+    let y_max =
+        if y_axis == Axis::Share { 1.0 } else { points().map(|(_, y)| *y).fold(0.0, f64::max) * 1.06 };
     let (x, y) = axes(&mut out, height, (x_axis, x_min, x_max), (y_axis, y_max), y_label);
     for (i, line) in lines.iter().enumerate() {
         let mut path = String::new();
@@ -332,13 +344,7 @@ impl Heat<'_> {
             let _ = write!(out, "<path class=\"h{level}\" d=\"{path}\"/>");
         }
         for tick in time_ticks(end_s) {
-            let _ = write!(
-                out,
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                x(tick),
-                TOP + plot_h + 17.0,
-                time_label(tick)
-            );
+            mark(&mut out, x(tick), TOP + plot_h + 17.0, &time_label(tick));
         }
         let edges: Vec<f64> = self.edges_s.iter().map(|e| rounded(*e)).collect();
         let values: Vec<Vec<f64>> =
@@ -385,7 +391,11 @@ pub fn ribbons(title: &str, rows: &[(String, Vec<Segment>)]) -> String {
     for (row, (name, segments)) in rows.iter().enumerate() {
         let top = TOP + row as f64 * row_height;
         if rows.len() > 1 {
-            let short: String = if name.chars().count() > 28 { name.chars().take(27).chain(['…']).collect() } else { name.clone() };
+            let short: String = if name.chars().count() > 28 {
+                name.chars().take(27).chain(['…']).collect()
+            } else {
+                name.clone()
+            };
             let _ = write!(
                 out,
                 "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
@@ -417,13 +427,7 @@ pub fn ribbons(title: &str, rows: &[(String, Vec<Segment>)]) -> String {
         }
     }
     for tick in time_ticks(end_s) {
-        let _ = write!(
-            out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            x(tick),
-            TOP + plot_h + 17.0,
-            time_label(tick)
-        );
+        mark(&mut out, x(tick), TOP + plot_h + 17.0, &time_label(tick));
     }
     let segments: Vec<_> = rows
         .iter()
@@ -455,7 +459,10 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let texts: Vec<String> = [0.0, 0.25, 12.5, 204.13, 50_000.0, 1_234_567.0, -1500.0].map(number).into();
-        assert_eq!(texts, ["0", "0.25", "12.5", "204.1", "50\u{202f}000", "1\u{202f}234\u{202f}567", "-1\u{202f}500"]);
+        assert_eq!(
+            texts,
+            ["0", "0.25", "12.5", "204.1", "50\u{202f}000", "1\u{202f}234\u{202f}567", "-1\u{202f}500"]
+        );
     }
 
     #[test]

@@ -21,6 +21,13 @@ const fn days_of_month(year: u64, month: u64) -> u64 {
 
 /// `2025-01-01T00:00:05.123456Z`: microseconds, as Kubernetes' MicroTime.
 #[must_use]
+pub fn rfc3339_micros(epoch_s: u64, at_ns: Nanos) -> String {
+    let whole = rfc3339(epoch_s, at_ns);
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), at_ns % SECOND / 1000)
+}
+
+/// `2025-01-01T00:00:05Z`: whole seconds, as Kubernetes' Time.
+#[must_use]
 pub fn rfc3339(epoch_s: u64, at_ns: Nanos) -> String {
     let seconds = epoch_s + at_ns / SECOND;
     let (mut days, second) = (seconds / DAY_S, seconds % DAY_S);
@@ -35,8 +42,7 @@ pub fn rfc3339(epoch_s: u64, at_ns: Nanos) -> String {
         month += 1;
     }
     let (hour, minute) = (second / 3600, second % 3600 / 60);
-    let micros = at_ns % SECOND / 1000;
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}.{micros:06}Z", days + 1, second % 60)
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", days + 1, second % 60)
 }
 
 /// Reads `2025-01-01T00:00:00Z`, or seconds since 1970.
@@ -82,13 +88,14 @@ mod tests {
     #[test]
     fn dates_read_back() {
         // Unix time by `date -u -d @SECONDS`.
-        assert_eq!(rfc3339(EPOCH_S, 5_123_456_789), "2025-01-01T00:00:05.123456Z");
-        assert_eq!(rfc3339(951_782_400, 0), "2000-02-29T00:00:00.000000Z");
-        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339_micros(EPOCH_S, 5_123_456_789), "2025-01-01T00:00:05.123456Z");
+        assert_eq!(rfc3339(951_782_400, 0), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00Z");
         assert_eq!(parse_epoch("2025-01-01T00:00:00Z"), Ok(EPOCH_S));
         assert_eq!(parse_epoch("2000-02-29T00:00:00Z"), Ok(951_782_400));
         assert_eq!(parse_epoch("86400"), Ok(86_400));
-        for wrong in ["2025-02-29T00:00:00Z", "2025-01-01", "1969-12-31T23:59:59Z", "x", "2025-1-1T24:00:00Z"] {
+        for wrong in ["2025-02-29T00:00:00Z", "2025-01-01", "1969-12-31T23:59:59Z", "x", "2025-1-1T24:00:00Z"]
+        {
             assert!(parse_epoch(wrong).unwrap_err().contains("2025-01-01T00:00:00Z"), "{wrong}");
         }
     }

@@ -21,6 +21,7 @@ mod resolve;
 pub mod schema;
 pub mod spec;
 mod text;
+pub mod threshold;
 mod tree;
 mod validate;
 

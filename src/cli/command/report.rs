@@ -51,24 +51,25 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
         }
     };
     type Written = Result<io::Result<()>, ReportError>;
-    let mut to_file = |path: &Path, what: &str, write: &dyn Fn(&mut dyn Write) -> Written| -> Result<(), Failure> {
-        // What the result lacks is bad input and leaves no file.
-        let mut lacks = None;
-        let written = stream_atomically(path, |out| match write(out) {
-            Ok(written) => written,
-            Err(error) => {
-                let message = error.to_string();
-                lacks = Some(error);
-                Err(io::Error::other(message))
+    let mut to_file =
+        |path: &Path, what: &str, write: &dyn Fn(&mut dyn Write) -> Written| -> Result<(), Failure> {
+            // What the result lacks is bad input and leaves no file.
+            let mut lacks = None;
+            let written = stream_atomically(path, |out| match write(out) {
+                Ok(written) => written,
+                Err(error) => {
+                    let message = error.to_string();
+                    lacks = Some(error);
+                    Err(io::Error::other(message))
+                }
+            });
+            if let Some(error) = lacks {
+                return Err(Failure::input(error));
             }
-        });
-        if let Some(error) = lacks {
-            return Err(Failure::input(error));
-        }
-        written?;
-        notes.push(format!("{what} in {}", path.display()));
-        Ok(())
-    };
+            written?;
+            notes.push(format!("{what} in {}", path.display()));
+            Ok(())
+        };
     let max_pods = args.max_pods as usize;
     if let Some(path) = &args.openmetrics {
         let (run, options) = (one()?, Options { epoch_s, interval_ns: interval.ns() });
