@@ -43,6 +43,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Compares two results of run or sweep, with significance over seeds
     Diff(DiffArgs),
+    /// Shows results: an HTML page, metrics for Prometheus, a trace for Perfetto, Kubernetes Events
+    Report(ReportArgs),
     /// Predicts every measured run in a folder and shows predicted beside measured
     Validate(ValidateArgs),
     /// Fits the unit costs of a profile to the measured runs in a folder
@@ -230,6 +232,12 @@ pub struct CheckArgs {
     /// Writes a JUnit report
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Writes the table in Markdown, for a step summary of GitHub or a comment
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Prints workflow commands of GitHub after the table, which mark the lines of what fails
+    #[arg(long)]
+    pub annotations: bool,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -253,6 +261,42 @@ pub struct DiffArgs {
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("output").required(true).multiple(true))]
+pub struct ReportArgs {
+    /// Result folders of run, of scenarios or experiments
+    #[arg(value_name = "RESULT", required = true)]
+    pub results: Vec<PathBuf>,
+    /// Writes an HTML page that compares all runs; one file that needs no network
+    #[arg(long, value_name = "FILE", group = "output")]
+    pub out: Option<PathBuf>,
+    /// Writes OpenMetrics text under the names of the real components, for `promtool tsdb create-blocks-from openmetrics`
+    #[arg(long, value_name = "FILE", group = "output")]
+    pub openmetrics: Option<PathBuf>,
+    /// Writes a trace of the critical path and of pods, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE", group = "output")]
+    pub perfetto: Option<PathBuf>,
+    /// Writes the scheduler's Kubernetes Events as JSON Lines
+    #[arg(long, value_name = "FILE", group = "output")]
+    pub events: Option<PathBuf>,
+    /// Writes what `kubectl get pods -w -o json --output-watch-events` would print, as JSON Lines
+    #[arg(long, value_name = "FILE", group = "output")]
+    pub watch: Option<PathBuf>,
+    /// Shows only the run of this name (an experiment has several)
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Virtual time between scrapes of --openmetrics
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub scrape_interval: String,
+    /// Date of t = 0 [default: 2025-01-01T00:00:00Z]
+    #[arg(long, value_name = "DATE")]
+    pub epoch: Option<String>,
+    /// Pods in --perfetto, --events and --watch, spread evenly over all of them
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_pods: u32,
 }
 
 /// Arguments of `validate`.

@@ -46,6 +46,7 @@ fn execute(cli: Cli) -> Result<Output, Failure> {
         Command::Sweep(args) => command::sweep::execute(&args, quiet),
         Command::Check(args) => command::check::execute(&args, quiet),
         Command::Diff(args) => command::diff::execute(&args),
+        Command::Report(args) => command::report::execute(&args),
         Command::Validate(args) => command::validate::execute(&args, quiet),
         Command::Calibrate(args) => command::calibrate::execute(&args, quiet),
         Command::Plan(args) => command::plan::execute(&args, quiet),

@@ -4,8 +4,8 @@
 //! SHA-256 of each file closes it, and one rename puts it in place. A destination that exists is replaced only
 //! if it is a result of podpace (it holds a manifest) or empty.
 //!
-//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `manifest.json`; `timing.json` is the only
-//! one with wall-clock times and no hash covers it.
+//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`,
+//! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::node_fill;
 use super::report::stage_times;
 use super::run::{Completed, VERSION, hex, to_json};
 use super::simulation::Finished;
+use super::telemetry;
 use crate::cluster::{NO_NODE, PodId, Timeline};
 use crate::engine::{Nanos, SECOND};
 
@@ -99,6 +101,20 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// The file system's.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
     write_atomically_with(path, |file| file.write_all(bytes).map_err(at(path)))
+}
+
+/// [`write_atomically`] for what is too large to be held in memory.
+///
+/// # Errors
+/// The file system's, or what `write` returns.
+pub fn stream_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), OutputError> {
+    write_atomically_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out).and_then(|()| out.flush()).map_err(at(path))
+    })
 }
 
 /// The same for a file that is written piece by piece; what `write` returns ends it, and nothing is left behind.
@@ -226,6 +242,8 @@ impl Staging {
     pub fn run(&mut self, prefix: &str, run: &Completed, pods: PodsFormat) -> Result<(), OutputError> {
         self.file(&format!("{prefix}summary.json"), |out| out.write_all(run.summary.to_json().as_bytes()))?;
         self.file(&format!("{prefix}series.csv"), |out| write_series(out, &run.finished))?;
+        self.file(&format!("{prefix}telemetry.csv"), |out| telemetry::write(out, &run.finished))?;
+        self.file(&format!("{prefix}node_fill.csv"), |out| node_fill::write(out, &run.finished))?;
         match pods {
             PodsFormat::None => Ok(()),
             PodsFormat::Csv => {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::ReplicaSets;
-use crate::control_plane::etcd::Etcd;
+use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
 use crate::control_plane::token_bucket::TokenBucket;
@@ -24,6 +24,7 @@ use crate::cost::{Meter, ProfileError, picos_to_nanos};
 use crate::engine::{HostId, Nanos, Rng, SECOND, Streams};
 use crate::measure::attribution::Stations;
 use crate::measure::station::Station;
+use crate::measure::telemetry::{Histogram, Telemetry};
 use crate::scenario::plan::{
     ApiServerPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, StopWhen,
 };
@@ -93,6 +94,8 @@ pub struct Finished {
     pub counts: PodCounts,
     /// Busy periods.
     pub stations: Stations,
+    /// Gauges and counters over time.
+    pub telemetry: Telemetry,
     /// Why it ended.
     pub ended: Ended,
     /// Why pods are pending.
@@ -149,6 +152,8 @@ pub struct Simulation {
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
+    telemetry: Telemetry,
+    telemetry_row: Vec<u64>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
@@ -380,6 +385,8 @@ impl Simulation {
             scheduled,
             expected_finishes,
             stations: Stations::on_host(shared),
+            telemetry: Telemetry::default(),
+            telemetry_row: Vec::new(),
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
@@ -475,6 +482,7 @@ impl Simulation {
         }
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
+        self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
         self
     }
 
@@ -550,6 +558,10 @@ impl Simulation {
     /// Hands an event to its owner and carries out what comes back.
     #[inline(always)]
     fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        while self.telemetry.is_due(self.kernel.now()) {
+            self.read_telemetry(self.telemetry.next_ns());
+            self.telemetry.record(&self.telemetry_row);
+        }
         match event {
             Event::Host { host, generation } => self.on_jobs(host, generation),
             Event::Request { id, what } => {
@@ -966,6 +978,105 @@ impl Simulation {
         self.stations.host_saturated.set(now, saturated);
     }
 
+    /// What a row of telemetry holds; `docs/results.md` describes each column.
+    fn telemetry_columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = [
+            "pods.created",
+            "pods.assumed",
+            "pods.bound",
+            "pods.running",
+            "pods.finished",
+            "pods.failed",
+            "nodes",
+            "queue.backlog",
+        ]
+        .map(str::to_owned)
+        .into();
+        if self.scheduler.model.queues().is_some() {
+            let queues = ["queue.active", "queue.backoff", "queue.unschedulable", "attempts.failed"];
+            columns.extend(queues.map(str::to_owned));
+        }
+        let waiting = ["waiting.streams", "waiting.seats", "waiting.retry_after", "requests.in_flight"];
+        columns.extend(waiting.map(str::to_owned));
+        for client in self.control_plane.clients() {
+            for what in ["qps_milli", "requests", "waiting"] {
+                columns.push(format!("client.{}.{what}", client.name));
+            }
+        }
+        let hosts = self.kernel.hosts();
+        for host in hosts.host_ids().filter(|host| hosts.host_name(*host) != "unlimited") {
+            for what in ["cores", "busy_core_ns"] {
+                columns.push(format!("host.{}.{what}", hosts.host_name(host)));
+            }
+        }
+        for process in self.kernel.processes() {
+            columns.push(format!("process.{}.cpu_ns", process.name));
+        }
+        if let Some(Admitter::Apf(apf)) = self.control_plane.admitter_status() {
+            for level in apf.levels() {
+                for what in ["nominal_seats", "limit_seats", "seats_in_use"] {
+                    columns.push(format!("level.{}.{what}", level.name));
+                }
+            }
+        }
+        if let Some(Admitter::Plain(_)) = self.control_plane.admitter_status() {
+            columns.extend(["inflight.mutating.limit", "inflight.mutating.in_use"].map(str::to_owned));
+        }
+        if !self.control_plane.is_ideal() {
+            self.control_plane.accounts().columns(&mut columns);
+        }
+        if self.control_plane.etcd().is_some() {
+            columns.extend(["etcd.syncs", "etcd.entries"].map(str::to_owned));
+            Histogram::columns("etcd.fsync", &etcd::FSYNC_BOUNDS_NS, &mut columns);
+        }
+        columns
+    }
+
+    /// Reads everything into the row, in the order of the columns. It must change nothing: CPU is as of the host's
+    /// last event, which is at most a job late.
+    fn read_telemetry(&mut self, at: Nanos) {
+        let row = &mut self.telemetry_row;
+        row.clear();
+        let c = &self.counts;
+        row.extend([c.created, c.assumed, c.bound, c.running, c.finished, c.failed]);
+        row.extend([self.cluster.nodes.len() as u64, self.scheduler.model.backlog()]);
+        if let Some(queues) = self.scheduler.model.queues() {
+            row.extend([queues.active, queues.backoff, queues.unschedulable, queues.failed_attempts]);
+        }
+        let control_plane = &self.control_plane;
+        row.extend([control_plane.waiting_for_streams() as u64, control_plane.queued()]);
+        row.extend([control_plane.backing_off(), control_plane.in_flight()]);
+        for client in control_plane.clients() {
+            let bucket = &client.bucket;
+            let qps_milli = if bucket.is_unlimited() { 0 } else { bucket.qps_milli() };
+            row.extend([qps_milli, bucket.granted(at), bucket.waiting(at)]);
+        }
+        let hosts = self.kernel.hosts();
+        for host in hosts.host_ids().filter(|host| hosts.host_name(*host) != "unlimited") {
+            row.extend([u64::from(hosts.cores(host)), hosts.host_busy_core_ns(host)]);
+        }
+        row.extend(self.kernel.processes().iter().map(|process| hosts.cpu_ns_done(process.component)));
+        match control_plane.admitter_status() {
+            Some(Admitter::Apf(apf)) => {
+                for level in apf.levels() {
+                    row.extend([level.nominal_seats, level.limit_seats, level.seats_in_use].map(u64::from));
+                }
+            }
+            Some(Admitter::Plain(plain)) => {
+                let [_, mutating] = plain.in_flight();
+                row.extend([mutating.limit, mutating.in_use].map(u64::from));
+            }
+            _ => {}
+        }
+        if !control_plane.is_ideal() {
+            control_plane.accounts().row(row);
+        }
+        if let Some(etcd) = control_plane.etcd() {
+            row.extend([etcd.syncs(), etcd.entries()]);
+            etcd.fsyncs().row(row);
+        }
+    }
+
     /// Closes the books of a simulation that has ended.
     ///
     /// # Panics
@@ -974,6 +1085,9 @@ impl Simulation {
     pub fn finish(mut self, ended: Ended) -> Finished {
         self.kernel.settle();
         self.stations.close(self.kernel.now());
+        let now = self.kernel.now();
+        self.read_telemetry(now);
+        self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
         Finished {
@@ -985,6 +1099,7 @@ impl Simulation {
             bind_client: self.scheduler.client,
             counts: self.counts,
             stations: self.stations,
+            telemetry: self.telemetry,
             ended,
             pending_reasons,
             window_ns: self.window_ns,

@@ -23,6 +23,7 @@ mod resolve;
 pub mod schema;
 pub mod spec;
 mod text;
+pub mod threshold;
 mod tree;
 mod validate;
 mod yunikorn_config;

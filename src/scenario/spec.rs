@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
+use super::threshold::ThresholdSpec;
 
 /// The only `apiVersion` that is read.
 pub const API_VERSION: &str = "podpace/v1";
@@ -64,6 +65,9 @@ pub struct ScenarioSpec {
     /// What was published or measured, to check the result against.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
+    /// What must hold, one line each: `METRIC OPERATOR VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSpec>,
 }
 
 /// A machine.
@@ -1263,6 +1267,9 @@ pub struct ExperimentSpec {
     /// What is expected.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
+    /// What must hold, one line each: `METRIC OPERATOR VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSpec>,
 }
 
 /// One run of an experiment: the scenario with some fields set.

@@ -14,8 +14,8 @@ use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
-    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec,
-    TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
+    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
+    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
 };
 use super::tree::{Class, Path, Problem, Value};
 
@@ -263,6 +263,10 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     check.duration("measure.step", spec.measure.step, true);
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, None, check);
+    }
+    for (i, _) in spec.thresholds.iter().enumerate().filter(|(_, t)| t.run.is_some()) {
+        let hint = "a scenario is one run; leave the run's name and the colon out";
+        check.expected(&format!("thresholds[{i}]"), "METRIC OPERATOR VALUE", hint);
     }
     if check.complete && check.problems.is_empty() {
         fit(spec, check);
@@ -1092,12 +1096,20 @@ pub(super) fn experiment(spec: &ExperimentSpec, check: &mut Check<'_>) {
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, Some(&names), check);
     }
-    if check.complete && !spec.expect.is_empty() {
+    for (i, run) in spec.thresholds.iter().enumerate().filter_map(|(i, t)| Some((i, t.run.as_deref()?))) {
+        if !names.contains(&run) {
+            check.expected(&format!("thresholds[{i}]"), "the name of a run", did_you_mean(run, &names));
+        }
+    }
+    // A threshold without a run is about all of them.
+    if check.complete && !spec.expect.is_empty() && spec.thresholds.iter().all(|t| t.run.is_some()) {
         let used = |name: &str| {
-            spec.expect.iter().any(|expect| {
-                expect.run.as_deref() == Some(name)
-                    || expect.ratio.as_ref().is_some_and(|ratio| ratio.run == name || ratio.over.run == name)
-            })
+            let has_threshold = spec.thresholds.iter().any(|t| t.run.as_deref() == Some(name));
+            has_threshold
+                || spec.expect.iter().any(|expect| {
+                    let in_ratio = |r: &RatioExpectSpec| r.run == name || r.over.run == name;
+                    expect.run.as_deref() == Some(name) || expect.ratio.as_ref().is_some_and(in_ratio)
+                })
         };
         for (i, run) in spec.runs.iter().enumerate().filter(|(_, run)| !used(&run.name)) {
             let message = format!("nothing is expected of the run `{}`", run.name);

@@ -167,6 +167,10 @@ pub trait SchedulerModel: Send {
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
+    /// Pods in kube-scheduler's queues, for schedulers that have these queues.
+    fn queues(&self) -> Option<QueueLengths> {
+        None
+    }
     /// Everything that the model has learnt and decided, as bytes, for a checkpoint; never called during a cycle of its
     /// own. With serde's derives on the type it is `codec::encode("my scheduler", self)`.
     ///
@@ -189,6 +193,19 @@ fn unsupported(kind: &str) -> CodecError {
         what: format!("scheduler `{kind}`"),
         hint: "implement SchedulerModel::save and restore, or run it without checkpoints".to_owned(),
     }
+}
+
+/// Pods by queue, as `scheduler_pending_pods` counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLengths {
+    /// In activeQ.
+    pub active: u64,
+    /// In the backoff queues.
+    pub backoff: u64,
+    /// Tried, did not fit.
+    pub unschedulable: u64,
+    /// Scheduling attempts that found no node, so far.
+    pub failed_attempts: u64,
 }
 
 /// Node order of YuniKorn's first fit.

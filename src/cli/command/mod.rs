@@ -6,6 +6,7 @@ pub mod diff;
 pub mod explain;
 pub mod models;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod sweep;

@@ -140,10 +140,12 @@ fn verify(spec: &RunSpec, first: &Completed, environment: &Environment) -> Resul
 }
 
 fn scenario_expectations(spec: &RunSpec, run: &Completed) -> Result<Vec<check::Row>, Failure> {
-    let observed = Observed { metrics: run.summary.metrics(), curves: BTreeMap::new() };
+    let observed = Observed { metrics: run.metrics(), curves: BTreeMap::new() };
     let runs = [(spec.name.clone(), vec![observed])].into();
-    let expect = &spec.scenario.expect;
-    Ok(check::judge(&spec.name, &spec.document, expect, &check::Curves::new(), &runs)?)
+    let (expect, thresholds) = (&spec.scenario.expect, &spec.scenario.thresholds);
+    let mut rows = check::judge(&spec.name, &spec.document, expect, &check::Curves::new(), &runs)?;
+    rows.extend(check::judge_thresholds(&spec.name, &spec.document, thresholds, &runs)?);
+    Ok(rows)
 }
 
 /// Every run of an experiment, and its table of expectations.
@@ -175,7 +177,7 @@ fn experiment(
                     let mut staging = staging.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     staging.run(&prefix, &completed, pods_format(args.pods))?;
                 }
-                let metrics = completed.summary.metrics();
+                let metrics = completed.metrics();
                 let observed = check::observe(&run.name, &completed.finished, metrics, &spec.expect, &curves);
                 bar.inc(1);
                 Ok((observed, completed.summary))
@@ -190,7 +192,8 @@ fn experiment(
         by_run.entry(run.name.clone()).or_default().push(observed);
         summaries.push((run.name.clone(), summary));
     }
-    let rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
+    let mut rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
+    rows.extend(check::judge_thresholds(&spec.name, document, &spec.thresholds, &by_run)?);
     let mut notes = Vec::new();
     if let (Some(staging), Some(out)) = (staging, &args.out) {
         let mut staging = staging.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

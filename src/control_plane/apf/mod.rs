@@ -130,6 +130,8 @@ fn no_config() -> LevelConfig {
 
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Flow {
+    #[serde(skip)]
+    schema: &'static str,
     level: u8,
     hand: Hand,
 }
@@ -178,6 +180,9 @@ impl Apf {
         for (level, built) in self.levels.iter_mut().zip(built.levels) {
             level.config = built.config;
         }
+        for (flow, built) in self.flows.iter_mut().zip(built.flows) {
+            flow.schema = built.schema;
+        }
         self.flow_ids = built.flow_ids;
     }
 
@@ -196,7 +201,7 @@ impl Apf {
             LimitResponse::Exempt | LimitResponse::Reject => Hand::EMPTY,
         };
         *self.flow_ids.entry((schema, distinguisher)).or_insert_with(|| {
-            self.flows.push(Flow { level: level as u8, hand });
+            self.flows.push(Flow { schema, level: level as u8, hand });
             FlowId(self.flows.len() as u32 - 1)
         })
     }
@@ -209,6 +214,11 @@ impl Apf {
     /// The name of the flow's priority level.
     pub fn level_name(&self, flow: FlowId) -> &'static str {
         self.levels[usize::from(self.flows[flow.0 as usize].level)].config.name
+    }
+
+    /// The name of the flow's schema.
+    pub fn schema_name(&self, flow: FlowId) -> &'static str {
+        self.flows[flow.0 as usize].schema
     }
 
     /// A request arrives at the filter. If it executes, [`finish`](Self::finish) must be called once its handler
@@ -232,7 +242,7 @@ impl Apf {
             self.requests[index].state == State::Absent,
             "request {request} arrived while it is in the server"
         );
-        let Flow { level, hand } = &self.flows[flow.0 as usize];
+        let Flow { level, hand, .. } = &self.flows[flow.0 as usize];
         let arrival = Arrival { id: request, level: *level, width, hand };
         let level = &mut self.levels[usize::from(*level)];
         match level.set.arrive(now, arrival, &mut self.requests, ready) {

@@ -50,6 +50,7 @@ impl Simulation {
             start_ns: _,
             // Empty between events.
             actions: _,
+            telemetry_row: _,
             // State.
             kernel,
             control_plane,
@@ -60,6 +61,7 @@ impl Simulation {
             loader,
             counts,
             stations,
+            telemetry,
             last_progress,
             in_hand,
         } = self;
@@ -83,7 +85,7 @@ impl Simulation {
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early))?;
         codec::write(out, "node agents", agents)?;
         codec::write(out, "controllers", &(replica_sets, loader))?;
-        codec::write(out, "measures", &(counts, stations, last_progress))?;
+        codec::write(out, "measures", &(counts, stations, telemetry, last_progress))?;
         codec::write(out, "next event", in_hand)
     }
 
@@ -109,7 +111,7 @@ impl Simulation {
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early) = codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
         (it.replica_sets, it.loader) = codec::read(bytes, "controllers")?;
-        (it.counts, it.stations, it.last_progress) = codec::read(bytes, "measures")?;
+        (it.counts, it.stations, it.telemetry, it.last_progress) = codec::read(bytes, "measures")?;
         it.in_hand = codec::read(bytes, "next event")?;
         if bytes.is_empty() {
             Ok(it)

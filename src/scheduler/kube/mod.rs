@@ -45,7 +45,9 @@ mod scan;
 mod taint_toleration;
 mod topology;
 
-use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings};
+use super::{
+    Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings,
+};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
@@ -488,6 +490,10 @@ impl SchedulerModel for KubeScheduler {
     fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
         *self = codec::decode(state, self.kind())?;
         Ok(())
+    }
+
+    fn queues(&self) -> Option<QueueLengths> {
+        Some(self.queue.lengths())
     }
 }
 

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, SpecId};
 use crate::engine::Nanos;
+use crate::scheduler::QueueLengths;
 
 use super::hints::{ClusterEvent, PluginSet, could_help};
 
@@ -126,6 +127,9 @@ pub struct SchedulingQueue {
     pods: Vec<PodState>,
     active: BTreeMap<Reverse<i32>, Lane>,
     active_len: u64,
+    backoff_len: u64,
+    unschedulable_len: u64,
+    failed_attempts: u64,
     backoff: BinaryHeap<Reverse<BackoffEntry>>,
     error_backoff: BinaryHeap<Reverse<BackoffEntry>>,
     /// Pods by the plugins that rejected them and by spec. Entries of pods that left otherwise are stale.
@@ -145,6 +149,9 @@ impl SchedulingQueue {
             pods: Vec::new(),
             active: BTreeMap::new(),
             active_len: 0,
+            backoff_len: 0,
+            unschedulable_len: 0,
+            failed_attempts: 0,
             backoff: BinaryHeap::new(),
             error_backoff: BinaryHeap::new(),
             unschedulable: BTreeMap::new(),
@@ -182,6 +189,17 @@ impl SchedulingQueue {
         self.active_len
     }
 
+    /// Pods by queue, and attempts that found no node.
+    #[must_use]
+    pub const fn lengths(&self) -> QueueLengths {
+        QueueLengths {
+            active: self.active_len,
+            backoff: self.backoff_len,
+            unschedulable: self.unschedulable_len,
+            failed_attempts: self.failed_attempts,
+        }
+    }
+
     /// Whether a flush of the backoff queues has something to look at.
     #[must_use]
     pub fn has_backoff(&self) -> bool {
@@ -212,14 +230,23 @@ impl SchedulingQueue {
         &mut self.pods[at]
     }
 
+    const fn len_of(&mut self, place: Place) -> Option<&mut u64> {
+        match place {
+            Place::Active => Some(&mut self.active_len),
+            Place::Backoff | Place::ErrorBackoff => Some(&mut self.backoff_len),
+            Place::Unschedulable => Some(&mut self.unschedulable_len),
+            _ => None,
+        }
+    }
+
     fn set_place(&mut self, pod: PodId, place: Place) {
         let slot = self.slot(pod);
         let before = std::mem::replace(&mut slot.place, place);
-        if before == Place::Active {
-            self.active_len -= 1;
+        if let Some(len) = self.len_of(before) {
+            *len -= 1;
         }
-        if place == Place::Active {
-            self.active_len += 1;
+        if let Some(len) = self.len_of(place) {
+            *len += 1;
         }
     }
 
@@ -369,6 +396,7 @@ impl SchedulingQueue {
 
     /// The pod in its cycle was rejected by plugins.
     pub fn reject(&mut self, cluster: &Cluster, pod: PodId, plugins: PluginSet, now: Nanos) {
+        self.failed_attempts += 1;
         self.in_flight = false;
         self.slot(pod).since_ns = now;
         let spec = cluster.pods.spec_id(pod);
