@@ -102,6 +102,7 @@ impl<const BITS: u32> Histogram<BITS> {
             p90: self.quantile(90.0),
             p99: self.quantile(99.0),
             max: self.max,
+            doublings: doublings(self.steps().map(|(low, _, n)| (low, n))),
         }
     }
 }
@@ -123,6 +124,20 @@ pub struct Quantiles {
     pub p99: u64,
     /// Largest.
     pub max: u64,
+    /// Histogram: how many values from the smallest to the largest in steps that double, 0 by itself. The first step holds
+    /// `min`, step i all values with i binary digits more.
+    pub doublings: Vec<u64>,
+}
+
+/// Counts by number of binary digits, from those of the smallest value to those of the largest.
+fn doublings(values: impl Iterator<Item = (u64, u64)>) -> Vec<u64> {
+    let mut counts = [0u64; 65];
+    for (value, n) in values {
+        counts[(64 - value.leading_zeros()) as usize] += n;
+    }
+    let first = counts.iter().position(|n| *n > 0).unwrap_or(0);
+    let last = counts.iter().rposition(|n| *n > 0).map_or(first, |last| last + 1);
+    counts[first..last].to_vec()
 }
 
 /// A resource: what pods ask for, and what nodes have.
@@ -365,6 +380,7 @@ fn weighted(sizes: &[(u64, u64)]) -> Quantiles {
         p90: at(90),
         p99: at(99),
         max: sizes[sizes.len() - 1].0,
+        doublings: doublings(sizes.iter().copied()),
     }
 }
 
@@ -440,17 +456,22 @@ impl fmt::Display for Stats {
             self.starts
         )?;
         writeln!(f)?;
-        writeln!(f, "{:13} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "mean", "p50", "p90", "p99", "max")?;
+        writeln!(
+            f,
+            "{:13} {:>12} {:>12} {:>12} {:>12} {:>12}  smallest to largest, doubling",
+            "", "mean", "p50", "p90", "p99", "max"
+        )?;
         for (name, q) in [("gap", &self.gap_ns), ("run time", &self.run_ns), ("wait", &self.wait_ns)] {
             if q.count > 0 {
                 writeln!(
                     f,
-                    "{name:13} {:>12} {:>12} {:>12} {:>12} {:>12}",
+                    "{name:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
                     duration_text(q.mean),
                     duration_text(q.p50),
                     duration_text(q.p90),
                     duration_text(q.p99),
-                    duration_text(q.max)
+                    duration_text(q.max),
+                    sparkline(&q.doublings)
                 )?;
             }
         }
@@ -461,12 +482,13 @@ impl fmt::Display for Stats {
             let q = &r.request;
             writeln!(
                 f,
-                "{key:13} {:>12} {:>12} {:>12} {:>12} {:>12}",
+                "{key:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
                 amount(key, q.mean),
                 amount(key, q.p50),
                 amount(key, q.p90),
                 amount(key, q.p99),
-                amount(key, q.max)
+                amount(key, q.max),
+                sparkline(&q.doublings)
             )?;
         }
         writeln!(f)?;
@@ -506,6 +528,15 @@ mod tests {
             }
             prop_assert_eq!(h.summary().max, *values.last().unwrap());
         }
+    }
+
+    #[test]
+    fn histograms_double() {
+        let one = |v: u64| (v, 1);
+        assert_eq!(doublings([0, 1, 2, 3, 4, 9].into_iter().map(one)), [1, 1, 2, 1, 1]);
+        assert_eq!(doublings([1000, 1000, 4000].into_iter().map(one)), [2, 0, 1]);
+        assert_eq!(doublings([u64::MAX].into_iter().map(one)), [1]);
+        assert!(doublings(std::iter::empty()).is_empty());
     }
 
     #[test]

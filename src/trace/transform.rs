@@ -436,7 +436,9 @@ impl Transform {
                         queue: queue.as_deref().unwrap_or(batch.queue.get(i)),
                         user: batch.user.get(i),
                         priority: batch.priority[i],
-                        outcome: outcome.as_ref().filter(|_| copy == 0 && self.time_ppm.is_none()),
+                        outcome: outcome
+                            .as_ref()
+                            .filter(|_| copy == 0 && self.time_ppm.is_none_or(|ppm| ppm == PPM)),
                     })?;
                 }
             }

@@ -39,6 +39,7 @@ pub mod k8s_list;
 pub mod k8s_watch;
 pub mod kube_state_metrics;
 pub mod kubernetes;
+pub mod measured;
 pub mod native_copy;
 pub mod openb;
 pub mod opendc;
@@ -614,6 +615,7 @@ pub fn importers() -> &'static [&'static dyn Importer] {
         &helios::Helios,
         &wfcommons::WfCommons,
         &opendc::OpenDc,
+        &measured::Measured,
     ]
 }
 

@@ -48,7 +48,7 @@ impl Importer for Swf {
     }
 
     fn tested_on(&self) -> &'static str {
-        "NASA-iPSC-1993-3.1-cln, wagap-2013 (extended) with its .machines"
+        "NASA-iPSC-1993-3.1-cln, LCG-2005-1, wagap-2013 (extended) and a slice of HPC2N-2002 with their .machines"
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
