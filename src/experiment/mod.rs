@@ -5,6 +5,8 @@ pub mod diff;
 pub mod explain;
 pub mod output;
 pub mod pause;
+pub mod plan;
+pub mod recorded;
 pub mod report;
 pub mod run;
 pub mod simulation;

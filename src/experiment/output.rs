@@ -410,8 +410,7 @@ mod parquet_table {
     use std::io::Write;
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray, UInt64Array};
-    use arrow::record_batch::RecordBatch;
+    use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, ZstdLevel};
     use parquet::errors::ParquetError;

@@ -336,7 +336,7 @@ impl Simulation {
                 .flatten()
         };
         let pods = &plan.cluster.pods;
-        let scheduled = (0..pods.len() as PodId).rev().find(|p| pods.stage(*p) != Stage::Running);
+        let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
         let total = u64::from(scheduled);
         let expected_finishes = match &plan.lifetimes {
@@ -445,7 +445,7 @@ impl Simulation {
             self.kernel.at(self.start_ns, Event::SchedulerStarts);
         }
         let pods = self.scheduled;
-        for pod in pods..self.cluster.pods.len() as PodId {
+        for pod in pods..self.cluster.pods.first_placeholder() {
             self.schedule_finish(pod);
         }
         match &self.creation {
@@ -485,6 +485,9 @@ impl Simulation {
     fn mark_created(&mut self, pod: PodId, now: Nanos) {
         self.cluster.pods.set_stage(pod, Stage::Created);
         self.cluster.pods.timeline_mut(pod).created_ns = now;
+        if self.cluster.pods.is_placeholder(pod) {
+            return;
+        }
         self.counts.created += 1;
         if self.counts.created == self.counts.total {
             self.stations.at(Station::Creation).set(now, false);
@@ -635,7 +638,8 @@ impl Simulation {
         if self.scheduler.start_up_ps.0 > 0 {
             let (start, node, pod) = self.scheduler.start_up_ps;
             let nodes = self.cluster.nodes.len() as u64;
-            let listed = if self.creation == Creation::Existing { self.cluster.pods.len() as u64 } else { 0 };
+            let pods = u64::from(self.cluster.pods.first_placeholder());
+            let listed = if self.creation == Creation::Existing { pods } else { 0 };
             let cost = start + node * nodes + pod * listed;
             self.scheduler.start_up_ps.0 = 0;
             self.kernel.cpu_picos(self.scheduler.process, cost, Job::SchedulerStart);
@@ -718,8 +722,9 @@ impl Simulation {
             Action::Timer { at, tag } => kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag }),
             Action::Assume { pod } => {
                 let now = kernel.now();
+                let placeholder = self.cluster.pods.is_placeholder(pod);
                 let timeline = self.cluster.pods.timeline_mut(pod);
-                if timeline.assumed_ns == u64::MAX {
+                if timeline.assumed_ns == u64::MAX && !placeholder {
                     self.counts.assumed += 1;
                 }
                 timeline.assumed_ns = now;
@@ -735,6 +740,12 @@ impl Simulation {
             }
             Action::PatchStatus { pod } => {
                 control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
+            }
+            Action::CreatePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::CreatePod, pod, NO_NODE);
+            }
+            Action::DeletePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
             Action::GiveUp { pod } => {
                 if self.cluster.pods.node(pod) == NO_NODE {
@@ -786,6 +797,10 @@ impl Simulation {
 
     fn on_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
         let now = self.kernel.now();
+        if pod != PodId::MAX && self.cluster.pods.is_placeholder(pod) {
+            self.on_placeholder_stored(verb, pod, node);
+            return;
+        }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
             Verb::Bind => {
@@ -817,6 +832,30 @@ impl Simulation {
         }
     }
 
+    /// A gang's placeholder is in no count; what reaches it after its deletion changes nothing.
+    fn on_placeholder_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
+        let now = self.kernel.now();
+        let pods = &mut self.cluster.pods;
+        let gone = pods.stage(pod) == Stage::Finished;
+        match verb {
+            Verb::CreatePod => self.mark_created(pod, now),
+            Verb::Bind if !gone => {
+                pods.bind(pod, node);
+                pods.set_stage(pod, Stage::Bound);
+                pods.timeline_mut(pod).bound_ns = now;
+            }
+            Verb::PatchRunning if !gone => {
+                pods.set_stage(pod, Stage::Running);
+                pods.timeline_mut(pod).running_ns = now;
+            }
+            Verb::DeletePod => {
+                pods.set_stage(pod, Stage::Finished);
+                pods.timeline_mut(pod).finished_ns = now;
+            }
+            _ => {}
+        }
+    }
+
     fn schedule_finish(&mut self, pod: PodId) {
         if let Lifetimes::Run(spans) = &self.lifetimes
             && spans[pod as usize] != u64::MAX
@@ -832,6 +871,10 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::CreatePod {
+            self.call(|model, cx| model.on_pod_created(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::DeletePod {
+            self.call(|model, cx| model.on_pod_deleted(cx, pod));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();

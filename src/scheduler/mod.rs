@@ -67,6 +67,16 @@ pub enum Action {
         /// Pod.
         pod: PodId,
     },
+    /// Creates a placeholder of a gang through the scheduler's client; [`SchedulerModel::on_pod_created`] follows.
+    CreatePod {
+        /// Pod.
+        pod: PodId,
+    },
+    /// Deletes a placeholder through the scheduler's client; [`SchedulerModel::on_pod_deleted`] follows.
+    DeletePod {
+        /// Pod.
+        pod: PodId,
+    },
     /// The scheduler gives the pod up; it will not be tried again.
     GiveUp {
         /// Pod.
@@ -144,6 +154,10 @@ pub trait SchedulerModel: Send {
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome);
     /// A status patch was answered, whatever the answer; most schedulers don't wait for it.
     fn on_status_patched(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// The creation of a placeholder was answered.
+    fn on_pod_created(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// The deletion of a placeholder was answered.
+    fn on_pod_deleted(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.
@@ -262,6 +276,8 @@ pub struct Settings {
     pub tick_phase_ns: Option<Nanos>,
     /// YuniKorn: queues; empty = `root.default`.
     pub queues: Vec<QueueConfig>,
+    /// YuniKorn: a whole configuration, which stands instead of `queues`.
+    pub yunikorn: Option<Box<yunikorn::config::Config>>,
 }
 
 impl Default for Settings {
@@ -281,6 +297,7 @@ impl Default for Settings {
             settled: false,
             tick_phase_ns: None,
             queues: Vec::new(),
+            yunikorn: None,
         }
     }
 }

@@ -114,6 +114,15 @@ impl NodeTable {
             })
     }
 
+    /// What is in use of an extended resource, and what there is.
+    #[must_use]
+    pub fn extended(&self, node: NodeId, id: u16) -> (u64, u64) {
+        let of = |columns: &[Vec<u64>]| {
+            columns.get(id as usize).and_then(|c| c.get(node as usize)).copied().unwrap_or(0)
+        };
+        (of(&self.extended_used), of(&self.extended_capacity))
+    }
+
     /// The first resource that is short on the node, by name, as kube-scheduler words it.
     #[must_use]
     pub fn shortage(&self, cluster: &Cluster, node: NodeId, requests: &Resources) -> Option<String> {

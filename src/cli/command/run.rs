@@ -14,6 +14,7 @@ use crate::engine::SECOND;
 use crate::experiment::check::{self, Observed};
 use crate::experiment::output::{self, PodsFormat, Staging};
 use crate::experiment::pause::{Paused, Pauses};
+use crate::experiment::recorded::Comparison;
 use crate::experiment::run::{self, Completed, Environment, RunSpec, Summary, to_json};
 use crate::scenario::Document;
 
@@ -335,6 +336,10 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(grid.render());
     }
 
+    if let Some(recorded) = &s.recorded {
+        parts.push(beside_recorded(recorded, colour));
+    }
+
     parts.push(hosts(run, colour));
     let clients = clients(run, colour);
     if !clients.is_empty() {
@@ -355,6 +360,28 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(costs(s, colour));
     }
     parts.join("\n")
+}
+
+/// Waits that the trace recorded beside the simulated ones, of the same pods.
+fn beside_recorded(c: &Comparison, colour: bool) -> String {
+    let wait = format!("wait, created to {}", c.until);
+    let heading = [&wait, ">pods", ">mean", ">p50", ">p90", ">p99", ">max", ">makespan"];
+    let mut grid = Grid::new(&heading, colour);
+    for (side, w) in [("recorded", &c.recorded), ("simulated", &c.simulated)] {
+        let spans = [w.mean_s, w.p50_s, w.p90_s, w.p99_s, w.max_s, w.makespan_s].map(span_s);
+        grid.row([side.to_owned(), whole(c.pods)].into_iter().chain(spans));
+    }
+    let mut text = grid.render();
+    text += &format!("within a factor of 2 (or 1s): {} of the pods", percent(c.within_factor_2));
+    if let Some(rank) = c.rank_correlation {
+        text += &format!("; rank correlation {}", number(rank));
+    }
+    for (count, side) in [(c.only_recorded, "recorded"), (c.only_simulated, "simulated")] {
+        if count > 0 {
+            text += &format!("; {} more pods placed in the {side} run only", whole(count));
+        }
+    }
+    text + "\n"
 }
 
 /// Stages as metrics name them, and as people read them.

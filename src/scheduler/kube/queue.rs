@@ -496,7 +496,7 @@ mod tests {
 
     fn cluster(priorities: &[i32]) -> Cluster {
         let mut cluster = Cluster::default();
-        let app = cluster.pods.add_app(App { name: "a".into(), queue: "q".into() });
+        let app = cluster.pods.add_app(App { name: "a".into(), queue: "q".into(), ..App::default() });
         for priority in priorities {
             let spec = cluster.pods.add_spec(PodSpec { priority: *priority, ..PodSpec::default() });
             cluster.pods.add(spec, app);
