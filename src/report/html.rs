@@ -93,8 +93,7 @@ pub fn page(runs: &[RunResult]) -> String {
 
 const QUEUES_TEXT: &str = "Who waits where: pods in the scheduler's queues, requests for a token of their client, for a stream of a \
                            connection, for seats of the API server, and after an answer 429.";
-const UTILISATION_TEXT: &str =
-    "Each row is a limit; the darker, the nearer to all of it. A station is busy while somebody waits there.";
+const UTILISATION_TEXT: &str = "A row is a limit; the stronger its colour, the nearer to all of it. A station is busy while somebody waits there.";
 const NODES_TEXT: &str =
     "Nodes by the larger of their requested CPU and memory, as a share of what is allocatable.";
 
