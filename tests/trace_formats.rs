@@ -405,3 +405,71 @@ fn skipping_counts_bad_rows() {
         (1, 1, 1)
     );
 }
+
+/// Files without header and with names that say nothing: tables of the same width are told apart by what they hold.
+#[test]
+fn tables_without_header_are_known_by_their_values() {
+    let m = import("google-2011", &[("a.csv", "0,6251,1,2,abc,def\n0,625,2,3,xxy=,aa\n")]).manifest;
+    assert!(m.report.notes.iter().any(|n| n.starts_with("task_constraints")), "{:?}", m.report);
+    let m =
+        import("google-2011", &[("b", "0,5,0,HofLGzk1Or/8Ildj2+Lqv0UGGvY82NLoni8+J/Yy0RU=,0.5,0.2493\n")])
+            .manifest;
+    assert_eq!(m.counts.nodes, 1);
+    let nodes = "openb-node-0000,32000,262144,0,\nopenb-node-0001,64000,262144,2,P100\n";
+    let pods = "openb-pod-0000,12000,16384,1,1000\n";
+    let m = import("openb", &[("n.txt", nodes), ("p.txt", pods)]).manifest;
+    assert_eq!((m.counts.nodes, m.counts.pods), (2, 1));
+    // Usage tables have the width of others.
+    for (format, usage) in [
+        ("alibaba-2018", "m_1,10,30,40,,,20,30,5\n"),
+        ("alibaba-2017", "0,1,27,40,20,30,5,1\n"),
+        ("alibaba-2017", "39600,5,12.6,0.4,0.2,1.2,1.1,1.0,0.9,0.01,1.2,0.02\n"),
+    ] {
+        let m = import(format, &[("x.csv", usage)]).manifest;
+        assert_eq!((m.counts.pods, m.counts.nodes), (0, 0), "{usage}");
+        assert!(m.report.notes.iter().any(|n| n.starts_with("usage tables")), "{:?}", m.report);
+    }
+    let m = import("alibaba-2017", &[("c.csv", "0,Create,1,1,4,0.2,0.1,1|2\n")]).manifest;
+    assert_eq!((m.counts.pods, m.report.tables["container_event"].kept), (1, 1));
+    // What fits no table is refused and not guessed.
+    let none = try_import("openb", &[("x.csv", "a,b,c,d,e\n")], &ImportOptions::default());
+    assert!(matches!(none, Err(TraceError::Usage(_))), "{:?}", none.err());
+}
+
+/// Header names as others wrote them, and columns that are not there.
+#[test]
+fn headers_may_be_written_otherwise_and_columns_be_absent() {
+    let task = "task_create_time, task_end_time, job_id, task_id,number_of_instances, status, \
+        number_of_cpus_requested_per_instance_in_the_task,normalized_memory_requested_per_instance_in_the_task\n\
+        6457,6533,3,5,1,Terminated,50,0.5\n";
+    let t = import("alibaba-2017", &[("t.csv", task)]);
+    assert_eq!(t.requests("3-5", "cpu_millicores"), 500);
+    let list = "name,cpu_milli,memory_mib,num_gpu,qos\np,1000,1024,2,LS\n";
+    let t = import("openb", &[("list.csv", list)]);
+    assert_eq!(t.requests("p", "alibabacloud.com/gpu-milli"), 2000);
+    assert!(t.manifest.report.invented.contains_key("specs.requests.gpu-milli"));
+    let log = "job_id,vc,gpu_num,submit_time,duration\nj,v,4,2020-04-01 00:00:10,90\n";
+    let t = import("helios", &[("cluster_log.csv", log)]);
+    assert_eq!((t.pod("job-j").run_ns, t.requests("job-j", "nvidia.com/gpu")), (Some(90_000_000_000), 4));
+    let dlrm = "instance_sn,app_name,cpu_request,creation_time\ni,a,12,5\n";
+    let t = import("dlrm", &[("d.csv", dlrm)]);
+    assert_eq!((t.requests("i", "cpu_millicores"), t.pod("i").submit_ns), (12_000, 5_000_000_000));
+}
+
+#[test]
+fn measured_runs_bring_inputs_and_outcomes() {
+    let rows = "pod,app,create_sent_us,create_acked_us,created_seen_us,bound_seen_us,running_seen_us,deleted_seen_us,node,hold_ms\n\
+        0,0,-1000,10,20,500,,900,00003,400\n1,0,2000,2500,2600,,,,,0\n";
+    let conditions = r#"{"nodes": 8, "cpu_request": "100m", "mem_request": "500Mi", "hetero": false, "too_big_every": 0,
+        "constraint": "antiaffinity", "preload": true}"#;
+    let t = import("measured", &[("r.json", conditions), ("r.pods.csv", rows)]);
+    assert_eq!((t.pods.len(), t.nodes.len()), (2, 8));
+    assert_eq!((t.pod("pod-1").submit_ns, t.pod("pod-0").run_ns), (3_000_000, Some(400_000_000)));
+    assert_eq!(t.requests("pod-0", "memory_bytes"), 500 << 20);
+    let outcome = t.outcome("pod-0");
+    assert_eq!(
+        (outcome.created_ns, outcome.bound_ns, outcome.node.as_str()),
+        (Some(1_020_000), Some(1_500_000), "node-00003")
+    );
+    assert!(t.specs[0].affinity.contains("podAntiAffinity"));
+}

@@ -68,7 +68,7 @@ const VERB_NAMES: [&str; VERBS.len()] = [
     "create_event",
 ];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct VerbAccount {
     answered: u64,
     timed_out: u64,
@@ -76,9 +76,11 @@ struct VerbAccount {
     duration: Histogram,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct FlowAccount {
+    #[serde(skip)]
     schema: &'static str,
+    #[serde(skip)]
     level: &'static str,
     dispatched: u64,
     executing: u64,
@@ -89,7 +91,7 @@ struct FlowAccount {
 }
 
 /// Accounts of one API server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Accounts {
     verbs: Vec<VerbAccount>,
     flows: Vec<FlowAccount>,
@@ -110,6 +112,13 @@ impl Default for Accounts {
 }
 
 impl Accounts {
+    /// Takes over what a checkpoint leaves to the inputs (the names of flow schemas and levels).
+    pub(super) fn keep_inputs_of(&mut self, built: Self) {
+        for (flow, built) in self.flows.iter_mut().zip(built.flows) {
+            (flow.schema, flow.level) = (built.schema, built.level);
+        }
+    }
+
     /// The next client's flow schema and priority level; none without priority and fairness.
     pub(super) fn add_client(&mut self, flow: Option<(&'static str, &'static str)>) {
         let account = flow.map(|(schema, level)| {

@@ -8,6 +8,8 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+pub mod state;
+
 use std::collections::VecDeque;
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
@@ -56,7 +58,7 @@ pub enum BuildError {
 }
 
 /// Counts of pods by stage, kept as pods move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodCounts {
     /// Planned.
     pub total: u64,
@@ -119,6 +121,7 @@ struct SchedulerRuntime {
     early: VecDeque<(PodId, PodChange)>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Loader {
     client: ClientId,
     watcher: Option<usize>,
@@ -154,6 +157,8 @@ pub struct Simulation {
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
+    /// The next event, taken from the queue already: the simulation pauses before it.
+    in_hand: Option<Event>,
 }
 
 struct Builder<'a> {
@@ -216,6 +221,11 @@ impl Simulation {
     /// # Errors
     /// The scheduler is not registered or a cost profile lacks something.
     pub fn new(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        Ok(Self::build(plan, registry)?.begin(plan))
+    }
+
+    /// Everything in its place, nothing begun.
+    fn build(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
         let registration =
             registry.get(&plan.scheduler.kind).ok_or_else(|| BuildError::UnknownScheduler {
                 kind: plan.scheduler.kind.clone(),
@@ -331,7 +341,7 @@ impl Simulation {
                 .flatten()
         };
         let pods = &plan.cluster.pods;
-        let scheduled = (0..pods.len() as PodId).rev().find(|p| pods.stage(*p) != Stage::Running);
+        let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
         let total = u64::from(scheduled);
         let expected_finishes = match &plan.lifetimes {
@@ -380,8 +390,8 @@ impl Simulation {
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
-        }
-        .begin(plan))
+            in_hand: None,
+        })
     }
 
     fn agents(
@@ -442,7 +452,7 @@ impl Simulation {
             self.kernel.at(self.start_ns, Event::SchedulerStarts);
         }
         let pods = self.scheduled;
-        for pod in pods..self.cluster.pods.len() as PodId {
+        for pod in pods..self.cluster.pods.first_placeholder() {
             self.schedule_finish(pod);
         }
         match &self.creation {
@@ -472,6 +482,7 @@ impl Simulation {
         }
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
+        self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
         self
     }
 
@@ -482,6 +493,9 @@ impl Simulation {
     fn mark_created(&mut self, pod: PodId, now: Nanos) {
         self.cluster.pods.set_stage(pod, Stage::Created);
         self.cluster.pods.timeline_mut(pod).created_ns = now;
+        if self.cluster.pods.is_placeholder(pod) {
+            return;
+        }
         self.counts.created += 1;
         if self.counts.created == self.counts.total {
             self.stations.at(Station::Creation).set(now, false);
@@ -502,45 +516,88 @@ impl Simulation {
     /// If an invariant breaks: a pod bound twice, a node over its allocatable, pods lost.
     #[must_use]
     pub fn run(mut self) -> Finished {
-        self.drain_outcomes();
-        self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
-        let ended = loop {
-            if self.is_done() {
-                break Ended::Done;
-            }
-            let Some(event) = self.kernel.next_event() else { break Ended::Stalled };
-            if self.kernel.now() > self.limit_ns {
-                break Ended::Limit;
-            }
-            while self.telemetry.is_due(self.kernel.now()) {
-                self.read_telemetry(self.telemetry.next_ns());
-                self.telemetry.record(&self.telemetry_row);
-            }
-            match event {
-                Event::Host { host, generation } => self.on_jobs(host, generation),
-                Event::Request { id, what } => {
-                    self.control_plane.on_request_event(&mut self.kernel, id, what);
-                }
-                Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
-                Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
-                Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
-                Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
-                Event::SchedulerStarts => self.on_scheduler_process_starts(),
-                Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
-                Event::Arrival { index } => self.on_arrival(index),
-                Event::Agent { pod, what } => self.on_agent(pod, what),
-                Event::Watchdog => {
-                    if self.is_stalled() {
-                        break Ended::Stalled;
-                    }
-                    let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
-                    self.kernel.at(at, Event::Watchdog);
-                }
-            }
-            self.drain_outcomes();
-            self.watch_stations();
-        };
+        let ended = self.advance(Nanos::MAX).expect("nothing is later than the end of time");
         self.finish(ended)
+    }
+
+    /// Runs until everything up to `until_ns` has happened, or to the end: then says why it ended. A run that pauses
+    /// is the same, event by event, as one that does not.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn advance(&mut self, until_ns: Nanos) -> Option<Ended> {
+        let horizon_ns = until_ns.min(self.limit_ns);
+        self.drain_outcomes();
+        if let Some(event) = self.in_hand.take() {
+            if self.kernel.now() > horizon_ns {
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+        loop {
+            if self.is_done() {
+                return Some(Ended::Done);
+            }
+            let Some(event) = self.kernel.next_event() else { return Some(Ended::Stalled) };
+            if self.kernel.now() > horizon_ns {
+                if self.kernel.now() > self.limit_ns {
+                    return Some(Ended::Limit);
+                }
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+    }
+
+    /// Hands an event to its owner and carries out what comes back.
+    #[inline(always)]
+    fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        while self.telemetry.is_due(self.kernel.now()) {
+            self.read_telemetry(self.telemetry.next_ns());
+            self.telemetry.record(&self.telemetry_row);
+        }
+        match event {
+            Event::Host { host, generation } => self.on_jobs(host, generation),
+            Event::Request { id, what } => {
+                self.control_plane.on_request_event(&mut self.kernel, id, what);
+            }
+            Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
+            Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
+            Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
+            Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
+            Event::SchedulerStarts => self.on_scheduler_process_starts(),
+            Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
+            Event::Arrival { index } => self.on_arrival(index),
+            Event::Agent { pod, what } => self.on_agent(pod, what),
+            Event::Watchdog => {
+                if self.is_stalled() {
+                    return Err(Ended::Stalled);
+                }
+                let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
+                self.kernel.at(at, Event::Watchdog);
+            }
+        }
+        self.drain_outcomes();
+        self.watch_stations();
+        Ok(())
+    }
+
+    /// Virtual time: that of the last event, or of the next one if it has been taken from the queue.
+    #[must_use]
+    pub const fn now(&self) -> Nanos {
+        self.kernel.now()
+    }
+
+    /// The cluster as the API server stores it.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn is_done(&self) -> bool {
@@ -593,7 +650,8 @@ impl Simulation {
         if self.scheduler.start_up_ps.0 > 0 {
             let (start, node, pod) = self.scheduler.start_up_ps;
             let nodes = self.cluster.nodes.len() as u64;
-            let listed = if self.creation == Creation::Existing { self.cluster.pods.len() as u64 } else { 0 };
+            let pods = u64::from(self.cluster.pods.first_placeholder());
+            let listed = if self.creation == Creation::Existing { pods } else { 0 };
             let cost = start + node * nodes + pod * listed;
             self.scheduler.start_up_ps.0 = 0;
             self.kernel.cpu_picos(self.scheduler.process, cost, Job::SchedulerStart);
@@ -676,8 +734,9 @@ impl Simulation {
             Action::Timer { at, tag } => kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag }),
             Action::Assume { pod } => {
                 let now = kernel.now();
+                let placeholder = self.cluster.pods.is_placeholder(pod);
                 let timeline = self.cluster.pods.timeline_mut(pod);
-                if timeline.assumed_ns == u64::MAX {
+                if timeline.assumed_ns == u64::MAX && !placeholder {
                     self.counts.assumed += 1;
                 }
                 timeline.assumed_ns = now;
@@ -693,6 +752,12 @@ impl Simulation {
             }
             Action::PatchStatus { pod } => {
                 control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
+            }
+            Action::CreatePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::CreatePod, pod, NO_NODE);
+            }
+            Action::DeletePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
             Action::GiveUp { pod } => {
                 if self.cluster.pods.node(pod) == NO_NODE {
@@ -744,6 +809,10 @@ impl Simulation {
 
     fn on_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
         let now = self.kernel.now();
+        if pod != PodId::MAX && self.cluster.pods.is_placeholder(pod) {
+            self.on_placeholder_stored(verb, pod, node);
+            return;
+        }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
             Verb::Bind => {
@@ -775,6 +844,30 @@ impl Simulation {
         }
     }
 
+    /// A gang's placeholder is in no count; what reaches it after its deletion changes nothing.
+    fn on_placeholder_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
+        let now = self.kernel.now();
+        let pods = &mut self.cluster.pods;
+        let gone = pods.stage(pod) == Stage::Finished;
+        match verb {
+            Verb::CreatePod => self.mark_created(pod, now),
+            Verb::Bind if !gone => {
+                pods.bind(pod, node);
+                pods.set_stage(pod, Stage::Bound);
+                pods.timeline_mut(pod).bound_ns = now;
+            }
+            Verb::PatchRunning if !gone => {
+                pods.set_stage(pod, Stage::Running);
+                pods.timeline_mut(pod).running_ns = now;
+            }
+            Verb::DeletePod => {
+                pods.set_stage(pod, Stage::Finished);
+                pods.timeline_mut(pod).finished_ns = now;
+            }
+            _ => {}
+        }
+    }
+
     fn schedule_finish(&mut self, pod: PodId) {
         if let Lifetimes::Run(spans) = &self.lifetimes
             && spans[pod as usize] != u64::MAX
@@ -790,6 +883,10 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::CreatePod {
+            self.call(|model, cx| model.on_pod_created(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::DeletePod {
+            self.call(|model, cx| model.on_pod_deleted(cx, pod));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -980,7 +1077,12 @@ impl Simulation {
         }
     }
 
-    fn finish(mut self, ended: Ended) -> Finished {
+    /// Closes the books of a simulation that has ended.
+    ///
+    /// # Panics
+    /// If pods were lost.
+    #[must_use]
+    pub fn finish(mut self, ended: Ended) -> Finished {
         self.kernel.settle();
         self.stations.close(self.kernel.now());
         let now = self.kernel.now();

@@ -16,9 +16,9 @@ use crate::engine::Nanos;
 pub const MAX_ROWS: usize = 4096;
 
 /// Counts of spans by upper bound.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Histogram {
-    bounds_ns: &'static [Nanos],
+    bounds_ns: Vec<Nanos>,
     /// Not cumulative; the last is past all bounds.
     counts: Vec<u64>,
     sum_ns: u64,
@@ -27,8 +27,8 @@ pub struct Histogram {
 impl Histogram {
     /// An empty histogram with ascending bounds.
     #[must_use]
-    pub fn new(bounds_ns: &'static [Nanos]) -> Self {
-        Self { bounds_ns, counts: vec![0; bounds_ns.len() + 1], sum_ns: 0 }
+    pub fn new(bounds_ns: &[Nanos]) -> Self {
+        Self { bounds_ns: bounds_ns.to_vec(), counts: vec![0; bounds_ns.len() + 1], sum_ns: 0 }
     }
 
     /// Counts a span; bounds are inclusive.
@@ -63,7 +63,7 @@ impl Histogram {
 }
 
 /// A table of integers over virtual time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Telemetry {
     columns: Vec<String>,
     times_ns: Vec<Nanos>,

@@ -199,7 +199,7 @@ fn read_csv(path: &Path) -> Result<PodTable, ReportError> {
 
 #[cfg(feature = "parquet")]
 fn read_parquet(path: &Path) -> Result<PodTable, ReportError> {
-    use arrow::array::{Array, StringArray, UInt64Array};
+    use arrow_array::{Array, StringArray, UInt64Array};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     let bad = |message: String| wrong(path, format!("is damaged: {message}"));

@@ -486,6 +486,40 @@ pub struct TransformSpec {
     pub node_scale: Option<Ratio>,
     /// Multiplies CPU and memory of the trace's nodes. Default 1.
     pub capacity_scale: Option<Ratio>,
+    /// Whose pods go to which queue and namespace; the first rule that fits a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapping: Vec<MappingSpec>,
+    /// Which GPU models become which extended resource, on nodes and in requests; the first rule that fits a model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_resources: Vec<GpuResourceSpec>,
+}
+
+/// Queue and namespace of the pods that fit all of its patterns, in which `*` stands for anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MappingSpec {
+    /// Pattern of the user. Default: anyone.
+    pub from_user: Option<String>,
+    /// Pattern of the pod's label `group`. Default: any.
+    pub from_group: Option<String>,
+    /// Pattern of the queue. Default: any.
+    pub from_queue: Option<String>,
+    /// Pattern of the namespace. Default: any.
+    pub from_namespace: Option<String>,
+    /// Its queue; may hold `{user}`, `{group}`, `{queue}`, `{namespace}`. Default: unchanged.
+    pub queue: Option<String>,
+    /// Its namespace; may hold the same. Default: unchanged.
+    pub namespace: Option<String>,
+}
+
+/// An extended resource for GPUs of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GpuResourceSpec {
+    /// Pattern of the model, in which `*` stands for anything.
+    pub model: String,
+    /// The resource that stands for it, such as `example.com/v100`.
+    pub resource: String,
 }
 
 /// A part of a trace's time.
@@ -543,6 +577,32 @@ pub struct ArrivalsSpec {
     pub batch_size: Option<u64>,
 }
 
+/// A gang: the pods of an application start together, by YuniKorn's task groups.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GangSpec {
+    /// Name of the task group. Default `gang`.
+    pub task_group: Option<String>,
+    /// Placeholders that must find a place first. Default: as many as the application has pods.
+    pub min_member: Option<u64>,
+    /// What a placeholder asks for. Default: what a pod does.
+    #[serde(default)]
+    pub min_resource: ResourceList,
+    /// When the placeholders can't all be placed in time: run without a gang (`Soft`, the default), or fail (`Hard`).
+    pub gang_scheduling_style: Option<GangStyle>,
+    /// From the first placeholder's allocation on. Default 15m.
+    pub placeholder_timeout: Option<DurationNs>,
+}
+
+/// What becomes of a gang whose placeholders can't be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GangStyle {
+    /// Its pods are scheduled one by one.
+    Soft,
+    /// It fails.
+    Hard,
+}
+
 /// What all groups of pods say about one pod; see the comments of [`PodGroupSpec`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodShape {
@@ -566,6 +626,14 @@ pub struct PodShape {
     pub node_affinity: Option<NodeAffinitySpec>,
     /// Queue of the application.
     pub queue: Option<String>,
+    /// Who submits it.
+    pub user: Option<String>,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Gang.
+    pub gang: Option<GangSpec>,
     /// Application's name.
     pub app: Option<String>,
     /// From Running to finished.
@@ -606,8 +674,17 @@ macro_rules! pod_group {
             pub topology_spread: Vec<TopologySpreadSpec>,
             /// Node affinity.
             pub node_affinity: Option<NodeAffinitySpec>,
-            /// YuniKorn queue. Default `root.default`.
+            /// YuniKorn queue. Default `root.default`; with `scheduler.config`, none is asked for.
             pub queue: Option<String>,
+            /// YuniKorn: who submits the application. Default `nobody`.
+            pub user: Option<String>,
+            /// YuniKorn: the user's groups.
+            #[serde(default)]
+            pub groups: Vec<String>,
+            /// YuniKorn: namespace, the tag `namespace` of placement rules. Default `default`.
+            pub namespace: Option<String>,
+            /// YuniKorn: the pods are a gang. Default no gang.
+            pub gang: Option<GangSpec>,
             /// Application's name, the label `app`. Default: the group's name, numbered if there are several.
             pub app: Option<String>,
             /// From Running to finished: a duration, `{p50, p99}` or `{min, max}`. Default: runs for ever.
@@ -630,6 +707,10 @@ macro_rules! pod_group {
                     topology_spread: self.topology_spread.clone(),
                     node_affinity: self.node_affinity.clone(),
                     queue: self.queue.clone(),
+                    user: self.user.clone(),
+                    groups: self.groups.clone(),
+                    namespace: self.namespace.clone(),
+                    gang: self.gang.clone(),
                     app: self.app.clone(),
                     run_time: self.run_time,
                     hold: self.hold,

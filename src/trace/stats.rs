@@ -22,9 +22,9 @@ use super::report::thousands;
 /// Steps of the time axis.
 pub const STEPS: usize = 60;
 
-/// A logarithmic histogram of times.
+/// A logarithmic histogram of times with 2^BITS steps a power of two.
 #[derive(Debug, Clone, Default)]
-pub struct Histogram {
+pub struct Histogram<const BITS: u32 = 5> {
     buckets: BTreeMap<u32, u64>,
     count: u64,
     min: u64,
@@ -32,30 +32,43 @@ pub struct Histogram {
     sum: u128,
 }
 
-impl Histogram {
-    const BITS: u32 = 5;
-
+impl<const BITS: u32> Histogram<BITS> {
     fn bucket(n: u64) -> u32 {
-        if n < 1 << Histogram::BITS {
+        if n < 1 << BITS {
             return n as u32;
         }
         let exponent = 63 - n.leading_zeros();
-        let shift = exponent - Histogram::BITS;
-        ((shift + 1) << Histogram::BITS) + ((n >> shift) as u32 & ((1 << Histogram::BITS) - 1))
+        let shift = exponent - BITS;
+        ((shift + 1) << BITS) + ((n >> shift) as u32 & ((1 << BITS) - 1))
     }
 
     fn floor(bucket: u32) -> u64 {
-        let (high, low) = (bucket >> Histogram::BITS, u64::from(bucket & ((1 << Histogram::BITS) - 1)));
-        if high == 0 { low } else { (low + (1 << Histogram::BITS)) << (high - 1) }
+        let (high, low) = (bucket >> BITS, u64::from(bucket & ((1 << BITS) - 1)));
+        if high == 0 { low } else { (low + (1 << BITS)) << (high - 1) }
     }
 
     /// Adds a value.
     pub fn add(&mut self, n: u64) {
-        *self.buckets.entry(Histogram::bucket(n)).or_insert(0) += 1;
+        *self.buckets.entry(Self::bucket(n)).or_insert(0) += 1;
         self.min = if self.count == 0 { n } else { self.min.min(n) };
         self.max = self.max.max(n);
         self.count += 1;
         self.sum += u128::from(n);
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// The smallest and the largest value; zeros when there is none.
+    pub fn range(&self) -> (u64, u64) {
+        (self.min, self.max)
+    }
+
+    /// Steps in ascending order: the smallest and the largest value that fall into each, and how many there are.
+    pub fn steps(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        self.buckets.iter().map(|(&b, &n)| (Self::floor(b), Self::floor(b + 1).wrapping_sub(1), n))
     }
 
     /// Number of values.
@@ -73,7 +86,7 @@ impl Histogram {
         for (&bucket, &n) in &self.buckets {
             seen += n;
             if seen >= rank {
-                return Histogram::floor(bucket).clamp(self.min, self.max);
+                return Self::floor(bucket).clamp(self.min, self.max);
             }
         }
         self.max
@@ -89,6 +102,7 @@ impl Histogram {
             p90: self.quantile(90.0),
             p99: self.quantile(99.0),
             max: self.max,
+            doublings: doublings(self.steps().map(|(low, _, n)| (low, n))),
         }
     }
 }
@@ -110,6 +124,20 @@ pub struct Quantiles {
     pub p99: u64,
     /// Largest.
     pub max: u64,
+    /// Histogram: how many values from the smallest to the largest in steps that double, 0 by itself. The first step holds
+    /// `min`, step i all values with i binary digits more.
+    pub doublings: Vec<u64>,
+}
+
+/// Counts by number of binary digits, from those of the smallest value to those of the largest.
+fn doublings(values: impl Iterator<Item = (u64, u64)>) -> Vec<u64> {
+    let mut counts = [0u64; 65];
+    for (value, n) in values {
+        counts[(64 - value.leading_zeros()) as usize] += n;
+    }
+    let first = counts.iter().position(|n| *n > 0).unwrap_or(0);
+    let last = counts.iter().rposition(|n| *n > 0).map_or(first, |last| last + 1);
+    counts[first..last].to_vec()
 }
 
 /// A resource: what pods ask for, and what nodes have.
@@ -184,7 +212,7 @@ pub fn stats(path: &Path) -> Result<Stats, TraceError> {
     let mut batch = PodBatch::default();
     let mut pods = reader.pods()?;
     let (mut first, mut last, mut previous) = (u64::MAX, 0u64, None);
-    let (mut gaps, mut runs) = (Histogram::default(), Histogram::default());
+    let (mut gaps, mut runs) = (<Histogram>::default(), <Histogram>::default());
     let mut uses = vec![0u64; specs.len()];
     let (mut apps, mut users, mut queues) =
         (FxHashSet::default(), FxHashSet::default(), FxHashSet::default());
@@ -233,7 +261,7 @@ pub fn stats(path: &Path) -> Result<Stats, TraceError> {
     };
     // Starts and ends of each step as differences, summed up at the end.
     let mut delta: Vec<Vec<i128>> = vec![vec![0; STEPS + 1]; keys.len() + 1];
-    let mut waits = Histogram::default();
+    let mut waits = <Histogram>::default();
     let mut outcomes = reader.outcomes()?;
     let mut next = outcomes.next().transpose()?;
     let recorded = next.as_ref().is_some_and(|o| o.bound_ns.is_some() || o.running_ns.is_some());
@@ -352,6 +380,7 @@ fn weighted(sizes: &[(u64, u64)]) -> Quantiles {
         p90: at(90),
         p99: at(99),
         max: sizes[sizes.len() - 1].0,
+        doublings: doublings(sizes.iter().copied()),
     }
 }
 
@@ -427,17 +456,22 @@ impl fmt::Display for Stats {
             self.starts
         )?;
         writeln!(f)?;
-        writeln!(f, "{:13} {:>12} {:>12} {:>12} {:>12} {:>12}", "", "mean", "p50", "p90", "p99", "max")?;
+        writeln!(
+            f,
+            "{:13} {:>12} {:>12} {:>12} {:>12} {:>12}  smallest to largest, doubling",
+            "", "mean", "p50", "p90", "p99", "max"
+        )?;
         for (name, q) in [("gap", &self.gap_ns), ("run time", &self.run_ns), ("wait", &self.wait_ns)] {
             if q.count > 0 {
                 writeln!(
                     f,
-                    "{name:13} {:>12} {:>12} {:>12} {:>12} {:>12}",
+                    "{name:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
                     duration_text(q.mean),
                     duration_text(q.p50),
                     duration_text(q.p90),
                     duration_text(q.p99),
-                    duration_text(q.max)
+                    duration_text(q.max),
+                    sparkline(&q.doublings)
                 )?;
             }
         }
@@ -448,12 +482,13 @@ impl fmt::Display for Stats {
             let q = &r.request;
             writeln!(
                 f,
-                "{key:13} {:>12} {:>12} {:>12} {:>12} {:>12}",
+                "{key:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
                 amount(key, q.mean),
                 amount(key, q.p50),
                 amount(key, q.p90),
                 amount(key, q.p99),
-                amount(key, q.max)
+                amount(key, q.max),
+                sparkline(&q.doublings)
             )?;
         }
         writeln!(f)?;
@@ -482,7 +517,7 @@ mod tests {
     proptest! {
         #[test]
         fn histogram_quantiles_are_close(mut values in prop::collection::vec(any::<u64>(), 1..300)) {
-            let mut h = Histogram::default();
+            let mut h = <Histogram>::default();
             for v in &values {
                 h.add(*v);
             }
@@ -493,6 +528,15 @@ mod tests {
             }
             prop_assert_eq!(h.summary().max, *values.last().unwrap());
         }
+    }
+
+    #[test]
+    fn histograms_double() {
+        let one = |v: u64| (v, 1);
+        assert_eq!(doublings([0, 1, 2, 3, 4, 9].into_iter().map(one)), [1, 1, 2, 1, 1]);
+        assert_eq!(doublings([1000, 1000, 4000].into_iter().map(one)), [2, 0, 1]);
+        assert_eq!(doublings([u64::MAX].into_iter().map(one)), [1]);
+        assert!(doublings(std::iter::empty()).is_empty());
     }
 
     #[test]

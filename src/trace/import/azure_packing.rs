@@ -34,11 +34,12 @@ static VM: TableSchema = TableSchema {
         must("vmId|vm_id"),
         may("tenantId|tenant_id"),
         must("vmTypeId|vm_type_id"),
-        must("priority"),
+        may("priority"),
         must("starttime|start_time"),
         must("endtime|end_time"),
     ],
     widths: &[6],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -56,6 +57,7 @@ static VM_TYPE: TableSchema = TableSchema {
         may("nic"),
     ],
     widths: &[8],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -180,6 +182,10 @@ fn vm(sink: &mut Sink, row: &Table, types: &Types) -> Result<bool, TraceError> {
         return Err(row.error(Problem::DeleteBeforeCreate, 5, "an end not before the start"));
     }
     let priority = match row.text(3) {
+        _ if !row.has(3) => {
+            sink.report.invent("pods.priority", "0: the table has no column priority");
+            0
+        }
         "0" | "0.0" => 1,
         "1" | "1.0" => 0,
         _ => return Err(row.error(Problem::UnknownCode, 3, "0 (high) or 1 (low)")),

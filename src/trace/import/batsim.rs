@@ -36,7 +36,7 @@ impl Importer for Batsim {
     }
 
     fn tested_on(&self) -> &'static str {
-        "seven example workloads of Batsim"
+        "33 workloads of Batsim's own tests and examples"
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {

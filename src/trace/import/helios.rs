@@ -12,7 +12,7 @@
 //! Source: README of S-Lab-System-Group/HeliosData. Tested on the README's example rows; the log itself is not in the
 //! repository's text.
 
-use super::{Importer, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
+use super::{Importer, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
 use crate::trace::input::{InputFile, Lines, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, GPU, NodeOp, PODS, Resources, SpecRow};
@@ -28,17 +28,18 @@ static LOG: TableSchema = TableSchema {
         must("job_id"),
         may("user"),
         may("vc"),
-        must("gpu_num"),
-        must("cpu_num"),
-        must("node_num"),
+        may("gpu_num"),
+        may("cpu_num"),
+        may("node_num"),
         may("state"),
         must("submit_time"),
-        must("start_time"),
-        must("end_time"),
+        may("start_time"),
+        may("end_time"),
         may("duration"),
         may("queue"),
     ],
     widths: &[12],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -47,6 +48,7 @@ static GPUS: TableSchema = TableSchema {
     hints: &["cluster_gpu_number"],
     columns: &[must("date"), must("total")],
     widths: &[],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -153,7 +155,16 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
     if id.is_empty() {
         return Err(row.error(Problem::EmptyField, 0, "a job id"));
     }
-    let (gpus, cpus, nodes) = (row.unsigned(3)?, row.unsigned(4)?, row.unsigned(5)?.max(1));
+    let number = |sink: &mut Sink, column: usize, rule: &str| {
+        if row.has(column) {
+            return row.unsigned(column);
+        }
+        sink.report.invent("specs.requests", rule);
+        Ok(0)
+    };
+    let gpus = number(sink, 3, "no GPUs: the log has no column gpu_num")?;
+    let cpus = number(sink, 4, "no CPUs: the log has no column cpu_num")?;
+    let nodes = number(sink, 5, "one node a job: the log has no column node_num")?.max(1);
     if nodes > 100_000 {
         return Err(row.error(Problem::OutOfRange, 5, "at most 100,000 nodes"));
     }
@@ -174,6 +185,7 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
         user: row.text(1).to_string(),
         run_ns: match (start, end) {
             (Some(s), Some(e)) => Some((e - s) as u64),
+            _ if !row.has(8) && !row.is_null(10) => Some(row.scaled(10, SECOND)?),
             _ => None,
         },
         outcome: Some(Outcome {
@@ -201,14 +213,14 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
         }
         pod.spec = sink.spec(spec);
         pod.uid = if pods == 1 { format!("job-{id}") } else { format!("job-{id}-{k}") };
-        if start.is_none()
+        if pod.run_ns.is_none()
             && let Some(t) = end
         {
             sink.event(t, EventOp::PodDelete, &pod.uid, "")?;
         }
         sink.pod(&pod)?;
     }
-    if end.is_none() {
+    if pod.run_ns.is_none() && end.is_none() {
         sink.report.invent("pods.run_ns", "none: no end on record, runs to the end");
     }
     Ok(())
