@@ -2,7 +2,8 @@
 //! per flow schema what was dispatched, queued and rejected.
 //!
 //! A request's duration runs from its arrival at the server to its answer and includes its wait in a fair queue, as
-//! `apiserver_request_duration_seconds` does. Bucket bounds are those of kube-apiserver 1.36.
+//! `apiserver_request_duration_seconds` does. A wait for seats counts from the arrival too, so that on a busy server it
+//! includes the CPU time of reading the request. Bucket bounds are those of kube-apiserver 1.36.
 //!
 //! Left out: durations of answers 429 (the model does not keep their arrival); reads and watches, which are not modelled.
 //!

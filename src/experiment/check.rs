@@ -23,7 +23,7 @@ use super::simulation::Finished;
 use crate::engine::Nanos;
 use crate::measure::Metrics;
 use crate::scenario::spec::{CurveExpectSpec, CurveMetric, CurveOrigin, ExpectSpec};
-use crate::scenario::threshold::{Operator, ThresholdSpec};
+use crate::scenario::threshold::{Bound, Operator, ThresholdSpec};
 use crate::scenario::{Diagnostic, Document, DocumentKind};
 
 /// A distance from what is expected that grows by more than this (absolute, of a relative error) is a regression.
@@ -85,6 +85,9 @@ pub struct Row {
     /// Operator and value of a threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<String>,
+    /// A threshold relative to a baseline that is not judged yet: how it compares, and with which change.
+    #[serde(skip)]
+    pub relative: Option<(Operator, f64)>,
     /// File and line that expect it.
     #[serde(skip)]
     pub place: Option<(String, usize)>,
@@ -100,9 +103,40 @@ impl Row {
         }
     }
 
+    /// Sets what a threshold compares with, and the verdict.
+    fn bound_by(&mut self, operator: Operator, value: f64) {
+        let (is_min, is_max) = match operator {
+            Operator::AtLeast | Operator::Above => (true, false),
+            Operator::AtMost | Operator::Below => (false, true),
+            Operator::Equal => (true, true),
+        };
+        self.min = is_min.then_some(value);
+        self.max = is_max.then_some(value);
+        self.pass = operator.holds(self.simulated, value);
+    }
+
+    /// Judges a threshold that is relative to a baseline.
+    ///
+    /// # Errors
+    /// The baseline has no such row.
+    pub fn judge_against(&mut self, baseline: Option<&Baseline>) -> Result<(), String> {
+        let Some((operator, change)) = self.relative else { return Ok(()) };
+        let key = self.key();
+        let Some(before) = baseline.and_then(|b| b.rows.get(&key)) else {
+            return Err(format!(
+                "{}: {key}: the baseline has no such row; write it with --update-baseline",
+                self.experiment
+            ));
+        };
+        self.published = Some(before.simulated);
+        self.error = Some(self.simulated / before.simulated - 1.0);
+        self.bound_by(operator, before.simulated * (1.0 + change));
+        Ok(())
+    }
+
     /// Distance from what is expected: 0 inside `min` and `max`.
     fn distance(&self) -> f64 {
-        if let Some(error) = self.error {
+        if let Some(error) = self.error.filter(|_| self.threshold.is_none()) {
             return error.abs();
         }
         let relative = |limit: f64| (self.simulated - limit).abs() / limit.abs().max(f64::MIN_POSITIVE);
@@ -299,6 +333,7 @@ pub fn judge(
             pass: true,
             source: spec.source.clone(),
             threshold: None,
+            relative: None,
             place: place(document, &format!("expect[{index}]")),
         };
         if let Some(curve) = &spec.curve {
@@ -404,28 +439,29 @@ pub fn judge_thresholds(
                     let simulated = median(&values);
                     let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
                     let range = extreme(f64::min).zip(extreme(f64::max)).filter(|_| values.len() > 1);
-                    let (is_min, is_max) = match threshold.operator {
-                        Operator::AtLeast | Operator::Above => (true, false),
-                        Operator::AtMost | Operator::Below => (false, true),
-                        Operator::Equal => (true, true),
-                    };
-                    rows.push(Row {
+                    let mut row = Row {
                         experiment: experiment.to_owned(),
                         run: name.clone(),
                         metric: threshold.metric.clone(),
                         published: None,
-                        min: is_min.then_some(threshold.value),
-                        max: is_max.then_some(threshold.value),
+                        min: None,
+                        max: None,
                         simulated,
                         range,
                         error: None,
                         tolerance: None,
                         curve: None,
-                        pass: threshold.operator.holds(simulated, threshold.value),
+                        pass: true,
                         source: None,
                         threshold: Some(threshold.bound.clone()),
+                        relative: None,
                         place: place(document, &path),
-                    });
+                    };
+                    match threshold.value {
+                        Bound::Value(value) => row.bound_by(threshold.operator, value),
+                        Bound::Baseline(change) => row.relative = Some((threshold.operator, change)),
+                    }
+                    rows.push(row);
                 }
             }
         }
@@ -600,6 +636,7 @@ mod tests {
             pass: (simulated / published - 1.0).abs() <= tolerance,
             source: None,
             threshold: None,
+            relative: None,
             place: None,
         }
     }

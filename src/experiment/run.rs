@@ -117,7 +117,7 @@ impl Completed {
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.summary.metrics();
         for process in self.finished.kernel.processes() {
-            for account in process.meter.accounts() {
+            for account in process.meter.accounts().iter().filter(|a| a.count == 0) {
                 metrics.set_zero(format!("ops.{}.{}", process.name, account.operation));
                 metrics.set_zero(format!("ops_per_pod.{}.{}", process.name, account.operation));
             }

@@ -151,7 +151,8 @@ impl Names {
 }
 
 /// The columns of times, with where they belong.
-const TIMES: [(&str, fn(&mut Timeline) -> &mut u64); 8] = [
+type Time = (&'static str, fn(&mut Timeline) -> &mut u64);
+const TIMES: [Time; 8] = [
     ("created_ns", |t| &mut t.created_ns),
     ("queued_ns", |t| &mut t.queued_ns),
     ("cycle_ns", |t| &mut t.cycle_ns),

@@ -81,10 +81,10 @@ pub fn page(runs: &[RunResult]) -> String {
     per_run(&mut out, "nodes", "How full the nodes are", NODES_TEXT, detailed, node_fill);
     metrics(&mut out, runs);
     inputs(&mut out, runs);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "</main><footer>podpace {}</footer><div id=\"tip\" role=\"tooltip\" hidden></div>\
-         <div id=\"live\" class=\"skip\" aria-live=\"polite\"></div><script>{}</script></body></html>\n",
+         <div id=\"live\" class=\"skip\" aria-live=\"polite\"></div><script>{}</script></body></html>",
         escape(version),
         include_str!("page.js")
     );
@@ -93,8 +93,7 @@ pub fn page(runs: &[RunResult]) -> String {
 
 const QUEUES_TEXT: &str = "Who waits where: pods in the scheduler's queues, requests for a token of their client, for a stream of a \
                            connection, for seats of the API server, and after an answer 429.";
-const UTILISATION_TEXT: &str =
-    "Each row is a limit; the darker, the nearer to all of it. A station is busy while somebody waits there.";
+const UTILISATION_TEXT: &str = "A row is a limit; the stronger its colour, the nearer to all of it. A station is busy while somebody waits there.";
 const NODES_TEXT: &str =
     "Nodes by the larger of their requested CPU and memory, as a share of what is allocatable.";
 
@@ -407,9 +406,10 @@ fn latency_heat(pods: &PodTable) -> String {
     // Rows by powers of two from 1 ms.
     let first = 1_000_000u64;
     let row_of = |wait: Nanos| if wait < first { 0 } else { (wait / first).ilog2() as usize + 1 };
-    let count = row_of(longest) + 1;
+    let shortest = waits.iter().map(|(_, wait)| *wait).min().unwrap_or(0);
+    let (lowest, count) = (row_of(shortest), row_of(longest) + 1);
     let names: Vec<String> =
-        (0..count)
+        (lowest..count)
             .map(|row| {
                 if row == 0 {
                     "< 1ms".to_owned()
@@ -420,9 +420,9 @@ fn latency_heat(pods: &PodTable) -> String {
             .collect();
     let width = end.div_ceil(STEPS as u64).max(1);
     let columns = (end / width + 1) as usize;
-    let mut values = vec![vec![0.0; columns]; count];
+    let mut values = vec![vec![0.0; columns]; count - lowest];
     for (at, wait) in waits {
-        values[row_of(wait)][(at / width) as usize] += 1.0;
+        values[row_of(wait) - lowest][(at / width) as usize] += 1.0;
     }
     let edges: Vec<f64> = (0..=columns).map(|i| seconds(width) * i as f64).collect();
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
@@ -570,11 +570,7 @@ fn node_fill(run: &RunResult) -> String {
     let name = |column: &str| match column {
         "empty" => "empty".to_owned(),
         "over_100_percent" => "over 100 %".to_owned(),
-        other => other
-            .trim_start_matches("to_")
-            .replace("_percent", " %")
-            .replace("10 %", "≤ 10 %")
-            .replace("100 %", "100 %"),
+        other => other.trim_start_matches("to_").replace("_percent", " %").replace("10 %", "≤ 10 %"),
     };
     let rows = steps(table);
     if rows.len() < 2 {

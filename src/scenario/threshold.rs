@@ -4,6 +4,8 @@
 //! experiment `RUN: METRIC OPERATOR VALUE` speaks of one run, without it of each. A value is a number, a percentage or a
 //! duration, which counts in seconds. Over several seeds the median is compared, as for expectations.
 //!
+//! Or relative to an earlier result that `podpace check --baseline` reads: `throughput.bound.mean >= baseline - 5%`.
+//!
 //! A threshold says what is wanted; an expectation (`expect:`) what was published, with its source and tolerance.
 use std::borrow::Cow;
 use std::fmt;
@@ -54,6 +56,37 @@ impl Operator {
     }
 }
 
+/// What a metric is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// A value; durations in seconds.
+    Value(f64),
+    /// The same metric of the baseline, changed by this share of it.
+    Baseline(f64),
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| -> Result<f64, String> {
+            text.parse::<MetricValue>().map(|v| v.0).map_err(|e| format!("`{text}` is no value: {e}"))
+        };
+        let Some(change) = text.strip_prefix("baseline") else { return Ok(Self::Value(number(text)?)) };
+        let change = change.trim();
+        let (sign, share) = match (change.strip_prefix('+'), change.strip_prefix('-')) {
+            (Some(share), _) => (1.0, share.trim()),
+            (_, Some(share)) => (-1.0, share.trim()),
+            _ if change.is_empty() => return Ok(Self::Baseline(0.0)),
+            _ => (0.0, ""),
+        };
+        match number(share) {
+            Ok(share_of) if share.ends_with('%') && share_of >= 0.0 => Ok(Self::Baseline(sign * share_of)),
+            _ => Err(format!("`{text}` is no value: expected baseline, baseline + 5% or baseline - 5%")),
+        }
+    }
+}
+
 /// One threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThresholdSpec {
@@ -63,8 +96,8 @@ pub struct ThresholdSpec {
     pub metric: String,
     /// How they must compare.
     pub operator: Operator,
-    /// With what; durations in seconds.
-    pub value: f64,
+    /// With what.
+    pub value: Bound,
     /// Operator and value as they were written.
     pub bound: String,
 }
@@ -74,6 +107,16 @@ impl FromStr for ThresholdSpec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected METRIC OPERATOR VALUE, such as throughput.bound.mean >= 200";
+        // The decoder's stand-in for what it has reported already; `validate` refuses it where it was really written.
+        if text == "0" {
+            return Ok(Self {
+                run: None,
+                metric: String::new(),
+                operator: Operator::Equal,
+                value: Bound::Value(0.0),
+                bound: String::new(),
+            });
+        }
         let at = text.find(['<', '>', '=']).ok_or_else(|| EXPECTED.to_owned())?;
         let (name, rest) = text.split_at(at);
         let (symbol, operator) = Operator::ALL
@@ -89,14 +132,8 @@ impl FromStr for ThresholdSpec {
         if !is_name(metric) || run.as_deref().is_some_and(|run| !is_name(run)) {
             return Err(EXPECTED.to_owned());
         }
-        let number: MetricValue = value.parse().map_err(|e| format!("`{value}`: {e}"))?;
-        Ok(Self {
-            run,
-            metric: metric.to_owned(),
-            operator,
-            value: number.0,
-            bound: format!("{symbol} {value}"),
-        })
+        let bound = format!("{symbol} {value}");
+        Ok(Self { run, metric: metric.to_owned(), operator, value: value.parse()?, bound })
     }
 }
 
@@ -162,7 +199,7 @@ mod tests {
             assert_eq!(threshold.run.as_deref(), run);
             assert_eq!(threshold.metric, metric);
             assert_eq!(threshold.operator, operator);
-            assert_eq!(threshold.value.to_bits(), f64::to_bits(value));
+            assert_eq!(threshold.value, Bound::Value(value));
             assert_eq!(threshold.to_string().parse(), Ok(threshold));
         }
         for text in [
@@ -177,6 +214,17 @@ mod tests {
             "a >= nan",
         ] {
             assert!(text.parse::<ThresholdSpec>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_may_be_relative() {
+        let value = |text: &str| text.parse::<ThresholdSpec>().map(|t| t.value);
+        assert_eq!(value("a >= baseline"), Ok(Bound::Baseline(0.0)));
+        assert_eq!(value("a >= baseline - 5%"), Ok(Bound::Baseline(-0.05)));
+        assert_eq!(value("a <= baseline+10%"), Ok(Bound::Baseline(0.1)));
+        for wrong in ["a <= baseline + 5", "a <= baseline 5%", "a <= baseline + -5%", "a <= baselin"] {
+            assert!(value(wrong).unwrap_err().contains("is no value: expected"), "{wrong}");
         }
     }
 

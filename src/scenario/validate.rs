@@ -17,6 +17,7 @@ use super::spec::{
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
     StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
 };
+use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
 
 /// Pods of a node whose template does not say.
@@ -264,6 +265,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, None, check);
     }
+    written(&spec.thresholds, check);
     for (i, _) in spec.thresholds.iter().enumerate().filter(|(_, t)| t.run.is_some()) {
         let hint = "a scenario is one run; leave the run's name and the colon out";
         check.expected(&format!("thresholds[{i}]"), "METRIC OPERATOR VALUE", hint);
@@ -984,6 +986,16 @@ fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
     }
 }
 
+/// A bare 0 is what the decoder puts where it has found an error; it is no threshold where somebody wrote it.
+fn written(thresholds: &[ThresholdSpec], check: &mut Check<'_>) {
+    for (i, _) in thresholds.iter().enumerate().filter(|(_, t)| t.metric.is_empty()) {
+        if check.complete {
+            let hint = "such as throughput.bound.mean >= 200";
+            check.expected(&format!("thresholds[{i}]"), "METRIC OPERATOR VALUE", hint);
+        }
+    }
+}
+
 /// One expectation. `runs` are the experiment's run names; `None` in a scenario.
 fn expectation(path: &str, expect: &ExpectSpec, runs: Option<&[&str]>, check: &mut Check<'_>) {
     if runs.is_none() {
@@ -1096,6 +1108,7 @@ pub(super) fn experiment(spec: &ExperimentSpec, check: &mut Check<'_>) {
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, Some(&names), check);
     }
+    written(&spec.thresholds, check);
     for (i, run) in spec.thresholds.iter().enumerate().filter_map(|(i, t)| Some((i, t.run.as_deref()?))) {
         if !names.contains(&run) {
             check.expected(&format!("thresholds[{i}]"), "the name of a run", did_you_mean(run, &names));

@@ -37,13 +37,14 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
         bar.finish_and_clear();
     }
     // Scenarios without expectations in a folder are there for others to use.
-    let checked: Vec<Checked> = checked.into_iter().filter(|c| !c.rows.is_empty()).collect();
+    let mut checked: Vec<Checked> = checked.into_iter().filter(|c| !c.rows.is_empty()).collect();
     if checked.is_empty() {
         return Err(Failure::input(
             "nothing is expected in any of these files; add `expect: [{metric: .., value: .., tolerance: ..}]`, \
              or `thresholds: [\"throughput.bound.mean >= 200\"]`",
         ));
     }
+    relative_thresholds(args, &mut checked)?;
     let (regressions, mut notes) = baselines(args, &checked)?;
     if let Some(path) = &args.junit {
         let report = junit(&checked, &regressions).to_string().map_err(Failure::run)?;
@@ -143,6 +144,29 @@ fn baselines(args: &CheckArgs, checked: &[Checked]) -> Result<(Vec<String>, Vec<
         regressions.extend(read_baseline(&file)?.regressions(c));
     }
     Ok((regressions, notes))
+}
+
+/// Judges thresholds that speak of a baseline; those that are being written hold.
+fn relative_thresholds(args: &CheckArgs, checked: &mut [Checked]) -> Result<(), Failure> {
+    if args.update_baseline {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    for c in checked.iter_mut().filter(|c| c.rows.iter().any(|row| row.relative.is_some())) {
+        let Some(folder) = &args.baseline else {
+            errors.push(format!(
+                "error: {}: a threshold compares with the baseline; name it with --baseline DIR",
+                c.file
+            ));
+            continue;
+        };
+        let file = folder.join(format!("{}.json", c.name));
+        let baseline = if file.is_file() { Some(read_baseline(&file)?) } else { None };
+        for row in &mut c.rows {
+            errors.extend(row.judge_against(baseline.as_ref()).err().map(|e| format!("error: {e}")));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Failure { code: code::INPUT, message: errors.join("\n") }) }
 }
 
 fn read_baseline(file: &Path) -> Result<Baseline, Failure> {

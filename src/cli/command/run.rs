@@ -145,6 +145,8 @@ fn scenario_expectations(spec: &RunSpec, run: &Completed) -> Result<Vec<check::R
     let (expect, thresholds) = (&spec.scenario.expect, &spec.scenario.thresholds);
     let mut rows = check::judge(&spec.name, &spec.document, expect, &check::Curves::new(), &runs)?;
     rows.extend(check::judge_thresholds(&spec.name, &spec.document, thresholds, &runs)?);
+    // Only `check` reads baselines.
+    rows.retain(|row| row.relative.is_none());
     Ok(rows)
 }
 
@@ -194,6 +196,7 @@ fn experiment(
     }
     let mut rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
     rows.extend(check::judge_thresholds(&spec.name, document, &spec.thresholds, &by_run)?);
+    rows.retain(|row| row.relative.is_none());
     let mut notes = Vec::new();
     if let (Some(staging), Some(out)) = (staging, &args.out) {
         let mut staging = staging.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
