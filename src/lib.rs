@@ -14,6 +14,7 @@ pub mod cost;
 pub mod engine;
 pub mod experiment;
 pub mod measure;
+pub mod report;
 pub mod scenario;
 pub mod scheduler;
 pub mod trace;

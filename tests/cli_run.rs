@@ -89,7 +89,10 @@ fn a_result_is_replaced_and_its_manifest_holds() {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
     let files = manifest["files"].as_object().unwrap();
-    assert_eq!(files.keys().collect::<Vec<_>>(), ["pods.csv", "series.csv", "summary.json"]);
+    assert_eq!(
+        files.keys().collect::<Vec<_>>(),
+        ["node_fill.csv", "pods.csv", "series.csv", "summary.json", "telemetry.csv"]
+    );
     for (name, hash) in files {
         let bytes = fs::read(out.join(name)).unwrap();
         assert_eq!(hash.as_str().unwrap(), podpace::experiment::run::sha256_hex(&bytes), "{name}");

@@ -1,10 +1,10 @@
 //! Modules use only lower layers: engine < cost < cluster < measure < control_plane < scheduler < trace < scenario <
-//! experiment < calibrate < cli.
+//! experiment < report < calibrate < cli.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Lowest first. A module uses itself and what stands in an earlier group.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["engine"],
     &["cost"],
     &["cluster"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 11] = [
     &["trace"],
     &["scenario"],
     &["experiment"],
+    &["report"],
     &["calibrate"],
     &["cli"],
 ];

@@ -371,7 +371,7 @@ fn check(ops: &[Op], nodes: usize, policy: NodeSortPolicy, predicates: bool, pri
     let names: Vec<String> =
         ["root.a", "root.b", "root.b.c", "root.b.d", "root.e"].iter().map(|n| (*n).to_owned()).collect();
     for queue in ["root.a", "root.b.c", "root.b.d", "root.e", "root.a", "root.b.c"] {
-        cluster.pods.add_app(App { name: "x".into(), queue: queue.to_owned() });
+        cluster.pods.add_app(App { name: "x".into(), queue: queue.to_owned(), ..App::default() });
     }
     let mut core = Core::new(&settings, priority_sort);
     let mut naive = Naive {
@@ -393,7 +393,7 @@ fn check(ops: &[Op], nodes: usize, policy: NodeSortPolicy, predicates: bool, pri
                 let spec = cluster.pods.add_spec(spec(*app, *size, *flavour, *priority));
                 let pod = cluster.pods.add(spec, *app);
                 core.learn(&cluster, pod);
-                assert!(core.add_app(&cluster, *app));
+                core.add_app(&cluster, *app).unwrap();
                 core.add_ask(&cluster, pod);
                 if naive.app_order[*app as usize] == u32::MAX {
                     naive.app_order[*app as usize] = next_app;

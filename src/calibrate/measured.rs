@@ -333,7 +333,13 @@ pub fn plan(
     // Pod i of P is in application floor(i A / P). Creations in order of their time, so that index = arrival.
     let apps = c.apps.max(1);
     let app_ids: Vec<u32> = (0..apps)
-        .map(|a| cluster.pods.add_app(App { name: format!("app-{a}"), queue: "root.default".to_owned() }))
+        .map(|a| {
+            cluster.pods.add_app(App {
+                name: format!("app-{a}"),
+                queue: "root.default".to_owned(),
+                ..App::default()
+            })
+        })
         .collect();
     let mut order: Vec<usize> = (0..c.pods as usize).collect();
     order.sort_by_key(|i| (inputs.create_sent_us[*i], *i));

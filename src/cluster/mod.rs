@@ -18,13 +18,13 @@ pub use matching::{
 };
 pub use node::{HOSTNAME_LABEL, Node, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
 pub use pod::{
-    App, AppId, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage, Timeline,
-    WeightedTerm,
+    App, AppId, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage, TaskGroup,
+    Timeline, WeightedTerm,
 };
 pub use resources::{ResourceNames, Resources};
 
 /// Nodes, specs, applications and pods.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Cluster {
     /// Names of extended resources.
     pub resources: ResourceNames,

@@ -14,7 +14,7 @@ pub type AppId = u32;
 pub const NO_NODE: NodeId = NodeId::MAX;
 
 /// A weighted node affinity preference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct WeightedTerm {
     /// 1 to 100.
     pub weight: i32,
@@ -23,7 +23,7 @@ pub struct WeightedTerm {
 }
 
 /// A pod (anti-)affinity term over pods whose labels hold `selector`, in the pod's own namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PodAffinityTerm {
     /// Labels that the other pods have.
     pub selector: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub struct PodAffinityTerm {
 }
 
 /// A topology spread constraint over pods whose labels hold `selector`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct SpreadConstraint {
     /// Largest allowed skew.
     pub max_skew: u32,
@@ -49,7 +49,7 @@ pub struct SpreadConstraint {
 }
 
 /// What many pods share; interned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PodSpec {
     /// Sum of the containers' requests.
     pub requests: Resources,
@@ -71,19 +71,47 @@ pub struct PodSpec {
     pub pod_affinity: Vec<PodAffinityTerm>,
     /// Topology spread constraints.
     pub topology_spread: Vec<SpreadConstraint>,
+    /// The task group of the application that the pod belongs to (`yunikorn.apache.org/task-group-name`).
+    pub task_group: Option<String>,
+}
+
+/// A task group of an application (`yunikorn.apache.org/task-groups`).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TaskGroup {
+    /// Name.
+    pub name: String,
+    /// Placeholders to be placed before the application runs.
+    pub min_member: u32,
+    /// Spec of a placeholder: what the group's `minResource` and constraints say.
+    pub spec: SpecId,
+    /// Its placeholders' ids begin here, see [`Pods::add_placeholders`].
+    pub first_placeholder: PodId,
 }
 
 /// An application in YuniKorn's sense; with kube-scheduler only a label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct App {
     /// Name.
     pub name: String,
-    /// Queue, such as `root.default`.
+    /// Queue, such as `root.default`; empty if none is asked for.
     pub queue: String,
+    /// Who submits it; empty: nobody in particular.
+    pub user: String,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// Namespace; empty: `default`.
+    pub namespace: String,
+    /// Task groups; empty: it is no gang.
+    pub task_groups: Vec<TaskGroup>,
+    /// `gangSchedulingStyle`: whether it fails (Hard) or runs without its gang (Soft, the default) when its placeholders
+    /// can't be placed in time.
+    pub gang_hard: bool,
+    /// `placeholderTimeoutInSeconds`, ns; 0: the scheduler's default.
+    pub placeholder_timeout_ns: u64,
 }
 
 /// The stage of a pod. A pod is in exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Stage {
     /// Known to the workload, not yet stored by the API server.
@@ -105,7 +133,7 @@ pub enum Stage {
 }
 
 /// When a pod reached each stage, in ns since t = 0; `u64::MAX` while it has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timeline {
     /// Stored by the API server.
     pub created_ns: u64,
@@ -140,7 +168,7 @@ impl Timeline {
 }
 
 /// All pods as columns, with their specs and applications.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Pods {
     specs: Vec<PodSpec>,
     spec_index: BTreeMap<PodSpec, SpecId>,
@@ -150,9 +178,42 @@ pub struct Pods {
     node: Vec<NodeId>,
     stage: Vec<Stage>,
     timeline: Vec<Timeline>,
+    placeholders: PodId,
 }
 
 impl Pods {
+    /// Adds the placeholders of an application's task group, all pods of the workload being there, and notes the group.
+    ///
+    /// # Panics
+    /// Past 2^32 pods.
+    pub fn add_placeholders(&mut self, app: AppId, name: String, min_member: u32, spec: SpecId) {
+        let first_placeholder = PodId::try_from(self.len()).expect("pods are limited");
+        for _ in 0..min_member {
+            self.add(spec, app);
+        }
+        self.placeholders += min_member;
+        let group = TaskGroup { name, min_member, spec, first_placeholder };
+        self.apps[app as usize].task_groups.push(group);
+    }
+
+    /// Id of the first placeholder: one past the last pod of the workload. Placeholders come last.
+    #[must_use]
+    pub fn first_placeholder(&self) -> PodId {
+        PodId::try_from(self.len()).expect("pods are limited") - self.placeholders
+    }
+
+    /// Whether a pod is a placeholder of a gang.
+    #[inline]
+    #[must_use]
+    pub fn is_placeholder(&self, pod: PodId) -> bool {
+        pod >= self.first_placeholder()
+    }
+
+    /// An application, to be changed.
+    pub fn app_mut(&mut self, app: AppId) -> &mut App {
+        &mut self.apps[app as usize]
+    }
+
     /// Interns a spec.
     ///
     /// # Panics

@@ -13,8 +13,20 @@
 use super::kernel::{Event, Job, Kernel, ProcessId};
 use crate::cost::{OpId, ProfileError};
 use crate::engine::{MILLISECOND, Nanos, Rng, random::LogNormal};
+use crate::measure::Histogram;
 
 const BACKEND_COMMIT_INTERVAL_NS: Nanos = 100 * MILLISECOND;
+
+/// Upper bounds of `etcd_disk_wal_fsync_duration_seconds`: 1 ms doubled up to 8.192 s.
+pub const FSYNC_BOUNDS_NS: [Nanos; 14] = {
+    let mut bounds = [MILLISECOND; 14];
+    let mut i = 1;
+    while i < bounds.len() {
+        bounds[i] = bounds[i - 1] * 2;
+        i += 1;
+    }
+    bounds
+};
 
 /// How long the disk takes, and how many members there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +40,7 @@ pub struct EtcdSettings {
 }
 
 /// The etcd process.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Etcd {
     process: ProcessId,
     fsync: Option<LogNormal>,
@@ -45,6 +57,7 @@ pub struct Etcd {
     syncs: u64,
     entries: u64,
     sync_busy_ns: u64,
+    fsyncs: Histogram,
 }
 
 impl Etcd {
@@ -75,6 +88,7 @@ impl Etcd {
             syncs: 0,
             entries: 0,
             sync_busy_ns: 0,
+            fsyncs: Histogram::new(&FSYNC_BOUNDS_NS),
         })
     }
 
@@ -104,6 +118,10 @@ impl Etcd {
     /// The batch's CPU work is done: the disk goes on.
     pub fn on_batch_written(&mut self, kernel: &mut Kernel) {
         let own = self.sync_ns();
+        // With --unsafe-no-fsync etcd observes nothing.
+        if self.fsync.is_some() {
+            self.fsyncs.observe(own);
+        }
         let wait = if self.members > 1 {
             // A majority besides the leader: the k-th fastest of the followers, with k = members / 2.
             let mut followers: Vec<Nanos> = (1..self.members).map(|_| self.sync_ns()).collect();
@@ -133,6 +151,12 @@ impl Etcd {
     pub fn on_commit(&mut self, kernel: &mut Kernel) {
         self.commit_pending = false;
         kernel.charge_cpu(self.process, self.commit, Job::Background);
+    }
+
+    /// Spans of fdatasync on the leader's disk.
+    #[must_use]
+    pub const fn fsyncs(&self) -> &Histogram {
+        &self.fsyncs
     }
 
     /// Requests that wait for the next sync.

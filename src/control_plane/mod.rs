@@ -15,6 +15,7 @@
 //! Left out: reads other than the watches, admission webhooks, several API servers, lost or stale watches.
 //!
 //! Cost: about five queue operations a request; the ideal server none.
+pub mod accounts;
 pub mod apf;
 pub mod controllers;
 pub mod etcd;
@@ -25,6 +26,7 @@ pub mod transport;
 
 use std::collections::VecDeque;
 
+use self::accounts::Accounts;
 use self::apf::{Admission, Admitter, FlowId, Hold, RequestKind, Width};
 use self::etcd::Etcd;
 use self::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
@@ -45,7 +47,7 @@ const TLS_HANDSHAKE_TIMEOUT_NS: Nanos = 10 * SECOND;
 pub type ClientId = usize;
 
 /// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Verb {
     /// `POST pods`.
@@ -75,7 +77,7 @@ const VERBS: [(Verb, &str); 7] = [
 ];
 
 /// What watchers see of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum PodChange {
     /// Created, not bound.
     Added,
@@ -102,7 +104,7 @@ impl PodChange {
 }
 
 /// What the control plane reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// A request left its token bucket.
     Sent {
@@ -144,7 +146,7 @@ pub enum Outcome {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Request {
     pod: PodId,
     node: NodeId,
@@ -157,7 +159,7 @@ struct Request {
 }
 
 /// One clientset of a process.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Client {
     /// Name in results.
     pub name: String,
@@ -174,7 +176,7 @@ pub struct Client {
 }
 
 /// Somebody who watches pods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Watcher {
     /// Name in results.
     pub name: String,
@@ -182,6 +184,7 @@ pub struct Watcher {
     ops: [OpId; 4],
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Server {
     process: ProcessId,
     admitter: Admitter,
@@ -194,6 +197,7 @@ struct Server {
     verbs: [OpId; VERBS.len()],
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Dial {
     transport: usize,
     process: ProcessId,
@@ -201,6 +205,7 @@ struct Dial {
 }
 
 /// The connections of one process with their handshake cost.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Connections {
     transport: Transport,
     process: Option<ProcessId>,
@@ -208,6 +213,7 @@ struct Connections {
 }
 
 /// Clients, API server, etcd and watchers.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct ControlPlane {
     server: Option<Server>,
     clients: Vec<Client>,
@@ -216,13 +222,17 @@ pub struct ControlPlane {
     requests: Vec<Request>,
     free: Vec<u32>,
     dials: Vec<Dial>,
+    #[serde(skip)]
     ready: Vec<u32>,
+    #[serde(skip)]
     stored: Vec<u32>,
+    #[serde(skip)]
     served: Vec<(u32, ConnectionId)>,
     outcomes: VecDeque<Outcome>,
     in_flight: u64,
     queued: u64,
     backing_off: u64,
+    accounts: Accounts,
 }
 
 /// What an API server is made of.
@@ -254,6 +264,7 @@ impl ControlPlane {
             in_flight: 0,
             queued: 0,
             backing_off: 0,
+            accounts: Accounts::default(),
         }
     }
 
@@ -286,6 +297,14 @@ impl ControlPlane {
     #[must_use]
     pub const fn is_ideal(&self) -> bool {
         self.server.is_none()
+    }
+
+    /// Takes over what a checkpoint leaves to the inputs (priority levels) from a control plane built from them.
+    pub fn keep_inputs_of(&mut self, built: Self) {
+        self.accounts.keep_inputs_of(built.accounts);
+        if let (Some(server), Some(built)) = (&mut self.server, built.server) {
+            server.admitter.keep_inputs_of(built.admitter);
+        }
     }
 
     /// The admitter, to register flows.
@@ -335,6 +354,10 @@ impl ControlPlane {
             None => OpId::NONE,
         });
         assert!(self.clients.len() < 256, "clients are few");
+        self.accounts.add_client(match self.admitter_status() {
+            Some(Admitter::Apf(apf)) => Some((apf.schema_name(flow), apf.level_name(flow))),
+            _ => None,
+        });
         self.clients.push(Client {
             name: name.to_owned(),
             bucket,
@@ -354,6 +377,12 @@ impl ControlPlane {
             .map(|operation| process.map_or(OpId::NONE, |p| kernel.meter(p).operation_or_free(operation)));
         self.watchers.push(Watcher { name: name.to_owned(), process, ops });
         self.watchers.len() - 1
+    }
+
+    /// Requests by verb and flow, as the API server would account for them.
+    #[must_use]
+    pub const fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Clients in order of their ids.
@@ -514,13 +543,20 @@ impl ControlPlane {
         let width = Width::mutating(self.watchers.len() as u32, server.admitter.max_seats(flow));
         let width = if PodChange::of(request.verb).is_some() { width } else { Width::ONE };
         match server.admitter.arrive(kernel.now(), flow, id, RequestKind::Mutating, width, &mut ready) {
-            Admission::Execute => self.handle(kernel, id),
+            Admission::Execute => {
+                self.accounts.dispatched(request.client, kernel.now() - request.arrived_ns, false);
+                self.handle(kernel, id);
+            }
             Admission::Queued => {
                 self.queued += 1;
+                self.accounts.queued(request.client);
                 let at = kernel.now() + apf::QUEUE_WAIT_LIMIT_NS;
                 kernel.at(at, Event::Request { id, what: RequestEvent::QueueTimeout });
             }
-            Admission::Rejected { retry_after_s } => self.reject(kernel, id, retry_after_s),
+            Admission::Rejected { retry_after_s } => {
+                self.accounts.rejected(request.client, request.verb, false);
+                self.reject(kernel, id, retry_after_s);
+            }
         }
         self.run_ready(kernel, ready);
     }
@@ -528,6 +564,8 @@ impl ControlPlane {
     fn run_ready(&mut self, kernel: &mut Kernel, mut ready: Vec<u32>) {
         for id in ready.drain(..) {
             self.queued -= 1;
+            let request = &self.requests[id as usize];
+            self.accounts.dispatched(request.client, kernel.now() - request.arrived_ns, true);
             self.handle(kernel, id);
         }
         self.ready = ready;
@@ -608,7 +646,9 @@ impl ControlPlane {
         let request = self.requests[id as usize];
         let transport = self.clients[request.client as usize].transport;
         self.connections[transport].transport.release(request.connection);
-        let in_time = kernel.now() - request.arrived_ns <= REQUEST_TIMEOUT_NS;
+        let duration_ns = kernel.now() - request.arrived_ns;
+        let in_time = duration_ns <= REQUEST_TIMEOUT_NS;
+        self.accounts.answered(request.client, request.verb, duration_ns, in_time);
         self.notify_watchers(kernel, id);
         let Some(server) = &mut self.server else { return };
         let mut ready = std::mem::take(&mut self.ready);
@@ -645,6 +685,8 @@ impl ControlPlane {
                 let arrived_ns = kernel.now() - apf::QUEUE_WAIT_LIMIT_NS;
                 if let Some(retry_after_s) = server.admitter.expire(kernel.now(), id, arrived_ns) {
                     self.queued -= 1;
+                    let request = &self.requests[id as usize];
+                    self.accounts.rejected(request.client, request.verb, true);
                     self.reject(kernel, id, retry_after_s);
                 }
             }

@@ -5,6 +5,8 @@
 //! a list of points (t, y): each point's error is the relative distance between t and the simulated time at which
 //! the y-th pod was bound or started (or the y-th cycle ended); its median must be within `medianTolerance`.
 //!
+//! A threshold (`thresholds:`) is a line such as `throughput.bound.mean >= 200` and becomes a row of its own.
+//!
 //! A **regression** against a baseline is a row that failed and did not fail before, or whose distance from what
 //! is expected grew by more than [`REGRESSION`].
 //!
@@ -21,6 +23,7 @@ use super::simulation::Finished;
 use crate::engine::Nanos;
 use crate::measure::Metrics;
 use crate::scenario::spec::{CurveExpectSpec, CurveMetric, CurveOrigin, ExpectSpec};
+use crate::scenario::threshold::{Bound, Operator, ThresholdSpec};
 use crate::scenario::{Diagnostic, Document, DocumentKind};
 
 /// A distance from what is expected that grows by more than this (absolute, of a relative error) is a regression.
@@ -79,18 +82,61 @@ pub struct Row {
     pub pass: bool,
     /// Where the published value stands.
     pub source: Option<String>,
+    /// Operator and value of a threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<String>,
+    /// A threshold relative to a baseline that is not judged yet: how it compares, and with which change.
+    #[serde(skip)]
+    pub relative: Option<(Operator, f64)>,
+    /// File and line that expect it.
+    #[serde(skip)]
+    pub place: Option<(String, usize)>,
 }
 
 impl Row {
     /// Name of the row in baselines and reports; unique within a file.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("{}: {}", self.run, self.metric)
+        match &self.threshold {
+            Some(bound) => format!("{}: {} {bound}", self.run, self.metric),
+            None => format!("{}: {}", self.run, self.metric),
+        }
+    }
+
+    /// Sets what a threshold compares with, and the verdict.
+    fn bound_by(&mut self, operator: Operator, value: f64) {
+        let (is_min, is_max) = match operator {
+            Operator::AtLeast | Operator::Above => (true, false),
+            Operator::AtMost | Operator::Below => (false, true),
+            Operator::Equal => (true, true),
+        };
+        self.min = is_min.then_some(value);
+        self.max = is_max.then_some(value);
+        self.pass = operator.holds(self.simulated, value);
+    }
+
+    /// Judges a threshold that is relative to a baseline.
+    ///
+    /// # Errors
+    /// The baseline has no such row.
+    pub fn judge_against(&mut self, baseline: Option<&Baseline>) -> Result<(), String> {
+        let Some((operator, change)) = self.relative else { return Ok(()) };
+        let key = self.key();
+        let Some(before) = baseline.and_then(|b| b.rows.get(&key)) else {
+            return Err(format!(
+                "{}: {key}: the baseline has no such row; write it with --update-baseline",
+                self.experiment
+            ));
+        };
+        self.published = Some(before.simulated);
+        self.error = Some(self.simulated / before.simulated - 1.0);
+        self.bound_by(operator, before.simulated * (1.0 + change));
+        Ok(())
     }
 
     /// Distance from what is expected: 0 inside `min` and `max`.
     fn distance(&self) -> f64 {
-        if let Some(error) = self.error {
+        if let Some(error) = self.error.filter(|_| self.threshold.is_none()) {
             return error.abs();
         }
         let relative = |limit: f64| (self.simulated - limit).abs() / limit.abs().max(f64::MIN_POSITIVE);
@@ -286,6 +332,9 @@ pub fn judge(
             curve: None,
             pass: true,
             source: spec.source.clone(),
+            threshold: None,
+            relative: None,
+            place: place(document, &format!("expect[{index}]")),
         };
         if let Some(curve) = &spec.curve {
             let observed: Vec<&Observed> = runs.get(&row.run).into_iter().flatten().collect();
@@ -356,6 +405,70 @@ pub fn judge(
     if errors.is_empty() { Ok(rows) } else { Err(errors) }
 }
 
+/// File and line of a path in a document.
+fn place(document: &Document, path: &str) -> Option<(String, usize)> {
+    let there = document.diagnostic(path, "", None);
+    (there.line > 0).then_some((there.file, there.line))
+}
+
+/// Judges every threshold, of each run that it speaks of.
+///
+/// # Errors
+/// A metric that the run does not have.
+pub fn judge_thresholds(
+    experiment: &str,
+    document: &Document,
+    thresholds: &[ThresholdSpec],
+    runs: &BTreeMap<String, Vec<Observed>>,
+) -> Result<Vec<Row>, Vec<Diagnostic>> {
+    let mut rows = Vec::new();
+    let mut errors = Vec::new();
+    for (index, threshold) in thresholds.iter().enumerate() {
+        let path = format!("thresholds[{index}]");
+        let wanted = |name: &&String| threshold.run.as_ref().is_none_or(|run| run == *name);
+        for name in runs.keys().filter(wanted) {
+            let values: Result<Vec<f64>, _> =
+                runs[name].iter().map(|observed| observed.metrics.get(&threshold.metric)).collect();
+            match values {
+                // The same slip in several runs is one error.
+                Err(error) => {
+                    errors.push(document.diagnostic(&path, error.to_string(), None));
+                    break;
+                }
+                Ok(values) => {
+                    let simulated = median(&values);
+                    let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
+                    let range = extreme(f64::min).zip(extreme(f64::max)).filter(|_| values.len() > 1);
+                    let mut row = Row {
+                        experiment: experiment.to_owned(),
+                        run: name.clone(),
+                        metric: threshold.metric.clone(),
+                        published: None,
+                        min: None,
+                        max: None,
+                        simulated,
+                        range,
+                        error: None,
+                        tolerance: None,
+                        curve: None,
+                        pass: true,
+                        source: None,
+                        threshold: Some(threshold.bound.clone()),
+                        relative: None,
+                        place: place(document, &path),
+                    };
+                    match threshold.value {
+                        Bound::Value(value) => row.bound_by(threshold.operator, value),
+                        Bound::Baseline(change) => row.relative = Some((threshold.operator, change)),
+                    }
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(rows) } else { Err(errors) }
+}
+
 /// A file that was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -372,21 +485,23 @@ struct Prepared {
     name: String,
     document: Document,
     expect: Vec<ExpectSpec>,
+    thresholds: Vec<ThresholdSpec>,
     curves: Curves,
     runs: Vec<RunSpec>,
 }
 
 fn prepare(document: Document) -> Result<Prepared, Vec<Diagnostic>> {
-    let (name, expect) = if document.kind() == DocumentKind::Experiment {
+    let (name, expect, thresholds) = if document.kind() == DocumentKind::Experiment {
         let spec = document.decode_experiment()?.spec;
-        (spec.name, spec.expect)
+        (spec.name, spec.expect, spec.thresholds)
     } else {
         let spec = document.decode_scenario()?;
-        (spec.name, spec.expect)
+        (spec.name, spec.expect, spec.thresholds)
     };
     let curves = load_curves(&document, &expect)?;
-    let runs = if expect.is_empty() { Vec::new() } else { runs_of(&document)? };
-    Ok(Prepared { file: document.name().to_owned(), name, document, expect, curves, runs })
+    let nothing = expect.is_empty() && thresholds.is_empty();
+    let runs = if nothing { Vec::new() } else { runs_of(&document)? };
+    Ok(Prepared { file: document.name().to_owned(), name, document, expect, thresholds, curves, runs })
 }
 
 /// Runs and judges documents, all runs of all documents in parallel on the current pool of threads. Rows come in
@@ -419,7 +534,7 @@ pub fn check(
         .map(|(index, run)| {
             let p = &prepared[*index];
             let completed = run.simulate(environment)?;
-            let metrics = completed.summary.metrics();
+            let metrics = completed.metrics();
             let observed = observe(&run.name, &completed.finished, metrics, &p.expect, &p.curves);
             done();
             Ok(observed)
@@ -432,7 +547,11 @@ pub fn check(
     }
     let mut checked = Vec::new();
     for (p, runs) in prepared.iter().zip(by_file) {
-        match judge(&p.name, &p.document, &p.expect, &p.curves, &runs) {
+        let judged = judge(&p.name, &p.document, &p.expect, &p.curves, &runs).and_then(|mut rows| {
+            rows.extend(judge_thresholds(&p.name, &p.document, &p.thresholds, &runs)?);
+            Ok(rows)
+        });
+        match judged {
             Ok(rows) => checked.push(Checked { file: p.file.clone(), name: p.name.clone(), rows }),
             Err(diagnostics) => errors.extend(diagnostics),
         }
@@ -516,6 +635,9 @@ mod tests {
             curve: None,
             pass: (simulated / published - 1.0).abs() <= tolerance,
             source: None,
+            threshold: None,
+            relative: None,
+            place: None,
         }
     }
 

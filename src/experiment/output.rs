@@ -4,8 +4,8 @@
 //! SHA-256 of each file closes it, and one rename puts it in place. A destination that exists is replaced only
 //! if it is a result of podpace (it holds a manifest) or empty.
 //!
-//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `manifest.json`; `timing.json` is the only
-//! one with wall-clock times and no hash covers it.
+//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`,
+//! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::node_fill;
 use super::report::stage_times;
 use super::run::{Completed, VERSION, hex, to_json};
 use super::simulation::Finished;
+use super::telemetry;
 use crate::cluster::{NO_NODE, PodId, Timeline};
 use crate::engine::{Nanos, SECOND};
 
@@ -98,20 +100,45 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// # Errors
 /// The file system's.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    write_atomically_with(path, |file| file.write_all(bytes).map_err(at(path)))
+}
+
+/// [`write_atomically`] for what is too large to be held in memory.
+///
+/// # Errors
+/// The file system's, or what `write` returns.
+pub fn stream_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), OutputError> {
+    write_atomically_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out).and_then(|()| out.flush()).map_err(at(path))
+    })
+}
+
+/// The same for a file that is written piece by piece; what `write` returns ends it, and nothing is left behind.
+///
+/// # Errors
+/// The file system's, or what `write` returns.
+pub fn write_atomically_with<E: From<OutputError>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     let partial = temporary_name(path);
     temporary().insert(partial.clone());
     let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let mut file = File::create(&partial).map_err(at(path))?;
+        write(&mut file)?;
+        Ok(file.sync_all().map_err(at(path))?)
     })();
     let mut paths = temporary();
-    let renamed = written.and_then(|()| fs::rename(&partial, path));
+    let renamed = written.and_then(|()| Ok(fs::rename(&partial, path).map_err(at(path))?));
     paths.remove(&partial);
     if renamed.is_err() {
         let _ = fs::remove_file(&partial);
     }
-    renamed.map_err(at(path))
+    renamed
 }
 
 /// Fails unless a result may be written to `destination`.
@@ -139,9 +166,9 @@ pub struct Staging {
 }
 
 /// Hashes what it writes.
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
+pub(super) struct Hashing<W> {
+    pub(super) inner: W,
+    pub(super) hash: Sha256,
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -215,6 +242,8 @@ impl Staging {
     pub fn run(&mut self, prefix: &str, run: &Completed, pods: PodsFormat) -> Result<(), OutputError> {
         self.file(&format!("{prefix}summary.json"), |out| out.write_all(run.summary.to_json().as_bytes()))?;
         self.file(&format!("{prefix}series.csv"), |out| write_series(out, &run.finished))?;
+        self.file(&format!("{prefix}telemetry.csv"), |out| telemetry::write(out, &run.finished))?;
+        self.file(&format!("{prefix}node_fill.csv"), |out| node_fill::write(out, &run.finished))?;
         match pods {
             PodsFormat::None => Ok(()),
             PodsFormat::Csv => {
@@ -399,8 +428,7 @@ mod parquet_table {
     use std::io::Write;
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray, UInt64Array};
-    use arrow::record_batch::RecordBatch;
+    use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, ZstdLevel};
     use parquet::errors::ParquetError;

@@ -110,6 +110,22 @@ pub struct Completed {
     pub summary: Summary,
 }
 
+impl Completed {
+    /// The summary's metrics, and the operations of its profiles that were never counted as zeros: a threshold may say
+    /// that there are few of them.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = self.summary.metrics();
+        for process in self.finished.kernel.processes() {
+            for account in process.meter.accounts().iter().filter(|a| a.count == 0) {
+                metrics.set_zero(format!("ops.{}.{}", process.name, account.operation));
+                metrics.set_zero(format!("ops_per_pod.{}.{}", process.name, account.operation));
+            }
+        }
+        metrics
+    }
+}
+
 impl RunSpec {
     /// A scenario with its own seed.
     ///
@@ -152,7 +168,12 @@ impl RunSpec {
     /// Hashes of everything that the run depends on.
     #[must_use]
     pub fn inputs(&self, plan: &Plan) -> Inputs {
-        let scenario = ScenarioSpec { seed: Some(self.seed), expect: Vec::new(), ..self.scenario.clone() };
+        let scenario = ScenarioSpec {
+            seed: Some(self.seed),
+            expect: Vec::new(),
+            thresholds: Vec::new(),
+            ..self.scenario.clone()
+        };
         // The text is the decoded scenario's, so comments and the order of keys don't matter.
         let text = crate::scenario::to_yaml(&scenario).unwrap_or_else(|_| format!("{scenario:?}"));
         let scenario = sha256_hex(text.as_bytes());
@@ -433,7 +454,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
+    pub(super) fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
         let c = &run.counts;
         let bottleneck = report::bottleneck(run);
         let recorded = recorded::compare(run, &plan.provenance.recorded);

@@ -8,12 +8,14 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+pub mod state;
+
 use std::collections::VecDeque;
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::ReplicaSets;
-use crate::control_plane::etcd::Etcd;
+use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
 use crate::control_plane::token_bucket::TokenBucket;
@@ -22,6 +24,7 @@ use crate::cost::{Meter, ProfileError, picos_to_nanos};
 use crate::engine::{HostId, Nanos, Rng, SECOND, Streams};
 use crate::measure::attribution::Stations;
 use crate::measure::station::Station;
+use crate::measure::telemetry::{Histogram, Telemetry};
 use crate::scenario::plan::{
     ApiServerPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, StopWhen,
 };
@@ -55,7 +58,7 @@ pub enum BuildError {
 }
 
 /// Counts of pods by stage, kept as pods move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodCounts {
     /// Planned.
     pub total: u64,
@@ -91,6 +94,8 @@ pub struct Finished {
     pub counts: PodCounts,
     /// Busy periods.
     pub stations: Stations,
+    /// Gauges and counters over time.
+    pub telemetry: Telemetry,
     /// Why it ended.
     pub ended: Ended,
     /// Why pods are pending.
@@ -116,6 +121,7 @@ struct SchedulerRuntime {
     early: VecDeque<(PodId, PodChange)>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Loader {
     client: ClientId,
     watcher: Option<usize>,
@@ -146,9 +152,13 @@ pub struct Simulation {
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
+    telemetry: Telemetry,
+    telemetry_row: Vec<u64>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
+    /// The next event, taken from the queue already: the simulation pauses before it.
+    in_hand: Option<Event>,
 }
 
 struct Builder<'a> {
@@ -211,6 +221,11 @@ impl Simulation {
     /// # Errors
     /// The scheduler is not registered or a cost profile lacks something.
     pub fn new(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        Ok(Self::build(plan, registry)?.begin(plan))
+    }
+
+    /// Everything in its place, nothing begun.
+    fn build(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
         let registration =
             registry.get(&plan.scheduler.kind).ok_or_else(|| BuildError::UnknownScheduler {
                 kind: plan.scheduler.kind.clone(),
@@ -326,7 +341,7 @@ impl Simulation {
                 .flatten()
         };
         let pods = &plan.cluster.pods;
-        let scheduled = (0..pods.len() as PodId).rev().find(|p| pods.stage(*p) != Stage::Running);
+        let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
         let total = u64::from(scheduled);
         let expected_finishes = match &plan.lifetimes {
@@ -370,11 +385,13 @@ impl Simulation {
             scheduled,
             expected_finishes,
             stations: Stations::on_host(shared),
+            telemetry: Telemetry::default(),
+            telemetry_row: Vec::new(),
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
-        }
-        .begin(plan))
+            in_hand: None,
+        })
     }
 
     fn agents(
@@ -435,7 +452,7 @@ impl Simulation {
             self.kernel.at(self.start_ns, Event::SchedulerStarts);
         }
         let pods = self.scheduled;
-        for pod in pods..self.cluster.pods.len() as PodId {
+        for pod in pods..self.cluster.pods.first_placeholder() {
             self.schedule_finish(pod);
         }
         match &self.creation {
@@ -465,6 +482,7 @@ impl Simulation {
         }
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
+        self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
         self
     }
 
@@ -475,6 +493,9 @@ impl Simulation {
     fn mark_created(&mut self, pod: PodId, now: Nanos) {
         self.cluster.pods.set_stage(pod, Stage::Created);
         self.cluster.pods.timeline_mut(pod).created_ns = now;
+        if self.cluster.pods.is_placeholder(pod) {
+            return;
+        }
         self.counts.created += 1;
         if self.counts.created == self.counts.total {
             self.stations.at(Station::Creation).set(now, false);
@@ -495,40 +516,88 @@ impl Simulation {
     /// If an invariant breaks: a pod bound twice, a node over its allocatable, pods lost.
     #[must_use]
     pub fn run(mut self) -> Finished {
-        self.drain_outcomes();
-        let ended = loop {
-            if self.is_done() {
-                break Ended::Done;
-            }
-            let Some(event) = self.kernel.next_event() else { break Ended::Stalled };
-            if self.kernel.now() > self.limit_ns {
-                break Ended::Limit;
-            }
-            match event {
-                Event::Host { host, generation } => self.on_jobs(host, generation),
-                Event::Request { id, what } => {
-                    self.control_plane.on_request_event(&mut self.kernel, id, what);
-                }
-                Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
-                Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
-                Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
-                Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
-                Event::SchedulerStarts => self.on_scheduler_process_starts(),
-                Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
-                Event::Arrival { index } => self.on_arrival(index),
-                Event::Agent { pod, what } => self.on_agent(pod, what),
-                Event::Watchdog => {
-                    if self.is_stalled() {
-                        break Ended::Stalled;
-                    }
-                    let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
-                    self.kernel.at(at, Event::Watchdog);
-                }
-            }
-            self.drain_outcomes();
-            self.watch_stations();
-        };
+        let ended = self.advance(Nanos::MAX).expect("nothing is later than the end of time");
         self.finish(ended)
+    }
+
+    /// Runs until everything up to `until_ns` has happened, or to the end: then says why it ended. A run that pauses
+    /// is the same, event by event, as one that does not.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn advance(&mut self, until_ns: Nanos) -> Option<Ended> {
+        let horizon_ns = until_ns.min(self.limit_ns);
+        self.drain_outcomes();
+        if let Some(event) = self.in_hand.take() {
+            if self.kernel.now() > horizon_ns {
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+        loop {
+            if self.is_done() {
+                return Some(Ended::Done);
+            }
+            let Some(event) = self.kernel.next_event() else { return Some(Ended::Stalled) };
+            if self.kernel.now() > horizon_ns {
+                if self.kernel.now() > self.limit_ns {
+                    return Some(Ended::Limit);
+                }
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+    }
+
+    /// Hands an event to its owner and carries out what comes back.
+    #[inline(always)]
+    fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        while self.telemetry.is_due(self.kernel.now()) {
+            self.read_telemetry(self.telemetry.next_ns());
+            self.telemetry.record(&self.telemetry_row);
+        }
+        match event {
+            Event::Host { host, generation } => self.on_jobs(host, generation),
+            Event::Request { id, what } => {
+                self.control_plane.on_request_event(&mut self.kernel, id, what);
+            }
+            Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
+            Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
+            Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
+            Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
+            Event::SchedulerStarts => self.on_scheduler_process_starts(),
+            Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
+            Event::Arrival { index } => self.on_arrival(index),
+            Event::Agent { pod, what } => self.on_agent(pod, what),
+            Event::Watchdog => {
+                if self.is_stalled() {
+                    return Err(Ended::Stalled);
+                }
+                let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
+                self.kernel.at(at, Event::Watchdog);
+            }
+        }
+        self.drain_outcomes();
+        self.watch_stations();
+        Ok(())
+    }
+
+    /// Virtual time: that of the last event, or of the next one if it has been taken from the queue.
+    #[must_use]
+    pub const fn now(&self) -> Nanos {
+        self.kernel.now()
+    }
+
+    /// The cluster as the API server stores it.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn is_done(&self) -> bool {
@@ -581,7 +650,8 @@ impl Simulation {
         if self.scheduler.start_up_ps.0 > 0 {
             let (start, node, pod) = self.scheduler.start_up_ps;
             let nodes = self.cluster.nodes.len() as u64;
-            let listed = if self.creation == Creation::Existing { self.cluster.pods.len() as u64 } else { 0 };
+            let pods = u64::from(self.cluster.pods.first_placeholder());
+            let listed = if self.creation == Creation::Existing { pods } else { 0 };
             let cost = start + node * nodes + pod * listed;
             self.scheduler.start_up_ps.0 = 0;
             self.kernel.cpu_picos(self.scheduler.process, cost, Job::SchedulerStart);
@@ -664,8 +734,9 @@ impl Simulation {
             Action::Timer { at, tag } => kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag }),
             Action::Assume { pod } => {
                 let now = kernel.now();
+                let placeholder = self.cluster.pods.is_placeholder(pod);
                 let timeline = self.cluster.pods.timeline_mut(pod);
-                if timeline.assumed_ns == u64::MAX {
+                if timeline.assumed_ns == u64::MAX && !placeholder {
                     self.counts.assumed += 1;
                 }
                 timeline.assumed_ns = now;
@@ -681,6 +752,12 @@ impl Simulation {
             }
             Action::PatchStatus { pod } => {
                 control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
+            }
+            Action::CreatePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::CreatePod, pod, NO_NODE);
+            }
+            Action::DeletePod { pod } => {
+                control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
             Action::GiveUp { pod } => {
                 if self.cluster.pods.node(pod) == NO_NODE {
@@ -732,6 +809,10 @@ impl Simulation {
 
     fn on_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
         let now = self.kernel.now();
+        if pod != PodId::MAX && self.cluster.pods.is_placeholder(pod) {
+            self.on_placeholder_stored(verb, pod, node);
+            return;
+        }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
             Verb::Bind => {
@@ -763,6 +844,30 @@ impl Simulation {
         }
     }
 
+    /// A gang's placeholder is in no count; what reaches it after its deletion changes nothing.
+    fn on_placeholder_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
+        let now = self.kernel.now();
+        let pods = &mut self.cluster.pods;
+        let gone = pods.stage(pod) == Stage::Finished;
+        match verb {
+            Verb::CreatePod => self.mark_created(pod, now),
+            Verb::Bind if !gone => {
+                pods.bind(pod, node);
+                pods.set_stage(pod, Stage::Bound);
+                pods.timeline_mut(pod).bound_ns = now;
+            }
+            Verb::PatchRunning if !gone => {
+                pods.set_stage(pod, Stage::Running);
+                pods.timeline_mut(pod).running_ns = now;
+            }
+            Verb::DeletePod => {
+                pods.set_stage(pod, Stage::Finished);
+                pods.timeline_mut(pod).finished_ns = now;
+            }
+            _ => {}
+        }
+    }
+
     fn schedule_finish(&mut self, pod: PodId) {
         if let Lifetimes::Run(spans) = &self.lifetimes
             && spans[pod as usize] != u64::MAX
@@ -778,6 +883,10 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::CreatePod {
+            self.call(|model, cx| model.on_pod_created(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::DeletePod {
+            self.call(|model, cx| model.on_pod_deleted(cx, pod));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -869,9 +978,116 @@ impl Simulation {
         self.stations.host_saturated.set(now, saturated);
     }
 
-    fn finish(mut self, ended: Ended) -> Finished {
+    /// What a row of telemetry holds; `docs/results.md` describes each column.
+    fn telemetry_columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = [
+            "pods.created",
+            "pods.assumed",
+            "pods.bound",
+            "pods.running",
+            "pods.finished",
+            "pods.failed",
+            "nodes",
+            "queue.backlog",
+        ]
+        .map(str::to_owned)
+        .into();
+        if self.scheduler.model.queues().is_some() {
+            let queues = ["queue.active", "queue.backoff", "queue.unschedulable", "attempts.failed"];
+            columns.extend(queues.map(str::to_owned));
+        }
+        let waiting = ["waiting.streams", "waiting.seats", "waiting.retry_after", "requests.in_flight"];
+        columns.extend(waiting.map(str::to_owned));
+        for client in self.control_plane.clients() {
+            for what in ["qps_milli", "requests", "waiting"] {
+                columns.push(format!("client.{}.{what}", client.name));
+            }
+        }
+        let hosts = self.kernel.hosts();
+        for host in hosts.host_ids().filter(|host| hosts.host_name(*host) != "unlimited") {
+            for what in ["cores", "busy_core_ns"] {
+                columns.push(format!("host.{}.{what}", hosts.host_name(host)));
+            }
+        }
+        for process in self.kernel.processes() {
+            columns.push(format!("process.{}.cpu_ns", process.name));
+        }
+        if let Some(Admitter::Apf(apf)) = self.control_plane.admitter_status() {
+            for level in apf.levels() {
+                for what in ["nominal_seats", "limit_seats", "seats_in_use"] {
+                    columns.push(format!("level.{}.{what}", level.name));
+                }
+            }
+        }
+        if let Some(Admitter::Plain(_)) = self.control_plane.admitter_status() {
+            columns.extend(["inflight.mutating.limit", "inflight.mutating.in_use"].map(str::to_owned));
+        }
+        if !self.control_plane.is_ideal() {
+            self.control_plane.accounts().columns(&mut columns);
+        }
+        if self.control_plane.etcd().is_some() {
+            columns.extend(["etcd.syncs", "etcd.entries"].map(str::to_owned));
+            Histogram::columns("etcd.fsync", &etcd::FSYNC_BOUNDS_NS, &mut columns);
+        }
+        columns
+    }
+
+    /// Reads everything into the row, in the order of the columns. It must change nothing: CPU is as of the host's
+    /// last event, which is at most a job late.
+    fn read_telemetry(&mut self, at: Nanos) {
+        let row = &mut self.telemetry_row;
+        row.clear();
+        let c = &self.counts;
+        row.extend([c.created, c.assumed, c.bound, c.running, c.finished, c.failed]);
+        row.extend([self.cluster.nodes.len() as u64, self.scheduler.model.backlog()]);
+        if let Some(queues) = self.scheduler.model.queues() {
+            row.extend([queues.active, queues.backoff, queues.unschedulable, queues.failed_attempts]);
+        }
+        let control_plane = &self.control_plane;
+        row.extend([control_plane.waiting_for_streams() as u64, control_plane.queued()]);
+        row.extend([control_plane.backing_off(), control_plane.in_flight()]);
+        for client in control_plane.clients() {
+            let bucket = &client.bucket;
+            let qps_milli = if bucket.is_unlimited() { 0 } else { bucket.qps_milli() };
+            row.extend([qps_milli, bucket.granted(at), bucket.waiting(at)]);
+        }
+        let hosts = self.kernel.hosts();
+        for host in hosts.host_ids().filter(|host| hosts.host_name(*host) != "unlimited") {
+            row.extend([u64::from(hosts.cores(host)), hosts.host_busy_core_ns(host)]);
+        }
+        row.extend(self.kernel.processes().iter().map(|process| hosts.cpu_ns_done(process.component)));
+        match control_plane.admitter_status() {
+            Some(Admitter::Apf(apf)) => {
+                for level in apf.levels() {
+                    row.extend([level.nominal_seats, level.limit_seats, level.seats_in_use].map(u64::from));
+                }
+            }
+            Some(Admitter::Plain(plain)) => {
+                let [_, mutating] = plain.in_flight();
+                row.extend([mutating.limit, mutating.in_use].map(u64::from));
+            }
+            _ => {}
+        }
+        if !control_plane.is_ideal() {
+            control_plane.accounts().row(row);
+        }
+        if let Some(etcd) = control_plane.etcd() {
+            row.extend([etcd.syncs(), etcd.entries()]);
+            etcd.fsyncs().row(row);
+        }
+    }
+
+    /// Closes the books of a simulation that has ended.
+    ///
+    /// # Panics
+    /// If pods were lost.
+    #[must_use]
+    pub fn finish(mut self, ended: Ended) -> Finished {
         self.kernel.settle();
         self.stations.close(self.kernel.now());
+        let now = self.kernel.now();
+        self.read_telemetry(now);
+        self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
         Finished {
@@ -883,6 +1099,7 @@ impl Simulation {
             bind_client: self.scheduler.client,
             counts: self.counts,
             stations: self.stations,
+            telemetry: self.telemetry,
             ended,
             pending_reasons,
             window_ns: self.window_ns,

@@ -5,7 +5,9 @@
 pub mod attribution;
 pub mod metrics;
 pub mod station;
+pub mod telemetry;
 
 pub use attribution::{Limit, PathSpan, Stations};
 pub use metrics::{Metrics, UnknownMetric};
 pub use station::{BusyIntervals, Station};
+pub use telemetry::{Histogram, Telemetry};

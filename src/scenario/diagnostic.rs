@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::measure::metrics::edit_distance;
+
 /// Characters of a source line that are shown around the error.
 const LINE_WIDTH: usize = 100;
 /// Characters of a value that are shown.
@@ -143,28 +145,6 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         }
     }
     best.map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. O(|a| |b|).
-fn edit_distance(a: &[char], b: &[char]) -> usize {
-    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let replace = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut cost = replace.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                cost = cost.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = cost;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 /// "did you mean `x`?" if there is a near candidate, else the list of candidates.

@@ -686,7 +686,7 @@ fn shift(node: &mut Node, by: u32) {
 }
 
 /// A problem of a tree, with the line it stands on.
-fn diagnose(sources: &[Source], problem: Problem) -> Diagnostic {
+pub(super) fn diagnose(sources: &[Source], problem: Problem) -> Diagnostic {
     let source = problem.place.and_then(|place| sources.get(place.source as usize));
     let source = source.unwrap_or(&sources[0]);
     let place = problem.place.filter(|_| !source.is_argument);
@@ -723,7 +723,7 @@ fn too_large(name: &str) -> Diagnostic {
 
 /// Reads a text file, with a message of its own for each way in which that fails.
 #[allow(clippy::result_large_err, reason = "called once a file")]
-fn read_text(path: &FilePath, name: &str) -> Result<String, Diagnostic> {
+pub(super) fn read_text(path: &FilePath, name: &str) -> Result<String, Diagnostic> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => {
             let hint = match path.parent() {

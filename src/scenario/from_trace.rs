@@ -264,6 +264,7 @@ impl SpecReader {
             preferred_node_affinity,
             pod_affinity,
             topology_spread,
+            task_group: None,
         })
     }
 
@@ -364,6 +365,7 @@ pub(super) fn read(
     folder: &Path,
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     let import =
         "`podpace trace import FORMAT PATH --out DIR` makes one, `podpace trace formats` lists the formats";
@@ -372,7 +374,7 @@ pub(super) fn read(
         return Err(unusable(message, format!("{import}; name DIR here")));
     }
     let reader = trace::open(folder).map_err(|error| unusable(error.to_string(), import))?;
-    fill(cluster, &reader, transform, streams)
+    fill(cluster, &reader, transform, streams, apps)
 }
 
 /// Reads Kubernetes objects into `cluster`, by way of a trace in the folder for temporary files.
@@ -384,6 +386,7 @@ pub(super) fn read_manifests(
     paths: &[PathBuf],
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     /// Tells traces of one process apart.
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -392,7 +395,7 @@ pub(super) fn read_manifests(
     let options = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
     let result = trace::import("k8s-list", paths, &folder, &options).map_err(FromTraceError::from).and_then(
         |manifest| {
-            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams)?;
+            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps)?;
             let report = manifest.report;
             let dropped = report.tables.values().flat_map(|table| &table.dropped);
             for (reason, rows) in dropped.filter(|(reason, _)| *reason != "not-a-workload") {
@@ -416,6 +419,7 @@ fn fill(
     reader: &TraceReader,
     transform: &TransformSpec,
     streams: &Streams,
+    apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     let mut out = TraceWorkload { files: hashes(reader.path())?, ..TraceWorkload::default() };
     let transform = settings(transform);
@@ -439,8 +443,13 @@ fn fill(
     if cluster.nodes.is_empty() {
         nodes(cluster, reader, &labels_in_use(&pod_specs), &transform, &mut out)?;
     }
-    let planned = pods(cluster, reader, (&rows, &pod_specs), &mut specs, &transform, streams, &mut out)?;
+    let mut gangs = BTreeMap::new();
+    let source = (reader, &transform, streams);
+    let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
     place(cluster, planned, &mut out)?;
+    for ((app, name), (members, spec)) in gangs {
+        cluster.pods.add_placeholders(app, name, members, spec);
+    }
     Ok(out)
 }
 
@@ -544,6 +553,18 @@ fn nodes(
     Ok(())
 }
 
+/// What traces leave to the scheduler's kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AppOptions {
+    /// Queue of applications that name none.
+    pub(super) default_queue: &'static str,
+    /// Task groups count.
+    pub(super) gangs: bool,
+}
+
+/// Task groups by application and name: members, and the spec of a placeholder, which is that of the group's first pod.
+type Gangs = BTreeMap<(AppId, String), (u32, SpecId)>;
+
 /// Applications by name and queue; the last one asked for is usually the next one too.
 #[derive(Default)]
 struct Apps {
@@ -552,7 +573,14 @@ struct Apps {
 }
 
 impl Apps {
-    fn id(&mut self, cluster: &mut Cluster, name: &str, queue: &str, copy: u64) -> AppId {
+    fn id(
+        &mut self,
+        cluster: &mut Cluster,
+        name: &str,
+        queue: &str,
+        (user, namespace): (&str, &str),
+        copy: u64,
+    ) -> AppId {
         if let Some((last_name, last_queue, last_copy, id)) = &self.last
             && (last_name.as_str(), last_queue.as_str(), *last_copy) == (name, queue, copy)
         {
@@ -560,7 +588,13 @@ impl Apps {
         }
         let full = if copy == 0 { name.to_owned() } else { format!("{name}-copy{copy}") };
         let id = *self.by_name.entry((full, queue.to_owned())).or_insert_with_key(|(name, queue)| {
-            cluster.pods.add_app(App { name: name.clone(), queue: queue.clone() })
+            cluster.pods.add_app(App {
+                name: name.clone(),
+                queue: queue.clone(),
+                user: user.to_owned(),
+                namespace: namespace.to_owned(),
+                ..App::default()
+            })
         });
         self.last = Some((name.to_owned(), queue.to_owned(), copy, id));
         id
@@ -581,17 +615,16 @@ fn recorded(o: &OutcomeRow) -> RecordedPod {
 /// Reads the table of pods, transformed, in the order of creation; those that sit on a node last.
 fn pods(
     cluster: &mut Cluster,
-    reader: &TraceReader,
+    (reader, transform, streams): (&TraceReader, &Transform, &Streams),
     (rows, specs): (&[SpecRow], &[PodSpec]),
     spec_reader: &mut SpecReader,
-    transform: &Transform,
-    streams: &Streams,
+    (options, gangs_of): (AppOptions, &mut Gangs),
     out: &mut TraceWorkload,
 ) -> Result<Vec<Row>, FromTraceError> {
     let mut names: Option<FxHashMap<String, NodeId>> = None;
     let mut apps = Apps::default();
-    let mut spec_ids: FxHashMap<(u32, i32), SpecId> = FxHashMap::default();
-    let mut renamed_ids: BTreeMap<(u32, i32, String), SpecId> = BTreeMap::new();
+    let mut spec_ids: FxHashMap<(u32, i32, Option<String>), SpecId> = FxHashMap::default();
+    let mut renamed_ids: BTreeMap<(u32, i32, String, Option<String>), SpecId> = BTreeMap::new();
     let mut planned: Vec<Row> = Vec::new();
     let (mut gangs, mut homeless) = (0u64, 0u64);
     let left = transform.pods(reader, rows, streams, |taken| {
@@ -617,20 +650,27 @@ fn pods(
             let message = format!("pod {} names spec {index}; there are {}", taken.uid, rows.len());
             return Err(unusable(message, "`podpace trace validate` lists all such pods"));
         };
+        let members = if options.gangs && node == NO_NODE { taken.min_member } else { 0 };
+        let task_group = (members > 0 && !taken.task_group.is_empty()).then(|| taken.task_group.to_owned());
+        let (priority, in_gang) = (taken.priority, task_group.clone());
         let spec = match taken.namespace {
-            None => *spec_ids.entry((taken.spec_id, taken.priority)).or_insert_with(|| {
-                cluster.pods.add_spec(PodSpec { priority: taken.priority, ..pod_spec.clone() })
+            None => *spec_ids.entry((taken.spec_id, priority, in_gang)).or_insert_with_key(|key| {
+                cluster.pods.add_spec(PodSpec { priority, task_group: key.2.clone(), ..pod_spec.clone() })
             }),
-            Some(name) => match renamed_ids.get(&(taken.spec_id, taken.priority, name.to_owned())) {
-                Some(id) => *id,
-                None => {
-                    let row = SpecRow { namespace: name.to_owned(), ..row.clone() };
-                    let spec = spec_reader.spec(&row, &mut cluster.resources)?;
-                    let id = cluster.pods.add_spec(PodSpec { priority: taken.priority, ..spec });
-                    renamed_ids.insert((taken.spec_id, taken.priority, name.to_owned()), id);
-                    id
+            Some(name) => {
+                let key = (taken.spec_id, priority, name.to_owned(), in_gang);
+                match renamed_ids.get(&key) {
+                    Some(id) => *id,
+                    None => {
+                        let row = SpecRow { namespace: name.to_owned(), ..row.clone() };
+                        let spec = spec_reader.spec(&row, &mut cluster.resources)?;
+                        let task_group = key.3.clone();
+                        let id = cluster.pods.add_spec(PodSpec { priority, task_group, ..spec });
+                        renamed_ids.insert(key, id);
+                        id
+                    }
                 }
-            },
+            }
         };
         let autogenerated;
         let app = match taken.app {
@@ -643,13 +683,18 @@ fn pods(
             app => app,
         };
         let queue = match taken.queue {
-            "" => "root.default",
+            "" => options.default_queue,
             queue => queue,
         };
-        gangs += u64::from(taken.min_member > 1 && taken.copy == 0);
+        gangs += u64::from(taken.min_member > 1 && taken.copy == 0 && !options.gangs);
         // Deleting is modelled as the end of a run that begins when the pod is created.
         let run_ns = taken.run_ns.unwrap_or(u64::MAX).min(taken.held_ns.unwrap_or(u64::MAX));
-        let app = apps.id(cluster, app, queue, taken.copy);
+        let owner = (taken.user, taken.namespace.unwrap_or_else(|| namespace(row)));
+        let app = apps.id(cluster, app, queue, owner, taken.copy);
+        if let Some(task_group) = task_group {
+            let group = gangs_of.entry((app, task_group)).or_insert((members, spec));
+            group.0 = group.0.max(members);
+        }
         let recorded = match taken.outcome {
             Some(outcome) => {
                 out.recorded.push(recorded(outcome));
@@ -667,7 +712,7 @@ fn pods(
     let (outside, deleted) = (left.outside, left.deleted);
     for (count, what) in [
         (outside, "pods lie outside of the window and are left out"),
-        (gangs, "pods are members of gangs; they are scheduled one by one, and start one by one"),
+        (gangs, "pods are members of gangs, which only YuniKorn schedules as such; they start one by one"),
         (deleted, "pods are deleted by somebody at a time; here they run for as long, from when they start"),
         (homeless, "pods sit on nodes that are not in the cluster and are left out"),
     ] {

@@ -8,11 +8,13 @@
 //!
 //! Left out: looking up profiles, schedulers, traces and manifests, which is resolving.
 
+mod config_file;
 mod decode;
 mod diagnostic;
 mod document;
 pub mod duration;
 mod from_trace;
+mod kube_scheduler_config;
 pub mod limits;
 pub mod plan;
 pub mod quantity;
@@ -21,8 +23,10 @@ mod resolve;
 pub mod schema;
 pub mod spec;
 mod text;
+pub mod threshold;
 mod tree;
 mod validate;
+mod yunikorn_config;
 
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};

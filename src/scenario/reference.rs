@@ -71,7 +71,11 @@ pub fn plan(
     for i in 0..nodes {
         cluster.nodes.add(format!("node-{i:06}"), template, None);
     }
-    let app = cluster.pods.add_app(App { name: "load".to_owned(), queue: "root.default".to_owned() });
+    let app = cluster.pods.add_app(App {
+        name: "load".to_owned(),
+        queue: "root.default".to_owned(),
+        ..App::default()
+    });
     let mut draw = Lcg(42);
     let mut times_ns: Vec<Nanos> = Vec::with_capacity(pods as usize);
     let mut run_ns: Vec<Nanos> = Vec::with_capacity(pods as usize);

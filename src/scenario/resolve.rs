@@ -10,6 +10,9 @@
 //! Cost: O(nodes + pods).
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use super::config_file::{self, SchedulerConfig};
 use super::document::Document;
 use super::duration::DurationNs;
 use super::from_trace;
@@ -19,15 +22,16 @@ use super::plan::{
 };
 use super::quantity::ResourceList;
 use super::spec::{
-    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, Identity, MatchExpressionSpec, MatchOperator,
-    NodeGroupSpec, NodeLifecycleKind, NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy,
-    PodShape, QueueSort, ScenarioSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
+    MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeLifecycleKind, NodeSort as SpecNodeSort,
+    NodeSortPolicy as SpecNodeSortPolicy, PodShape, QueueSort, ScenarioSpec, ScoringStrategy as SpecScoring,
+    StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator,
+    WhenUnsatisfiable, WorkloadStart,
 };
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
-    App, Cluster, Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
-    ResourceNames, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
+    App, AppId, Cluster, Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
+    ResourceNames, Resources, SpecId, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
 };
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -104,6 +108,11 @@ fn term(expressions: &[MatchExpressionSpec]) -> Term {
     Term { expressions: expressions.iter().map(expression).collect() }
 }
 
+/// The name of a gang's task group.
+fn task_group(gang: &GangSpec) -> String {
+    gang.task_group.clone().unwrap_or_else(|| "gang".to_owned())
+}
+
 /// The pod spec of a shape. Anti-affinity and spread select pods of the same `app` label.
 fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
     let mut labels = shape.labels.clone();
@@ -155,6 +164,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
             })
             .collect(),
         labels,
+        task_group: shape.gang.as_ref().map(task_group),
     }
 }
 
@@ -229,9 +239,17 @@ struct Expanded {
     sets: Vec<(u32, u32)>,
     run_ns: Vec<Nanos>,
     hold_ns: Vec<Nanos>,
+    /// Application, task group, members and spec of the placeholders.
+    gangs: Vec<(AppId, String, u32, SpecId)>,
 }
 
 impl Resolver<'_> {
+    /// The queue of applications that ask for none: with a configuration placement rules find one.
+    fn default_queue(&self) -> &'static str {
+        let scheduler = &self.spec.scheduler;
+        if scheduler.config.is_some() && scheduler.kind == "yunikorn" { "" } else { "root.default" }
+    }
+
     fn profile(&mut self, path: &str, name: Option<&String>, default: &str) -> CostProfile {
         let wanted = name.map_or(default, String::as_str);
         match self.profiles.load(wanted) {
@@ -297,7 +315,27 @@ impl Resolver<'_> {
         })
     }
 
-    fn scheduler(&mut self, registry: &Registry) -> SchedulerPlan {
+    /// What `scheduler.config` says; the defaults if there is none or it is wrong.
+    fn scheduler_config(&mut self, names: &mut ResourceNames) -> SchedulerConfig {
+        let Some(name) = &self.spec.scheduler.config else { return SchedulerConfig::default() };
+        let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
+        match config_file::read(&self.spec.scheduler.kind, &path, &path.display().to_string(), names) {
+            Ok(mut config) => {
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                    self.provenance.files.insert(name.clone(), hash);
+                }
+                self.provenance.notes.append(&mut config.notes);
+                config
+            }
+            Err(mut errors) => {
+                self.errors.append(&mut errors);
+                SchedulerConfig::default()
+            }
+        }
+    }
+
+    fn scheduler(&mut self, registry: &Registry, names: &mut ResourceNames) -> SchedulerPlan {
         let s = self.spec.scheduler.clone();
         let registration = registry.get(&s.kind);
         if registration.is_none() {
@@ -318,9 +356,10 @@ impl Resolver<'_> {
             }
         };
         let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
+        let config = self.scheduler_config(names);
         let default_client = ClientLimits {
-            qps_milli: parameter("default_client_qps", 50) * 1000,
-            burst: count(parameter("default_client_burst", 100)),
+            qps_milli: config.qps_milli.unwrap_or_else(|| parameter("default_client_qps", 50) * 1000),
+            burst: config.burst.unwrap_or_else(|| count(parameter("default_client_burst", 100))),
         };
         let identity = match s.identity {
             Some(Identity::KubeScheduler) => ClientIdentity::KubeScheduler,
@@ -331,23 +370,26 @@ impl Resolver<'_> {
         };
         let client = limits(s.client, default_client);
         let events_client = s.events_client.map_or(client, |c| limits(c, client));
-        let defaults = Settings::default();
+        let defaults = config.settings;
         let amount = |list: &ResourceList| {
             (!list.0.is_empty())
                 .then(|| (list.cpu_millicores().unwrap_or(u64::MAX), list.memory_bytes().unwrap_or(u64::MAX)))
         };
         let settled = self.spec.workload.start != Some(WorkloadStart::Backlog) && s.start_delay.is_none();
         let settings = Settings {
-            percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(0, count),
+            percentage_of_nodes_to_score: s
+                .percentage_of_nodes_to_score
+                .map_or(defaults.percentage_of_nodes_to_score, count),
             parallelism: s.parallelism.map_or(defaults.parallelism, count),
             pod_initial_backoff_ns: s.pod_initial_backoff.map_or(defaults.pod_initial_backoff_ns, |d| d.0),
             pod_max_backoff_ns: s.pod_max_backoff.map_or(defaults.pod_max_backoff_ns, |d| d.0),
             scoring_strategy: match s.scoring_strategy {
                 Some(SpecScoring::MostAllocated) => ScoringStrategy::MostAllocated,
-                _ => ScoringStrategy::LeastAllocated,
+                Some(SpecScoring::LeastAllocated) => ScoringStrategy::LeastAllocated,
+                None => defaults.scoring_strategy,
             },
-            disabled_plugins: s.plugins.map(|p| p.disabled).unwrap_or_default(),
-            predicates: s.predicates.unwrap_or(true),
+            disabled_plugins: s.plugins.map_or(defaults.disabled_plugins, |p| p.disabled),
+            predicates: s.predicates.unwrap_or(defaults.predicates),
             node_sort: match s.node_sort {
                 Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,
                 Some(SpecNodeSort::Btree) => NodeSort::Btree,
@@ -356,22 +398,27 @@ impl Resolver<'_> {
             },
             node_sort_policy: match s.node_sort_policy {
                 Some(SpecNodeSortPolicy::Binpacking) => NodeSortPolicy::BinPacking,
-                _ => NodeSortPolicy::Fair,
+                Some(SpecNodeSortPolicy::Fair) => NodeSortPolicy::Fair,
+                None => defaults.node_sort_policy,
             },
             scheduling_interval_ns: s.scheduling_interval.map_or(defaults.scheduling_interval_ns, |d| d.0),
             core_only: s.core_only.unwrap_or(false),
             settled,
             tick_phase_ns: None,
-            queues: s
-                .queues
-                .iter()
-                .map(|q| QueueConfig {
-                    name: q.name.clone(),
-                    sort: if q.sort == Some(QueueSort::Fair) { AppSort::Fair } else { AppSort::Fifo },
-                    guaranteed: amount(&q.guaranteed),
-                    max: amount(&q.max),
-                })
-                .collect(),
+            queues: if s.queues.is_empty() {
+                defaults.queues
+            } else {
+                s.queues
+                    .iter()
+                    .map(|q| QueueConfig {
+                        name: q.name.clone(),
+                        sort: if q.sort == Some(QueueSort::Fair) { AppSort::Fair } else { AppSort::Fifo },
+                        guaranteed: amount(&q.guaranteed),
+                        max: amount(&q.max),
+                    })
+                    .collect()
+            },
+            yunikorn: defaults.yunikorn,
         };
         SchedulerPlan {
             kind: s.kind,
@@ -420,9 +467,29 @@ impl Resolver<'_> {
     ) {
         let name = shape.app.clone().unwrap_or_else(|| app.to_owned());
         let spec = pod_spec(shape, &name, &mut cluster.resources);
+        let queue = shape.queue.clone().unwrap_or_else(|| self.default_queue().to_owned());
+        let gang = shape.gang.clone().unwrap_or_default();
+        let app = cluster.pods.add_app(App {
+            name,
+            queue,
+            user: shape.user.clone().unwrap_or_default(),
+            groups: shape.groups.clone(),
+            namespace: shape.namespace.clone().unwrap_or_default(),
+            gang_hard: gang.gang_scheduling_style == Some(GangStyle::Hard),
+            placeholder_timeout_ns: gang.placeholder_timeout.map_or(0, |t| t.0),
+            ..App::default()
+        });
+        if let Some(gang) = &shape.gang {
+            let mut placeholder = spec.clone();
+            if !gang.min_resource.0.is_empty() {
+                placeholder.requests =
+                    Resources { pods: 0, ..resource_amount(&gang.min_resource, &mut cluster.resources) };
+            }
+            let members = count(gang.min_member.unwrap_or(pods));
+            let placeholder = cluster.pods.add_spec(placeholder);
+            expanded.gangs.push((app, task_group(gang), members, placeholder));
+        }
         let spec = cluster.pods.add_spec(spec);
-        let queue = shape.queue.clone().unwrap_or_else(|| "root.default".to_owned());
-        let app = cluster.pods.add_app(App { name, queue });
         let first = count(cluster.pods.len() as u64);
         let mut run = shape.run_time.map(sampler);
         let mut hold = shape.hold.map(sampler);
@@ -440,11 +507,15 @@ impl Resolver<'_> {
         let w = &self.spec.workload;
         let base = self.document.directory().unwrap_or(Path::new("."));
         let field = if w.trace.is_some() { "workload.trace" } else { "workload.manifests" };
+        let apps = from_trace::AppOptions {
+            default_queue: self.default_queue(),
+            gangs: self.spec.scheduler.kind == "yunikorn",
+        };
         let read = match &w.trace {
-            Some(trace) => from_trace::read(cluster, &base.join(trace), &w.transform, streams),
+            Some(trace) => from_trace::read(cluster, &base.join(trace), &w.transform, streams, apps),
             None => {
                 let paths: Vec<PathBuf> = w.manifests.iter().map(|file| base.join(file)).collect();
-                from_trace::read_manifests(cluster, &paths, &w.transform, streams)
+                from_trace::read_manifests(cluster, &paths, &w.transform, streams, apps)
             }
         };
         let mut trace = match read {
@@ -507,6 +578,10 @@ impl Resolver<'_> {
             }
         }
         let creation = self.creation(cluster, &expanded, deployments, streams);
+        // Placeholders come after all pods: they are created by the scheduler.
+        for (app, name, members, spec) in std::mem::take(&mut expanded.gangs) {
+            cluster.pods.add_placeholders(app, name, members, spec);
+        }
         let any = |spans: &[Nanos]| spans.iter().any(|s| *s != u64::MAX);
         let lifetimes = match (any(&expanded.run_ns), any(&expanded.hold_ns)) {
             (true, _) => Lifetimes::Run(expanded.run_ns),
@@ -595,10 +670,6 @@ pub fn resolve(
         provenance: Provenance::default(),
         default_limit_ns: DEFAULT_LIMIT_NS,
     };
-    if spec.scheduler.config.is_some() {
-        let hint = Some("write the settings in the scenario itself".to_owned());
-        r.errors.push(document.diagnostic("scheduler.config", "this field is not supported yet", hint));
-    }
     let seed = spec.seed.unwrap_or(1);
     let streams = Streams::new(seed);
     let mut cluster = Cluster::default();
@@ -607,7 +678,7 @@ pub fn resolve(
     }
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
     let api_server = r.api_server();
-    let scheduler = r.scheduler(registry);
+    let scheduler = r.scheduler(registry, &mut cluster.resources);
     let agents = r.agents();
     let cm = spec.control_plane.controller_manager.clone();
     let controller_manager = matches!(creation, Creation::ReplicaSets { .. }).then(|| {

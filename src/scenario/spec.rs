@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
+use super::threshold::ThresholdSpec;
 
 /// The only `apiVersion` that is read.
 pub const API_VERSION: &str = "podpace/v1";
@@ -64,6 +65,9 @@ pub struct ScenarioSpec {
     /// What was published or measured, to check the result against.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
+    /// What must hold, one line each: `METRIC OPERATOR VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSpec>,
 }
 
 /// A machine.
@@ -573,6 +577,32 @@ pub struct ArrivalsSpec {
     pub batch_size: Option<u64>,
 }
 
+/// A gang: the pods of an application start together, by YuniKorn's task groups.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GangSpec {
+    /// Name of the task group. Default `gang`.
+    pub task_group: Option<String>,
+    /// Placeholders that must find a place first. Default: as many as the application has pods.
+    pub min_member: Option<u64>,
+    /// What a placeholder asks for. Default: what a pod does.
+    #[serde(default)]
+    pub min_resource: ResourceList,
+    /// When the placeholders can't all be placed in time: run without a gang (`Soft`, the default), or fail (`Hard`).
+    pub gang_scheduling_style: Option<GangStyle>,
+    /// From the first placeholder's allocation on. Default 15m.
+    pub placeholder_timeout: Option<DurationNs>,
+}
+
+/// What becomes of a gang whose placeholders can't be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GangStyle {
+    /// Its pods are scheduled one by one.
+    Soft,
+    /// It fails.
+    Hard,
+}
+
 /// What all groups of pods say about one pod; see the comments of [`PodGroupSpec`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodShape {
@@ -596,6 +626,14 @@ pub struct PodShape {
     pub node_affinity: Option<NodeAffinitySpec>,
     /// Queue of the application.
     pub queue: Option<String>,
+    /// Who submits it.
+    pub user: Option<String>,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Gang.
+    pub gang: Option<GangSpec>,
     /// Application's name.
     pub app: Option<String>,
     /// From Running to finished.
@@ -636,8 +674,17 @@ macro_rules! pod_group {
             pub topology_spread: Vec<TopologySpreadSpec>,
             /// Node affinity.
             pub node_affinity: Option<NodeAffinitySpec>,
-            /// YuniKorn queue. Default `root.default`.
+            /// YuniKorn queue. Default `root.default`; with `scheduler.config`, none is asked for.
             pub queue: Option<String>,
+            /// YuniKorn: who submits the application. Default `nobody`.
+            pub user: Option<String>,
+            /// YuniKorn: the user's groups.
+            #[serde(default)]
+            pub groups: Vec<String>,
+            /// YuniKorn: namespace, the tag `namespace` of placement rules. Default `default`.
+            pub namespace: Option<String>,
+            /// YuniKorn: the pods are a gang. Default no gang.
+            pub gang: Option<GangSpec>,
             /// Application's name, the label `app`. Default: the group's name, numbered if there are several.
             pub app: Option<String>,
             /// From Running to finished: a duration, `{p50, p99}` or `{min, max}`. Default: runs for ever.
@@ -660,6 +707,10 @@ macro_rules! pod_group {
                     topology_spread: self.topology_spread.clone(),
                     node_affinity: self.node_affinity.clone(),
                     queue: self.queue.clone(),
+                    user: self.user.clone(),
+                    groups: self.groups.clone(),
+                    namespace: self.namespace.clone(),
+                    gang: self.gang.clone(),
                     app: self.app.clone(),
                     run_time: self.run_time,
                     hold: self.hold,
@@ -1216,6 +1267,9 @@ pub struct ExperimentSpec {
     /// What is expected.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
+    /// What must hold, one line each: `METRIC OPERATOR VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSpec>,
 }
 
 /// One run of an experiment: the scenario with some fields set.

@@ -14,9 +14,10 @@ use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
-    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, ScenarioSpec, SchedulerSpec, StopWhen, SweepSpec,
-    TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
+    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
+    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
 };
+use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
 
 /// Pods of a node whose template does not say.
@@ -263,6 +264,11 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     check.duration("measure.step", spec.measure.step, true);
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, None, check);
+    }
+    written(&spec.thresholds, check);
+    for (i, _) in spec.thresholds.iter().enumerate().filter(|(_, t)| t.run.is_some()) {
+        let hint = "a scenario is one run; leave the run's name and the colon out";
+        check.expected(&format!("thresholds[{i}]"), "METRIC OPERATOR VALUE", hint);
     }
     if check.complete && check.problems.is_empty() {
         fit(spec, check);
@@ -791,6 +797,30 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
         let hint = "each pod counts as one by itself";
         check.report(&format!("{path}.requests.pods"), "a pod does not request `pods`", hint);
     }
+    if let Some(gang) = &shape.gang {
+        let path = format!("{path}.gang");
+        if spec.scheduler.kind != "yunikorn" {
+            check.report(
+                &path,
+                "only YuniKorn schedules gangs",
+                "set `scheduler.kind: yunikorn`, or leave it out",
+            );
+        }
+        if let Some(members) = gang.min_member {
+            check.count(&format!("{path}.minMember"), members, 1, limits::PODS);
+        }
+        if gang.min_resource.pods().is_some() {
+            let hint = "each placeholder counts as one by itself";
+            check.report(&format!("{path}.minResource.pods"), "a pod does not request `pods`", hint);
+        }
+        if gang.placeholder_timeout.is_some_and(|t| t.0 == 0) {
+            check.expected(
+                &format!("{path}.placeholderTimeout"),
+                "a duration above zero",
+                "the default is 15m",
+            );
+        }
+    }
     check.distribution(&format!("{path}.runTime"), shape.run_time);
     check.distribution(&format!("{path}.hold"), shape.hold);
     for (i, spread) in shape.topology_spread.iter().enumerate() {
@@ -941,9 +971,8 @@ fn room(node: &NodeGroupSpec, resource: &str) -> u64 {
 fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
     let kind = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
     let Some(when) = spec.stop.when else { return };
-    if matches!(when, StopWhen::AllRunning | StopWhen::AllFinished)
-        && kind == super::spec::NodeLifecycleKind::None
-    {
+    // Without agents a run time counts from the binding and the load client deletes the pod: allFinished comes.
+    if when == StopWhen::AllRunning && kind == super::spec::NodeLifecycleKind::None {
         let hint = "set `controlPlane.nodeLifecycle.kind` to hollow, kwok or kubelet, or stop at allBound";
         check.report("stop.when", "without node agents no pod gets to Running", hint);
         return;
@@ -953,6 +982,16 @@ fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
         if let Some(group) = pod_groups(&spec.workload).iter().find(|group| endless(group)) {
             let message = format!("the pods of {} run for ever", group.title);
             check.report("stop.when", message, format!("give `{}` a runTime or hold", group.path));
+        }
+    }
+}
+
+/// A bare 0 is what the decoder puts where it has found an error; it is no threshold where somebody wrote it.
+fn written(thresholds: &[ThresholdSpec], check: &mut Check<'_>) {
+    for (i, _) in thresholds.iter().enumerate().filter(|(_, t)| t.metric.is_empty()) {
+        if check.complete {
+            let hint = "such as throughput.bound.mean >= 200";
+            check.expected(&format!("thresholds[{i}]"), "METRIC OPERATOR VALUE", hint);
         }
     }
 }
@@ -1069,12 +1108,21 @@ pub(super) fn experiment(spec: &ExperimentSpec, check: &mut Check<'_>) {
     for (i, expect) in spec.expect.iter().enumerate() {
         expectation(&format!("expect[{i}]"), expect, Some(&names), check);
     }
-    if check.complete && !spec.expect.is_empty() {
+    written(&spec.thresholds, check);
+    for (i, run) in spec.thresholds.iter().enumerate().filter_map(|(i, t)| Some((i, t.run.as_deref()?))) {
+        if !names.contains(&run) {
+            check.expected(&format!("thresholds[{i}]"), "the name of a run", did_you_mean(run, &names));
+        }
+    }
+    // A threshold without a run is about all of them.
+    if check.complete && !spec.expect.is_empty() && spec.thresholds.iter().all(|t| t.run.is_some()) {
         let used = |name: &str| {
-            spec.expect.iter().any(|expect| {
-                expect.run.as_deref() == Some(name)
-                    || expect.ratio.as_ref().is_some_and(|ratio| ratio.run == name || ratio.over.run == name)
-            })
+            let has_threshold = spec.thresholds.iter().any(|t| t.run.as_deref() == Some(name));
+            has_threshold
+                || spec.expect.iter().any(|expect| {
+                    let in_ratio = |r: &RatioExpectSpec| r.run == name || r.over.run == name;
+                    expect.run.as_deref() == Some(name) || expect.ratio.as_ref().is_some_and(in_ratio)
+                })
         };
         for (i, run) in spec.runs.iter().enumerate().filter(|(_, run)| !used(&run.name)) {
             let message = format!("nothing is expected of the run `{}`", run.name);

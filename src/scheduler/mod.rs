@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::cost::{CostProfile, Meter, ProfileError};
+use crate::engine::codec::CodecError;
 use crate::engine::{Nanos, Rng};
 
 pub use first_fit::FirstFit;
@@ -63,6 +64,16 @@ pub enum Action {
     /// Patches the pod's status (condition `PodScheduled=False`) through the scheduler's client;
     /// [`SchedulerModel::on_status_patched`] follows when it is answered.
     PatchStatus {
+        /// Pod.
+        pod: PodId,
+    },
+    /// Creates a placeholder of a gang through the scheduler's client; [`SchedulerModel::on_pod_created`] follows.
+    CreatePod {
+        /// Pod.
+        pod: PodId,
+    },
+    /// Deletes a placeholder through the scheduler's client; [`SchedulerModel::on_pod_deleted`] follows.
+    DeletePod {
         /// Pod.
         pod: PodId,
     },
@@ -143,6 +154,10 @@ pub trait SchedulerModel: Send {
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome);
     /// A status patch was answered, whatever the answer; most schedulers don't wait for it.
     fn on_status_patched(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// The creation of a placeholder was answered.
+    fn on_pod_created(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// The deletion of a placeholder was answered.
+    fn on_pod_deleted(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.
@@ -152,6 +167,45 @@ pub trait SchedulerModel: Send {
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
+    /// Pods in kube-scheduler's queues, for schedulers that have these queues.
+    fn queues(&self) -> Option<QueueLengths> {
+        None
+    }
+    /// Everything that the model has learnt and decided, as bytes, for a checkpoint; never called during a cycle of its
+    /// own. With serde's derives on the type it is `codec::encode("my scheduler", self)`.
+    ///
+    /// # Errors
+    /// By default: this scheduler can't be checkpointed.
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        Err(unsupported(self.kind()))
+    }
+    /// Takes over what [`save`](Self::save) wrote. The model was built from the same settings and profile.
+    ///
+    /// # Errors
+    /// The bytes are no such state; by default as [`save`](Self::save).
+    fn restore(&mut self, _state: &[u8]) -> Result<(), CodecError> {
+        Err(unsupported(self.kind()))
+    }
+}
+
+fn unsupported(kind: &str) -> CodecError {
+    CodecError::Unsupported {
+        what: format!("scheduler `{kind}`"),
+        hint: "implement SchedulerModel::save and restore, or run it without checkpoints".to_owned(),
+    }
+}
+
+/// Pods by queue, as `scheduler_pending_pods` counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLengths {
+    /// In activeQ.
+    pub active: u64,
+    /// In the backoff queues.
+    pub backoff: u64,
+    /// Tried, did not fit.
+    pub unschedulable: u64,
+    /// Scheduling attempts that found no node, so far.
+    pub failed_attempts: u64,
 }
 
 /// Node order of YuniKorn's first fit.
@@ -165,7 +219,7 @@ pub enum NodeSort {
 }
 
 /// How nodes are scored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum NodeSortPolicy {
     /// Least used first.
     #[default]
@@ -175,7 +229,7 @@ pub enum NodeSortPolicy {
 }
 
 /// NodeResourcesFit's scoring strategy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ScoringStrategy {
     /// Prefers empty nodes.
     #[default]
@@ -185,7 +239,7 @@ pub enum ScoringStrategy {
 }
 
 /// Order of a leaf queue's applications.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AppSort {
     /// By submission.
     #[default]
@@ -239,6 +293,8 @@ pub struct Settings {
     pub tick_phase_ns: Option<Nanos>,
     /// YuniKorn: queues; empty = `root.default`.
     pub queues: Vec<QueueConfig>,
+    /// YuniKorn: a whole configuration, which stands instead of `queues`.
+    pub yunikorn: Option<Box<yunikorn::config::Config>>,
 }
 
 impl Default for Settings {
@@ -258,6 +314,7 @@ impl Default for Settings {
             settled: false,
             tick_phase_ns: None,
             queues: Vec::new(),
+            yunikorn: None,
         }
     }
 }

@@ -9,7 +9,7 @@
 use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
 
 /// Resources of every node as one scheduler believes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct NodeTable {
     present: Vec<bool>,
     /// Allocatable CPU, millicores.
@@ -112,6 +112,15 @@ impl NodeTable {
                     .zip(self.extended_capacity[id].get(at))
                     .is_some_and(|(u, c)| u + v <= *c)
             })
+    }
+
+    /// What is in use of an extended resource, and what there is.
+    #[must_use]
+    pub fn extended(&self, node: NodeId, id: u16) -> (u64, u64) {
+        let of = |columns: &[Vec<u64>]| {
+            columns.get(id as usize).and_then(|c| c.get(node as usize)).copied().unwrap_or(0)
+        };
+        (of(&self.extended_used), of(&self.extended_capacity))
     }
 
     /// The first resource that is short on the node, by name, as kube-scheduler words it.

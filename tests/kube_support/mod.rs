@@ -78,7 +78,7 @@ impl Harness {
         let mut meter = Meter::new(profile);
         let scheduler = KubeScheduler::build(settings, &mut meter).expect("the profile is complete");
         let mut cluster = Cluster::default();
-        cluster.pods.add_app(App { name: "app".into(), queue: "root.default".into() });
+        cluster.pods.add_app(App { name: "app".into(), queue: "root.default".into(), ..App::default() });
         Self {
             cluster,
             scheduler,
@@ -135,6 +135,7 @@ impl Harness {
                     self.due.insert((at, self.sequence), Due::Timer(tag));
                 }
                 Action::Assume { .. } | Action::GiveUp { .. } => {}
+                Action::CreatePod { .. } | Action::DeletePod { .. } => unreachable!("it has no placeholders"),
                 Action::Bind { pod, node } => {
                     self.binds.push((self.now, pod, node));
                     let outcome =

@@ -20,6 +20,8 @@ pub enum Event {
     Bound(PodId, NodeId),
     Arrive(PodId),
     Gone(PodId, NodeId),
+    Created(PodId),
+    Deleted(PodId),
 }
 
 pub struct Harness {
@@ -38,6 +40,8 @@ pub struct Harness {
     pub bind_sent: Vec<(PodId, Nanos)>,
     pub bound: Vec<(PodId, NodeId, Nanos)>,
     pub given_up: Vec<PodId>,
+    pub created: Vec<(PodId, Nanos)>,
+    pub deleted: Vec<(PodId, Nanos)>,
     pub patched: Vec<PodId>,
     pub events: u64,
     pub cpu_ns: u64,
@@ -59,7 +63,7 @@ pub fn cluster(nodes: usize, allocatable: Resources) -> Cluster {
 
 pub fn add_app(cluster: &mut Cluster, queue: &str) -> AppId {
     let name = format!("app-{}", cluster.pods.apps().len());
-    cluster.pods.add_app(App { name, queue: queue.to_owned() })
+    cluster.pods.add_app(App { name, queue: queue.to_owned(), ..App::default() })
 }
 
 pub fn add_pods(cluster: &mut Cluster, app: AppId, spec: PodSpec, count: usize) -> Vec<PodId> {
@@ -90,6 +94,8 @@ impl Harness {
             bind_sent: Vec::new(),
             bound: Vec::new(),
             given_up: Vec::new(),
+            created: Vec::new(),
+            deleted: Vec::new(),
             patched: Vec::new(),
             events: 0,
             cpu_ns: 0,
@@ -139,6 +145,8 @@ impl Harness {
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
             Action::GiveUp { pod } => self.given_up.push(pod),
+            Action::CreatePod { pod } => self.at(self.now + self.bind_latency, Event::Created(pod)),
+            Action::DeletePod { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),
         }
     }
 
@@ -175,6 +183,17 @@ impl Harness {
                 Event::Bound(pod, node) => self.call(|m, cx| m.on_pod_bound(cx, pod, node)),
                 Event::Arrive(pod) => self.call(|m, cx| m.on_pod_pending(cx, pod)),
                 Event::Gone(pod, node) => self.call(|m, cx| m.on_pod_gone(cx, pod, node)),
+                Event::Created(pod) => {
+                    self.created.push((pod, at));
+                    self.call(|m, cx| m.on_pod_created(cx, pod));
+                    self.at(at, Event::Arrive(pod));
+                }
+                Event::Deleted(pod) => {
+                    self.deleted.push((pod, at));
+                    self.call(|m, cx| m.on_pod_deleted(cx, pod));
+                    let node = self.cluster.pods.node(pod);
+                    self.at(at, Event::Gone(pod, node));
+                }
             }
         }
     }

@@ -37,21 +37,27 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
         bar.finish_and_clear();
     }
     // Scenarios without expectations in a folder are there for others to use.
-    let checked: Vec<Checked> = checked.into_iter().filter(|c| !c.rows.is_empty()).collect();
+    let mut checked: Vec<Checked> = checked.into_iter().filter(|c| !c.rows.is_empty()).collect();
     if checked.is_empty() {
         return Err(Failure::input(
-            "nothing is expected in any of these files; add `expect: [{metric: .., value: .., tolerance: ..}]`",
+            "nothing is expected in any of these files; add `expect: [{metric: .., value: .., tolerance: ..}]`, \
+             or `thresholds: [\"throughput.bound.mean >= 200\"]`",
         ));
     }
+    relative_thresholds(args, &mut checked)?;
     let (regressions, mut notes) = baselines(args, &checked)?;
     if let Some(path) = &args.junit {
         let report = junit(&checked, &regressions).to_string().map_err(Failure::run)?;
         write_atomically(path, report.as_bytes())?;
         notes.push(format!("JUnit report in {}", path.display()));
     }
+    if let Some(path) = &args.markdown {
+        write_atomically(path, expectations::markdown(&checked, &regressions).as_bytes())?;
+        notes.push(format!("Markdown in {}", path.display()));
+    }
     let rows = || checked.iter().flat_map(|c| &c.rows);
     let (total, failed) = (rows().count(), rows().filter(|r| !r.pass).count());
-    let text = match args.format {
+    let mut text = match args.format {
         Format::Table => table(&checked, &regressions, total, failed),
         Format::Json => to_json(&json!({
             "files": checked
@@ -61,6 +67,9 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
             "summary": {"expectations": total, "failed": failed, "regressions": regressions},
         })),
     };
+    if args.annotations {
+        text += &annotations(&checked, &regressions);
+    }
     let code = match (failed, regressions.len()) {
         (1.., _) => code::EXPECTATION,
         (0, 1..) => code::REGRESSION,
@@ -137,6 +146,29 @@ fn baselines(args: &CheckArgs, checked: &[Checked]) -> Result<(Vec<String>, Vec<
     Ok((regressions, notes))
 }
 
+/// Judges thresholds that speak of a baseline; those that are being written hold.
+fn relative_thresholds(args: &CheckArgs, checked: &mut [Checked]) -> Result<(), Failure> {
+    if args.update_baseline {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    for c in checked.iter_mut().filter(|c| c.rows.iter().any(|row| row.relative.is_some())) {
+        let Some(folder) = &args.baseline else {
+            errors.push(format!(
+                "error: {}: a threshold compares with the baseline; name it with --baseline DIR",
+                c.file
+            ));
+            continue;
+        };
+        let file = folder.join(format!("{}.json", c.name));
+        let baseline = if file.is_file() { Some(read_baseline(&file)?) } else { None };
+        for row in &mut c.rows {
+            errors.extend(row.judge_against(baseline.as_ref()).err().map(|e| format!("error: {e}")));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Failure { code: code::INPUT, message: errors.join("\n") }) }
+}
+
 fn read_baseline(file: &Path) -> Result<Baseline, Failure> {
     let text = std::fs::read(file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
     serde_json::from_slice(&text).map_err(|e| {
@@ -168,8 +200,34 @@ fn explain(row: &Row) -> String {
     let bound =
         |name: &str, v: Option<f64>| v.map_or_else(String::new, |v| format!(", {name} {}", number(v)));
     let published = bound("published", row.published);
-    let bounds = bound("min", row.min) + &bound("max", row.max);
+    let bounds = match &row.threshold {
+        Some(threshold) => format!(", wanted {threshold}"),
+        None => bound("min", row.min) + &bound("max", row.max),
+    };
     format!("simulated {}{published}{bounds}{error}{tolerance}", number(row.simulated))
+}
+
+/// Workflow commands of GitHub: one error a failed row at the line that expects it, one a regression.
+fn annotations(checked: &[Checked], regressions: &[String]) -> String {
+    // As the toolkit of GitHub's actions escapes data and properties.
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let mut text = String::new();
+    for c in checked {
+        for row in c.rows.iter().filter(|row| !row.pass) {
+            let (file, line) = row.place.as_ref().map_or((c.file.as_str(), 1), |(file, line)| (file, *line));
+            text += &format!(
+                "::error file={},line={line},title={}::{}\n",
+                property(file),
+                property(&format!("{}: {}", c.name, row.key())),
+                data(&explain(row))
+            );
+        }
+    }
+    for regression in regressions {
+        text += &format!("::error title=regression::{}\n", data(regression));
+    }
+    text
 }
 
 /// No times: the same results give the same report.

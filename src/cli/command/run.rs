@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{environment, pool};
-use crate::cli::args::{Format, Pods, RunArgs};
+use crate::cli::args::{Format, PauseArgs, Pods, RunArgs};
 use crate::cli::clock::Stopwatch;
 use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, Paint, metric, number, paint, percent, span_s, sparkline, whole};
@@ -13,6 +13,7 @@ use crate::cli::{expectations, terminal};
 use crate::engine::SECOND;
 use crate::experiment::check::{self, Observed};
 use crate::experiment::output::{self, PodsFormat, Staging};
+use crate::experiment::pause::{Paused, Pauses};
 use crate::experiment::recorded::Comparison;
 use crate::experiment::run::{self, Completed, Environment, RunSpec, Summary, to_json};
 use crate::scenario::Document;
@@ -27,6 +28,22 @@ fn pods_format(pods: Pods) -> PodsFormat {
     }
 }
 
+fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
+    if args.checkpoint.is_some() && args.checkpoint_at.is_empty() && args.checkpoint_every.is_none() {
+        return Err(Failure::input(
+            "--checkpoint without a time: say when, by --checkpoint-at TIME or --checkpoint-every SPAN",
+        ));
+    }
+    Ok(Pauses {
+        resume: args.resume.clone(),
+        checkpoint: args.checkpoint.clone(),
+        checkpoint_at_ns: args.checkpoint_at.iter().map(|t| t.ns()).collect(),
+        checkpoint_every_ns: args.checkpoint_every.map(|t| t.ns()),
+        snapshot: args.snapshot.clone(),
+        snapshot_at_ns: args.snapshot_at.iter().map(|t| t.ns()).collect(),
+    })
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -37,16 +54,32 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     if let Some(out) = &args.out {
         output::check_destination(out)?;
     }
+    let pauses = pauses(&args.pause)?;
     if run::is_experiment(&document) {
+        if !pauses.is_empty() {
+            return Err(Failure::input(format!(
+                "{}: checkpoints and snapshots are of one run, and an experiment has many; name a scenario",
+                args.file.display()
+            )));
+        }
         return experiment(args, &document, &environment, quiet);
     }
     let spec = RunSpec::of_scenario(run::scenario_only(&document)?)?;
     let bar = terminal::progress(quiet, "simulating", 1);
     let stopwatch = Stopwatch::start();
-    let completed = spec.simulate(&environment)?;
+    let Paused { completed, notes: written, failures } = if pauses.is_empty() {
+        Paused { completed: spec.simulate(&environment)?, notes: Vec::new(), failures: Vec::new() }
+    } else {
+        pauses.simulate(&spec, &environment)?
+    };
     let wall = stopwatch.elapsed();
     bar.finish_and_clear();
     let mut notes: Vec<String> = completed.summary.notes.iter().map(|note| format!("note: {note}")).collect();
+    notes.extend(written);
+    // Told even with --quiet, and by the exit code: the result is there, but not all that was asked for.
+    for failure in &failures {
+        terminal::say(failure);
+    }
     if args.verify_determinism {
         notes.push(verify(&spec, &completed, &environment)?);
     }
@@ -76,7 +109,8 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
             to_json(&value)
         }
     };
-    Ok(Output { text, notes, code: code::PASS })
+    let code = if failures.is_empty() { code::PASS } else { code::RUN };
+    Ok(Output { text, notes, code })
 }
 
 fn verify(spec: &RunSpec, first: &Completed, environment: &Environment) -> Result<String, Failure> {
@@ -106,10 +140,14 @@ fn verify(spec: &RunSpec, first: &Completed, environment: &Environment) -> Resul
 }
 
 fn scenario_expectations(spec: &RunSpec, run: &Completed) -> Result<Vec<check::Row>, Failure> {
-    let observed = Observed { metrics: run.summary.metrics(), curves: BTreeMap::new() };
+    let observed = Observed { metrics: run.metrics(), curves: BTreeMap::new() };
     let runs = [(spec.name.clone(), vec![observed])].into();
-    let expect = &spec.scenario.expect;
-    Ok(check::judge(&spec.name, &spec.document, expect, &check::Curves::new(), &runs)?)
+    let (expect, thresholds) = (&spec.scenario.expect, &spec.scenario.thresholds);
+    let mut rows = check::judge(&spec.name, &spec.document, expect, &check::Curves::new(), &runs)?;
+    rows.extend(check::judge_thresholds(&spec.name, &spec.document, thresholds, &runs)?);
+    // Only `check` reads baselines.
+    rows.retain(|row| row.relative.is_none());
+    Ok(rows)
 }
 
 /// Every run of an experiment, and its table of expectations.
@@ -141,7 +179,7 @@ fn experiment(
                     let mut staging = staging.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     staging.run(&prefix, &completed, pods_format(args.pods))?;
                 }
-                let metrics = completed.summary.metrics();
+                let metrics = completed.metrics();
                 let observed = check::observe(&run.name, &completed.finished, metrics, &spec.expect, &curves);
                 bar.inc(1);
                 Ok((observed, completed.summary))
@@ -156,7 +194,9 @@ fn experiment(
         by_run.entry(run.name.clone()).or_default().push(observed);
         summaries.push((run.name.clone(), summary));
     }
-    let rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
+    let mut rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
+    rows.extend(check::judge_thresholds(&spec.name, document, &spec.thresholds, &by_run)?);
+    rows.retain(|row| row.relative.is_none());
     let mut notes = Vec::new();
     if let (Some(staging), Some(out)) = (staging, &args.out) {
         let mut staging = staging.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

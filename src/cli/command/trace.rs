@@ -12,6 +12,7 @@ use crate::cli::args::Format;
 use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, whole};
 use crate::cli::terminal;
+use crate::experiment::output::write_atomically;
 use crate::experiment::run::to_json;
 use crate::scenario::duration::DurationNs;
 use crate::scenario::quantity::Ratio;
@@ -44,7 +45,7 @@ pub enum TraceCommand {
     /// Shows what a trace is like: arrivals, sizes, durations, demand against capacity
     Stats(LookArgs),
     /// Checks a trace; findings with codes, E001.. (exit code 2) and W001.. (exit code 0)
-    Validate(LookArgs),
+    Validate(ValidateArgs),
     /// Lists the formats that are imported and exported
     Formats(FormatsArgs),
 }
@@ -232,7 +233,7 @@ pub struct GenerateArgs {
     pub format: Format,
 }
 
-/// Arguments of `trace stats` and `trace validate`.
+/// Arguments of `trace stats`.
 #[derive(Args, Debug)]
 pub struct LookArgs {
     /// Trace folder
@@ -241,6 +242,17 @@ pub struct LookArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// Arguments of `trace validate`.
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub look: LookArgs,
+    /// Writes the findings as SARIF, for code scanning
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
 }
 
 /// Arguments of `trace formats`.
@@ -287,13 +299,20 @@ pub fn execute(args: &TraceArgs) -> Result<Output, Failure> {
             }))
         }
         TraceCommand::Validate(args) => {
-            let findings = trace::validate(&args.trace).map_err(|e| failure(&e))?;
-            let text = match args.format {
+            let look = &args.look;
+            let findings = trace::validate(&look.trace).map_err(|e| failure(&e))?;
+            let mut notes = Vec::new();
+            if let Some(path) = &args.sarif {
+                let log = crate::report::sarif::sarif(&findings, &look.trace);
+                write_atomically(path, to_json(&log).as_bytes())?;
+                notes.push(format!("SARIF in {}", path.display()));
+            }
+            let text = match look.format {
                 Format::Table => findings.to_string(),
                 Format::Json => to_json(&findings),
             };
             let code = if findings.has_errors() { code::INPUT } else { code::PASS };
-            Ok(Output { text, code, ..Output::default() })
+            Ok(Output { text, notes, code })
         }
         TraceCommand::Formats(args) => Ok(formats(args)),
     }

@@ -60,11 +60,13 @@ pub enum Admission {
 }
 
 /// A flow: requests that are treated alike. A cheap handle, valid for the admitter that gave it out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct FlowId(u32);
 
 /// Seats that a finished request still holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hold {
     level: u8,
     seats: u32,
@@ -112,8 +114,9 @@ pub struct LevelStatus {
     pub retry_after_s: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Level {
+    #[serde(skip, default = "no_config")]
     config: LevelConfig,
     limits: Limits,
     borrower: Borrower,
@@ -121,17 +124,24 @@ struct Level {
     retry_after: RetryAfter,
 }
 
-#[derive(Clone, Copy, Debug)]
+fn no_config() -> LevelConfig {
+    LEVELS[0]
+}
+
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Flow {
+    #[serde(skip)]
+    schema: &'static str,
     level: u8,
     hand: Hand,
 }
 
 /// API priority and fairness of one API server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Apf {
     levels: Vec<Level>,
     flows: Vec<Flow>,
+    #[serde(skip)]
     flow_ids: BTreeMap<(&'static str, String), FlowId>,
     requests: Vec<Request>,
 }
@@ -164,6 +174,18 @@ impl Apf {
         apf
     }
 
+    /// Takes over what a checkpoint leaves to the inputs (the levels' configuration, the names of flows) from an
+    /// instance that was built from them.
+    pub fn keep_inputs_of(&mut self, built: Self) {
+        for (level, built) in self.levels.iter_mut().zip(built.levels) {
+            level.config = built.config;
+        }
+        for (flow, built) in self.flows.iter_mut().zip(built.flows) {
+            flow.schema = built.schema;
+        }
+        self.flow_ids = built.flow_ids;
+    }
+
     /// The flow of a client's requests of one class in one namespace ("" where there is none). Look it up once and
     /// keep it: the look-up hashes.
     pub fn flow(&mut self, identity: Identity, class: ResourceClass, namespace: &str) -> FlowId {
@@ -179,7 +201,7 @@ impl Apf {
             LimitResponse::Exempt | LimitResponse::Reject => Hand::EMPTY,
         };
         *self.flow_ids.entry((schema, distinguisher)).or_insert_with(|| {
-            self.flows.push(Flow { level: level as u8, hand });
+            self.flows.push(Flow { schema, level: level as u8, hand });
             FlowId(self.flows.len() as u32 - 1)
         })
     }
@@ -192,6 +214,11 @@ impl Apf {
     /// The name of the flow's priority level.
     pub fn level_name(&self, flow: FlowId) -> &'static str {
         self.levels[usize::from(self.flows[flow.0 as usize].level)].config.name
+    }
+
+    /// The name of the flow's schema.
+    pub fn schema_name(&self, flow: FlowId) -> &'static str {
+        self.flows[flow.0 as usize].schema
     }
 
     /// A request arrives at the filter. If it executes, [`finish`](Self::finish) must be called once its handler
@@ -215,7 +242,7 @@ impl Apf {
             self.requests[index].state == State::Absent,
             "request {request} arrived while it is in the server"
         );
-        let Flow { level, hand } = &self.flows[flow.0 as usize];
+        let Flow { level, hand, .. } = &self.flows[flow.0 as usize];
         let arrival = Arrival { id: request, level: *level, width, hand };
         let level = &mut self.levels[usize::from(*level)];
         match level.set.arrive(now, arrival, &mut self.requests, ready) {

@@ -45,10 +45,13 @@ mod scan;
 mod taint_toleration;
 mod topology;
 
-use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings};
+use super::{
+    Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings,
+};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
+use crate::engine::codec::{self, CodecError};
 
 use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
@@ -74,7 +77,7 @@ const REASON_BIND_FAILED: &str = "binding failed";
 const REASON_NO_NODES: &str = "no nodes available to schedule pods";
 
 /// Operations charged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Operations {
     cycle: OpId,
     queue_pop: OpId,
@@ -89,7 +92,7 @@ struct Operations {
     spread_pod_visited: OpId,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct InCycle {
     pod: PodId,
     decision: Decision,
@@ -97,6 +100,7 @@ struct InCycle {
 }
 
 /// The kube-scheduler model.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct KubeScheduler {
     plugins: Plugins,
     percentage: u32,
@@ -108,6 +112,8 @@ pub struct KubeScheduler {
     classes: Classes,
     topology: Topology,
     next_start: usize,
+    /// Empty between cycles.
+    #[serde(skip)]
     candidates: Vec<Candidate>,
     started: bool,
     cycle: Option<InCycle>,
@@ -475,6 +481,19 @@ impl SchedulerModel for KubeScheduler {
 
     fn backlog(&self) -> u64 {
         self.queue.active_len()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
+    }
+
+    fn queues(&self) -> Option<QueueLengths> {
+        Some(self.queue.lengths())
     }
 }
 

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, SpecId};
 use crate::engine::Nanos;
+use crate::scheduler::QueueLengths;
 
 use super::hints::{ClusterEvent, PluginSet, could_help};
 
@@ -30,7 +31,7 @@ pub const BACKOFF_WINDOW_NS: Nanos = 1_000_000_000;
 pub const LEFTOVER_PERIOD_NS: Nanos = 30_000_000_000;
 
 /// Where a pod is, for the scheduler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Place {
     /// Never seen.
@@ -55,7 +56,7 @@ pub enum Place {
 }
 
 /// What the scheduler keeps of every pod.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct PodState {
     /// When it was queued last.
     since_ns: Nanos,
@@ -64,7 +65,7 @@ struct PodState {
 }
 
 /// What is kept of pods that have failed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Failures {
     /// Cycles in which plugins rejected it.
     pub unschedulable: u32,
@@ -80,7 +81,7 @@ pub struct Failures {
 }
 
 /// Which version's rules apply.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct QueueRules {
     /// First backoff.
     pub initial_backoff_ns: Nanos,
@@ -104,14 +105,14 @@ impl QueueRules {
 }
 
 /// One priority of activeQ: arrivals in order, and those that came back with an older time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Lane {
     in_order: VecDeque<PodId>,
     newest_ns: Nanos,
     late: BinaryHeap<Reverse<(Nanos, PodId)>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct BackoffEntry {
     expiry_ns: Nanos,
     priority: Reverse<i32>,
@@ -120,12 +121,15 @@ struct BackoffEntry {
 }
 
 /// The queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SchedulingQueue {
     rules: QueueRules,
     pods: Vec<PodState>,
     active: BTreeMap<Reverse<i32>, Lane>,
     active_len: u64,
+    backoff_len: u64,
+    unschedulable_len: u64,
+    failed_attempts: u64,
     backoff: BinaryHeap<Reverse<BackoffEntry>>,
     error_backoff: BinaryHeap<Reverse<BackoffEntry>>,
     /// Pods by the plugins that rejected them and by spec. Entries of pods that left otherwise are stale.
@@ -145,6 +149,9 @@ impl SchedulingQueue {
             pods: Vec::new(),
             active: BTreeMap::new(),
             active_len: 0,
+            backoff_len: 0,
+            unschedulable_len: 0,
+            failed_attempts: 0,
             backoff: BinaryHeap::new(),
             error_backoff: BinaryHeap::new(),
             unschedulable: BTreeMap::new(),
@@ -182,6 +189,17 @@ impl SchedulingQueue {
         self.active_len
     }
 
+    /// Pods by queue, and attempts that found no node.
+    #[must_use]
+    pub const fn lengths(&self) -> QueueLengths {
+        QueueLengths {
+            active: self.active_len,
+            backoff: self.backoff_len,
+            unschedulable: self.unschedulable_len,
+            failed_attempts: self.failed_attempts,
+        }
+    }
+
     /// Whether a flush of the backoff queues has something to look at.
     #[must_use]
     pub fn has_backoff(&self) -> bool {
@@ -212,14 +230,23 @@ impl SchedulingQueue {
         &mut self.pods[at]
     }
 
+    const fn len_of(&mut self, place: Place) -> Option<&mut u64> {
+        match place {
+            Place::Active => Some(&mut self.active_len),
+            Place::Backoff | Place::ErrorBackoff => Some(&mut self.backoff_len),
+            Place::Unschedulable => Some(&mut self.unschedulable_len),
+            _ => None,
+        }
+    }
+
     fn set_place(&mut self, pod: PodId, place: Place) {
         let slot = self.slot(pod);
         let before = std::mem::replace(&mut slot.place, place);
-        if before == Place::Active {
-            self.active_len -= 1;
+        if let Some(len) = self.len_of(before) {
+            *len -= 1;
         }
-        if place == Place::Active {
-            self.active_len += 1;
+        if let Some(len) = self.len_of(place) {
+            *len += 1;
         }
     }
 
@@ -369,6 +396,7 @@ impl SchedulingQueue {
 
     /// The pod in its cycle was rejected by plugins.
     pub fn reject(&mut self, cluster: &Cluster, pod: PodId, plugins: PluginSet, now: Nanos) {
+        self.failed_attempts += 1;
         self.in_flight = false;
         self.slot(pod).since_ns = now;
         let spec = cluster.pods.spec_id(pod);
@@ -496,7 +524,7 @@ mod tests {
 
     fn cluster(priorities: &[i32]) -> Cluster {
         let mut cluster = Cluster::default();
-        let app = cluster.pods.add_app(App { name: "a".into(), queue: "q".into() });
+        let app = cluster.pods.add_app(App { name: "a".into(), queue: "q".into(), ..App::default() });
         for priority in priorities {
             let spec = cluster.pods.add_spec(PodSpec { priority: *priority, ..PodSpec::default() });
             cluster.pods.add(spec, app);

@@ -2,10 +2,13 @@
 //!
 //! | Module       | What it is                                                              |
 //! |--------------|-------------------------------------------------------------------------|
+//! | `config`     | what a configuration says of queues, rules, limits                     |
 //! | `shim`       | applications' states, the 1 s tick, the dispatcher                      |
 //! | `cycle`      | the core: at most one allocation a cycle, and the work it would do      |
 //! | `queues`     | hierarchy, fair share, headroom                                         |
-//! | `apps`       | order of applications and of their asks                                 |
+//! | `placement`  | placement rules: which queue an application goes to                    |
+//! | `limits`     | what users and groups may use                                          |
+//! | `apps`       | order of applications and of their asks, gangs                          |
 //! | `nodes`      | order of nodes by score, first fit                                      |
 //! | `predicates` | kube-scheduler's filters as the shim calls them                         |
 //! | `ranked`     | sorted list with weights                                                |
@@ -22,24 +25,34 @@
 //! to wait for, an application's asks of one spec count as one repeated ask, and nothing is bound: the core's
 //! own benchmark.
 //!
-//! Left out: reservations, gang scheduling, preemption, the 100 ms poll of an idle core (it can find nothing that the
+//! A pod of a gang: its application's placeholders are created first and live like pods; when all are bound, the pod's ask
+//! is sent, and a cycle lets it take the place of a placeholder of its task group. The dispatcher deletes that placeholder;
+//! when the informer shows that it is gone, the core hands over the pod, which is assumed and bound.
+//!
+//! Left out: reservations, preemption, the 100 ms poll of an idle core (it can find nothing that the
 //! last cycle did not), the spinning of the loop before 1.0 (its core is its own), the `Informational` events.
 //!
 //! Cost: O(log) a pod plus what the modules say; some 13 bytes a pod.
 mod apps;
+pub mod config;
 mod cycle;
+mod limits;
 mod nodes;
+mod placement;
 mod predicates;
 mod queues;
 mod ranked;
 mod shim;
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::{Action, BindOutcome, Context, NodeChange, NodeSort, PendingReasons, SchedulerModel, Settings};
-use crate::cluster::{Cluster, NodeId, PodId};
+use crate::cluster::{AppId, Cluster, NodeId, PodId};
 use crate::cost::{Meter, OpId, Picos, ProfileError, picos_to_nanos};
+use crate::engine::codec::{self, CodecError};
 use crate::engine::{Nanos, SECOND};
 
-pub use cycle::{Core, PodState, Work};
+pub use cycle::{Core, PodState, Swap, Timeout, Work};
 pub use nodes::sort_comparisons;
 use shim::{Dispatch, Shim};
 
@@ -47,8 +60,12 @@ const CPU_CYCLE: u64 = 0;
 const CPU_DISPATCH: u64 = 1;
 const TIMER_TICK: u64 = 0;
 const TIMER_INSPECT: u64 = 1;
+/// Plus the application.
+const TIMER_GANG: u64 = 1 << 32;
+/// Plus the pod.
+const CPU_CONFIRM: u64 = 1 << 32;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Operations {
     cycle: OpId,
     shim_round_trip: OpId,
@@ -65,7 +82,7 @@ struct Operations {
     predicate_affinity_node: OpId,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct EventCounts {
     submitted: u32,
     bind_start: u32,
@@ -77,7 +94,15 @@ struct EventCounts {
     node: u32,
 }
 
+/// What a cycle found.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+enum Found {
+    Allocation(PodId),
+    Swap(Swap),
+}
+
 /// The YuniKorn scheduler.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct YuniKorn {
     core: Core,
     shim: Shim,
@@ -92,8 +117,15 @@ pub struct YuniKorn {
     sorts: u64,
     started: bool,
     started_at: Nanos,
-    /// A cycle is under way, with what it allocated.
-    cycle: Option<Option<(PodId, NodeId)>>,
+    /// A cycle is under way, with what it found.
+    cycle: Option<Option<Found>>,
+    /// Placeholders to be created; the first is under way if `creating`.
+    to_create: VecDeque<PodId>,
+    creating: bool,
+    /// Placeholders that the informer shows.
+    exists: Vec<bool>,
+    /// Pods that were rejected or have failed, by reason.
+    rejected: BTreeMap<String, u64>,
     /// Something happened during the cycle.
     activity: bool,
     dispatching: bool,
@@ -153,6 +185,10 @@ impl YuniKorn {
             started: false,
             started_at: 0,
             cycle: None,
+            to_create: VecDeque::new(),
+            creating: false,
+            exists: Vec::new(),
+            rejected: BTreeMap::new(),
             activity: false,
             dispatching: false,
             inspect_set: false,
@@ -177,14 +213,29 @@ impl YuniKorn {
 
     fn start_cycle(&mut self, cx: &mut Context<'_>) {
         self.activity = false;
-        let (found, work) = self.core.try_allocate(cx.cluster);
-        *cx.cycle_started = found.map(|(pod, _)| pod);
-        let cost = self.charge(cx.meter, &work, found.is_some());
+        self.core.now = cx.now;
+        let mut work = Work::default();
+        let found = match self.core.try_placeholder(cx.cluster, &mut work) {
+            Some(swap) => Some(Found::Swap(swap)),
+            None => {
+                let (found, more) = self.core.try_allocate(cx.cluster);
+                work.add(&more);
+                found.map(|(pod, _)| Found::Allocation(pod))
+            }
+        };
+        *cx.cycle_started = found.map(|found| match found {
+            Found::Allocation(pod) | Found::Swap(Swap { pod, .. }) => pod,
+        });
+        for placeholder in std::mem::take(&mut self.core.cancelled) {
+            self.shim.dispatch.push_back(Dispatch::Delete(placeholder));
+        }
+        let cost = self.charge(cx.meter, &work, matches!(found, Some(Found::Allocation(..))));
         self.cycle = Some(found);
         cx.cpu(picos_to_nanos(cost), 1, CPU_CYCLE);
         if self.core.has_stuck() && !self.core_only {
             self.set_inspect(cx);
         }
+        self.run_dispatcher(cx);
     }
 
     fn charge(&mut self, meter: &mut Meter, work: &Work, allocated: bool) -> Picos {
@@ -234,9 +285,96 @@ impl YuniKorn {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         self.shim.tick_at = None;
-        self.shim.tick(cx.now);
+        let core = &self.core;
+        let reserving = self.shim.tick(cx.now, |app| {
+            let groups = &cx.cluster.pods.apps()[app as usize].task_groups;
+            if core.is_gang(cx.cluster, app) { groups.iter().map(|g| g.min_member).sum() } else { 0 }
+        });
+        for app in reserving {
+            self.reserve(cx, app);
+        }
         self.set_tick(cx);
         self.run_dispatcher(cx);
+    }
+
+    /// A gang begins: its placeholders are to be created, if its queue takes it.
+    fn reserve(&mut self, cx: &mut Context<'_>, app: AppId) {
+        self.core.now = cx.now;
+        if let Err(reason) = self.core.add_app(cx.cluster, app) {
+            for pod in self.shim.fail(app) {
+                self.give_up(cx, pod, &reason);
+            }
+            return;
+        }
+        for group in &cx.cluster.pods.apps()[app as usize].task_groups {
+            self.to_create.extend(group.first_placeholder..group.first_placeholder + group.min_member);
+        }
+        self.create_next(cx);
+    }
+
+    /// Placeholders are created one after the other.
+    fn create_next(&mut self, cx: &mut Context<'_>) {
+        if !self.creating
+            && let Some(pod) = self.to_create.pop_front()
+        {
+            self.creating = true;
+            cx.actions.push(Action::CreatePod { pod });
+        }
+    }
+
+    fn give_up(&mut self, cx: &mut Context<'_>, pod: PodId, reason: &str) {
+        self.core.set_state(pod, PodState::Done);
+        cx.actions.push(Action::GiveUp { pod });
+        *self.rejected.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// The time of a gang's placeholders is over.
+    fn gang_timeout(&mut self, cx: &mut Context<'_>, app: AppId) {
+        self.core.now = cx.now;
+        let Some(what) = self.core.gang_timeout(cx.cluster, app) else { return };
+        let mine = |pod: &PodId| cx.cluster.pods.app_id(*pod) == app;
+        self.to_create.retain(|pod| !mine(pod));
+        let mut left = 0;
+        for group in &cx.cluster.pods.apps()[app as usize].task_groups {
+            for pod in group.first_placeholder..group.first_placeholder + group.min_member {
+                let exists = self.exists.get(pod as usize).copied().unwrap_or(false);
+                left += u32::from(exists);
+                if exists && !self.core.is_swapped(pod) {
+                    self.shim.dispatch.push_back(Dispatch::Delete(pod));
+                }
+            }
+        }
+        match what {
+            Timeout::Leftovers => {}
+            Timeout::Resume => {
+                self.shim.resume(app, left);
+                self.set_tick(cx);
+            }
+            Timeout::Fail => {
+                for pod in self.shim.fail(app) {
+                    cx.actions.push(Action::PatchStatus { pod });
+                    self.give_up(cx, pod, "its gang could not be placed in time");
+                }
+            }
+        }
+        self.run_dispatcher(cx);
+        self.wake(cx);
+    }
+
+    /// A placeholder is gone: the pod that takes its place is handed over.
+    fn placeholder_gone(&mut self, cx: &mut Context<'_>, placeholder: PodId) {
+        self.core.now = cx.now;
+        if let Some(exists) = self.exists.get_mut(placeholder as usize) {
+            *exists = false;
+        }
+        if let Some((pod, _)) = self.core.confirm(cx.cluster, placeholder) {
+            let cost = cx.meter.charge(self.operations.shim_round_trip, 1);
+            cx.cpu(picos_to_nanos(cost), 1, CPU_CONFIRM + u64::from(pod));
+        }
+        if self.shim.placeholder_gone(cx.cluster.pods.app_id(placeholder)) {
+            self.set_tick(cx);
+        }
+        self.wake(cx);
     }
 
     /// Does what costs nothing at once and starts the next piece of work.
@@ -260,6 +398,12 @@ impl YuniKorn {
                         cx.actions.push(Action::Bind { pod, node });
                     }
                 }
+                Dispatch::Delete(pod) => {
+                    let pod = *pod;
+                    self.dispatching = true;
+                    cx.actions.push(Action::DeletePod { pod });
+                    return;
+                }
             }
         }
     }
@@ -280,18 +424,35 @@ impl YuniKorn {
         self.run_dispatcher(cx);
     }
 
-    /// Adds the ask; gives the pod up if its queue takes no application.
+    /// Adds the ask; gives the pod up if its application is rejected.
     fn ask(&mut self, cx: &mut Context<'_>, pod: PodId) -> bool {
-        if self.core.add_app(cx.cluster, cx.cluster.pods.app_id(pod)) {
-            self.core.add_ask(cx.cluster, pod);
-            return true;
+        self.core.now = cx.now;
+        match self.core.add_app(cx.cluster, cx.cluster.pods.app_id(pod)) {
+            Ok(()) => {
+                self.core.add_ask(cx.cluster, pod);
+                true
+            }
+            Err(reason) => {
+                self.give_up(cx, pod, &reason);
+                false
+            }
         }
-        self.core.set_state(pod, PodState::Done);
-        cx.actions.push(Action::GiveUp { pod });
-        false
+    }
+
+    /// An allocated pod is assumed, and goes to the dispatcher to be bound.
+    fn hand_over(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        if self.core.state(pod) != PodState::Allocated {
+            return;
+        }
+        cx.actions.push(Action::Assume { pod });
+        if !self.core_only {
+            self.shim.dispatch.push_back(Dispatch::Bind(pod, self.core.node_of(pod)));
+            self.run_dispatcher(cx);
+        }
     }
 
     fn release(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        self.core.now = cx.now;
         self.core.release(cx.cluster, pod);
         self.wake(cx);
     }
@@ -347,7 +508,18 @@ impl SchedulerModel for YuniKorn {
             self.ask(cx, pod);
             self.wake(cx);
         } else {
-            self.shim.add_pod(cx.cluster.pods.app_id(pod), pod);
+            let placeholder = cx.cluster.pods.is_placeholder(pod);
+            let app = cx.cluster.pods.app_id(pod);
+            if placeholder {
+                self.exists.resize(self.exists.len().max(pod as usize + 1), false);
+                self.exists[pod as usize] = true;
+            }
+            if !self.shim.add_pod(app, pod, placeholder) {
+                if !placeholder {
+                    self.give_up(cx, pod, "its application has failed");
+                }
+                return;
+            }
             self.set_tick(cx);
         }
     }
@@ -361,6 +533,7 @@ impl SchedulerModel for YuniKorn {
             PodState::Allocated => self.core.release(cx.cluster, pod),
             PodState::Pending => self.core.drop_ask(cx.cluster, pod),
             PodState::Unseen => self.core.learn(cx.cluster, pod),
+            PodState::Swapping => self.core.drop_swap(cx.cluster, pod),
             PodState::New => {}
             PodState::Bound | PodState::Foreign | PodState::Done => return,
         }
@@ -368,7 +541,13 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
+        if cx.cluster.pods.is_placeholder(pod) {
+            Self::send_events(cx, self.events.completed);
+            self.placeholder_gone(cx, pod);
+            return;
+        }
         match self.core.state(pod) {
+            PodState::Swapping => self.core.drop_swap(cx.cluster, pod),
             PodState::Allocated | PodState::Bound => {
                 Self::send_events(cx, self.events.completed);
                 self.release(cx, pod);
@@ -389,6 +568,11 @@ impl SchedulerModel for YuniKorn {
                     self.core.set_state(pod, PodState::Bound);
                 }
                 Self::send_events(cx, self.events.bound);
+                if cx.cluster.pods.is_placeholder(pod)
+                    && self.shim.placeholder_bound(cx.cluster.pods.app_id(pod))
+                {
+                    self.set_tick(cx);
+                }
             }
             BindOutcome::Failed => {
                 // The informer may have shown that the pod is bound, or gone, although the request failed.
@@ -401,20 +585,41 @@ impl SchedulerModel for YuniKorn {
         }
     }
 
+    fn on_pod_created(&mut self, cx: &mut Context<'_>, _pod: PodId) {
+        self.creating = false;
+        self.create_next(cx);
+    }
+
+    fn on_pod_deleted(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        if self.shim.dispatch.front() == Some(&Dispatch::Delete(pod)) {
+            self.shim.dispatch.pop_front();
+            self.dispatching = false;
+            self.run_dispatcher(cx);
+        }
+    }
+
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64) {
         if tag == CPU_DISPATCH {
             self.submitted(cx);
             return;
         }
+        if tag >= CPU_CONFIRM {
+            self.hand_over(cx, PodId::try_from(tag - CPU_CONFIRM).expect("pods are limited"));
+            return;
+        }
         let found = self.cycle.take().flatten();
-        if let Some((pod, node)) = found
-            && self.core.state(pod) == PodState::Allocated
-        {
-            cx.actions.push(Action::Assume { pod });
-            if !self.core_only {
-                self.shim.dispatch.push_back(Dispatch::Bind(pod, node));
+        match found {
+            Some(Found::Allocation(pod)) => {
+                if let Some((app, timeout_ns)) = self.core.start_timer(cx.cluster, pod) {
+                    cx.timer(cx.now + timeout_ns, TIMER_GANG + u64::from(app));
+                }
+                self.hand_over(cx, pod);
+            }
+            Some(Found::Swap(swap)) => {
+                self.shim.dispatch.push_back(Dispatch::Delete(swap.placeholder));
                 self.run_dispatcher(cx);
             }
+            None => {}
         }
         if found.is_some() || self.activity {
             self.wake(cx);
@@ -422,6 +627,10 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64) {
+        if tag >= TIMER_GANG {
+            self.gang_timeout(cx, AppId::try_from(tag - TIMER_GANG).expect("applications are limited"));
+            return;
+        }
         if tag == TIMER_TICK {
             self.tick(cx);
             return;
@@ -442,10 +651,22 @@ impl SchedulerModel for YuniKorn {
             reasons.insert("waits for its application's tick".to_owned(), waiting);
         }
         self.core.reasons(cluster, &mut reasons);
+        for (reason, pods) in &self.rejected {
+            *reasons.entry(reason.clone()).or_default() += pods;
+        }
         reasons
     }
 
     fn backlog(&self) -> u64 {
         self.shim.waiting() + self.shim.dispatching() + self.core.placeable()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The order in which YuniKorn tries nodes: by score, then by node name; the first that fits wins.
 //!
-//! Score (`nodesorting.go`, default weights): the mean over vcore and memory of the share in use; `fair` goes by
-//! it ascending, `binpacking` by one minus it ascending. The real key is a float64 of four operations
+//! Score (`nodesorting.go`): the mean over the weighted resources (by default vcore and memory alike) of the share in use;
+//! `fair` goes by it ascending, `binpacking` by one minus it ascending. The real key is a float64 of four operations
 //! (`1 - free/total` twice, a sum, a division by two), each of them correctly rounded by IEEE 754, so the
 //! same four operations here give the same bits on every machine, and the same ties: nodes with equal use and
 //! equal capacity have equal keys. The key is kept as an integer that sorts as the float does.
@@ -13,18 +13,20 @@
 //! Our structure is a sorted list in blocks of at most [`BLOCK`] entries, each with an upper bound of what is free
 //! on its nodes, so that a search steps over blocks of full nodes at once.
 //!
-//! Left out: reservations (a reserved node leaves the order), resource weights other than the default.
+//! Left out: reservations (a reserved node leaves the order). With more than two weights the real sum is taken in the random
+//! order of a map; ours is vcore, memory, pods, others.
 //!
 //! Cost: a change O(log N + BLOCK) and O(N / BLOCK) once in BLOCK / 2 changes; a search O(1) while the first nodes
 //! have room, else O(N / BLOCK + nodes with room that are refused).
 use super::super::{NodeSortPolicy, NodeTable};
+use super::config::Weights;
 use crate::cluster::{Cluster, NodeId, PodSpec};
 
 /// Largest number of nodes in a block.
 const BLOCK: usize = 128;
 const ABSENT: u64 = u64::MAX;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Entry {
     score: u64,
     rank: u32,
@@ -37,7 +39,7 @@ impl Entry {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Block {
     first: (u64, u32),
     /// Upper bounds over the nodes of the block.
@@ -65,9 +67,10 @@ pub struct Walk {
 }
 
 /// Nodes in YuniKorn's order, with what is in use on them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct NodeOrder {
     policy: NodeSortPolicy,
+    weights: Weights,
     /// Resources by node.
     pub table: NodeTable,
     schedulable: Vec<bool>,
@@ -83,21 +86,26 @@ const fn sortable(value: f64) -> u64 {
 }
 
 /// A node's key: see the module.
-fn score(policy: NodeSortPolicy, table: &NodeTable, node: NodeId) -> u64 {
+fn score(policy: NodeSortPolicy, weights: &Weights, table: &NodeTable, node: NodeId) -> u64 {
     let at = node as usize;
-    let mut usage = 0.0;
-    let mut weight = 0.0;
-    for (used, total) in
-        [(table.cpu_used[at], table.cpu_capacity[at]), (table.memory_used[at], table.memory_capacity[at])]
-    {
-        if total > 0 {
+    let (mut usage, mut sum) = (0.0, 0.0);
+    let mut add = |used: u64, total: u64, weight: u64| {
+        let weight = f64::from_bits(weight);
+        if total > 0 && weight > 0.0 {
             #[expect(clippy::cast_precision_loss, reason = "as the real scheduler does; exact below 2^53")]
             let share = 1.0 - (total as f64 - used as f64) / total as f64;
-            usage += share;
-            weight += 1.0;
+            usage += share * weight;
+            sum += weight;
         }
+    };
+    add(table.cpu_used[at], table.cpu_capacity[at], weights.cpu);
+    add(table.memory_used[at], table.memory_capacity[at], weights.memory);
+    add(u64::from(table.pods_used[at]), u64::from(table.pods_capacity[at]), weights.pods);
+    for (id, weight) in &weights.extended {
+        let (used, total) = table.extended(node, *id);
+        add(used, total, *weight);
     }
-    let mean = if weight > 0.0 { usage / weight } else { 0.0 };
+    let mean = if sum > 0.0 { usage / sum } else { 0.0 };
     sortable(match policy {
         NodeSortPolicy::Fair => mean,
         NodeSortPolicy::BinPacking => 1.0 - mean,
@@ -107,9 +115,10 @@ fn score(policy: NodeSortPolicy, table: &NodeTable, node: NodeId) -> u64 {
 impl NodeOrder {
     /// No nodes yet.
     #[must_use]
-    pub fn new(policy: NodeSortPolicy) -> Self {
+    pub fn new(policy: NodeSortPolicy, weights: Weights) -> Self {
         Self {
             policy,
+            weights,
             table: NodeTable::default(),
             schedulable: Vec::new(),
             score: Vec::new(),
@@ -167,6 +176,12 @@ impl NodeOrder {
         self.table.is_present(node) && self.schedulable[node as usize] && self.table.fits(node, spec)
     }
 
+    /// Whether the node is there and may take pods.
+    #[must_use]
+    pub fn is_schedulable(&self, node: NodeId) -> bool {
+        self.table.is_present(node) && self.schedulable[node as usize]
+    }
+
     /// The first node in order that has room and is accepted.
     pub fn first_fit(
         &mut self,
@@ -204,7 +219,7 @@ impl NodeOrder {
         if !present {
             return;
         }
-        let after = score(self.policy, &self.table, node);
+        let after = score(self.policy, &self.weights, &self.table, node);
         if before == after {
             // Pods without requests leave the key, and with it the place, as it is.
             let at = self.locate((before, self.rank[node as usize]));
@@ -269,7 +284,7 @@ impl NodeOrder {
     }
 
     fn put_in(&mut self, node: NodeId) {
-        let score = score(self.policy, &self.table, node);
+        let score = score(self.policy, &self.weights, &self.table, node);
         self.score[node as usize] = score;
         let entry = Entry { score, rank: self.rank[node as usize], node };
         let key = entry.key();

@@ -1,17 +1,23 @@
 //! YuniKorn's queue hierarchy: which leaf queue comes first, and what it may still use.
 //!
-//! Parents order their children that have pending asks by priority and then by fair share (the largest share in use
-//! of what is guaranteed, else of what is allowed, else of the whole cluster); leaves order applications by
-//! submission (FIFO, the default) or by fair share, see [`apps`](super::apps). A queue's headroom is the least,
-//! over it and its ancestors, of maximum less allocated; the root's maximum is the sum of the nodes
-//! (`queue.go`, `sorters.go`). A queue that no configuration names is made as a leaf with the defaults (placement
-//! rule `tag namespace, create: true`).
+//! Parents order their children that have pending asks by priority and then by fair share, or, with
+//! `application.sort.priority: disabled`, the other way round. The fair share is the largest over the resources in use:
+//! what is in use of what is guaranteed, else of what the queue or the nearest queue above may use at most, else of the
+//! whole cluster. A queue's priority is the highest of its pending asks, or, of a parent, of its children, plus
+//! its `priority.offset`; with `priority.policy: fence` it is the offset alone. Leaves order applications by submission
+//! (FIFO, the default) or by fair share, see [`apps`](super::apps). A queue's headroom is the least, over it and its
+//! ancestors, of maximum less allocated; the root's maximum is the sum of the nodes (`queue.go`, `sorters.go`).
+//!
+//! Queues come from the scenario, from a configuration, or from placement rules: a queue made by a rule is a leaf,
+//! takes nothing from the queue above but its child template, and its parents, if made too, hand that template down.
+//! Without a configuration a queue that nothing names is made as a leaf with the defaults.
 //!
 //! In each leaf the pending asks are grouped by pod spec into [`Kind`]s: whether an ask can be placed depends on
-//! its spec and on nothing else, so a kind that fits nowhere is set aside as a whole until something changes.
+//! its spec and on nothing else, so a kind that fits nowhere is set aside as a whole until something changes. Where limits
+//! of users or of applications count, a kind is of one owner, and of applications that all run or all wait to run.
 //!
-//! Left out: user and group limits, application limits, the tie-break of equal queues by pending resources (it
-//! is no total order; ours is the order of creation), the number of pods as a queue resource, preemption.
+//! Left out: the tie-break of equal queues by pending resources (it is no total order; ours is the order of creation),
+//! preemption, removal of queues that have fallen empty, the root's headroom of anything but CPU and memory.
 //!
 //! Cost: O(log kinds + sqrt(applications)) a change of an ask; O(children log children) a parent a cycle.
 use std::cmp::Reverse;
@@ -20,44 +26,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::apps::AppKey;
+pub use super::config::Usage;
+use super::config::{Acl, Amounts, Config, Properties, QueueSettings, Template, UserLimit, inherit};
 use super::ranked::Ranked;
 use crate::cluster::{PodSpec, SpecId};
-use crate::scheduler::{AppSort, QueueConfig};
+use crate::scheduler::QueueConfig;
 
 /// Index of a queue.
 pub type QueueId = u32;
 /// The root.
 pub const ROOT: QueueId = 0;
 
-/// Resources in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Millicores.
-    pub cpu: u64,
-    /// Bytes.
-    pub memory: u64,
-    /// Pods.
-    pub pods: u64,
-}
-
-impl Usage {
-    /// Adds a pod.
-    pub const fn add(&mut self, spec: &PodSpec) {
-        self.cpu += spec.requests.cpu_millicores;
-        self.memory += spec.requests.memory_bytes;
-        self.pods += 1;
-    }
-
-    /// Takes a pod off.
-    pub const fn remove(&mut self, spec: &PodSpec) {
-        self.cpu -= spec.requests.cpu_millicores;
-        self.memory -= spec.requests.memory_bytes;
-        self.pods -= 1;
-    }
-}
-
 /// The pending asks of one spec in a leaf queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Kind {
     /// The spec.
     pub spec: SpecId,
@@ -65,12 +46,16 @@ pub struct Kind {
     pub apps: Ranked<AppKey>,
     /// No node takes it.
     pub stuck: bool,
-    /// It was found not to fit in the headroom.
+    /// It was found not to fit in the headroom of the queue or of its owner.
     pub over_quota: bool,
+    /// Its applications have not begun, and no more may.
+    pub no_slot: bool,
+    /// Owner, times two, plus whether its applications have not begun.
+    pub class: u32,
 }
 
 /// A queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queue {
     /// Full name.
     pub name: String,
@@ -78,12 +63,24 @@ pub struct Queue {
     pub parent: Option<QueueId>,
     /// Queues below; a leaf has none.
     pub children: Vec<QueueId>,
-    /// Order of applications in a leaf.
-    pub sort: AppSort,
-    /// Guaranteed (cpu, memory).
-    pub guaranteed: Option<(u64, u64)>,
-    /// Maximum (cpu, memory).
-    pub max: Option<(u64, u64)>,
+    /// It is configured to take queues only.
+    is_parent: bool,
+    /// What its properties come to.
+    pub properties: Properties,
+    own_properties: BTreeMap<String, String>,
+    /// Guaranteed.
+    pub guaranteed: Amounts,
+    /// Maximum.
+    pub max: Amounts,
+    /// Most applications that may run; 0: any number.
+    pub max_applications: u64,
+    /// Applications that run.
+    pub running: u64,
+    /// Limits of users and groups.
+    pub limits: Vec<UserLimit>,
+    template: Option<Template>,
+    submit: Acl,
+    admin: Acl,
     /// In use, queues below included.
     pub allocated: Usage,
     /// Pending asks, queues below included.
@@ -92,7 +89,12 @@ pub struct Queue {
     pub live_apps: u64,
     /// Pending asks by spec.
     pub kinds: Vec<Kind>,
-    kind_of: FxHashMap<SpecId, u32>,
+    /// Applications that could put a pod in the place of a placeholder, in order.
+    pub swaps: BTreeSet<AppKey>,
+    /// Asks that wait for a placeholder's place, by priority.
+    pub held: BTreeMap<i32, u64>,
+    #[serde(with = "crate::engine::codec::sorted")]
+    kind_of: FxHashMap<(SpecId, u32), u32>,
     /// First application of each kind that may be placed.
     heads: BTreeSet<(AppKey, u32)>,
 }
@@ -103,26 +105,43 @@ impl Queue {
             name,
             parent,
             children: Vec::new(),
-            sort: AppSort::Fifo,
-            guaranteed: None,
-            max: None,
+            is_parent: false,
+            properties: Properties::default(),
+            own_properties: BTreeMap::new(),
+            guaranteed: Amounts::default(),
+            max: Amounts::default(),
+            max_applications: 0,
+            running: 0,
+            limits: Vec::new(),
+            template: None,
+            submit: Acl::default(),
+            admin: Acl::default(),
             allocated: Usage::default(),
             pending: 0,
             live_apps: 0,
             kinds: Vec::new(),
+            swaps: BTreeSet::new(),
+            held: BTreeMap::new(),
             kind_of: FxHashMap::default(),
             heads: BTreeSet::new(),
         }
     }
 
+    /// Whether it takes applications.
+    #[must_use]
+    pub fn is_leaf(&self) -> bool {
+        !self.is_parent && self.children.is_empty()
+    }
+
     /// The kind of a spec and whether it is new.
-    pub fn kind(&mut self, spec: SpecId, stuck: bool) -> (u32, bool) {
-        if let Some(kind) = self.kind_of.get(&spec) {
+    pub fn kind(&mut self, spec: SpecId, class: u32, stuck: bool) -> (u32, bool) {
+        if let Some(kind) = self.kind_of.get(&(spec, class)) {
             return (*kind, false);
         }
         let at = u32::try_from(self.kinds.len()).expect("as many as specs");
-        self.kinds.push(Kind { spec, apps: Ranked::default(), stuck, over_quota: false });
-        self.kind_of.insert(spec, at);
+        let apps = Ranked::default();
+        self.kinds.push(Kind { spec, apps, stuck, over_quota: false, no_slot: false, class });
+        self.kind_of.insert((spec, class), at);
         (at, true)
     }
 
@@ -141,8 +160,13 @@ impl Queue {
         self.change(kind, |k| k.over_quota = over_quota);
     }
 
+    /// Marks a kind as one whose applications may not begin, or unmarks it.
+    pub fn set_no_slot(&mut self, kind: u32, no_slot: bool) {
+        self.change(kind, |k| k.no_slot = no_slot);
+    }
+
     fn change(&mut self, kind: u32, change: impl FnOnce(&mut Kind)) {
-        let head = |k: &Kind| if k.stuck || k.over_quota { None } else { k.apps.first() };
+        let head = |k: &Kind| if k.stuck || k.over_quota || k.no_slot { None } else { k.apps.first() };
         let at = &mut self.kinds[kind as usize];
         let before = head(at);
         change(at);
@@ -161,47 +185,145 @@ impl Queue {
     pub fn first_app(&self) -> Option<AppKey> {
         self.heads.first().map(|(key, _)| *key)
     }
-
-    fn share(&self, cluster: (u64, u64)) -> u64 {
-        let denominator = self.guaranteed.or(self.max).unwrap_or(cluster);
-        super::apps::share(self.allocated.cpu, denominator.0)
-            .max(super::apps::share(self.allocated.memory, denominator.1))
-    }
 }
 
 /// All queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queues {
     list: Vec<Queue>,
     by_name: BTreeMap<String, QueueId>,
-    /// Sum of the nodes' allocatable (cpu, memory): the root's maximum.
-    pub cluster: (u64, u64),
+    /// Sum of the nodes' allocatable: the root's maximum. None: to be summed up.
+    pub cluster: Option<Usage>,
+    /// A configuration says which queues there are.
+    configured: bool,
+    /// Some queue limits how many applications run.
+    pub counts_applications: bool,
+    /// Some queue has limits of users or groups.
+    pub has_limits: bool,
 }
 
 impl Queues {
-    /// The configured queues under a root.
+    /// The scenario's queues under a root.
     #[must_use]
     pub fn new(configs: &[QueueConfig]) -> Self {
-        let mut queues = Self {
-            list: vec![Queue::new("root".to_owned(), None)],
-            by_name: BTreeMap::new(),
-            cluster: (0, 0),
-        };
-        queues.by_name.insert("root".to_owned(), ROOT);
+        let mut queues = Self::root();
         for config in configs {
             let at = queues.find_or_make(&config.name) as usize;
             let queue = &mut queues.list[at];
-            queue.sort = config.sort;
-            queue.guaranteed = config.guaranteed;
-            queue.max = config.max;
+            let amounts = |list: Option<(u64, u64)>| {
+                let known = |v: u64| (v != u64::MAX).then_some(v);
+                list.map_or_else(Amounts::default, |(cpu, memory)| Amounts {
+                    cpu_millicores: known(cpu),
+                    memory_bytes: known(memory),
+                    ..Amounts::default()
+                })
+            };
+            queue.properties.sort = config.sort;
+            queue.guaranteed = amounts(config.guaranteed);
+            queue.max = amounts(config.max);
         }
         queues
     }
 
-    /// The leaf queue of an application; none if the name is that of a queue with queues below it.
-    pub fn leaf(&mut self, name: &str) -> Option<QueueId> {
-        let at = self.find_or_make(name);
-        self.list[at as usize].children.is_empty().then_some(at)
+    fn root() -> Self {
+        let mut queues = Self {
+            list: vec![Queue::new("root".to_owned(), None)],
+            by_name: BTreeMap::new(),
+            cluster: None,
+            configured: false,
+            counts_applications: false,
+            has_limits: false,
+        };
+        queues.by_name.insert("root".to_owned(), ROOT);
+        queues
+    }
+
+    /// The queues of a configuration.
+    #[must_use]
+    pub fn configured(config: &Config) -> Self {
+        let mut queues = Self::root();
+        queues.configured = true;
+        queues.apply(ROOT, &config.root);
+        queues
+    }
+
+    fn apply(&mut self, at: QueueId, settings: &QueueSettings) {
+        let above = self.get(at).parent;
+        let own = match above {
+            Some(parent) => inherit(&self.get(parent).own_properties, &settings.properties),
+            None => settings.properties.clone(),
+        };
+        let inherited = above.and_then(|parent| self.get(parent).template.clone());
+        let queue = self.get_mut(at);
+        queue.is_parent = settings.parent || above.is_none();
+        queue.properties = Properties::read(&own);
+        queue.own_properties = own;
+        queue.guaranteed.clone_from(&settings.guaranteed);
+        queue.max.clone_from(&settings.max);
+        queue.max_applications = settings.max_applications;
+        queue.limits.clone_from(&settings.limits);
+        queue.submit = settings.submit_acl.clone();
+        queue.admin = settings.admin_acl.clone();
+        if queue.is_parent {
+            queue.template = settings.template.clone().or(inherited);
+        }
+        self.has_limits |= !settings.limits.is_empty();
+        self.counts_applications |= settings.max_applications > 0
+            || settings.limits.iter().any(|l| l.max_applications > 0)
+            || settings.template.as_ref().is_some_and(|t| t.max_applications > 0);
+        for child in &settings.queues {
+            let name = format!("{}.{}", self.get(at).name, child.name);
+            let child_at = self.add(name, at);
+            self.apply(child_at, child);
+        }
+    }
+
+    fn add(&mut self, name: String, parent: QueueId) -> QueueId {
+        let at = QueueId::try_from(self.list.len()).expect("queues are few");
+        self.list.push(Queue::new(name.clone(), Some(parent)));
+        self.list[parent as usize].children.push(at);
+        self.by_name.insert(name, at);
+        at
+    }
+
+    /// The leaf queue of an application.
+    ///
+    /// # Errors
+    /// It has queues below it, or, with a configuration, can't be made.
+    pub fn leaf(&mut self, name: &str) -> Result<QueueId, String> {
+        if !self.configured {
+            let at = self.find_or_make(name);
+            let leaf = self.get(at).children.is_empty().then_some(at);
+            return leaf.ok_or_else(|| format!("queue {name} takes queues, not applications"));
+        }
+        let name = name.to_lowercase();
+        let (mut at, exists) = self.nearest(&name);
+        if exists {
+            let leaf = self.get(at).is_leaf().then_some(at);
+            return leaf.ok_or_else(|| format!("queue {name} takes queues, not applications"));
+        }
+        if self.get(at).is_leaf() {
+            let above = &self.get(at).name;
+            return Err(format!("creation of queue {name} failed parent is already a leaf: {above}"));
+        }
+        let rest = name[self.get(at).name.len() + 1..].to_owned();
+        let steps: Vec<&str> = rest.split('.').collect();
+        for (i, step) in steps.iter().enumerate() {
+            let template = self.get(at).template.clone();
+            let full = format!("{}.{step}", self.get(at).name);
+            at = self.add(full, at);
+            let queue = self.get_mut(at);
+            if i + 1 < steps.len() {
+                queue.is_parent = true;
+                queue.template = template;
+            } else if let Some(template) = template {
+                queue.max_applications = template.max_applications;
+                queue.properties = Properties::read(&template.properties);
+                queue.guaranteed = template.guaranteed;
+                queue.max = template.max;
+            }
+        }
+        Ok(at)
     }
 
     fn find_or_make(&mut self, name: &str) -> QueueId {
@@ -217,11 +339,84 @@ impl Queues {
             Some((above, _)) => self.find_or_make(above),
             None => ROOT,
         };
-        let at = QueueId::try_from(self.list.len()).expect("queues are few");
-        self.list.push(Queue::new(full.clone(), Some(parent)));
-        self.list[parent as usize].children.push(at);
-        self.by_name.insert(full, at);
-        at
+        self.add(full, parent)
+    }
+
+    /// A queue by its full name, in any case.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<QueueId> {
+        self.by_name.get(&name.to_lowercase()).copied()
+    }
+
+    /// The queue of that name, or the nearest one above it; the flag tells which.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> (QueueId, bool) {
+        if let Some(at) = self.find(name) {
+            return (at, true);
+        }
+        let mut name = name;
+        while let Some((above, _)) = name.rsplit_once('.') {
+            if let Some(at) = self.find(above) {
+                return (at, false);
+            }
+            name = above;
+        }
+        (ROOT, false)
+    }
+
+    /// Whether a user may submit to a queue: its lists, or those of a queue above, name him.
+    #[must_use]
+    pub fn may_submit(&self, queue: QueueId, user: &str, groups: &[String]) -> bool {
+        self.path(queue).any(|(_, q)| q.submit.allows(user, groups) || q.admin.allows(user, groups))
+    }
+
+    /// A queue and those above it, the root last.
+    pub fn path(&self, queue: QueueId) -> impl Iterator<Item = (QueueId, &Queue)> {
+        let at = |id: QueueId| (id, self.get(id));
+        std::iter::successors(Some(at(queue)), move |(_, q)| q.parent.map(at))
+    }
+
+    /// Whether one more application may run in a leaf.
+    #[must_use]
+    pub fn may_run(&self, leaf: QueueId) -> bool {
+        self.path(leaf).all(|(_, q)| q.max_applications == 0 || q.running < q.max_applications)
+    }
+
+    /// Counts an application as running in a leaf and above, or no more.
+    pub fn count_running(&mut self, leaf: QueueId, delta: i64) {
+        self.up(leaf, |q| {
+            q.running = q.running.checked_add_signed(delta).expect("what runs was counted before")
+        });
+    }
+
+    /// Whether the maximum of every queue but the root holds an amount.
+    #[must_use]
+    pub fn max_holds(&self, leaf: QueueId, amount: &Usage) -> bool {
+        self.path(leaf).filter(|(id, _)| *id != ROOT).all(|(_, q)| q.max.holds(amount))
+    }
+
+    /// The largest share in use of a resource, as a float64's bits: see the module.
+    fn share(&self, queue: QueueId) -> u64 {
+        let q = self.get(queue);
+        let denominator = |of: &dyn Fn(&Amounts) -> Option<u64>, total: u64| {
+            let guaranteed = of(&q.guaranteed);
+            guaranteed.or_else(|| self.path(queue).find_map(|(_, q)| of(&q.max))).unwrap_or(total)
+        };
+        let of = |used: u64, total: u64| match (used, total) {
+            (0, _) => 0,
+            (_, 0) => 1_f64.to_bits(),
+            _ => super::apps::share(used, total),
+        };
+        let none = Usage::NONE;
+        let cluster = self.cluster.as_ref().unwrap_or(&none);
+        let used = &q.allocated;
+        let mut most = of(used.cpu, denominator(&|a| a.cpu_millicores, cluster.cpu))
+            .max(of(used.memory, denominator(&|a| a.memory_bytes, cluster.memory)))
+            .max(of(used.pods, denominator(&|a| a.pods, cluster.pods)));
+        for (id, used) in (0..).zip(&used.extended) {
+            most = most.max(of(*used, denominator(&|a| a.extended(id), cluster.extended(id))));
+        }
+        most
     }
 
     /// A queue.
@@ -237,7 +432,7 @@ impl Queues {
 
     /// All leaf queues.
     pub fn leaves(&self) -> impl Iterator<Item = (QueueId, &Queue)> {
-        (0..).zip(&self.list).filter(|(_, q)| q.children.is_empty())
+        (0..).zip(&self.list).filter(|(_, q)| q.is_leaf())
     }
 
     /// Adds to the pending asks of a leaf and of the queues above it.
@@ -269,17 +464,19 @@ impl Queues {
     /// The queue (this one or one above it) in whose headroom the pod does not fit.
     #[must_use]
     pub fn exceeded(&self, leaf: QueueId, spec: &PodSpec) -> Option<QueueId> {
-        let mut at = Some(leaf);
-        while let Some(id) = at {
-            let queue = self.get(id);
-            let max = if id == ROOT { Some(self.cluster) } else { queue.max };
-            if let Some((cpu, memory)) = max
-                && (exceeds(queue.allocated.cpu, spec.requests.cpu_millicores, cpu)
-                    || exceeds(queue.allocated.memory, spec.requests.memory_bytes, memory))
-            {
+        for (id, queue) in self.path(leaf) {
+            let fits = match &self.cluster {
+                _ if id != ROOT => queue.max.has_room(&queue.allocated, spec),
+                Some(all) => {
+                    let fits = |used: u64, more: u64, max: u64| more == 0 || used + more <= max;
+                    fits(queue.allocated.cpu, spec.requests.cpu_millicores, all.cpu)
+                        && fits(queue.allocated.memory, spec.requests.memory_bytes, all.memory)
+                }
+                None => true,
+            };
+            if !fits {
                 return Some(id);
             }
-            at = queue.parent;
         }
         None
     }
@@ -295,9 +492,11 @@ impl Queues {
         let mut children: Vec<QueueId> =
             self.get(queue).children.iter().copied().filter(|c| self.get(*c).pending > 0).collect();
         if children.len() > 1 {
+            let first = self.get(queue).properties.priority_sort;
             children.sort_by_cached_key(|c| {
-                let priority = if by_priority { self.priority(*c, priority_of) } else { 0 };
-                (Reverse(priority), self.get(*c).share(self.cluster), *c)
+                let priority = Reverse(if by_priority { self.priority(*c, priority_of) } else { 0 });
+                let (before, after) = if first { (priority, Reverse(0)) } else { (Reverse(0), priority) };
+                (before, self.share(*c), after, *c)
             });
         }
         children
@@ -306,18 +505,17 @@ impl Queues {
     fn priority(&self, queue: QueueId, priority_of: &impl Fn(SpecId) -> i32) -> i32 {
         let queue = self.get(queue);
         let own = queue.kinds.iter().filter(|k| k.apps.first().is_some()).map(|k| priority_of(k.spec));
-        own.chain(queue.children.iter().map(|c| self.priority(*c, priority_of))).max().unwrap_or(i32::MIN)
+        let held = queue.held.keys().next_back().copied();
+        let below = queue.children.iter().map(|c| self.priority(*c, priority_of));
+        queue.properties.outward(own.chain(held).chain(below).max().unwrap_or(i32::MIN))
     }
-}
-
-/// Whether a request goes past a maximum. A resource that is not asked for never does.
-const fn exceeds(allocated: u64, request: u64, max: u64) -> bool {
-    request > 0 && allocated + request > max
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::scheduler::AppSort;
 
     fn config(name: &str, max: Option<(u64, u64)>) -> QueueConfig {
         QueueConfig { name: name.to_owned(), sort: AppSort::Fifo, guaranteed: None, max }
@@ -326,9 +524,9 @@ mod tests {
     #[test]
     fn a_parent_takes_no_application_and_an_unknown_queue_is_made() {
         let mut queues = Queues::new(&[config("root.a.b", None)]);
-        assert_eq!(queues.leaf("root.a"), None);
+        assert!(queues.leaf("root.a").is_err());
         let leaf = queues.leaf("root.a.b").unwrap();
-        assert_eq!(queues.leaf("a.b"), Some(leaf));
+        assert_eq!(queues.leaf("a.b"), Ok(leaf));
         let made = queues.leaf("root.default").unwrap();
         assert_eq!(queues.get(made).parent, Some(ROOT));
     }
@@ -337,7 +535,8 @@ mod tests {
     #[test]
     fn headroom_is_the_least_up_to_the_root() {
         let mut queues = Queues::new(&[config("root.a", Some((1000, 1000))), config("root.a.b", None)]);
-        queues.cluster = (10_000, 10_000);
+        let all = |amount| Some(Usage { cpu: amount, memory: amount, ..Usage::NONE });
+        queues.cluster = all(10_000);
         let leaf = queues.leaf("root.a.b").unwrap();
         let mut spec = PodSpec::default();
         spec.requests.cpu_millicores = 600;
@@ -347,7 +546,7 @@ mod tests {
         assert_eq!(queues.exceeded(leaf, &spec), above);
         queues.release(leaf, &spec);
         assert_eq!(queues.exceeded(leaf, &spec), None);
-        queues.cluster = (500, 500);
+        queues.cluster = all(500);
         assert_eq!(queues.exceeded(leaf, &spec), Some(ROOT));
     }
 
@@ -357,7 +556,7 @@ mod tests {
         let guaranteed =
             |name: &str, cpu| QueueConfig { guaranteed: Some((cpu, 1 << 40)), ..config(name, None) };
         let mut queues = Queues::new(&[guaranteed("root.a", 1000), guaranteed("root.b", 4000)]);
-        queues.cluster = (100_000, 1 << 50);
+        queues.cluster = Some(Usage { cpu: 100_000, memory: 1 << 50, pods: 1000, ..Usage::NONE });
         let (a, b) = (queues.leaf("root.a").unwrap(), queues.leaf("root.b").unwrap());
         let mut spec = PodSpec::default();
         spec.requests.cpu_millicores = 500;

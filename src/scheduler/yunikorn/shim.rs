@@ -9,8 +9,14 @@
 //! order in which both were queued (`dispatcher/dispatcher.go`). We move asks in batches of [`BATCH`], which keeps
 //! events few; an ask is then seen by the core at most a batch later than the real one.
 //!
-//! Left out: the channel's limit of 1,048,576 events and what happens beyond it, task groups, the lock of the
-//! context that informer, predicates and dispatcher share.
+//! An application with task groups is **reserving** instead of running first: its placeholders are created, one request
+//! after the other over all applications, and only their tasks are sent. When each task group has as many bound placeholders
+//! as it wants, the application runs and its own tasks go out with the next tick. A placeholder is deleted by the
+//! dispatcher, which waits for the answer (`Task.DeleteTaskPod`). When the core gives a soft gang up, the application is
+//! **resuming** until its placeholders are gone, then it runs; a hard one has failed, and so have its pods.
+//!
+//! Left out: the channel's limit of 1,048,576 events and what happens beyond it, the lock of the context that informer,
+//! predicates and dispatcher share, events about a gang's progress.
 //!
 //! Cost: O(applications that wait) a tick, O(1) a task.
 use std::collections::{BTreeMap, VecDeque};
@@ -22,25 +28,40 @@ use crate::engine::Nanos;
 pub const BATCH: usize = 32;
 
 /// State of an application in the shim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Phase {
     #[default]
     New,
     Accepted,
+    /// Only placeholders are sent; so many are not bound yet.
+    Reserving(u32),
+    /// Nothing is sent until so many placeholders are gone.
+    Resuming(u32),
     Running,
+    Failed,
 }
 
 /// What waits for the dispatcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Dispatch {
     /// Send the asks of these pods.
     Submit(Vec<PodId>),
     /// Bind a pod.
     Bind(PodId, NodeId),
+    /// Delete a placeholder, and wait for the answer.
+    Delete(PodId),
+}
+
+/// Tasks of an application that were not sent.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+struct Waiting {
+    app: AppId,
+    pods: Vec<PodId>,
+    placeholders: Vec<PodId>,
 }
 
 /// The shim.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Shim {
     interval_ns: Nanos,
     started_at: Nanos,
@@ -49,7 +70,7 @@ pub struct Shim {
     last_tick: Option<Nanos>,
     phases: Vec<Phase>,
     /// Applications with pods that were not sent, by order of appearance.
-    waiting: BTreeMap<u32, (AppId, Vec<PodId>)>,
+    waiting: BTreeMap<u32, Waiting>,
     order: Vec<u32>,
     next_order: u32,
     count: u64,
@@ -85,19 +106,77 @@ impl Shim {
         self.interval_ns
     }
 
-    /// A pod was seen.
-    pub fn add_pod(&mut self, app: AppId, pod: PodId) {
+    /// A pod was seen, or a placeholder. False: its application has failed, and it with it.
+    pub fn add_pod(&mut self, app: AppId, pod: PodId, placeholder: bool) -> bool {
         let at = app as usize;
         if self.phases.len() <= at {
             self.phases.resize(at + 1, Phase::New);
             self.order.resize(at + 1, u32::MAX);
         }
+        if self.phases[at] == Phase::Failed {
+            return false;
+        }
         if self.order[at] == u32::MAX {
             self.order[at] = self.next_order;
             self.next_order += 1;
         }
-        self.waiting.entry(self.order[at]).or_insert_with(|| (app, Vec::new())).1.push(pod);
+        let waiting =
+            self.waiting.entry(self.order[at]).or_insert_with(|| Waiting { app, ..Waiting::default() });
+        if placeholder {
+            waiting.placeholders.push(pod);
+        } else {
+            waiting.pods.push(pod);
+        }
         self.count += 1;
+        true
+    }
+
+    /// A placeholder of a reserving application is bound; whether it was the last.
+    pub fn placeholder_bound(&mut self, app: AppId) -> bool {
+        let Phase::Reserving(left) = &mut self.phases[app as usize] else { return false };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.phases[app as usize] = Phase::Running;
+            return true;
+        }
+        false
+    }
+
+    /// The core has given up the placeholders of a soft gang, of which so many exist.
+    pub fn resume(&mut self, app: AppId, placeholders: u32) {
+        self.phases[app as usize] =
+            if placeholders == 0 { Phase::Running } else { Phase::Resuming(placeholders) };
+        self.forget_placeholders(app);
+    }
+
+    /// A placeholder is gone; whether its application runs now for that.
+    pub fn placeholder_gone(&mut self, app: AppId) -> bool {
+        let Some(Phase::Resuming(left)) = self.phases.get_mut(app as usize) else { return false };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.phases[app as usize] = Phase::Running;
+            return true;
+        }
+        false
+    }
+
+    fn forget_placeholders(&mut self, app: AppId) {
+        if let Some(waiting) = self.waiting.get_mut(&self.order[app as usize]) {
+            self.count -= std::mem::take(&mut waiting.placeholders).len() as u64;
+        }
+    }
+
+    /// The application fails: its pods that were not sent.
+    pub fn fail(&mut self, app: AppId) -> Vec<PodId> {
+        let at = app as usize;
+        if self.phases.len() <= at {
+            self.phases.resize(at + 1, Phase::New);
+            self.order.resize(at + 1, u32::MAX);
+        }
+        self.phases[at] = Phase::Failed;
+        let Some(waiting) = self.waiting.remove(&self.order[at]) else { return Vec::new() };
+        self.count -= (waiting.pods.len() + waiting.placeholders.len()) as u64;
+        waiting.pods
     }
 
     /// Pods that wait for a tick.
@@ -121,26 +200,38 @@ impl Shim {
         if self.last_tick == Some(at) { at + self.interval_ns } else { at }
     }
 
-    /// One tick: every waiting application takes a step; what running ones send is queued for the dispatcher.
-    pub fn tick(&mut self, now: Nanos) {
+    /// One tick: every waiting application takes a step; what running ones send is queued for the dispatcher. `gang`
+    /// says how many placeholders an application has; those that begin to reserve are returned.
+    pub fn tick(&mut self, now: Nanos, gang: impl Fn(AppId) -> u32) -> Vec<AppId> {
         self.last_tick = Some(now);
         let phases = &mut self.phases;
         let (dispatch, count) = (&mut self.dispatch, &mut self.count);
-        self.waiting.retain(|_, (app, pods)| {
-            let phase = &mut phases[*app as usize];
+        let mut reserving = Vec::new();
+        let mut send = |pods: &mut Vec<PodId>| {
+            *count -= pods.len() as u64;
+            for batch in pods.chunks(BATCH) {
+                dispatch.push_back(Dispatch::Submit(batch.to_vec()));
+            }
+            pods.clear();
+        };
+        self.waiting.retain(|_, waiting| {
+            let phase = &mut phases[waiting.app as usize];
             match phase {
                 Phase::New => *phase = Phase::Accepted,
-                Phase::Accepted => *phase = Phase::Running,
-                Phase::Running => {
-                    *count -= pods.len() as u64;
-                    for batch in pods.chunks(BATCH) {
-                        dispatch.push_back(Dispatch::Submit(batch.to_vec()));
+                Phase::Accepted => match gang(waiting.app) {
+                    0 => *phase = Phase::Running,
+                    placeholders => {
+                        *phase = Phase::Reserving(placeholders);
+                        reserving.push(waiting.app);
                     }
-                    return false;
-                }
+                },
+                Phase::Reserving(_) => send(&mut waiting.placeholders),
+                Phase::Running => send(&mut waiting.pods),
+                Phase::Resuming(_) | Phase::Failed => {}
             }
-            true
+            !waiting.pods.is_empty() || !waiting.placeholders.is_empty()
         });
+        reserving
     }
 }
 
@@ -159,17 +250,17 @@ mod tests {
     fn one_step_a_tick() {
         let mut shim = Shim::new(SECOND);
         shim.start(5 * SECOND);
-        shim.add_pod(3, 7);
+        shim.add_pod(3, 7, false);
         assert_eq!(shim.next_tick(5 * SECOND), 5 * SECOND);
-        shim.tick(5 * SECOND);
+        shim.tick(5 * SECOND, |_| 0);
         assert_eq!(shim.next_tick(5 * SECOND), 6 * SECOND);
-        shim.tick(6 * SECOND);
+        shim.tick(6 * SECOND, |_| 0);
         assert!(sent(&mut shim).is_empty());
-        shim.tick(7 * SECOND);
+        shim.tick(7 * SECOND, |_| 0);
         assert_eq!(sent(&mut shim), [7]);
-        shim.add_pod(3, 8);
+        shim.add_pod(3, 8, false);
         assert_eq!(shim.next_tick(7 * SECOND + 1), 8 * SECOND);
-        shim.tick(8 * SECOND);
+        shim.tick(8 * SECOND, |_| 0);
         assert_eq!(sent(&mut shim), [8]);
         assert_eq!(shim.waiting(), 0);
     }

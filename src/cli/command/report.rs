@@ -1,0 +1,91 @@
+//! `podpace report`: result folders as a page, metrics, a trace, events.
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::cli::args::ReportArgs;
+use crate::cli::failure::{Failure, Output};
+use crate::experiment::output::stream_atomically;
+use crate::report::openmetrics::Options;
+use crate::report::{self, EPOCH_S, ReportError, RunResult};
+use crate::scenario::duration::DurationNs;
+
+/// Runs the command.
+///
+/// # Errors
+/// A folder is no result, a format needs what the result lacks, a file can't be written.
+pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
+    let epoch_s = match &args.epoch {
+        None => EPOCH_S,
+        Some(text) => report::parse_epoch(text).map_err(|e| Failure::input(format!("--epoch: {e}")))?,
+    };
+    let interval: DurationNs =
+        args.scrape_interval.parse().map_err(|e| Failure::input(format!("--scrape-interval: {e}")))?;
+    if interval.ns() == 0 {
+        return Err(Failure::input("--scrape-interval: must be longer than 0s, such as 15s"));
+    }
+    let mut runs = Vec::new();
+    for folder in &args.results {
+        runs.extend(report::load(folder).map_err(Failure::input)?);
+    }
+    if let Some(only) = &args.run {
+        let names = runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>().join("; ");
+        runs.retain(|run| run.name == *only);
+        if runs.is_empty() {
+            return Err(Failure::input(format!("--run: there is no run `{only}`; there are: {names}")));
+        }
+    }
+    let mut notes = Vec::new();
+    if let Some(path) = &args.out {
+        let page = report::html::page(&runs);
+        stream_atomically(path, |out| out.write_all(page.as_bytes()))?;
+        notes.push(format!("report in {}", path.display()));
+    }
+    let one = || -> Result<&RunResult, Failure> {
+        match runs.as_slice() {
+            [run] => Ok(run),
+            several => {
+                let names = several.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join("; ");
+                let message = "only --out shows several runs at once; choose one by --run NAME";
+                Err(Failure::input(format!("{message}; there are: {names}")))
+            }
+        }
+    };
+    type Written = Result<io::Result<()>, ReportError>;
+    let mut to_file =
+        |path: &Path, what: &str, write: &dyn Fn(&mut dyn Write) -> Written| -> Result<(), Failure> {
+            // What the result lacks is bad input and leaves no file.
+            let mut lacks = None;
+            let written = stream_atomically(path, |out| match write(out) {
+                Ok(written) => written,
+                Err(error) => {
+                    let message = error.to_string();
+                    lacks = Some(error);
+                    Err(io::Error::other(message))
+                }
+            });
+            if let Some(error) = lacks {
+                return Err(Failure::input(error));
+            }
+            written?;
+            notes.push(format!("{what} in {}", path.display()));
+            Ok(())
+        };
+    let max_pods = args.max_pods as usize;
+    if let Some(path) = &args.openmetrics {
+        let (run, options) = (one()?, Options { epoch_s, interval_ns: interval.ns() });
+        to_file(path, "OpenMetrics text", &|out| report::openmetrics::write(out, run, options))?;
+    }
+    if let Some(path) = &args.perfetto {
+        let run = one()?;
+        to_file(path, "trace", &|out| report::perfetto::write(out, run, max_pods))?;
+    }
+    if let Some(path) = &args.events {
+        let run = one()?;
+        to_file(path, "Events", &|out| report::events::write_events(out, run, epoch_s, max_pods))?;
+    }
+    if let Some(path) = &args.watch {
+        let run = one()?;
+        to_file(path, "watch stream", &|out| report::events::write_watch(out, run, epoch_s, max_pods))?;
+    }
+    Ok(Output { notes, ..Output::default() })
+}
