@@ -169,3 +169,223 @@ pub fn sensitivities(
     rows.sort_by(|a, b| b.elasticity.total_cmp(&a.elasticity).then_with(|| a.limit.cmp(&b.limit)));
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests {
+    //! Cases whose answer is known in closed form.
+    use super::*;
+    use crate::experiment::report::bottleneck;
+    use crate::experiment::simulation::Finished;
+    use crate::measure::{Limit, Station};
+    use crate::scenario::Document;
+
+    const MS: u64 = 1_000_000_000;
+
+    /// Pods of one CPU each for the reference scheduler; `more` are lines of the scenario.
+    fn plan(more: &str) -> Plan {
+        let text = format!(
+            "apiVersion: podpace/v1\nkind: Scenario\nname: case\n{more}\nstop: {{when: allBound, limit: 1h}}\n"
+        );
+        let document = Document::parse("case.yaml", &text, None).unwrap();
+        let mut plan = RunSpec::of_scenario(document)
+            .unwrap()
+            .plan(&Environment::built_in())
+            .map_err(|e| e.to_string())
+            .unwrap();
+        // All that is not the case's own cost is next to nothing.
+        plan.scheduler.place.profile.set_cost_ps("cycle", 1_000_000);
+        plan.scheduler.place.profile.set_cost_ps("node_visited", 0);
+        plan
+    }
+
+    const ROOM: &str =
+        "cluster: {nodes: [{count: 20, template: {allocatable: {cpu: 500, memory: 64Gi, pods: 500}}}]}";
+
+    fn backlog(pods: u32, scheduler: &str) -> Plan {
+        plan(&format!(
+            "{ROOM}\nscheduler: {{kind: first-fit{scheduler}}}\nworkload: {{start: backlog, pods: [{{count: {pods}, requests: {{cpu: 1}}}}]}}"
+        ))
+    }
+
+    fn arrivals(pods: u32, process: &str, rate: f64) -> Plan {
+        plan(&format!(
+            "{ROOM}\nscheduler: {{kind: first-fit}}\nworkload: {{pods: [{{count: {pods}, requests: {{cpu: 1}}}}], arrivals: {{process: {process}, rate: {rate}}}}}"
+        ))
+    }
+
+    fn run(plan: &Plan) -> Finished {
+        simulate(plan, &crate::scheduler::Registry::built_in()).map_err(|e| e.to_string()).unwrap()
+    }
+
+    fn first(run: &Finished) -> Limit {
+        bottleneck(run).shares.into_iter().next().expect("something was bound").0
+    }
+
+    fn throughput(run: &Finished) -> f64 {
+        report::metrics(run).get("throughput.bound.mean").unwrap()
+    }
+
+    fn cycle(mut plan: Plan, ps: u64) -> Plan {
+        plan.scheduler.place.profile.set_cost_ps("cycle", ps);
+        plan
+    }
+
+    #[track_caller]
+    fn near(got: f64, want: f64, tolerance: f64) {
+        assert!((got / want - 1.0).abs() <= tolerance, "{got}, expected {want}");
+    }
+
+    #[test]
+    fn a_token_bucket_alone() {
+        for (qps, burst) in [(5, 1), (10, 5), (20, 10), (50, 1), (100, 20), (200, 50)] {
+            let run = run(&backlog(300, &format!(", client: {{qps: {qps}, burst: {burst}}}")));
+            assert_eq!(first(&run), Limit::Station(Station::BindTokens), "qps {qps}");
+            near(throughput(&run), 300.0 * f64::from(qps) / f64::from(300 - burst), 0.02);
+        }
+    }
+
+    #[test]
+    fn a_scheduler_thread_alone() {
+        for ms in [1, 2, 5, 10, 20, 50] {
+            let run = run(&cycle(backlog(300, ""), ms * MS));
+            assert_eq!(first(&run), Limit::Station(Station::Scheduler), "{ms} ms");
+            near(throughput(&run), 1000.0 / ms as f64, 0.02);
+        }
+    }
+
+    #[test]
+    fn crossings_of_two_limits() {
+        // A cycle of 10 ms carries 100 pods/s; the bucket takes over below that.
+        for (qps, want) in [
+            (25, Station::BindTokens),
+            (50, Station::BindTokens),
+            (80, Station::BindTokens),
+            (90, Station::BindTokens),
+            (110, Station::Scheduler),
+            (125, Station::Scheduler),
+            (200, Station::Scheduler),
+            (400, Station::Scheduler),
+        ] {
+            let run = run(&cycle(backlog(400, &format!(", client: {{qps: {qps}, burst: 1}}")), 10 * MS));
+            assert_eq!(first(&run), Limit::Station(want), "qps {qps}");
+            near(throughput(&run), f64::from(qps.min(100)), 0.02);
+            // The other is the next, at its own rate.
+            let (name, at) = bottleneck(&run).next.expect("two limits");
+            let other = if want == Station::BindTokens { Station::Scheduler } else { Station::BindTokens };
+            assert_eq!(name, other.name(), "qps {qps}");
+            near(at, f64::from(qps.max(100)), 0.02);
+        }
+    }
+
+    #[test]
+    fn pods_that_come_slowly() {
+        for rate in [2.0, 5.0, 20.0, 50.0] {
+            let run = run(&arrivals(200, "constant", rate));
+            assert_eq!(first(&run), Limit::Station(Station::Creation), "{rate}/s");
+            near(throughput(&run), rate, 0.02);
+        }
+    }
+
+    #[test]
+    fn m_d_1_binding() {
+        // Deterministic service of 10 ms: below 100/s creation decides and pods wait rho / (2 (1 - rho)) services; above, the
+        // scheduler does.
+        for rate in [30.0, 50.0, 70.0, 150.0, 300.0] {
+            let run = run(&cycle(arrivals(20_000, "poisson", rate), 10 * MS));
+            let rho = rate / 100.0;
+            let want = if rho < 1.0 { Station::Creation } else { Station::Scheduler };
+            assert_eq!(first(&run), Limit::Station(want), "{rate}/s");
+            if rho < 1.0 {
+                let wait = report::metrics(&run).get("latency.queued_to_assumed.mean_s").unwrap() - 0.01;
+                near(wait, 0.01 * rho / (2.0 * (1.0 - rho)), 0.1);
+            } else {
+                near(throughput(&run), 100.0, 0.02);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_cluster() {
+        // Slots of one CPU, each taken for about a second: as many pods a second as slots, whatever else there is.
+        for (slots, rate) in [(2, 10.0), (4, 20.0), (8, 50.0), (16, 100.0)] {
+            let run = run(&plan(&format!(
+                "cluster: {{nodes: [{{count: 1, template: {{allocatable: {{cpu: {slots}, memory: 64Gi, pods: 500}}}}}}]}}\n\
+                 scheduler: {{kind: first-fit}}\n\
+                 workload: {{pods: [{{count: 400, requests: {{cpu: 1}}, runTime: {{p50: 1s}}}}], arrivals: {{process: constant, rate: {rate}}}}}"
+            )));
+            assert_eq!(first(&run), Limit::Station(Station::Capacity), "{slots} slots");
+            near(throughput(&run), f64::from(slots), 0.05);
+        }
+    }
+
+    #[test]
+    fn a_late_start() {
+        for seconds in [2, 10, 30] {
+            let run = run(&backlog(50, &format!(", startDelay: {seconds}s")));
+            assert_eq!(first(&run), Limit::Latency, "{seconds} s");
+        }
+    }
+
+    /// One process does the scheduling, another the serving, both on one core.
+    fn served(pods: u32, server: &str, more: &str) -> Plan {
+        let mut plan = plan(&format!(
+            "{ROOM}\nhosts: {{vm: {{cores: 1}}, big: {{cores: 64}}}}\ncontrolPlane: {{apiServer: {{profile: apiserver-1.36{server}}}, etcd: {{profile: etcd-3.6}}}}\n\
+             scheduler: {{kind: first-fit{more}}}\nworkload: {{start: backlog, pods: [{{count: {pods}, requests: {{cpu: 1}}}}]}}"
+        ));
+        if let Some(server) = &mut plan.api_server {
+            for name in ["wakeup", "watch_event", "ingress", "respond", "idle_per_second"] {
+                server.server.profile.set_cost_ps(name, 0);
+                server.etcd.profile.set_cost_ps(name, 0);
+            }
+            server.server.profile.set_cost_ps("bind", MS / 10);
+        }
+        plan
+    }
+
+    #[test]
+    fn a_shared_host() {
+        for share in [2u64, 3, 4] {
+            let mut plan = served(200, ", host: vm", ", host: vm");
+            // A scheduling cycle, and a binding as long as so many of them, on one core.
+            plan.scheduler.place.profile.set_cost_ps("cycle", 5 * MS);
+            if let Some(server) = &mut plan.api_server {
+                server.server.profile.set_cost_ps("bind", 5 * share * MS);
+            }
+            let run = run(&plan);
+            assert_eq!(first(&run), Limit::HostCpu("vm".to_owned()), "{share}");
+            near(throughput(&run), 1000.0 / (5 * (share + 1)) as f64, 0.1);
+        }
+    }
+
+    #[test]
+    fn seats_alone() {
+        // A binding holds its seat for 100 ms of CPU on a host with cores to spare.
+        for seats in [4u32, 10, 20] {
+            let mut plan = served(300, ", host: big", "");
+            if let Some(server) = &mut plan.api_server {
+                server.max_requests_inflight = seats;
+                server.max_mutating_requests_inflight = seats;
+                server.server.profile.set_cost_ps("bind", 100 * MS);
+            }
+            let run = run(&plan);
+            let limit = first(&run);
+            let seats = [Limit::Station(Station::Seats), Limit::Station(Station::RetryAfter)];
+            assert!(seats.contains(&limit), "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn elasticities_are_what_the_closed_form_says() {
+        // Bucket alone: throughput is n qps / (n - burst).
+        let text = format!(
+            "apiVersion: podpace/v1\nkind: Scenario\nname: case\n{ROOM}\nscheduler: {{kind: first-fit, client: {{qps: 20, burst: 10}}}}\n\
+             workload: {{start: backlog, pods: [{{count: 400, requests: {{cpu: 1}}}}]}}\n"
+        );
+        let spec = RunSpec::of_scenario(Document::parse("case.yaml", &text, None).unwrap()).unwrap();
+        let rows = sensitivities(&spec, &Environment::built_in(), |_| (), || ()).unwrap();
+        let of = |limit: &str| rows.iter().find(|r| r.limit == limit).expect("a row").elasticity;
+        assert!((of("scheduler.client.qps") - 1.0).abs() < 0.02);
+        assert!((of("scheduler.client.burst") - 10.0 / 390.0).abs() < 0.02);
+        assert!(of("speed of the scheduler").abs() < 0.02);
+    }
+}

@@ -8,3 +8,4 @@ pub mod report;
 pub mod run;
 pub mod simulation;
 pub mod sweep;
+pub mod uncertainty;
