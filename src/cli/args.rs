@@ -336,6 +336,9 @@ pub struct ExplainArgs {
     /// Scenario or experiment (YAML), or a result folder of run (its bottleneck only)
     #[arg(value_name = "SCENARIO|EXPERIMENT|RESULT")]
     pub file: PathBuf,
+    /// Shows the life of one pod step by step instead, by its index in order of creation, 0 first
+    #[arg(long, value_name = "N")]
+    pub pod: Option<u32>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub set: SetArgs,

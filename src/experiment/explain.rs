@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::report;
 use super::run::{Environment, RunError, RunSpec, simulate};
+use super::simulation::Finished;
+use crate::cluster::PodId;
 use crate::cost::CostProfile;
+use crate::measure::Station;
 use crate::scenario::plan::{ClientLimits, Creation, Plan};
 
 /// What one limit is worth.
@@ -34,6 +37,53 @@ pub struct Sensitivity {
     pub throughput_moved: f64,
     /// Relative change of throughput over relative change of the limit.
     pub elasticity: f64,
+}
+
+/// One step of a pod's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What happened meanwhile.
+    pub step: String,
+    /// Begin, ns.
+    pub from_ns: u64,
+    /// End, ns; none: it has not ended.
+    pub to_ns: Option<u64>,
+    /// Where requests or pods waited during most of it, if anywhere that concerns this step.
+    pub held_up_by: Option<String>,
+}
+
+/// A pod's life, step by step. Steps that it never began are left out.
+#[must_use]
+pub fn waterfall(run: &Finished, pod: PodId) -> Vec<Step> {
+    const CAPACITY: &[Station] = &[Station::Capacity, Station::Scheduler];
+    const REQUEST: &[Station] = &[Station::Streams, Station::Seats, Station::RetryAfter];
+    let t = run.cluster.pods.timeline(pod);
+    let stages: [(&str, u64, u64, &[Station]); 7] = [
+        ("on its way to the scheduler", t.created_ns, t.queued_ns, &[]),
+        ("in the scheduler's queue", t.queued_ns, t.cycle_ns, CAPACITY),
+        ("scheduling cycle", t.cycle_ns, t.assumed_ns, CAPACITY),
+        ("waits for a token of the client", t.assumed_ns, t.bind_sent_ns, &[Station::BindTokens]),
+        ("binding request", t.bind_sent_ns, t.bound_ns, REQUEST),
+        ("starts on its node", t.bound_ns, t.running_ns, &[]),
+        ("runs", t.running_ns, t.finished_ns, &[]),
+    ];
+    let end = run.kernel.now();
+    stages
+        .into_iter()
+        .filter(|(_, from, ..)| *from != u64::MAX)
+        .map(|(step, from_ns, to, stations)| {
+            let to_ns = (to != u64::MAX).then_some(to);
+            let until = to_ns.unwrap_or(end).max(from_ns);
+            let most = stations
+                .iter()
+                .map(|s| (run.stations.get(*s).overlap(from_ns, until), *s))
+                .max_by_key(|(busy, s)| (*busy, std::cmp::Reverse(*s)))
+                .filter(|(busy, _)| *busy * 2 > until - from_ns);
+            let held_up_by = most.map(|(_, station)| station.name().to_owned());
+            Step { step: step.to_owned(), from_ns, to_ns, held_up_by }
+        })
+        .collect()
 }
 
 /// A limit that can be moved: its name, its value before and after, and the plan with it moved.
@@ -175,8 +225,7 @@ mod tests {
     //! Cases whose answer is known in closed form.
     use super::*;
     use crate::experiment::report::bottleneck;
-    use crate::experiment::simulation::Finished;
-    use crate::measure::{Limit, Station};
+    use crate::measure::Limit;
     use crate::scenario::Document;
 
     const MS: u64 = 1_000_000_000;
@@ -372,6 +421,20 @@ mod tests {
             let seats = [Limit::Station(Station::Seats), Limit::Station(Station::RetryAfter)];
             assert!(seats.contains(&limit), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn a_pods_waterfall_names_its_wait() {
+        // One token a second, ten at once: the last of twenty pods waits nine or ten seconds for its own.
+        let run = run(&backlog(20, ", client: {qps: 1, burst: 10}"));
+        let last = (0..20).max_by_key(|p| run.cluster.pods.timeline(*p).bound_ns).unwrap();
+        let steps = waterfall(&run, last);
+        let longest = steps.iter().max_by_key(|s| s.to_ns.unwrap_or(s.from_ns) - s.from_ns).unwrap();
+        assert_eq!(longest.step, "waits for a token of the client");
+        assert_eq!(longest.held_up_by.as_deref(), Some("bind tokens"));
+        let ends: Vec<u64> = steps.iter().filter_map(|s| s.to_ns).collect();
+        let begins: Vec<u64> = steps.iter().skip(1).map(|s| s.from_ns).collect();
+        assert_eq!(ends[..begins.len()], begins, "steps join without a gap");
     }
 
     #[test]
