@@ -772,8 +772,10 @@ fn constants(
             let (value, sd) = if told == Told::Nothing {
                 (prior as u64, problem.prior_sd[c])
             } else {
-                // Where the residuals are larger than assumed, so is the uncertainty, up to the prior's.
-                let sd = (libm::sqrt(covariance[c][c]) * scale.max(1.0)).min(problem.prior_sd[c]);
+                // Where the residuals are larger than assumed, so is the uncertainty, up to the prior's; few runs tell the
+                // size of the noise badly.
+                let few = student90(linear.len().max(2) - 1) / Z90;
+                let sd = (libm::sqrt(covariance[c][c]) * scale.max(1.0) * few).min(problem.prior_sd[c]);
                 (at(theta[c]), sd)
             };
             let middle = if told == Told::Nothing { 0.0 } else { theta[c] };
@@ -790,6 +792,13 @@ fn constants(
             }
         })
         .collect()
+}
+
+/// Half a 90 % interval of Student's distribution, by Cornish and Fisher.
+fn student90(degrees: usize) -> f64 {
+    let (z, n) = (Z90, degrees as f64);
+    let (z3, z5) = (z * z * z, z * z * z * z * z);
+    z + (z3 + z) / (4.0 * n) + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * n * n)
 }
 
 /// Three significant digits: more would pretend.
@@ -1012,6 +1021,10 @@ mod tests {
                     last_bound_s: p["last_bound_s"],
                     latency_p50_s: p["latency_p50_s"],
                     latency_p99_s: p["latency_p99_s"],
+                    latency_p90_s: None,
+                    first_bound_s: None,
+                    bind_to_running_p50_s: None,
+                    bind_to_running_p99_s: None,
                     cpu_s: cpu.collect(),
                     bound: p["bound"] as u64,
                     timed_out: false,
@@ -1056,6 +1069,13 @@ mod tests {
     fn constants_of_a_known_profile_are_found_in_200_trials() {
         let [all, told] = coverage(200);
         assert!(all >= 0.9 && told >= 0.88, "{all} {told}");
+    }
+
+    #[test]
+    fn students_quantiles_are_those_of_the_tables() {
+        for (degrees, want) in [(5, 2.015), (10, 1.812), (30, 1.697)] {
+            assert!((student90(degrees) - want).abs() < 0.01, "{degrees}: {}", student90(degrees));
+        }
     }
 
     #[test]

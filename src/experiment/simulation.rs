@@ -148,6 +148,8 @@ pub struct Simulation {
     window_ns: Nanos,
     step_ns: Nanos,
     counts: PodCounts,
+    /// Pods that the scheduler has in its queue, or had.
+    queued: u64,
     /// Pods that are to be scheduled; those after them run on their nodes already and are in no count or metric.
     scheduled: PodId,
     expected_finishes: u64,
@@ -382,6 +384,7 @@ impl Simulation {
             window_ns: plan.window_ns,
             step_ns: plan.step_ns,
             counts: PodCounts { total, ..PodCounts::default() },
+            queued: 0,
             scheduled,
             expected_finishes,
             stations: Stations::on_host(shared),
@@ -691,6 +694,7 @@ impl Simulation {
 
     fn pod_queued(&mut self, pod: PodId) {
         if self.cluster.pods.stage(pod) == Stage::Created {
+            self.queued += 1;
             self.cluster.pods.set_stage(pod, Stage::Queued);
             self.cluster.pods.timeline_mut(pod).queued_ns = self.kernel.now();
         }
@@ -964,13 +968,17 @@ impl Simulation {
     /// Notes where somebody waits.
     #[inline]
     fn watch_stations(&mut self) {
-        if self.control_plane.is_ideal() {
-            return;
-        }
         let now = self.kernel.now();
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
         let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
         self.stations.at(Station::BindTokens).set(now, tokens);
+        let scheduler = &self.scheduler;
+        let nothing_fits =
+            self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.model.backlog() == 0;
+        self.stations.at(Station::Capacity).set(now, nothing_fits);
+        if self.control_plane.is_ideal() {
+            return;
+        }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
