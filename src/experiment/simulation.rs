@@ -148,6 +148,7 @@ pub struct Simulation {
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
+    server_process: Option<ProcessId>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
@@ -327,6 +328,8 @@ impl Simulation {
                 .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
                 .flatten()
         };
+        let server_host =
+            plan.api_server.as_ref().and_then(|s| s.server.host).map(|at| plan.hosts[at].name.clone());
         let pods = &plan.cluster.pods;
         let scheduled = (0..pods.len() as PodId).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
@@ -372,7 +375,8 @@ impl Simulation {
             queued: 0,
             scheduled,
             expected_finishes,
-            stations: Stations::on_host(shared),
+            stations: Stations::on_hosts(shared, server_host),
+            server_process,
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
@@ -875,6 +879,10 @@ impl Simulation {
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
         let saturated = self.kernel.is_saturated(self.scheduler.process);
         self.stations.host_saturated.set(now, saturated);
+        if let Some(server) = self.server_process {
+            let saturated = self.kernel.is_short_of_cpu(server);
+            self.stations.server_saturated.set(now, saturated);
+        }
     }
 
     fn finish(mut self, ended: Ended) -> Finished {
