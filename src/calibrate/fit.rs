@@ -56,6 +56,11 @@ const STEP: f64 = 1.1;
 const SHARE: f64 = 0.02;
 /// A time whose logarithm deviates by more over seeds is chaotic: differences of pairs are noise, and tell no constant.
 const CHAOTIC: f64 = 0.12;
+/// No cost can move throughput or the last binding by more than its own change, nor the median latency by much more: what
+/// seems to do so is chaos, too.
+const STEEPEST: [f64; ROWS] = [1.5, 1.5, 1.5, 5.0];
+/// By how much a pair's change of CPU seconds may differ from the constant's share.
+const SHARE_SLACK: f64 = 0.25;
 /// Own error of CPU seconds, of throughput and last binding, and of the median latency, as logarithms.
 const OWN_ERROR: [f64; ROWS] = [0.05, 0.05, 0.05, 0.12];
 /// Huber's constant, in root mean square deviations of a run.
@@ -423,7 +428,7 @@ impl Problem<'_> {
                     _ => 0.0,
                 };
                 // CPU seconds grow as the machine gets slower, by definition.
-                let response: Vec<f64> =
+                let mut response: Vec<f64> =
                     rows.iter().map(|r| if *r == 0 { 1.0 } else { change(&slower, *r) }).collect();
                 let k = self.names.len();
                 let mut jacobian = vec![vec![0.0; k]; rows.len()];
@@ -448,6 +453,14 @@ impl Problem<'_> {
                             (_, Some(moved)) => change(moved, *quantity),
                             (_, None) => 0.0,
                         };
+                    }
+                }
+                for (row, quantity) in rows.iter().enumerate().filter(|(_, quantity)| **quantity > 0) {
+                    let steep =
+                        jacobian[row].iter().chain([&response[row]]).any(|j| j.abs() > STEEPEST[*quantity]);
+                    if steep {
+                        jacobian[row].fill(0.0);
+                        response[row] = 0.0;
                     }
                 }
                 let residual = rows

@@ -250,6 +250,9 @@ mod tests {
     const ROOM: &str =
         "cluster: {nodes: [{count: 20, template: {allocatable: {cpu: 500, memory: 64Gi, pods: 500}}}]}";
 
+    /// No token bucket.
+    const FREE: &str = ", client: {qps: 100000, burst: 100000}";
+
     fn backlog(pods: u32, scheduler: &str) -> Plan {
         plan(&format!(
             "{ROOM}\nscheduler: {{kind: first-fit{scheduler}}}\nworkload: {{start: backlog, pods: [{{count: {pods}, requests: {{cpu: 1}}}}]}}"
@@ -258,7 +261,7 @@ mod tests {
 
     fn arrivals(pods: u32, process: &str, rate: f64) -> Plan {
         plan(&format!(
-            "{ROOM}\nscheduler: {{kind: first-fit}}\nworkload: {{pods: [{{count: {pods}, requests: {{cpu: 1}}}}], arrivals: {{process: {process}, rate: {rate}}}}}"
+            "{ROOM}\nscheduler: {{kind: first-fit{FREE}}}\nworkload: {{pods: [{{count: {pods}, requests: {{cpu: 1}}}}], arrivals: {{process: {process}, rate: {rate}}}}}"
         ))
     }
 
@@ -296,7 +299,7 @@ mod tests {
     #[test]
     fn a_scheduler_thread_alone() {
         for ms in [1, 2, 5, 10, 20, 50] {
-            let run = run(&cycle(backlog(300, ""), ms * MS));
+            let run = run(&cycle(backlog(300, FREE), ms * MS));
             assert_eq!(first(&run), Limit::Station(Station::Scheduler), "{ms} ms");
             near(throughput(&run), 1000.0 / ms as f64, 0.02);
         }
@@ -359,8 +362,8 @@ mod tests {
         for (slots, rate) in [(2, 10.0), (4, 20.0), (8, 50.0), (16, 100.0)] {
             let run = run(&plan(&format!(
                 "cluster: {{nodes: [{{count: 1, template: {{allocatable: {{cpu: {slots}, memory: 64Gi, pods: 500}}}}}}]}}\n\
-                 scheduler: {{kind: first-fit}}\n\
-                 workload: {{pods: [{{count: 400, requests: {{cpu: 1}}, runTime: {{p50: 1s}}}}], arrivals: {{process: constant, rate: {rate}}}}}"
+                 scheduler: {{kind: first-fit{FREE}}}\n\
+                 workload: {{pods: [{{count: 400, requests: {{cpu: 1}}, runTime: {{fixed: 1s}}}}], arrivals: {{process: constant, rate: {rate}}}}}"
             )));
             assert_eq!(first(&run), Limit::Station(Station::Capacity), "{slots} slots");
             near(throughput(&run), f64::from(slots), 0.05);
@@ -370,7 +373,7 @@ mod tests {
     #[test]
     fn a_late_start() {
         for seconds in [2, 10, 30] {
-            let run = run(&backlog(50, &format!(", startDelay: {seconds}s")));
+            let run = run(&backlog(50, &format!("{FREE}, startDelay: {seconds}s")));
             assert_eq!(first(&run), Limit::Latency, "{seconds} s");
         }
     }
@@ -394,7 +397,7 @@ mod tests {
     #[test]
     fn a_shared_host() {
         for share in [2u64, 3, 4] {
-            let mut plan = served(200, ", host: vm", ", host: vm");
+            let mut plan = served(200, ", host: vm", ", host: vm, client: {qps: 100000, burst: 100000}");
             // A scheduling cycle, and a binding as long as so many of them, on one core.
             plan.scheduler.place.profile.set_cost_ps("cycle", 5 * MS);
             if let Some(server) = &mut plan.api_server {
@@ -410,7 +413,7 @@ mod tests {
     fn seats_alone() {
         // A binding holds its seat for 100 ms of CPU on a host with cores to spare.
         for seats in [4u32, 10, 20] {
-            let mut plan = served(300, ", host: big", "");
+            let mut plan = served(300, ", host: big", FREE);
             if let Some(server) = &mut plan.api_server {
                 server.max_requests_inflight = seats;
                 server.max_mutating_requests_inflight = seats;

@@ -156,6 +156,7 @@ pub struct Simulation {
     stations: Stations,
     telemetry: Telemetry,
     telemetry_row: Vec<u64>,
+    server_process: Option<ProcessId>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
@@ -342,6 +343,8 @@ impl Simulation {
                 .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
                 .flatten()
         };
+        let server_host =
+            plan.api_server.as_ref().and_then(|s| s.server.host).map(|at| plan.hosts[at].name.clone());
         let pods = &plan.cluster.pods;
         let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
@@ -387,9 +390,10 @@ impl Simulation {
             queued: 0,
             scheduled,
             expected_finishes,
-            stations: Stations::on_host(shared),
             telemetry: Telemetry::default(),
             telemetry_row: Vec::new(),
+            stations: Stations::on_hosts(shared, server_host),
+            server_process,
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
@@ -984,6 +988,10 @@ impl Simulation {
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
         let saturated = self.kernel.is_saturated(self.scheduler.process);
         self.stations.host_saturated.set(now, saturated);
+        if let Some(server) = self.server_process {
+            let saturated = self.kernel.is_short_of_cpu(server);
+            self.stations.server_saturated.set(now, saturated);
+        }
     }
 
     /// What a row of telemetry holds; `docs/results.md` describes each column.

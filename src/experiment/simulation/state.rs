@@ -38,6 +38,7 @@ impl Simulation {
             name: _,
             seed: _,
             agents_watcher: _,
+            server_process: _,
             creation: _,
             lifetimes: _,
             stop: _,
