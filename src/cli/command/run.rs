@@ -438,7 +438,8 @@ fn beside_recorded(c: &Comparison, colour: bool) -> String {
         grid.row([side.to_owned(), whole(c.pods)].into_iter().chain(spans));
     }
     let mut text = grid.render();
-    text += &format!("within a factor of 2 (or 1s): {} of the pods", percent(c.within_factor_2));
+    let or = if c.tolerance_s > 0.0 { " (or 1s)" } else { "" };
+    text += &format!("within a factor of 2{or}: {} of the pods", percent(c.within_factor_2));
     if let Some(rank) = c.rank_correlation {
         text += &format!("; rank correlation {}", number(rank));
     }
