@@ -372,6 +372,7 @@ impl Resolver<'_> {
                 None => defaults.scoring_strategy,
             },
             disabled_plugins: s.plugins.map_or(defaults.disabled_plugins, |p| p.disabled),
+            kube: defaults.kube,
             predicates: s.predicates.unwrap_or(defaults.predicates),
             node_sort: match s.node_sort {
                 Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,

@@ -182,6 +182,8 @@ pub enum ScoringStrategy {
     LeastAllocated,
     /// Prefers full nodes.
     MostAllocated,
+    /// By a line with corners over the used share ([`kube::Profile::fit_shape`]).
+    RequestedToCapacityRatio,
 }
 
 /// Order of a leaf queue's applications.
@@ -222,6 +224,8 @@ pub struct Settings {
     pub scoring_strategy: ScoringStrategy,
     /// Names of disabled kube-scheduler plugins.
     pub disabled_plugins: Vec<String>,
+    /// kube-scheduler: plugins, weights and arguments, before `disabled_plugins`.
+    pub kube: kube::Profile,
     /// YuniKorn: predicates evaluated through the shim.
     pub predicates: bool,
     /// YuniKorn: how the order of nodes is kept.
@@ -250,6 +254,7 @@ impl Default for Settings {
             pod_max_backoff_ns: 10_000_000_000,
             scoring_strategy: ScoringStrategy::default(),
             disabled_plugins: Vec::new(),
+            kube: kube::Profile::default(),
             predicates: true,
             node_sort: NodeSort::default(),
             node_sort_policy: NodeSortPolicy::default(),

@@ -18,10 +18,10 @@ use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
-use super::plugins::Plugins;
+use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
 use super::topology::{Plan, Topology};
-use super::{node_affinity, scan, taint_toleration};
+use super::scan;
 
 /// What a cycle decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Search<'_> {
                     (visited, scored, place.map(|at| self.order.list()[at]))
                 }
                 View::Table(_) => {
-                    let visited = self.collect(plan, enough, |s, at, _| s.classes.bytes(class)[at]);
+                    let visited = self.collect(plan, enough, |s, at, _| u64::from(s.classes.bytes(class)[at]));
                     self.choose(class, plan, visited, rng)
                 }
                 View::OneByOne => {
@@ -125,7 +125,7 @@ impl Search<'_> {
         &mut self,
         plan: Option<Plan<'_>>,
         enough: usize,
-        mut byte: impl FnMut(&mut Self, usize, NodeId) -> u8,
+        mut score: impl FnMut(&mut Self, usize, NodeId) -> u64,
     ) -> usize {
         let list = self.order.list();
         let start = *self.next_start;
@@ -136,9 +136,9 @@ impl Search<'_> {
             let at = if at < list.len() { at } else { at - list.len() };
             let node = list[at];
             visited += 1;
-            let byte = byte(self, at, node);
-            if byte != 0 && self.topology_rejects(plan, node).is_none() {
-                self.candidates.push(Candidate { node, total: i64::from(byte) - 1, raw: 0 });
+            let score = score(self, at, node);
+            if score != 0 && self.topology_rejects(plan, node).is_none() {
+                self.candidates.push(Candidate { node, total: i64::try_from(score).expect("weights are 32 bits") - 1, raw: 0 });
             }
         }
         visited
@@ -146,8 +146,12 @@ impl Search<'_> {
 
     fn topology_rejects(&self, plan: Option<Plan<'_>>, node: NodeId) -> Option<(PluginSet, &'static str)> {
         let plan = plan?;
-        if let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node) {
+        if self.plugins.spread
+            && let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node) {
             return Some((PluginSet::SPREAD, reason));
+        }
+        if !self.plugins.pod_affinity {
+            return None;
         }
         plan.affinity.rejects(self.topology, node).map(|reason| (PluginSet::POD_AFFINITY, reason))
     }
@@ -191,22 +195,22 @@ impl Search<'_> {
     fn walks(&self, plan: Option<Plan<'_>>, scored: bool) -> Walks {
         let (nodes, pods) = (self.order.list().len() as u64, self.nodes.pods);
         let mut walks = Walks::default();
-        if self.plugins.pod_affinity {
+        if self.plugins.pod_affinity || self.plugins.weights.pod_affinity > 0 {
             let affinity = plan.map(|p| p.affinity);
             // Nodes whose pods have required anti-affinity; all pods if the newcomer requires something itself.
             walks.prefilter_pods = self.topology.pods_with_required_anti
                 + if affinity.is_some_and(AffinityPlan::requires) { pods } else { 0 };
-            if scored {
+            if scored && self.plugins.weights.pod_affinity > 0 {
                 if affinity.is_some_and(AffinityPlan::prefers) {
                     walks.prescore_pods = pods;
-                } else {
+                } else if !self.topology.ignores_existing() {
                     walks.prescore_terms = self.topology.pods_with_affinity;
                 }
             }
         }
         if let Some(plan) = plan {
-            let soft = if scored { plan.spread.soft() as u64 } else { 0 };
-            let hard = plan.spread.hard() as u64;
+            let soft = if scored && self.plugins.weights.spread > 0 { plan.spread.soft() as u64 } else { 0 };
+            let hard = if self.plugins.spread { plan.spread.hard() as u64 } else { 0 };
             walks.spread_nodes = nodes * (u64::from(hard > 0) + u64::from(soft > 0));
             walks.spread_pods = pods * (hard + soft);
         }
@@ -216,23 +220,25 @@ impl Search<'_> {
     /// Adds the scores that are normalised over the feasible nodes.
     fn score(&mut self, class: ClassId, plan: Option<Plan<'_>>) {
         if let Some(plan) = plan {
-            plan.spread.add_score(self.topology, self.candidates);
-            plan.affinity.add_score(self.topology, self.candidates);
+            let weights = self.plugins.weights;
+            plan.spread.add_score(self.topology, weights.spread, self.candidates);
+            plan.affinity.add_score(self.topology, weights.pod_affinity, self.candidates);
         }
         if self.classes.prefers_all_alike(self.cluster, class) {
             return;
         }
-        if self.plugins.taints {
+        let weights = self.plugins.weights;
+        if weights.taints > 0 {
             for c in self.candidates.iter_mut() {
                 c.raw = self.classes.preferences(self.cluster, class, c.node).0;
             }
-            add_normalised(self.candidates, taint_toleration::WEIGHT, true);
+            add_normalised(self.candidates, weights.taints, true);
         }
-        if self.plugins.affinity {
+        if weights.affinity > 0 {
             for c in self.candidates.iter_mut() {
                 c.raw = self.classes.preferences(self.cluster, class, c.node).1;
             }
-            add_normalised(self.candidates, node_affinity::WEIGHT, false);
+            add_normalised(self.candidates, weights.affinity, false);
         }
     }
 }

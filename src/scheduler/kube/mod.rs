@@ -18,7 +18,7 @@
 //! | `inter_pod_affinity`   | InterPodAffinity                                                               |
 //! | `pod_topology_spread`  | PodTopologySpread                                                              |
 //! | `topology`             | counts of pods by zone, host or other label, for those two                     |
-//! | `plugins`              | which plugins are on                                                           |
+//! | `profile`              | which plugins are on, their weights and arguments                              |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
@@ -37,13 +37,15 @@ mod hints;
 mod inter_pod_affinity;
 mod node_affinity;
 mod node_resources;
-mod plugins;
 mod pod_topology_spread;
+mod profile;
 mod queue;
 mod sampling;
 mod scan;
 mod taint_toleration;
 mod topology;
+
+use std::sync::{Arc, LazyLock};
 
 use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
@@ -53,12 +55,12 @@ use crate::engine::Nanos;
 use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
 use hints::{ClusterEvent, PluginSet};
-use node_resources::NodeCache;
-use plugins::Plugins;
+use node_resources::{FitScore, NodeCache};
 use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue};
 use sampling::NodeOrder;
 use topology::Topology;
 
+pub use profile::{Plugins, Profile, ResourceWeight, Weights};
 pub use sampling::num_feasible_nodes_to_find;
 
 const TAG_SERIAL: u64 = 0;
@@ -99,6 +101,8 @@ struct InCycle {
 /// The kube-scheduler model.
 pub struct KubeScheduler {
     plugins: Plugins,
+    /// No extended resource is ignored.
+    regards_all: bool,
     percentage: u32,
     parallelism: u32,
     operations: Operations,
@@ -154,7 +158,12 @@ impl KubeScheduler {
             spread_node_visited: meter.operation("spread_node_visited")?,
             spread_pod_visited: meter.operation("spread_pod_visited")?,
         };
-        let plugins = Plugins::without(&settings.disabled_plugins);
+        let mut profile = settings.kube.clone();
+        profile.plugins = profile.plugins.without(&settings.disabled_plugins);
+        let plugins = profile.plugins;
+        let regards_all = profile.ignored_resources.is_empty() && profile.ignored_resource_groups.is_empty();
+        let how = FitScore { strategy: settings.scoring_strategy, shape: profile.fit_shape.clone() };
+        let profile = Arc::new(profile);
         Ok(Box::new(Self {
             plugins,
             percentage: settings.percentage_of_nodes_to_score,
@@ -163,8 +172,9 @@ impl KubeScheduler {
             queue: SchedulingQueue::new(rules),
             nodes: NodeCache::default(),
             order: NodeOrder::default(),
-            classes: Classes::new(plugins, settings.scoring_strategy),
-            topology: Topology::new(plugins),
+            classes: Classes::new(Arc::clone(&profile), how),
+            topology: Topology::new(profile),
+            regards_all,
             next_start: 0,
             candidates: Vec::new(),
             started: false,
@@ -261,6 +271,7 @@ impl KubeScheduler {
                     assert!(
                         self.disturbed
                             || !self.plugins.fit
+                            || !self.regards_all
                             || self.nodes.fits(node, &cx.cluster.pods.spec(pod).requests),
                         "node {node} would hold more than its allocatable"
                     );
@@ -482,19 +493,23 @@ impl SchedulerModel for KubeScheduler {
 /// required affinity. In the order of kube-scheduler's filters and in its words.
 #[must_use]
 pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<&'static str> {
-    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
+    static_rejection_by(&DEFAULT_PROFILE, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
 }
 
+static DEFAULT_PROFILE: LazyLock<Profile> = LazyLock::new(Profile::default);
+
 /// Filters that look at a node's labels, taints and name only, in their order, with what they say.
-const STATIC_FILTERS: [(PluginSet, &str); 4] = [
+const STATIC_FILTERS: [(PluginSet, &str); 5] = [
     (PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"),
     (PluginSet::NAME, "node(s) didn't match the requested node name"),
     (PluginSet::TAINTS, taint_toleration::REASON),
     (PluginSet::AFFINITY, node_affinity::REASON),
+    (PluginSet::AFFINITY, node_affinity::REASON_ADDED),
 ];
 
 /// Index in [`STATIC_FILTERS`] of the first that rejects the node.
-fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
+fn static_rejection_by(profile: &Profile, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
+    let plugins = &profile.plugins;
     let template = cluster.nodes.template(node);
     if plugins.unschedulable && taint_toleration::unschedulable_rejects(spec, template) {
         Some(0)
@@ -504,6 +519,8 @@ fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, nod
         Some(1)
     } else if plugins.taints && taint_toleration::rejects(spec, template) {
         Some(2)
+    } else if plugins.affinity && !node_affinity::matches_added(cluster, profile, node) {
+        Some(4)
     } else if plugins.affinity && !node_affinity::matches(cluster, spec, node) {
         Some(3)
     } else {

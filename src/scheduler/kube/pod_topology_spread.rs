@@ -15,9 +15,6 @@ use super::cycle::Candidate;
 use super::node_resources::MAX_NODE_SCORE;
 use super::topology::{Counts, Eligible, TableId, Topology};
 
-/// Weight in the default profile.
-pub const WEIGHT: i64 = 2;
-
 const REASON: &str = "node(s) didn't match pod topology spread constraints";
 const REASON_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
 
@@ -98,8 +95,8 @@ impl SpreadPlan {
     }
 
     /// Adds the weighed score.
-    pub fn add_score(&self, topology: &Topology, candidates: &mut [Candidate]) {
-        if self.soft.is_empty() {
+    pub fn add_score(&self, topology: &Topology, plugin_weight: i64, candidates: &mut [Candidate]) {
+        if self.soft.is_empty() || plugin_weight == 0 {
             return;
         }
         // The tables of soft constraints share one set of eligible nodes: a node is in all of them or in none.
@@ -146,7 +143,7 @@ impl SpreadPlan {
             if c.raw >= 0 {
                 let score =
                     if most == 0 { MAX_NODE_SCORE } else { MAX_NODE_SCORE * (most + least - c.raw) / most };
-                c.total += WEIGHT * score;
+                c.total += plugin_weight * score;
             }
         }
     }

@@ -13,12 +13,13 @@
 //! Cost: O(tables that match the pod) a pod; O(pods) when a table is made, and when a node with pods changes its
 //! domain or is deleted. Pods and tables that have nothing to do with each other cost nothing.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, selector_matches};
 
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_affinity;
-use super::plugins::Plugins;
+use super::profile::Profile;
 use super::pod_topology_spread::SpreadPlan;
 
 /// Index of a table.
@@ -133,7 +134,7 @@ pub struct Plan<'a> {
 /// All tables.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    plugins: Plugins,
+    profile: Arc<Profile>,
     present: Vec<bool>,
     axes: Vec<Axis>,
     axis_index: BTreeMap<(String, Option<Eligible>), usize>,
@@ -150,9 +151,9 @@ pub struct Topology {
 impl Topology {
     /// No tables.
     #[must_use]
-    pub const fn new(plugins: Plugins) -> Self {
+    pub fn new(profile: Arc<Profile>) -> Self {
         Self {
-            plugins,
+            profile,
             present: Vec::new(),
             axes: Vec::new(),
             axis_index: BTreeMap::new(),
@@ -231,13 +232,15 @@ impl Topology {
             self.entries[id as usize].known = true;
             let spec = cluster.pods.spec_by_id(id);
             let first_new = self.tables.len();
-            if self.plugins.pod_affinity && !spec.pod_affinity.is_empty() {
-                let (plan, bears) = AffinityPlan::new(self, cluster, spec);
+            let profile = Arc::clone(&self.profile);
+            let plugins = profile.plugins;
+            if (plugins.pod_affinity || plugins.weights.pod_affinity > 0) && !spec.pod_affinity.is_empty() {
+                let (plan, bears) = AffinityPlan::new(self, cluster, spec, profile.hard_pod_affinity_weight);
                 let entry = &mut self.entries[id as usize];
                 entry.affinity = plan;
                 entry.updates.extend(bears);
             }
-            if self.plugins.spread && !spec.topology_spread.is_empty() {
+            if (plugins.spread || plugins.weights.spread > 0) && !spec.topology_spread.is_empty() {
                 self.entries[id as usize].spread = SpreadPlan::new(self, cluster, spec);
             }
             if self.tables.len() > first_new && !self.stale {
@@ -384,6 +387,12 @@ impl Topology {
     #[must_use]
     pub fn count_at(&self, table: TableId, node: NodeId) -> Option<i64> {
         self.domain(table, node).map(|d| self.tables[table].count(d))
+    }
+
+    /// `ignorePreferredTermsOfExistingPods`: terms of existing pods score only for pods with preferences of their own.
+    #[must_use]
+    pub fn ignores_existing(&self) -> bool {
+        self.profile.ignore_preferred_terms_of_existing_pods
     }
 
     /// Whether no pod counts in a table.
