@@ -28,8 +28,8 @@ use super::spec::{MatchExpressionSpec, MatchOperator};
 use super::tree::{Path, Step};
 use crate::cluster::{Expression, HOSTNAME_LABEL, Operator, Term, WeightedTerm};
 use crate::engine::SECOND;
-use crate::scheduler::{ScoringStrategy, Settings};
 use crate::scheduler::kube::{Plugins, ResourceWeight, Weights};
+use crate::scheduler::{ScoringStrategy, Settings};
 
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const KIND: &str = "KubeSchedulerConfiguration";
@@ -66,7 +66,11 @@ const IN_TREE: [(&str, i64, &[&str]); 19] = [
     ("VolumeZone", 0, &["preFilter", "filter"]),
     ("PodTopologySpread", 2, &["preFilter", "filter", "preScore", "score"]),
     ("InterPodAffinity", 2, &["preFilter", "filter", "preScore", "score"]),
-    ("DynamicResources", 0, &["preEnqueue", "preFilter", "filter", "postFilter", "score", "reserve", "preBind"]),
+    (
+        "DynamicResources",
+        0,
+        &["preEnqueue", "preFilter", "filter", "postFilter", "score", "reserve", "preBind"],
+    ),
     ("DefaultPreemption", 0, &["preEnqueue", "postFilter"]),
     ("NodeResourcesBalancedAllocation", 1, &["preScore", "score"]),
     ("ImageLocality", 1, &["score"]),
@@ -377,8 +381,7 @@ impl Reader<'_> {
             let found = reader.range(path, value, 0, 100, "not in valid range [0-100]");
             found.map(|p| u32::try_from(p).expect("in range"))
         };
-        let global =
-            percentage(self, &root("percentageOfNodesToScore"), spec.percentage_of_nodes_to_score);
+        let global = percentage(self, &root("percentageOfNodesToScore"), spec.percentage_of_nodes_to_score);
         settings.percentage_of_nodes_to_score = global.unwrap_or(0);
         self.backoff(spec, settings);
         self.client(&spec.client_connection, &mut config);
@@ -400,11 +403,8 @@ impl Reader<'_> {
         self.profiles(&spec.profiles);
         if let Some(profile) = spec.profiles.first() {
             let path = root("profiles").child(Step::Index(0));
-            let own = percentage(
-                self,
-                &path.key("percentageOfNodesToScore"),
-                profile.percentage_of_nodes_to_score,
-            );
+            let own =
+                percentage(self, &path.key("percentageOfNodesToScore"), profile.percentage_of_nodes_to_score);
             let settings = &mut config.settings;
             if let Some(own) = own {
                 settings.percentage_of_nodes_to_score = own;
@@ -429,7 +429,11 @@ impl Reader<'_> {
             settings.pod_initial_backoff_ns = first_ns;
             settings.pod_max_backoff_ns = most_ns;
         } else {
-            self.not_modelled(&root("podMaxBackoffSeconds"), "more than 584 years", "is there a digit too many?");
+            self.not_modelled(
+                &root("podMaxBackoffSeconds"),
+                "more than 584 years",
+                "is there a digit too many?",
+            );
         }
     }
 
@@ -480,7 +484,8 @@ impl Reader<'_> {
             let detail = "RenewDeadline must be greater than RetryPeriod";
             self.invalid(&path.key("renewDeadline"), DurationNs(renew), detail);
         }
-        if let Some(lock) = spec.resource_lock.as_deref().filter(|lock| !lock.is_empty() && *lock != "leases") {
+        if let Some(lock) = spec.resource_lock.as_deref().filter(|lock| !lock.is_empty() && *lock != "leases")
+        {
             self.invalid(&path.key("resourceLock"), quoted(lock), "resourceLock value must be \"leases\"");
         }
     }
@@ -536,7 +541,8 @@ impl Reader<'_> {
             self.refused(path, &words);
         }
         if points["bind"].is_empty() {
-            let words = format!("at least one bind plugin is needed for profile with scheduler name \"{name}\"");
+            let words =
+                format!("at least one bind plugin is needed for profile with scheduler name \"{name}\"");
             self.refused(path, &words);
         }
         let runs = |point: &str, plugin: &str| points[point].iter().any(|(name, _)| name == plugin);
@@ -550,7 +556,8 @@ impl Reader<'_> {
                 self.not_modelled(path, &what, &format!("disable it in {then} as well"));
             }
         }
-        let weight = |plugin: &str| points["score"].iter().find(|(name, _)| name == plugin).map_or(0, |p| p.1);
+        let weight =
+            |plugin: &str| points["score"].iter().find(|(name, _)| name == plugin).map_or(0, |p| p.1);
         settings.kube.plugins = Plugins {
             unschedulable: runs("filter", "NodeUnschedulable"),
             name: runs("filter", "NodeName"),
@@ -667,11 +674,7 @@ impl Reader<'_> {
     }
 
     /// Decodes a plugin's arguments; absent ones are all defaults.
-    fn args<T: serde::de::DeserializeOwned + Default>(
-        &mut self,
-        path: &Path,
-        kind: &str,
-    ) -> Option<T> {
+    fn args<T: serde::de::DeserializeOwned + Default>(&mut self, path: &Path, kind: &str) -> Option<T> {
         let (node, found) = self.file.tree().nearest(path);
         if !found {
             return Some(T::default());
@@ -727,8 +730,7 @@ impl Reader<'_> {
         let Some(added) = args.added_affinity else { return };
         let path = path.key("addedAffinity");
         if let Some(required) = &added.required_during_scheduling_ignored_during_execution {
-            let path =
-                path.key("requiredDuringSchedulingIgnoredDuringExecution").key("nodeSelectorTerms");
+            let path = path.key("requiredDuringSchedulingIgnoredDuringExecution").key("nodeSelectorTerms");
             for (i, term) in required.node_selector_terms.iter().enumerate() {
                 let term = self.term(&path.child(Step::Index(i)), term);
                 settings.kube.added_required.push(term);
@@ -753,7 +755,9 @@ impl Reader<'_> {
     /// A node selector term; `metadata.name` of `matchFields` is the host name, which is the node's name here.
     fn term(&mut self, path: &Path, spec: &NodeSelectorTerm) -> Term {
         let mut expressions = Vec::new();
-        for (list, found) in [("matchExpressions", &spec.match_expressions), ("matchFields", &spec.match_fields)] {
+        for (list, found) in
+            [("matchExpressions", &spec.match_expressions), ("matchFields", &spec.match_fields)]
+        {
             for (i, e) in found.iter().enumerate() {
                 let path = path.key(list).child(Step::Index(i));
                 let fields = list == "matchFields";
@@ -766,7 +770,8 @@ impl Reader<'_> {
                         self.refused(&path.key("values"), "Required value: must have one element");
                     }
                     MatchOperator::In | MatchOperator::NotIn if values == 0 => {
-                        let words = "Invalid value: []: for 'in', 'notin' operators, values set can't be empty";
+                        let words =
+                            "Invalid value: []: for 'in', 'notin' operators, values set can't be empty";
                         self.refused(&path.key("values"), words);
                     }
                     MatchOperator::Exists | MatchOperator::DoesNotExist if values > 0 => {
@@ -779,7 +784,10 @@ impl Reader<'_> {
                         let words = "Invalid value: for 'Gt', 'Lt' operators, exactly one value is required, an integer";
                         self.refused(&path.key("values"), words);
                     }
-                    MatchOperator::Exists | MatchOperator::DoesNotExist | MatchOperator::Gt | MatchOperator::Lt
+                    MatchOperator::Exists
+                    | MatchOperator::DoesNotExist
+                    | MatchOperator::Gt
+                    | MatchOperator::Lt
                         if fields =>
                     {
                         self.refused(&path.key("operator"), "not a valid selector operator");
@@ -835,7 +843,10 @@ impl Reader<'_> {
         let path = path.key("requestedToCapacityRatio");
         match (settings.scoring_strategy, &strategy.requested_to_capacity_ratio) {
             (ScoringStrategy::RequestedToCapacityRatio, None) => {
-                self.refused(&path, "Required value: must be specified when type is RequestedToCapacityRatio");
+                self.refused(
+                    &path,
+                    "Required value: must be specified when type is RequestedToCapacityRatio",
+                );
             }
             (ScoringStrategy::RequestedToCapacityRatio, Some(ratio)) => {
                 self.shape(&path.key("shape"), &ratio.shape);
@@ -883,13 +894,22 @@ impl Reader<'_> {
         }
         for (i, point) in shape.iter().enumerate() {
             let path = path.child(Step::Index(i));
-            self.range(&path.key("utilization"), Some(point.utilization), 0, 100, "not in valid range [0, 100]");
+            self.range(
+                &path.key("utilization"),
+                Some(point.utilization),
+                0,
+                100,
+                "not in valid range [0, 100]",
+            );
             self.range(&path.key("score"), Some(point.score), 0, 10, "not in valid range [0, 10]");
         }
     }
 
     fn balanced(&mut self, path: &Path, settings: &mut Settings) {
-        let Some(args) = self.args::<BalancedAllocationArgs>(path, "NodeResourcesBalancedAllocationArgs") else { return };
+        let Some(args) = self.args::<BalancedAllocationArgs>(path, "NodeResourcesBalancedAllocationArgs")
+        else {
+            return;
+        };
         let path = path.key("resources");
         for (i, resource) in args.resources.iter().enumerate() {
             if args.resources[..i].iter().any(|r| r.name == resource.name) {
@@ -966,7 +986,8 @@ impl Reader<'_> {
             self.invalid(&path.key("bindTimeoutSeconds"), timeout, detail);
         }
         if args.shape.is_some() {
-            let words = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
+            let words =
+                "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
             self.refused(&path.key("shape"), words);
         }
         self.note(path, "no pod here has volumes");

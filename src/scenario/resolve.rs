@@ -23,13 +23,14 @@ use super::plan::{
 use super::quantity::ResourceList;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, Identity, MatchExpressionSpec, MatchOperator,
-    NodeGroupSpec, NodeLifecycleKind, NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy,
-    PodShape, QueueSort, ScenarioSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind, NodeSort as SpecNodeSort,
+    NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort, ScenarioSpec,
+    ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect,
+    TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
 };
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
-    App, Cluster, Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
+    App, Cluster, Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
     ResourceNames, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
 };
 use crate::control_plane::etcd::EtcdSettings;
@@ -147,14 +148,27 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
             })
             .collect(),
         pod_affinity,
+        host_ports: shape
+            .host_ports
+            .iter()
+            .filter_map(|port| u16::try_from(*port).ok())
+            .map(|port| HostPort { port, protocol: "TCP".to_owned(), ip: String::new() })
+            .collect(),
+        never_preempts: shape.preemption_policy == Some(PreemptionPolicy::Never),
         topology_spread: shape
             .topology_spread
             .iter()
             .map(|t| SpreadConstraint {
+                min_domains: t.min_domains.map_or(0, count),
+                ignore_node_affinity: t.node_affinity_policy == Some(NodeInclusionPolicy::Ignore),
+                honor_node_taints: t.node_taints_policy == Some(NodeInclusionPolicy::Honor),
                 max_skew: count(t.max_skew),
                 topology_key: t.topology_key.clone(),
                 hard: t.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule,
-                selector: [("app".to_owned(), labels["app"].clone())].into_iter().collect(),
+                selector: std::iter::once("app")
+                    .chain(t.match_label_keys.iter().map(String::as_str))
+                    .filter_map(|key| Some((key.to_owned(), labels.get(key)?.clone())))
+                    .collect(),
             })
             .collect(),
         labels,
@@ -362,7 +376,9 @@ impl Resolver<'_> {
         };
         let settled = self.spec.workload.start != Some(WorkloadStart::Backlog) && s.start_delay.is_none();
         let settings = Settings {
-            percentage_of_nodes_to_score: s.percentage_of_nodes_to_score.map_or(defaults.percentage_of_nodes_to_score, count),
+            percentage_of_nodes_to_score: s
+                .percentage_of_nodes_to_score
+                .map_or(defaults.percentage_of_nodes_to_score, count),
             parallelism: s.parallelism.map_or(defaults.parallelism, count),
             pod_initial_backoff_ns: s.pod_initial_backoff.map_or(defaults.pod_initial_backoff_ns, |d| d.0),
             pod_max_backoff_ns: s.pod_max_backoff.map_or(defaults.pod_max_backoff_ns, |d| d.0),

@@ -186,31 +186,54 @@ fn what_has_no_effect_is_noted() {
 #[test]
 fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
     let profile = |yaml: &str| format!("profiles:\n- plugins: {{{yaml}}}\n");
-    let args = |name: &str, yaml: &str| format!("profiles:\n- pluginConfig:\n  - name: {name}\n    args: {{{yaml}}}\n");
+    let args = |name: &str, yaml: &str| {
+        format!("profiles:\n- pluginConfig:\n  - name: {name}\n    args: {{{yaml}}}\n")
+    };
     let fit = |yaml: &str| args("NodeResourcesFit", &format!("scoringStrategy: {{{yaml}}}"));
     let spread = |yaml: &str| args("PodTopologySpread", yaml);
     let added = |yaml: &str| {
-        let terms = format!("requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{{yaml}}}]}}");
+        let terms =
+            format!("requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{{yaml}}}]}}");
         args("NodeAffinity", &format!("addedAffinity: {{{terms}}}"))
     };
     let cases: Vec<(String, &str, &str)> = vec![
-        ("parallelism: 0\n".into(), "parallelism", "Invalid value: 0: should be an integer value greater than zero"),
+        (
+            "parallelism: 0\n".into(),
+            "parallelism",
+            "Invalid value: 0: should be an integer value greater than zero",
+        ),
         ("parallelism: many\n".into(), "parallelism", "expected a whole number, got `many`"),
         ("percentageOfNodesToScore: 101\n".into(), "percentageOfNodesToScore", "not in valid range [0-100]"),
-        ("percentageOfNodesToScore: -1\n".into(), "percentageOfNodesToScore", "Invalid value: -1: not in valid range"),
+        (
+            "percentageOfNodesToScore: -1\n".into(),
+            "percentageOfNodesToScore",
+            "Invalid value: -1: not in valid range",
+        ),
         ("podInitialBackoffSeconds: 0\n".into(), "podInitialBackoffSeconds", "must be greater than 0"),
-        ("podInitialBackoffSeconds: -5\n".into(), "podInitialBackoffSeconds", "Invalid value: -5: must be greater than 0"),
+        (
+            "podInitialBackoffSeconds: -5\n".into(),
+            "podInitialBackoffSeconds",
+            "Invalid value: -5: must be greater than 0",
+        ),
         (
             "podInitialBackoffSeconds: 5\npodMaxBackoffSeconds: 4\n".into(),
             "podMaxBackoffSeconds",
             "Invalid value: 4: must be greater than or equal to PodInitialBackoffSeconds",
         ),
-        ("podInitialBackoffSeconds: 11\n".into(), "podInitialBackoffSeconds", "must be greater than or equal"),
+        (
+            "podInitialBackoffSeconds: 11\n".into(),
+            "podInitialBackoffSeconds",
+            "must be greater than or equal",
+        ),
         ("clientConnection: {burst: -1}\n".into(), "clientConnection.burst", "must be non-negative"),
         ("clientConnection: {qps: -1}\n".into(), "clientConnection.qps", "not modelled: no limit at all"),
         ("clientConnection: {qps: fast}\n".into(), "clientConnection.qps", "got `fast`"),
         ("clientConnection: {rate: 5}\n".into(), "clientConnection.rate", "unknown key"),
-        ("leaderElection: {resourceLock: endpoints}\n".into(), "leaderElection.resourceLock", "must be \"leases\""),
+        (
+            "leaderElection: {resourceLock: endpoints}\n".into(),
+            "leaderElection.resourceLock",
+            "must be \"leases\"",
+        ),
         (
             "leaderElection: {leaseDuration: 5s}\n".into(),
             "leaderElection.leaseDuration",
@@ -221,7 +244,11 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "leaderElection.renewDeadline",
             "RenewDeadline must be greater than RetryPeriod",
         ),
-        ("leaderElection: {retryPeriod: 0s}\n".into(), "leaderElection.retryPeriod", "must be greater than zero"),
+        (
+            "leaderElection: {retryPeriod: 0s}\n".into(),
+            "leaderElection.retryPeriod",
+            "must be greater than zero",
+        ),
         ("leaderElection: {leaseDuration: 15}\n".into(), "leaderElection.leaseDuration", "15"),
         ("healthzBindAddress: 0.0.0.0:10251\n".into(), "healthzBindAddress", "unknown key"),
         ("percentageOfNodeToScore: 5\n".into(), "percentageOfNodeToScore", "unknown key"),
@@ -238,7 +265,11 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "profiles[1].schedulerName",
             "Duplicate value: \"profiles[0].schedulerName\"",
         ),
-        ("profiles: [{percentageOfNodesToScore: 200}]\n".into(), "profiles[0].percentageOfNodesToScore", "[0-100]"),
+        (
+            "profiles: [{percentageOfNodesToScore: 200}]\n".into(),
+            "profiles[0].percentageOfNodesToScore",
+            "[0-100]",
+        ),
         ("profiles: [{name: a}]\n".into(), "profiles[0].name", "unknown key"),
         (profile("scores: {}"), "profiles[0].plugins.scores", "unknown key `scores`"),
         (profile("score: {enabled: [NodeAffinity]}"), "profiles[0].plugins.score.enabled[0]", "a mapping"),
@@ -272,7 +303,11 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "profiles[0].plugins.score.enabled[0].weight",
             "not modelled: a weight that is negative",
         ),
-        (profile("bind: {disabled: [{name: '*'}]}"), "profiles[0].plugins", "at least one bind plugin is needed"),
+        (
+            profile("bind: {disabled: [{name: '*'}]}"),
+            "profiles[0].plugins",
+            "at least one bind plugin is needed",
+        ),
         (
             profile("queueSort: {disabled: [{name: PrioritySort}]}"),
             "profiles[0].plugins",
@@ -293,7 +328,11 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "profiles[0].pluginConfig[1]",
             "Duplicate value: \"NodeAffinity\"",
         ),
-        (args("CinderLimits", ""), "profiles[0].pluginConfig[0].name", "Invalid value: \"CinderLimits\": was invalid"),
+        (
+            args("CinderLimits", ""),
+            "profiles[0].pluginConfig[0].name",
+            "Invalid value: \"CinderLimits\": was invalid",
+        ),
         (args("NodeName", ""), "profiles[0].pluginConfig[0].name", "takes no arguments"),
         (
             args("InterPodAffinity", "kind: NodeAffinityArgs"),
@@ -321,7 +360,11 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "profiles[0].pluginConfig[0].args.minCandidateNodesPercentage",
             "cannot be zero at the same time as minCandidateNodesAbsolute",
         ),
-        (fit("type: Best"), "profiles[0].pluginConfig[0].args.scoringStrategy.type", "Unsupported value: \"Best\""),
+        (
+            fit("type: Best"),
+            "profiles[0].pluginConfig[0].args.scoringStrategy.type",
+            "Unsupported value: \"Best\"",
+        ),
         (
             fit("type: LeastAllocated, resources: [{name: cpu, weight: 101}]"),
             "profiles[0].pluginConfig[0].args.scoringStrategy.resources[0].weight",
@@ -348,17 +391,23 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "at least one point must be specified",
         ),
         (
-            fit("type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 9, score: 1}, {utilization: 9, score: 2}]}"),
+            fit(
+                "type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 9, score: 1}, {utilization: 9, score: 2}]}",
+            ),
             "profiles[0].pluginConfig[0].args.scoringStrategy.requestedToCapacityRatio.shape[1].utilization",
             "values must be sorted in increasing order",
         ),
         (
-            fit("type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 101, score: 1}]}"),
+            fit(
+                "type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 101, score: 1}]}",
+            ),
             "profiles[0].pluginConfig[0].args.scoringStrategy.requestedToCapacityRatio.shape[0].utilization",
             "not in valid range [0, 100]",
         ),
         (
-            fit("type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 1, score: 11}]}"),
+            fit(
+                "type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 1, score: 11}]}",
+            ),
             "profiles[0].pluginConfig[0].args.scoringStrategy.requestedToCapacityRatio.shape[0].score",
             "not in valid range [0, 10]",
         ),
@@ -388,12 +437,16 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "when .defaultConstraints are not empty",
         ),
         (
-            spread("defaultingType: List, defaultConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]"),
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]",
+            ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[0].maxSkew",
             "not in valid range (0, inf)",
         ),
         (
-            spread("defaultingType: List, defaultConstraints: [{maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}]"),
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}]",
+            ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey",
             "can not be empty",
         ),
@@ -403,17 +456,23 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "can not be empty",
         ),
         (
-            spread("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: Maybe}]"),
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: Maybe}]",
+            ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[0].whenUnsatisfiable",
             "Unsupported value: \"Maybe\"",
         ),
         (
-            spread("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, labelSelector: {}}]"),
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, labelSelector: {}}]",
+            ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[0].labelSelector",
             "constraint must not define a selector",
         ),
         (
-            spread("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}, {maxSkew: 2, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]"),
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}, {maxSkew: 2, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]",
+            ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[1]",
             "Duplicate value: \"{z, DoNotSchedule}\"",
         ),
@@ -464,7 +523,8 @@ fn every_error_is_told_at_once_with_its_line() {
 #[test]
 fn other_kinds_of_file_are_told_apart() {
     let read_text = |text: &str| ConfigFile::parse("c.yaml", text).and_then(|file| read(&file));
-    let old = read_text("apiVersion: kubescheduler.config.k8s.io/v1beta3\nkind: KubeSchedulerConfiguration\n");
+    let old =
+        read_text("apiVersion: kubescheduler.config.k8s.io/v1beta3\nkind: KubeSchedulerConfiguration\n");
     assert!(old.unwrap_err()[0].to_string().contains("read v1 only"));
     let pod = read_text("apiVersion: v1\nkind: Pod\n").unwrap_err();
     assert!(pod[1].message.contains("expected `KubeSchedulerConfiguration`, got `Pod`"));

@@ -14,7 +14,7 @@
 //! at most [`TABLE_BYTES`] in all.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, NodeId, PodId, PodSpec, Resources, SpecId};
+use crate::cluster::{Cluster, HostPort, NodeId, PodId, PodSpec, Resources, SpecId};
 use std::sync::Arc;
 
 use super::hints::PluginSet;
@@ -28,6 +28,8 @@ use super::{STATIC_FILTERS, static_rejection_by};
 /// Index of a class.
 pub type ClassId = usize;
 
+/// What NodePorts says of a node.
+const REASON_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 /// Bytes that all tables may take together.
 const TABLE_BYTES: usize = 256 << 20;
 
@@ -59,6 +61,8 @@ pub struct Rejections {
     short: [u64; 3],
     /// By extended resource of the request, in its order.
     short_extended: Vec<u64>,
+    /// NodePorts.
+    ports: u64,
 }
 
 impl Rejections {
@@ -69,6 +73,7 @@ impl Rejections {
         for (count, (plugin, reason)) in self.fixed.iter().zip(STATIC_FILTERS) {
             diagnosis.count(plugin, reason, *count);
         }
+        diagnosis.count(PluginSet::PORTS, REASON_PORTS, self.ports);
         for (count, reason) in
             self.short.iter().zip(["Too many pods", "Insufficient cpu", "Insufficient memory"])
         {
@@ -172,6 +177,7 @@ impl Classes {
             labels: BTreeMap::new(),
             pod_affinity: Vec::new(),
             topology_spread: Vec::new(),
+            never_preempts: false,
             ..spec.clone()
         };
         let next = self.classes.len();
@@ -274,7 +280,13 @@ impl Classes {
                 let score = if table.blocked.get(at).copied().unwrap_or(false) {
                     0
                 } else {
-                    byte(resource_score(&self.profile, &self.fit_score, nodes, &class.request, *node))
+                    byte(resource_score(
+                        &self.profile,
+                        &self.fit_score,
+                        nodes,
+                        (&class.request, &class.spec.host_ports),
+                        *node,
+                    ))
                 };
                 let before = std::mem::replace(&mut table.scores[at], score);
                 table.infeasible = table.infeasible + usize::from(score == 0) - usize::from(before == 0);
@@ -337,7 +349,13 @@ impl Classes {
                     blocked[at] = true;
                     0
                 } else {
-                    byte(resource_score(&self.profile, &self.fit_score, nodes, &class.request, *node))
+                    byte(resource_score(
+                        &self.profile,
+                        &self.fit_score,
+                        nodes,
+                        (&class.request, &class.spec.host_ports),
+                        *node,
+                    ))
                 };
                 infeasible += usize::from(score == 0);
                 score
@@ -358,7 +376,13 @@ impl Classes {
         if is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node) {
             0
         } else {
-            resource_score(&self.profile, &self.fit_score, nodes, &class.request, node)
+            resource_score(
+                &self.profile,
+                &self.fit_score,
+                nodes,
+                (&class.request, &class.spec.host_ports),
+                node,
+            )
         }
     }
 
@@ -414,6 +438,10 @@ impl Classes {
             if let Some(filter) = static_rejection_by(&self.profile, cluster, &class.spec, node) {
                 rejections.fixed[filter] += 1;
             }
+            return true;
+        }
+        if self.profile.plugins.ports && nodes.lacks_ports(node, &class.spec.host_ports) {
+            rejections.ports += 1;
             return true;
         }
         if !self.profile.plugins.fit {
@@ -480,9 +508,13 @@ fn resource_score(
     profile: &Profile,
     how: &FitScore,
     nodes: &NodeCache,
-    request: &Request,
+    class: (&Request, &[HostPort]),
     node: NodeId,
 ) -> u64 {
+    let (request, ports) = class;
+    if profile.plugins.ports && nodes.lacks_ports(node, ports) {
+        return 0;
+    }
     if profile.plugins.fit && !nodes.fits(node, &request.plain) {
         return 0;
     }

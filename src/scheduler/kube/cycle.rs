@@ -20,8 +20,8 @@ use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
-use super::topology::{Plan, Topology};
 use super::scan;
+use super::topology::{Plan, Topology};
 
 /// What a cycle decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl Search<'_> {
                     (visited, scored, place.map(|at| self.order.list()[at]))
                 }
                 View::Table(_) => {
-                    let visited = self.collect(plan, enough, |s, at, _| u64::from(s.classes.bytes(class)[at]));
+                    let visited =
+                        self.collect(plan, enough, |s, at, _| u64::from(s.classes.bytes(class)[at]));
                     self.choose(class, plan, visited, rng)
                 }
                 View::OneByOne => {
@@ -138,7 +139,11 @@ impl Search<'_> {
             visited += 1;
             let score = score(self, at, node);
             if score != 0 && self.topology_rejects(plan, node).is_none() {
-                self.candidates.push(Candidate { node, total: i64::try_from(score).expect("weights are 32 bits") - 1, raw: 0 });
+                self.candidates.push(Candidate {
+                    node,
+                    total: i64::try_from(score).expect("weights are 32 bits") - 1,
+                    raw: 0,
+                });
             }
         }
         visited
@@ -147,7 +152,8 @@ impl Search<'_> {
     fn topology_rejects(&self, plan: Option<Plan<'_>>, node: NodeId) -> Option<(PluginSet, &'static str)> {
         let plan = plan?;
         if self.plugins.spread
-            && let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node) {
+            && let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node)
+        {
             return Some((PluginSet::SPREAD, reason));
         }
         if !self.plugins.pod_affinity {

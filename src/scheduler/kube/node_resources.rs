@@ -10,7 +10,9 @@
 //! defaults for BalancedAllocation, too.
 //!
 //! Cost: O(1) a node, and O(extended resources) to filter.
-use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, HostPort, NodeId, PodSpec, Resources};
 
 use crate::scheduler::ScoringStrategy;
 
@@ -59,7 +61,10 @@ impl Request {
                 && resources[0].weight == resources[1].weight
                 && ["cpu", "memory"].iter().all(|name| resources.iter().any(|r| r.name == *name));
             (!plain).then(|| {
-                resources.iter().filter_map(|r| Some((Scored::of(cluster, requests, &r.name)?, r.weight))).collect()
+                resources
+                    .iter()
+                    .filter_map(|r| Some((Scored::of(cluster, requests, &r.name)?, r.weight)))
+                    .collect()
             })
         };
         let balanced = scored(&profile.balanced_resources);
@@ -137,6 +142,8 @@ pub struct NodeCache {
     rows: Vec<Row>,
     /// By resource, then node: allocatable and used.
     extended: Vec<Vec<(u64, u64)>>,
+    /// Ports taken, by node, as often as they are; only nodes with such pods.
+    ports: BTreeMap<NodeId, Vec<HostPort>>,
     /// Pods on nodes.
     pub pods: u64,
 }
@@ -194,6 +201,9 @@ impl NodeCache {
         self.change(node, spec, |used, by| used + by);
         self.rows[node as usize].pods_used += 1;
         self.pods += 1;
+        if !spec.host_ports.is_empty() {
+            self.ports.entry(node).or_default().extend_from_slice(&spec.host_ports);
+        }
     }
 
     /// Takes a pod off a node.
@@ -201,6 +211,11 @@ impl NodeCache {
         self.change(node, spec, |used, by| used - by);
         self.rows[node as usize].pods_used -= 1;
         self.pods -= 1;
+        for port in &spec.host_ports {
+            let taken = self.ports.get_mut(&node).expect("its ports were taken");
+            let at = taken.iter().position(|p| p == port).expect("it was taken");
+            taken.swap_remove(at);
+        }
     }
 
     fn change(&mut self, node: NodeId, spec: &PodSpec, with: impl Fn(u64, u64) -> u64) {
@@ -215,6 +230,16 @@ impl NodeCache {
             let entry = &mut self.extended[*id as usize][node as usize];
             entry.1 = with(entry.1, *v);
         }
+    }
+
+    /// NodePorts: whether a port that is asked for is taken.
+    #[must_use]
+    pub fn lacks_ports(&self, node: NodeId, ports: &[HostPort]) -> bool {
+        !ports.is_empty()
+            && self
+                .ports
+                .get(&node)
+                .is_some_and(|taken| ports.iter().any(|p| taken.iter().any(|t| p.conflicts(t))))
     }
 
     /// Whether the pod fits beside what is there.
@@ -414,7 +439,14 @@ mod tests {
 
     fn request(cpu: u64, memory: u64) -> Request {
         let plain = Resources { cpu_millicores: cpu, memory_bytes: memory, ..Resources::default() };
-        Request { plain, scored_cpu: cpu, scored_memory: memory, fit: None, balanced: None, best_effort: false }
+        Request {
+            plain,
+            scored_cpu: cpu,
+            scored_memory: memory,
+            fit: None,
+            balanced: None,
+            best_effort: false,
+        }
     }
 
     /// The table of `least_allocated_test.go`: capacities, use before, request, score.
@@ -433,7 +465,11 @@ mod tests {
             (row(4000, 10_000, 3000, 5000), request(3000, 0), 25),
             (row(0, 0, 3000, 5000), request(0, 0), 0),
         ] {
-            assert_eq!(plain_fit_score(ScoringStrategy::LeastAllocated, &node, &ask), score, "{node:?} {ask:?}");
+            assert_eq!(
+                plain_fit_score(ScoringStrategy::LeastAllocated, &node, &ask),
+                score,
+                "{node:?} {ask:?}"
+            );
         }
     }
 
@@ -449,7 +485,11 @@ mod tests {
             (row(10_000, 20_000, 3000, 0), request(3000, 5000), 42),
             (row(10_000, 20_000, 3000, 5000), request(3000, 5000), 55),
         ] {
-            assert_eq!(plain_fit_score(ScoringStrategy::MostAllocated, &node, &ask), score, "{node:?} {ask:?}");
+            assert_eq!(
+                plain_fit_score(ScoringStrategy::MostAllocated, &node, &ask),
+                score,
+                "{node:?} {ask:?}"
+            );
         }
     }
 
