@@ -682,6 +682,12 @@ impl Simulation {
             Action::PatchStatus { pod } => {
                 control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
             }
+            Action::Delete { pod } => {
+                // Without an agent, or before it is bound, nobody holds the pod back.
+                let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
+                let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
+                control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
+            }
             Action::GiveUp { pod } => {
                 if self.cluster.pods.node(pod) == NO_NODE {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
@@ -734,6 +740,8 @@ impl Simulation {
         let now = self.kernel.now();
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
+            // The pod was deleted meanwhile: there is nothing to bind or to patch.
+            Verb::Bind | Verb::PatchRunning if self.cluster.pods.stage(pod) == Stage::Finished => {}
             Verb::Bind => {
                 self.cluster.pods.bind(pod, node);
                 self.cluster.pods.set_stage(pod, Stage::Bound);
@@ -754,10 +762,18 @@ impl Simulation {
                 if pod >= self.scheduled {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                 } else if self.cluster.pods.stage(pod) != Stage::Finished {
+                    if self.cluster.pods.node(pod) == NO_NODE {
+                        // Deleted before it was bound: nothing more will come of it.
+                        self.counts.failed += 1;
+                    }
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
                 }
+            }
+            Verb::DeleteGracefully => {
+                // The agent has ended the pod's containers and deletes it for good.
+                self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
             }
             Verb::PatchCondition | Verb::CreateEvent => {}
         }
@@ -778,6 +794,9 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
+        {
+            self.call(|model, cx| model.on_delete_done(cx, pod, ok));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -840,8 +859,12 @@ impl Simulation {
     }
 
     fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        if self.cluster.pods.stage(pod) == Stage::Finished {
+            return;
+        }
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
+            AgentEvent::Evicted => self.agents.patch(kernel, control_plane, pod, Verb::DeletePod),
             AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
             AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
                 self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);

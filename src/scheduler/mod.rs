@@ -66,6 +66,12 @@ pub enum Action {
         /// Pod.
         pod: PodId,
     },
+    /// Deletes the pod (`DELETE pods`, with its grace period) through the scheduler's client;
+    /// [`SchedulerModel::on_delete_done`] follows when it is answered. The pod is gone when its node's agent says so.
+    Delete {
+        /// Pod.
+        pod: PodId,
+    },
     /// The scheduler gives the pod up; it will not be tried again.
     GiveUp {
         /// Pod.
@@ -143,6 +149,8 @@ pub trait SchedulerModel: Send {
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome);
     /// A status patch was answered, whatever the answer; most schedulers don't wait for it.
     fn on_status_patched(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// A DELETE was answered; `ok` if the API server has taken it.
+    fn on_delete_done(&mut self, _cx: &mut Context<'_>, _pod: PodId, _ok: bool) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.

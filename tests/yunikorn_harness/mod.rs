@@ -138,6 +138,7 @@ impl Harness {
             }
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
+            Action::Delete { .. } => {}
             Action::GiveUp { pod } => self.given_up.push(pod),
         }
     }

@@ -386,6 +386,12 @@ impl Classes {
         }
     }
 
+    /// Whether the filters on names, labels and taints reject a node, whatever runs there.
+    pub fn is_blocked_for_good(&mut self, cluster: &Cluster, id: ClassId, node: NodeId) -> bool {
+        let class = &mut self.classes[id];
+        is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
+    }
+
     /// Whether TaintToleration and NodeAffinity give every node the same score.
     pub fn prefers_all_alike(&mut self, cluster: &Cluster, id: ClassId) -> bool {
         let class = &mut self.classes[id];

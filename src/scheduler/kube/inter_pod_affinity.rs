@@ -125,6 +125,12 @@ impl AffinityPlan {
         }
     }
 
+    /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
+    #[must_use]
+    pub fn is_for_good(&self, reason: &str) -> bool {
+        reason == REASON_AFFINITY
+    }
+
     /// Adds the weighed score.
     pub fn add_score(&self, topology: &Topology, plugin_weight: i64, candidates: &mut [Candidate]) {
         if plugin_weight == 0 || self.preferred.is_empty() && topology.ignores_existing() {

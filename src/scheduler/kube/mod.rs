@@ -18,6 +18,7 @@
 //! | `inter_pod_affinity`   | InterPodAffinity                                                               |
 //! | `pod_topology_spread`  | PodTopologySpread                                                              |
 //! | `topology`             | counts of pods by zone, host or other label, for those two                     |
+//! | `preemption`           | DefaultPreemption: victims, nominations                                        |
 //! | `profile`              | which plugins are on, their weights and arguments                              |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
@@ -26,7 +27,7 @@
 //!
 //! Versions differ by the profile's parameters `pop_from_backoff`, `queueing_hints` and `unschedulable_timeout_s`.
 //!
-//! Left out: preemption, several profiles, extenders, volumes, images, dynamic resources, permit plugins,
+//! Left out: several profiles, extenders, volumes, images, dynamic resources, permit plugins,
 //! opportunistic batching (the default profile switches it off for every pod), and the default topology spread
 //! of pods with an owner or a service, unless the spec spells it out.
 //!
@@ -38,6 +39,7 @@ mod inter_pod_affinity;
 mod node_affinity;
 mod node_resources;
 mod pod_topology_spread;
+mod preemption;
 mod profile;
 mod queue;
 mod sampling;
@@ -56,6 +58,7 @@ use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
 use hints::{ClusterEvent, PluginSet};
 use node_resources::{FitScore, NodeCache};
+use preemption::{Attempt, Preemption};
 use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue};
 use sampling::NodeOrder;
 use topology::Topology;
@@ -96,6 +99,8 @@ struct InCycle {
     pod: PodId,
     decision: Decision,
     parallel_ns: u64,
+    /// What preemption came to, if the decision failed.
+    preemption: Option<Attempt>,
 }
 
 /// The kube-scheduler model.
@@ -111,6 +116,9 @@ pub struct KubeScheduler {
     order: NodeOrder,
     classes: Classes,
     topology: Topology,
+    preemption: Preemption,
+    /// DefaultPreemption's least candidates: per cent of the nodes, and nodes.
+    min_candidates: (u32, u32),
     next_start: usize,
     candidates: Vec<Candidate>,
     started: bool,
@@ -173,6 +181,8 @@ impl KubeScheduler {
             nodes: NodeCache::default(),
             order: NodeOrder::default(),
             classes: Classes::new(Arc::clone(&profile), how),
+            min_candidates: (profile.min_candidate_nodes_percentage, profile.min_candidate_nodes_absolute),
+            preemption: Preemption::default(),
             topology: Topology::new(profile),
             regards_all,
             next_start: 0,
@@ -207,6 +217,7 @@ impl KubeScheduler {
         self.topology.learn(cluster, spec, || self.queue.placed());
         self.topology.pods_changed(cluster, spec, node, 1);
         self.nodes.add_pod(cluster, node, cluster.pods.spec(pod));
+        self.preemption.placed(pod, node, cluster.pods.spec(pod).priority);
         self.classes.pods_changed(node);
         self.touch(node);
     }
@@ -214,6 +225,7 @@ impl KubeScheduler {
     fn take(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
         self.topology.pods_changed(cluster, cluster.pods.spec_id(pod), node, -1);
         self.nodes.remove_pod(node, cluster.pods.spec(pod));
+        self.preemption.taken(pod, node, cluster.pods.spec(pod).priority);
         self.classes.pods_changed(node);
         self.touch(node);
     }
@@ -229,6 +241,7 @@ impl KubeScheduler {
         }
         self.disturbed = false;
         self.topology.learn(cx.cluster, cx.cluster.pods.spec_id(pod), || self.queue.placed());
+        let lifted = self.lift_nominated(cx.cluster, pod);
         let mut search = Search {
             cluster: cx.cluster,
             plugins: self.plugins,
@@ -237,16 +250,24 @@ impl KubeScheduler {
             classes: &mut self.classes,
             topology: &self.topology,
             percentage: self.percentage,
+            nominated: self.preemption.nomination(pod),
             next_start: &mut self.next_start,
             candidates: &mut self.candidates,
         };
         let decision = search.decide(pod, cx.rng);
+        let mut filter_runs = 0;
+        let preemption = (decision.outcome.is_err() && self.plugins.preemption).then(|| {
+            let (attempt, runs) = self.attempt_preemption(cx, pod);
+            filter_runs = runs;
+            attempt
+        });
+        self.lower_nominated(cx.cluster, &lifted);
         let ops = self.operations;
         let serial = cx.meter.charge(ops.cycle, 1)
             + cx.meter.charge(ops.queue_pop, 1)
             + cx.meter.charge(ops.snapshot_node, std::mem::take(&mut self.dirty_count))
             + cx.meter.charge(ops.node_total, self.order.list().len() as u64);
-        let parallel = cx.meter.charge(ops.filter_node, decision.visited)
+        let parallel = cx.meter.charge(ops.filter_node, decision.visited + filter_runs)
             + cx.meter.charge(ops.score_node, decision.scored)
             + cx.meter.charge(ops.prefilter_pod_visited, decision.walks.prefilter_pods)
             + cx.meter.charge(ops.affinity_pod_visited, decision.walks.prescore_pods)
@@ -259,28 +280,43 @@ impl KubeScheduler {
         } else {
             (picos_to_nanos(serial), picos_to_nanos(parallel))
         };
-        self.cycle = Some(InCycle { pod, decision, parallel_ns });
+        self.cycle = Some(InCycle { pod, decision, parallel_ns, preemption });
         cx.cpu(serial_ns, 1, TAG_SERIAL);
     }
 
     fn finish_cycle(&mut self, cx: &mut Context<'_>) {
-        let Some(InCycle { pod, decision, .. }) = self.cycle.take() else { return };
+        let Some(InCycle { pod, decision, preemption, .. }) = self.cycle.take() else { return };
         if self.queue.place(pod) == Place::InCycle {
             match decision.outcome {
                 Ok(node) => {
                     assert!(
                         self.disturbed
+                            || self.preemption.any_nominated()
                             || !self.plugins.fit
                             || !self.regards_all
                             || self.nodes.fits(node, &cx.cluster.pods.spec(pod).requests),
                         "node {node} would hold more than its allocatable"
                     );
+                    self.denominate(cx.cluster, pod);
                     self.put(cx.cluster, pod, node);
                     self.queue.assume(pod, node);
                     cx.actions.push(Action::Assume { pod });
                     cx.actions.push(Action::Bind { pod, node });
                 }
-                Err(diagnosis) => self.reject(cx, pod, &diagnosis),
+                Err(diagnosis) => {
+                    let nominated = match &preemption {
+                        Some(Attempt::Found(candidate)) => Some(candidate.node),
+                        Some(Attempt::NoCandidate) | None => {
+                            self.denominate(cx.cluster, pod);
+                            None
+                        }
+                        Some(Attempt::NotEligible) => self.preemption.nomination(pod),
+                    };
+                    self.reject(cx, pod, &diagnosis, nominated);
+                    if let Some(Attempt::Found(candidate)) = preemption {
+                        self.prepare(cx, pod, &candidate);
+                    }
+                }
             }
         } else {
             self.queue.abandon_cycle();
@@ -288,7 +324,7 @@ impl KubeScheduler {
         self.next_cycle(cx);
     }
 
-    fn reject(&mut self, cx: &mut Context<'_>, pod: PodId, diagnosis: &Diagnosis) {
+    fn reject(&mut self, cx: &mut Context<'_>, pod: PodId, diagnosis: &Diagnosis, nominated: Option<NodeId>) {
         // Without nodes the real scheduler retries with backoff for ever; here the pod waits for a node.
         let plugins = if diagnosis.plugins == PluginSet::NONE { PluginSet::FIT } else { diagnosis.plugins };
         self.queue.reject(cx.cluster, pod, plugins, cx.now);
@@ -298,6 +334,9 @@ impl KubeScheduler {
         let mut message = fnv1a(FNV_OFFSET, &(self.order.list().len() as u64).to_le_bytes());
         for (reason, count) in &diagnosis.reasons {
             message = fnv1a(fnv1a(message, reason.as_bytes()), &count.to_le_bytes());
+        }
+        if let Some(node) = nominated {
+            message = fnv1a(message, &node.to_le_bytes());
         }
         if self.report_failure(cx, pod, main, message) {
             self.patching = Some(pod);
@@ -386,6 +425,7 @@ impl SchedulerModel for KubeScheduler {
             // Our own: the assumed pod is confirmed.
             Place::Binding if self.queue.node(pod) == node => {}
             place => {
+                self.denominate(cx.cluster, pod);
                 if place == Place::Binding {
                     self.take(cx.cluster, pod, self.queue.node(pod));
                 }
@@ -401,6 +441,7 @@ impl SchedulerModel for KubeScheduler {
         let place = self.queue.place(pod);
         let node = self.queue.node(pod);
         self.queue.settle(pod, Place::Gone, NO_NODE);
+        self.pod_left(cx.cluster, pod);
         if matches!(place, Place::Binding | Place::Bound) {
             self.take(cx.cluster, pod, node);
             self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
@@ -429,10 +470,19 @@ impl SchedulerModel for KubeScheduler {
     }
 
     fn on_status_patched(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        if self.victim_patched(cx, pod) {
+            return;
+        }
         if self.patching == Some(pod) {
             self.patching = None;
             self.next_cycle(cx);
         }
+    }
+
+    fn on_delete_done(&mut self, cx: &mut Context<'_>, pod: PodId, ok: bool) {
+        self.victim_deleted(cx, pod, ok);
+        self.arm_timers(cx);
+        self.next_cycle(cx);
     }
 
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64) {

@@ -100,6 +100,12 @@ impl SpreadPlan {
         None
     }
 
+    /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
+    #[must_use]
+    pub fn is_for_good(&self, reason: &str) -> bool {
+        reason == REASON_LABEL
+    }
+
     /// Adds the weighed score.
     pub fn add_score(&self, topology: &Topology, plugin_weight: i64, candidates: &mut [Candidate]) {
         if self.soft.is_empty() || plugin_weight == 0 {
