@@ -683,6 +683,13 @@ impl Simulation {
                 control_plane.submit(kernel, s.client, Verb::PatchCondition, pod, NO_NODE);
             }
             Action::Delete { pod } => {
+                let endless = match &self.lifetimes {
+                    Lifetimes::Endless => true,
+                    Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
+                };
+                if endless && pod < self.scheduled && self.cluster.pods.stage(pod) != Stage::Finished {
+                    self.expected_finishes += 1;
+                }
                 // Without an agent, or before it is bound, nobody holds the pod back.
                 let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
                 let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };

@@ -194,6 +194,11 @@ impl Harness {
         node
     }
 
+    /// The informer shows a change of a node.
+    pub fn call_node(&mut self, node: NodeId, change: NodeChange) {
+        self.call(&|s, cx| s.on_node(cx, node, change));
+    }
+
     pub fn delete_node(&mut self, node: NodeId) {
         self.cluster.nodes.set_present(node, false);
         if let Some(naive) = &mut self.naive {
