@@ -1230,15 +1230,6 @@ fn preemption_keeps_the_order_of_priorities() {
                     && other.priority < spec.priority
                     && other.requests.cpu_millicores >= spec.requests.cpu_millicores
             });
-            if let Some(smaller) = smaller {
-                println!("now {} reasons {:?} deleted {:?}", h.now, h.reasons(), h.deleted);
-                for p in [pod, smaller] {
-                    let spec = h.cluster.pods.spec(*p);
-                    println!("{p} prio {} size {}", spec.priority, spec.requests.cpu_millicores);
-                    println!(" cycles {:?}", h.cycles.iter().filter(|c| c.1 == *p).collect::<Vec<_>>());
-                    println!(" binds {:?}", h.binds.iter().filter(|c| c.1 == *p).collect::<Vec<_>>());
-                }
-            }
             assert_eq!(smaller, None, "seed {seed}: pod {pod} waits");
         }
     }

@@ -165,6 +165,7 @@ impl Harness {
                     let node = self.cluster.pods.node(pod);
                     self.sequence += 1;
                     self.due.insert((self.now + self.delete_ns, self.sequence), Due::Deleted(pod));
+                    self.sequence += 1;
                     self.due.insert(
                         (self.now + self.delete_ns + self.grace_ns, self.sequence),
                         Due::Gone(pod, node),

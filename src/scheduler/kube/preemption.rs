@@ -363,6 +363,7 @@ impl KubeScheduler {
             .filter(|v| {
                 !self.preemption.terminating.contains(v)
                     && !self.preemption.preemptor_of.contains_key(v)
+                    && !self.preemption.under_way.values().any(|u| u.last == *v)
                     && self.queue.place(*v) != Place::Gone
             })
             .collect();
