@@ -304,6 +304,7 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
             topology_key: ZONE_LABEL.to_owned(),
             hard: true,
             selector: labels(app),
+            ..SpreadConstraint::default()
         }),
         _ => {}
     }

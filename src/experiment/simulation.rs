@@ -767,6 +767,19 @@ impl Simulation {
             Action::DeletePod { pod } => {
                 control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
+            Action::Delete { pod } => {
+                let endless = match &self.lifetimes {
+                    Lifetimes::Endless => true,
+                    Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
+                };
+                if endless && pod < self.scheduled && self.cluster.pods.stage(pod) != Stage::Finished {
+                    self.expected_finishes += 1;
+                }
+                // Without an agent, or before it is bound, nobody holds the pod back.
+                let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
+                let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
+                control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
+            }
             Action::GiveUp { pod } => {
                 if self.cluster.pods.node(pod) == NO_NODE {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
@@ -823,6 +836,8 @@ impl Simulation {
         }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
+            // The pod was deleted meanwhile: there is nothing to bind or to patch.
+            Verb::Bind | Verb::PatchRunning if self.cluster.pods.stage(pod) == Stage::Finished => {}
             Verb::Bind => {
                 self.cluster.pods.bind(pod, node);
                 self.cluster.pods.set_stage(pod, Stage::Bound);
@@ -843,10 +858,18 @@ impl Simulation {
                 if pod >= self.scheduled {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                 } else if self.cluster.pods.stage(pod) != Stage::Finished {
+                    if self.cluster.pods.node(pod) == NO_NODE {
+                        // Deleted before it was bound: nothing more will come of it.
+                        self.counts.failed += 1;
+                    }
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
                 }
+            }
+            Verb::DeleteGracefully => {
+                // The agent has ended the pod's containers and deletes it for good.
+                self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
             }
             Verb::PatchCondition | Verb::CreateEvent => {}
         }
@@ -893,8 +916,13 @@ impl Simulation {
             self.call(|model, cx| model.on_status_patched(cx, pod));
         } else if client == self.scheduler.client && verb == Verb::CreatePod {
             self.call(|model, cx| model.on_pod_created(cx, pod));
-        } else if client == self.scheduler.client && verb == Verb::DeletePod {
-            self.call(|model, cx| model.on_pod_deleted(cx, pod));
+        } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
+        {
+            if self.cluster.pods.is_placeholder(pod) {
+                self.call(|model, cx| model.on_pod_deleted(cx, pod));
+            } else {
+                self.call(|model, cx| model.on_delete_done(cx, pod, ok));
+            }
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -957,8 +985,12 @@ impl Simulation {
     }
 
     fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        if self.cluster.pods.stage(pod) == Stage::Finished {
+            return;
+        }
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
+            AgentEvent::Evicted => self.agents.patch(kernel, control_plane, pod, Verb::DeletePod),
             AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
             AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
                 self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);
