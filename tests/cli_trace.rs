@@ -214,6 +214,116 @@ fn transformations_change_load_and_time() {
     assert!(stderr(&zero).contains("loadScale"), "{}", stderr(&zero));
 }
 
+/// `trace transform` writes what a scenario with the same settings and seed runs.
+#[test]
+fn a_transformed_trace_is_what_a_scenario_transforms() {
+    let dir = folder();
+    by_hand(dir.path(), 40);
+    let options = "--window 5s..30s --time-scale 2 --load-scale 1.5 --jitter 3s --seed 7";
+    let transform = "{window: {from: 5s, to: 30s}, timeScale: 2, loadScale: 1.5, jitter: 3s}";
+    let made =
+        podpace(dir.path(), &format!("trace transform trace --out changed {options} --encoding jsonl"));
+    assert_eq!(code(&made), 0, "{}", stderr(&made));
+    let checked = podpace(dir.path(), "trace validate changed");
+    assert_eq!(code(&checked), 0, "{}", stdout(&checked));
+    let run = |workload: &str| {
+        scenario(dir.path(), true, workload, "seed: 7");
+        let run = summary(dir.path(), "");
+        (run["counts"].clone(), run["metrics"].clone())
+    };
+    let scenario_side = run(&format!("{{trace: trace, transform: {transform}}}"));
+    assert_eq!(scenario_side, run("{trace: changed}"));
+    assert!(scenario_side.0["total"].as_u64().unwrap() > 25);
+    // The same options at import.
+    let imported =
+        podpace(dir.path(), &format!("trace import native trace --out at-import {options} --encoding jsonl"));
+    assert_eq!(code(&imported), 0, "{}", stderr(&imported));
+    let pods = |name: &str| fs::read(dir.path().join(name).join("pods.jsonl")).unwrap();
+    assert_eq!(pods("changed"), pods("at-import"));
+    assert_eq!(
+        fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.') })
+            .count(),
+        0,
+        "nothing temporary is left"
+    );
+    for (options, expected) in [
+        ("--window 5s", "--window"),
+        ("--load-scale 0", "--load-scale"),
+        ("--map fromUser=a", "queue="),
+        ("--map user=a,queue=b", "fromUser"),
+        ("--gpu V100", "MODEL=RESOURCE"),
+    ] {
+        let wrong = podpace(dir.path(), &format!("trace transform trace --out x {options}"));
+        assert_eq!(code(&wrong), 2);
+        assert!(stderr(&wrong).contains(expected), "{options}: {}", stderr(&wrong));
+    }
+}
+
+/// Users and groups to queues and namespaces, in a scenario and on the command line.
+#[test]
+fn users_go_to_queues_and_namespaces() {
+    let dir = folder();
+    fs::write(dir.path().join("log.swf"), SWF).unwrap();
+    let rules = "--map fromUser=user-7,queue=root.seven,namespace=team-7 --map fromGroup=group-*,queue=root.{user}.{group}";
+    let import =
+        podpace(dir.path(), &format!("trace import swf log.swf --out trace --encoding jsonl {rules}"));
+    assert_eq!(code(&import), 0, "{}", stderr(&import));
+    let table = |name: &str| fs::read_to_string(dir.path().join("trace").join(name)).unwrap();
+    let (pods, specs) = (table("pods.jsonl"), table("specs.jsonl"));
+    assert!(pods.contains("root.seven") && pods.contains("root.user-8.group-1"), "{pods}");
+    assert!(specs.contains("\"namespace\":\"team-7\""), "{specs}");
+    let plain = podpace(dir.path(), "trace import swf log.swf --out plain");
+    assert_eq!(code(&plain), 0, "{}", stderr(&plain));
+    let mapping = "{trace: plain, transform: {mapping: [{fromUser: user-7, queue: root.seven}, {queue: 'root.{user}'}]}}";
+    scenario(dir.path(), false, mapping, "");
+    assert_eq!(summary(dir.path(), "--set scheduler.kind=yunikorn")["counts"]["bound"], 2);
+    scenario(dir.path(), false, "{trace: plain, transform: {mapping: [{fromUser: user-7}]}}", "");
+    let empty = podpace(dir.path(), "run replay.yaml");
+    assert_eq!(code(&empty), 2);
+    assert!(stderr(&empty).contains("changes nothing"), "{}", stderr(&empty));
+}
+
+/// Job 1 waited 5 s and job 2 waited 5 s; on an empty machine both start at once.
+#[test]
+fn recorded_waits_stand_beside_simulated_ones() {
+    let dir = folder();
+    fs::write(dir.path().join("log.swf"), SWF).unwrap();
+    let import = podpace(dir.path(), "trace import swf log.swf --out trace");
+    assert_eq!(code(&import), 0, "{}", stderr(&import));
+    scenario(dir.path(), false, "{trace: trace}", "");
+    let run = summary(dir.path(), "");
+    let both = &run["recorded"];
+    assert_eq!((both["pods"].as_u64(), both["until"].as_str()), (Some(2), Some("bound")), "{both}");
+    let of = |side: &str, name: &str| both[side][name].as_f64().unwrap();
+    assert!(
+        (of("recorded", "mean_s") - 5.0).abs() < 1e-9 && (of("recorded", "makespan_s") - 15.0).abs() < 1e-9
+    );
+    assert!(of("simulated", "mean_s") < 0.1);
+    assert!((run["metrics"]["recorded.wait.p50_s"].as_f64().unwrap() - 5.0).abs() < 1e-9);
+    let table = stdout(&podpace(dir.path(), "run replay.yaml"));
+    assert!(table.contains("wait, created to bound") && table.contains("recorded"), "{table}");
+    // Other times: what was recorded means nothing any more.
+    scenario(dir.path(), false, "{trace: trace, transform: {timeScale: 0.5}}", "");
+    assert!(summary(dir.path(), "")["recorded"].is_null());
+}
+
+#[test]
+fn fit_writes_a_spec_that_generates() {
+    let dir = folder();
+    by_hand(dir.path(), 300);
+    let fit = podpace(dir.path(), "trace fit trace --out fitted.yaml");
+    assert_eq!(code(&fit), 0, "{}", stderr(&fit));
+    assert!(stdout(&fit).contains("constant") && stdout(&fit).contains("KS"), "{}", stdout(&fit));
+    let again = podpace(dir.path(), "trace fit trace --format json");
+    let json: Value = serde_json::from_str(&stdout(&again)).unwrap();
+    assert_eq!(json["spec"].as_str().unwrap(), fs::read_to_string(dir.path().join("fitted.yaml")).unwrap());
+    let made = podpace(dir.path(), "trace generate fitted.yaml --out made");
+    assert_eq!(code(&made), 0, "{}", stderr(&made));
+    assert_eq!(code(&podpace(dir.path(), "trace fit nowhere")), 2);
+}
+
 /// Two nodes of 4 cores; on the first sit two pods of 2 cores and three wait: two fit, one stays.
 #[test]
 fn a_snapshot_starts_with_its_pods_in_place() {

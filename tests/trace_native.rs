@@ -182,6 +182,9 @@ fn arrival_processes_have_their_rate() {
         "{process: mmpp, rates: [90, 10], stay: [100ms, 100ms]}",
         "{process: diurnal, rate: 50, amplitude: 0.8, period: 10s}",
         "{process: batch, size: 100, every: 2s}",
+        "{process: renewal, gaps: [0, 0, 0.04]}",
+        "{process: empirical, step: 10s, rates: [90, 0, 60]}",
+        "{process: empirical, step: 10s, rates: [90, 0, 60], gaps: [0, 0, 7, 9]}",
     ];
     for (i, arrivals) in cases.iter().enumerate() {
         let spec = format!(
@@ -214,10 +217,95 @@ fn durations_follow_their_distribution() {
         let got = trace::stats(&path).unwrap().run_ns.p50 as f64 / 1e9;
         assert!((got / median - 1.0).abs() < 0.06, "{durations}: {got} s");
     }
+    let spec = "apiVersion: podpace/v1\nkind: TraceSpec\npods: 5000\narrivals: {process: constant, rate: 100, initial: 40}\nsizes: [{requests: {cpu: 1}}]\ndurations: {distribution: empirical, quantiles: [5s, 5s, 20s]}\n";
+    let (path, _) = generate(dir.path(), "q", spec, 5, &ImportOptions::default());
+    let stats = trace::stats(&path).unwrap();
+    assert_eq!((stats.run_ns.min, stats.run_ns.p50 <= 5_000_000_000), (5_000_000_000, true));
+    assert_eq!(stats.arrivals[0], 40 + stats.arrivals[1], "so many are there at time 0");
     let spec = "apiVersion: podpace/v1\nkind: TraceSpec\npods: 5000\narrivals: {process: constant, rate: 100}\nsizes: [{requests: {cpu: 1}}]\ndurations: {distribution: empirical, trace: d4}\n";
     let (path, _) = generate(dir.path(), "e", spec, 5, &ImportOptions::default());
     let q = trace::stats(&path).unwrap().run_ns;
     assert_eq!((q.min, q.max), (5_000_000_000, 3_600_000_000_000));
+}
+
+#[test]
+fn sizes_follow_their_distribution() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = |name: &str, sizes: &str| {
+        let spec = format!(
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 20000\narrivals: {{process: constant, rate: 100}}\nsizes: {sizes}\n"
+        );
+        let (path, m) = generate(dir.path(), name, &spec, 5, &ImportOptions::default());
+        let stats = trace::stats(&path).unwrap();
+        let of = |key: &str| stats.resources.get(key).map(|r| r.request.clone()).unwrap_or_default();
+        (of("cpu_millicores"), of("memory_bytes"), m)
+    };
+    let (cpu, memory, m) = made(
+        "lognormal",
+        "[{requests: {cpu: {distribution: lognormal, p50: 500m, p99: 8, max: 4, step: 100m}, memory: 2Gi}}]",
+    );
+    assert_eq!((cpu.p50, cpu.max, memory.min), (500, 4000, 2 << 30));
+    assert!(m.counts.specs <= 40, "amounts are multiples of the step: {} specs", m.counts.specs);
+    let (_, memory, _) = made("pareto", "[{requests: {memory: {distribution: pareto, min: 1Gi, alpha: 1}}}]");
+    assert_eq!((memory.min, memory.p50 >> 30), (1 << 30, 2), "half ask for more than twice the least");
+    let two = "[{requests: {cpu: {distribution: bimodal, share: 0.8, first: {distribution: constant, value: 100m}, \
+               second: {distribution: constant, value: 4}}}}]";
+    let (cpu, _, m) = made("bimodal", two);
+    assert_eq!((cpu.p50, cpu.p99, m.counts.specs), (100, 4000, 2));
+    let (again, _, m) = made("drawn", "[{trace: bimodal}]");
+    assert_eq!((again.p50, again.p99, m.counts.specs), (100, 4000, 2));
+}
+
+/// What was generated from known distributions is fitted with them, and what the fitted spec generates is near.
+#[test]
+fn a_fitted_spec_generates_the_like() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "poisson",
+            "{process: poisson, rate: 20}",
+            "{distribution: lognormal, p50: 60s, p99: 20m}",
+            "lognormal",
+        ),
+        (
+            "mmpp",
+            "{process: mmpp, rates: [1, 60], stay: [200s, 50s]}",
+            "{distribution: exponential, mean: 90s}",
+            "",
+        ),
+        (
+            "batch",
+            "{process: batch, size: 40, every: 20s}",
+            "{distribution: constant, value: 30s}",
+            "constant",
+        ),
+    ];
+    for (process, arrivals, durations, family) in cases {
+        let spec = format!(
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 20000\narrivals: {arrivals}\ndurations: {durations}\napps: {{pods: 10}}\n\
+             sizes: [{{weight: 3, requests: {{cpu: 100m, memory: 1Gi}}}}, {{weight: 1, requests: {{cpu: 2, memory: 4Gi}}, labels: {{a: b}}}}]\n\
+             priorities: [{{weight: 9, value: 0}}, {{weight: 1, value: 100}}]\nqueues: [root.a, root.b]\n\
+             nodes: [{{count: 7, allocatable: {{cpu: 8, memory: 32Gi, pods: 110}}}}]\n"
+        );
+        let (path, _) = generate(dir.path(), process, &spec, 5, &ImportOptions::default());
+        let fit = trace::fit(&path, 3).unwrap();
+        println!("{fit}\n{}", fit.spec);
+        assert_eq!(fit.arrivals[0].name, process);
+        assert!(family.is_empty() || fit.durations[0].name == family, "{:?}", fit.durations);
+        for row in &fit.compared {
+            let limit = if row.quantity == "pods in a step" { 0.25 } else { 0.06 };
+            assert!(row.ks < limit, "{process}: {row:?}");
+        }
+        let rate = fit.compared.iter().find(|row| row.quantity == "rate").unwrap();
+        assert!((rate.generated_mean / rate.source_mean - 1.0).abs() < 0.15, "{process}: {rate:?}");
+        // The same trace and seed give the same bytes, and the written spec generates.
+        assert_eq!(trace::fit(&path, 3).unwrap().spec, fit.spec);
+        let file = dir.path().join("fitted.yaml");
+        trace::fit::write(&fit, &file).unwrap();
+        let out = dir.path().join(format!("{process}-again"));
+        let m = trace::generate(&file, 3, &out, &ImportOptions::default()).unwrap();
+        assert_eq!((m.counts.nodes, m.counts.specs), (7, 2));
+    }
 }
 
 #[test]

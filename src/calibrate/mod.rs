@@ -1,3 +1,6 @@
-//! Calibration against measured runs: reading them, predicting them, and saying how near the predictions are.
+//! Calibration against measured runs: reading them, predicting them, saying how near the predictions are, and fitting
+//! the unit costs.
+pub mod fit;
+mod linear;
 pub mod measured;
 pub mod validate;

@@ -101,9 +101,18 @@ pub struct ClassSummary {
 /// The metrics that summaries are over.
 const JUDGED: [&str; 2] = ["bound_per_s_p10_p90", "last_bound_s"];
 
-type Predicted = BTreeMap<String, f64>;
+/// Processes as results name them and as measured runs do.
+pub(super) const MEASURED_PROCESSES: [(&str, &str); 5] = [
+    ("apiserver", "apiserver"),
+    ("etcd", "etcd"),
+    ("scheduler", "scheduler"),
+    ("load", "driver"),
+    ("node-agents", "kwok"),
+];
 
-fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inputs) -> Predicted {
+pub(super) type Predicted = BTreeMap<String, f64>;
+
+pub(super) fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inputs) -> Predicted {
     let pods = &run.cluster.pods;
     let bound = stage_times(pods, |t| t.bound_ns);
     let mut p = Predicted::new();
@@ -126,13 +135,7 @@ fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inputs) -> Pre
         p.insert(name.into(), quantile(&latency_us, q).unwrap_or(0) as f64 / 1e6);
     }
     let m = metrics(run);
-    for (process, name) in [
-        ("apiserver", "apiserver"),
-        ("etcd", "etcd"),
-        ("scheduler", "scheduler"),
-        ("load", "driver"),
-        ("node-agents", "kwok"),
-    ] {
+    for (process, name) in MEASURED_PROCESSES {
         if let Ok(seconds) = m.get(&format!("cpu.{process}_s")) {
             p.insert(format!("cpu_s.{name}"), seconds);
         }
@@ -140,7 +143,7 @@ fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inputs) -> Pre
     p
 }
 
-fn float_quantile(ascending: &[f64], q: f64) -> f64 {
+pub(super) fn float_quantile(ascending: &[f64], q: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return 0.0 };
     let at = q * last as f64;
     let below = at as usize;
@@ -148,13 +151,14 @@ fn float_quantile(ascending: &[f64], q: f64) -> f64 {
     ascending[below] + (ascending[above] - ascending[below]) * (at - below as f64)
 }
 
-fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
+pub(super) fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, Comparison> {
+/// What was measured, by the names of predictions.
+pub(super) fn measured_values(measured: &Measured) -> BTreeMap<String, f64> {
     let mut values: BTreeMap<String, f64> = [
         ("bound_per_s_p10_p90", measured.bound_per_s_p10_p90),
         ("last_bound_s", measured.last_bound_s),
@@ -166,6 +170,10 @@ fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, C
     .collect();
     values.extend(measured.cpu_s.iter().map(|(k, v)| (format!("cpu_s.{k}"), *v)));
     values
+}
+
+fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, Comparison> {
+    measured_values(measured)
         .into_iter()
         .filter_map(|(name, measured)| {
             let all = ascending(predictions.iter().filter_map(|p| p.get(&name).copied()));
@@ -182,7 +190,11 @@ fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, C
         .collect()
 }
 
-fn apply_sets(conditions: &mut Conditions, sets: &[String], file: &Path) -> Result<(), MeasuredError> {
+pub(super) fn apply_sets(
+    conditions: &mut Conditions,
+    sets: &[String],
+    file: &Path,
+) -> Result<(), MeasuredError> {
     for set in sets {
         let bad = |message: &str| MeasuredError::File {
             file: file.to_owned(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::scenario::duration::DurationNs;
+
 /// Exit codes, as help shows them.
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,6 +45,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Predicts every measured run in a folder and shows predicted beside measured
     Validate(ValidateArgs),
+    /// Fits the unit costs of a profile to the measured runs in a folder
+    Calibrate(CalibrateArgs),
+    /// Finds the cheapest setting that meets goals
+    Plan(PlanArgs),
     /// Says what limits a scenario over time, and what moving each limit would buy
     Explain(ExplainArgs),
     /// Imports, generates, exports, checks and describes workload traces
@@ -133,6 +139,39 @@ pub struct RunArgs {
     /// Runs twice and fails with exit code 5 unless all bytes agree
     #[arg(long)]
     pub verify_determinism: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: PauseArgs,
+}
+
+/// What `run` writes on the way, and where it begins.
+#[derive(Args, Debug, Default)]
+pub struct PauseArgs {
+    /// Keeps the whole state of the run in a file, from which --resume goes on; each checkpoint replaces the one before
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Writes a checkpoint at this virtual time, such as 90s or 1h30m; may be repeated
+    #[arg(long, value_name = "TIME", requires = "checkpoint")]
+    pub checkpoint_at: Vec<DurationNs>,
+    /// Writes a checkpoint each so much virtual time
+    #[arg(long, value_name = "SPAN", requires = "checkpoint", value_parser = span)]
+    pub checkpoint_every: Option<DurationNs>,
+    /// Goes on from a checkpoint: name the same scenario with the same settings; the result has the same bytes as without a stop
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Writes the simulated cluster (nodes, pods bound and pending) as a native trace, for other runs to start from
+    #[arg(long, value_name = "DIR", requires = "snapshot_at")]
+    pub snapshot: Option<PathBuf>,
+    /// Virtual time of the snapshot; may be repeated: then each goes into a folder of its own below --snapshot
+    #[arg(long, value_name = "TIME", requires = "snapshot")]
+    pub snapshot_at: Vec<DurationNs>,
+}
+
+fn span(text: &str) -> Result<DurationNs, String> {
+    match text.parse::<DurationNs>()? {
+        DurationNs(0) => Err("a span of zero has no end: expected more than 0s".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// Arguments of `sweep`.
@@ -235,6 +274,84 @@ pub struct ValidateArgs {
     #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
     pub sets: Vec<String>,
     /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// Folder of measured runs (NAME.json and NAME.pods.csv.gz)
+    #[arg(value_name = "MEASURED_DIR")]
+    pub folder: PathBuf,
+    /// Profile to fit; as it is, it is the prior
+    #[arg(long, value_name = "NAME")]
+    pub profile: String,
+    /// Writes the fitted profile; as DIR/NAME.yaml, --models DIR finds it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Writes the report as JSON: residuals of every run, intervals, cross-validation
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Seeds that each run is simulated with
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub seeds: u32,
+    /// A constant without an interval lies within this factor of its value, with 90 % confidence
+    #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
+    pub prior_factor: f64,
+    /// Rounds of simulating and solving
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub iterations: u32,
+    /// Sets a field that a run's conditions lack; may be repeated
+    #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
+    pub sets: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Scenario (YAML)
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    /// METRIC>=NUMBER, METRIC<=NUMBER or METRIC>=FACTOR*METRIC, such as 'latency.created_to_bound.p95_s<=60';
+    /// repeated: all must hold
+    #[arg(long, value_name = "GOAL", required = true)]
+    pub goal: Vec<String>,
+    /// Field and its values: LO..HI[:STEP], LO..HI:xFACTOR or V1,V2,..; may be repeated
+    #[arg(long, value_name = "PATH=VALUES", required = true)]
+    pub vary: Vec<String>,
+    /// Cost of one unit of a field; a negative one finds the largest value. Without any, each field costs its place
+    /// between its first and last value
+    #[arg(long, value_name = "PATH=WEIGHT", allow_hyphen_values = true)]
+    pub cost: Vec<String>,
+    /// Seeds that a setting is tried with
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub seeds: u64,
+    /// Share of the seeds that has to meet the goals
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub confidence: f64,
+    /// The search ends after so many runs
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub max_runs: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub set: SetArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -2,6 +2,7 @@
 use std::fmt;
 
 use crate::experiment::output::OutputError;
+use crate::experiment::pause::PauseError;
 use crate::experiment::run::RunError;
 use crate::scenario::Diagnostic;
 
@@ -67,6 +68,17 @@ impl From<OutputError> for Failure {
         let code = match error {
             OutputError::Io { .. } => code::RUN,
             OutputError::NotOurs(_) | OutputError::NoParquet => code::INPUT,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<PauseError> for Failure {
+    fn from(error: PauseError) -> Self {
+        let code = match error {
+            PauseError::Run(error) => return error.into(),
+            PauseError::Checkpoint(ref error) if !error.is_input() => code::RUN,
+            PauseError::Checkpoint(_) | PauseError::SnapshotExists(_) => code::INPUT,
         };
         Self { code, message: error.to_string() }
     }

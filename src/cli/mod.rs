@@ -47,6 +47,8 @@ fn execute(cli: Cli) -> Result<Output, Failure> {
         Command::Check(args) => command::check::execute(&args, quiet),
         Command::Diff(args) => command::diff::execute(&args),
         Command::Validate(args) => command::validate::execute(&args, quiet),
+        Command::Calibrate(args) => command::calibrate::execute(&args, quiet),
+        Command::Plan(args) => command::plan::execute(&args, quiet),
         Command::Explain(args) => command::explain::execute(&args, quiet),
         Command::Trace(args) => command::trace::execute(&args),
         Command::Models(args) => command::models::execute(&args),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// Effect of a taint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum TaintEffect {
     /// Pods that don't tolerate it are not scheduled there.
     NoSchedule,
@@ -15,7 +15,7 @@ pub enum TaintEffect {
 }
 
 /// A taint of a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Taint {
     /// Key.
     pub key: String,
@@ -26,7 +26,7 @@ pub struct Taint {
 }
 
 /// A toleration of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Toleration {
     /// Key; empty with `exists` tolerates every key.
     pub key: String,
@@ -49,7 +49,7 @@ pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
 }
 
 /// Operator of a match expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Operator {
     /// The label's value is one of the values.
     In,
@@ -66,7 +66,7 @@ pub enum Operator {
 }
 
 /// A match expression.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Expression {
     /// Label key.
     pub key: String,
@@ -77,7 +77,7 @@ pub struct Expression {
 }
 
 /// A node selector term: all expressions must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Term {
     /// Expressions; a term with none matches nothing.
     pub expressions: Vec<Expression>,

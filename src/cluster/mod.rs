@@ -24,7 +24,7 @@ pub use pod::{
 pub use resources::{ResourceNames, Resources};
 
 /// Nodes, specs, applications and pods.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Cluster {
     /// Names of extended resources.
     pub resources: ResourceNames,

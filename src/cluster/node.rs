@@ -12,7 +12,7 @@ pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
 /// What many nodes share.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NodeTemplate {
     /// Labels except zone and host name.
     pub labels: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub struct NodeTemplate {
 }
 
 /// One node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Node {
     /// Name, unique.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Node {
 }
 
 /// All nodes with their templates and zones.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Nodes {
     templates: Vec<NodeTemplate>,
     zones: Vec<String>,

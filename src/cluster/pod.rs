@@ -14,7 +14,7 @@ pub type AppId = u32;
 pub const NO_NODE: NodeId = NodeId::MAX;
 
 /// A weighted node affinity preference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct WeightedTerm {
     /// 1 to 100.
     pub weight: i32,
@@ -23,7 +23,7 @@ pub struct WeightedTerm {
 }
 
 /// A pod (anti-)affinity term over pods whose labels hold `selector`, in the pod's own namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PodAffinityTerm {
     /// Labels that the other pods have.
     pub selector: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub struct PodAffinityTerm {
 }
 
 /// A topology spread constraint over pods whose labels hold `selector`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct SpreadConstraint {
     /// Largest allowed skew.
     pub max_skew: u32,
@@ -49,7 +49,7 @@ pub struct SpreadConstraint {
 }
 
 /// What many pods share; interned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PodSpec {
     /// Sum of the containers' requests.
     pub requests: Resources,
@@ -76,7 +76,7 @@ pub struct PodSpec {
 }
 
 /// A task group of an application (`yunikorn.apache.org/task-groups`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskGroup {
     /// Name.
     pub name: String,
@@ -89,7 +89,7 @@ pub struct TaskGroup {
 }
 
 /// An application in YuniKorn's sense; with kube-scheduler only a label.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct App {
     /// Name.
     pub name: String,
@@ -111,7 +111,7 @@ pub struct App {
 }
 
 /// The stage of a pod. A pod is in exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Stage {
     /// Known to the workload, not yet stored by the API server.
@@ -133,7 +133,7 @@ pub enum Stage {
 }
 
 /// When a pod reached each stage, in ns since t = 0; `u64::MAX` while it has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timeline {
     /// Stored by the API server.
     pub created_ns: u64,
@@ -168,7 +168,7 @@ impl Timeline {
 }
 
 /// All pods as columns, with their specs and applications.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Pods {
     specs: Vec<PodSpec>,
     spec_index: BTreeMap<PodSpec, SpecId>,

@@ -3,7 +3,7 @@
 //! CPU is milli (Kubernetes rounds finer requests up), memory bytes, extended resources whole units.
 
 /// An amount of each resource. `pods` counts only on nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Resources {
     /// CPU in thousandths of a core.
     pub cpu_millicores: u64,
@@ -32,7 +32,7 @@ impl Resources {
 }
 
 /// Interned names of extended resources (`nvidia.com/gpu`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct ResourceNames {
     names: Vec<String>,
 }

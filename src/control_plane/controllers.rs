@@ -18,7 +18,7 @@ use crate::cluster::{NO_NODE, PodId};
 const BURST_REPLICAS: u32 = 500;
 const SLOW_START_INITIAL_BATCH: u32 = 1;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct ReplicaSet {
     next: PodId,
     end: PodId,
@@ -28,7 +28,7 @@ struct ReplicaSet {
 }
 
 /// The ReplicaSets of a run and the workers that sync them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ReplicaSets {
     client: ClientId,
     concurrent_syncs: u32,

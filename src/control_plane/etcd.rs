@@ -28,7 +28,7 @@ pub struct EtcdSettings {
 }
 
 /// The etcd process.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Etcd {
     process: ProcessId,
     fsync: Option<LogNormal>,

@@ -13,7 +13,7 @@ use crate::cost::{Meter, OpId, Picos, picos_to_nanos};
 use crate::engine::{ComponentId, Discipline, EventQueue, HostId, Hosts, Nanos, RadixQueue};
 
 /// A thing that will happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Event {
     /// A host's next job completes.
     Host {
@@ -64,7 +64,7 @@ pub enum Event {
 }
 
 /// What happens to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RequestEvent {
     /// Its token is there.
     Token,
@@ -75,7 +75,7 @@ pub enum RequestEvent {
 }
 
 /// What a node agent does next with a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AgentEvent {
     /// The containers have started.
     Started,
@@ -86,7 +86,7 @@ pub enum AgentEvent {
 }
 
 /// Index of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProcessId(u8);
 
 /// A piece of CPU work, as it comes back when done.
@@ -164,7 +164,7 @@ impl Job {
 }
 
 /// A component of the control plane on a host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Process {
     /// Name in results: `apiserver`, `etcd`, `scheduler`, ..
     pub name: String,
@@ -180,13 +180,14 @@ pub struct Process {
 }
 
 /// Clock, events, hosts and processes.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Kernel {
     now: Nanos,
     queue: RadixQueue<Event>,
     hosts: Hosts,
     processes: Vec<Process>,
     dirty: Vec<HostId>,
+    #[serde(skip)]
     finished: Vec<u64>,
     events_handled: u64,
 }
@@ -366,6 +367,22 @@ impl Kernel {
         let (process, job) = Job::decode(self.finished[index]);
         self.processes[process.0 as usize].last_done_ns = self.now;
         (process, job)
+    }
+
+    /// Takes over what a checkpoint leaves to the inputs (cost profiles) from a kernel built from them.
+    ///
+    /// # Errors
+    /// The processes or their operations are not the same.
+    pub fn keep_inputs_of(&mut self, built: Self) -> Result<(), String> {
+        let names = |kernel: &Self| kernel.processes.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+        let (saved, expected) = (names(self), names(&built));
+        if saved != expected {
+            return Err(format!("processes {}, expected {}", saved.join(", "), expected.join(", ")));
+        }
+        for (process, built) in self.processes.iter_mut().zip(built.processes) {
+            process.meter.keep_profile_of(built.meter);
+        }
+        Ok(())
     }
 
     /// Brings all hosts' accounts to now.

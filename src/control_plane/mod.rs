@@ -45,7 +45,7 @@ const TLS_HANDSHAKE_TIMEOUT_NS: Nanos = 10 * SECOND;
 pub type ClientId = usize;
 
 /// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Verb {
     /// `POST pods`.
@@ -75,7 +75,7 @@ const VERBS: [(Verb, &str); 7] = [
 ];
 
 /// What watchers see of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum PodChange {
     /// Created, not bound.
     Added,
@@ -102,7 +102,7 @@ impl PodChange {
 }
 
 /// What the control plane reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// A request left its token bucket.
     Sent {
@@ -144,7 +144,7 @@ pub enum Outcome {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Request {
     pod: PodId,
     node: NodeId,
@@ -157,7 +157,7 @@ struct Request {
 }
 
 /// One clientset of a process.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Client {
     /// Name in results.
     pub name: String,
@@ -174,7 +174,7 @@ pub struct Client {
 }
 
 /// Somebody who watches pods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Watcher {
     /// Name in results.
     pub name: String,
@@ -182,6 +182,7 @@ pub struct Watcher {
     ops: [OpId; 4],
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Server {
     process: ProcessId,
     admitter: Admitter,
@@ -194,6 +195,7 @@ struct Server {
     verbs: [OpId; VERBS.len()],
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Dial {
     transport: usize,
     process: ProcessId,
@@ -201,6 +203,7 @@ struct Dial {
 }
 
 /// The connections of one process with their handshake cost.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Connections {
     transport: Transport,
     process: Option<ProcessId>,
@@ -208,6 +211,7 @@ struct Connections {
 }
 
 /// Clients, API server, etcd and watchers.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct ControlPlane {
     server: Option<Server>,
     clients: Vec<Client>,
@@ -216,8 +220,11 @@ pub struct ControlPlane {
     requests: Vec<Request>,
     free: Vec<u32>,
     dials: Vec<Dial>,
+    #[serde(skip)]
     ready: Vec<u32>,
+    #[serde(skip)]
     stored: Vec<u32>,
+    #[serde(skip)]
     served: Vec<(u32, ConnectionId)>,
     outcomes: VecDeque<Outcome>,
     in_flight: u64,
@@ -286,6 +293,13 @@ impl ControlPlane {
     #[must_use]
     pub const fn is_ideal(&self) -> bool {
         self.server.is_none()
+    }
+
+    /// Takes over what a checkpoint leaves to the inputs (priority levels) from a control plane built from them.
+    pub fn keep_inputs_of(&mut self, built: Self) {
+        if let (Some(server), Some(built)) = (&mut self.server, built.server) {
+            server.admitter.keep_inputs_of(built.admitter);
+        }
     }
 
     /// The admitter, to register flows.

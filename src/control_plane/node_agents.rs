@@ -25,7 +25,7 @@ pub const LEASE_RENEW_INTERVAL_NS: Nanos = 10 * SECOND;
 const KWOK_POD_WORKERS: u32 = 4;
 
 /// Which agents the nodes have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AgentKind {
     /// None.
     #[default]
@@ -39,7 +39,7 @@ pub enum AgentKind {
 }
 
 /// The agents of all nodes.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct NodeAgents {
     kind: AgentKind,
     client: Option<ClientId>,

@@ -16,7 +16,7 @@
 const TOKEN: i128 = 1_000_000_000_000;
 
 /// A token bucket. Times are virtual ns and must not fall from call to call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct TokenBucket {
     /// Thousandths of a token per second, which is units per ns; 0: no limit.
     qps_milli: u64,

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 /// Streams of every open connection, and who waits for one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Transport {
     max_streams: u32,
     streams: Vec<u32>,

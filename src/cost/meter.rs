@@ -2,7 +2,7 @@
 use super::{CostProfile, Picos, ProfileError};
 
 /// Names one operation of a [`Meter`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OpId(u16);
 
 impl OpId {
@@ -11,7 +11,7 @@ impl OpId {
 }
 
 /// One operation's account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Charged {
     /// Name, as in the profile.
     pub operation: String,
@@ -30,10 +30,16 @@ impl Charged {
 }
 
 /// Counts operations and charges them at a profile's unit costs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Meter {
+    /// An input: not part of a checkpoint, see [`Meter::keep_profile_of`].
+    #[serde(skip, default = "no_profile")]
     profile: CostProfile,
     accounts: Vec<Charged>,
+}
+
+fn no_profile() -> CostProfile {
+    CostProfile::free("")
 }
 
 impl Meter {
@@ -89,6 +95,11 @@ impl Meter {
     #[must_use]
     pub fn count(&self, op: OpId) -> u64 {
         self.accounts[op.0 as usize].count
+    }
+
+    /// Takes over the profile of a meter that was built from the inputs, after a restore.
+    pub fn keep_profile_of(&mut self, built: Self) {
+        self.profile = built.profile;
     }
 
     /// Every account, in order of registration.

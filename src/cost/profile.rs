@@ -17,6 +17,8 @@ pub struct Cost {
     pub value_ps: Picos,
     /// Lower and upper end of the 90 % interval in picoseconds, where known.
     pub interval_ps: Option<(Picos, Picos)>,
+    /// How many measured runs it was fitted to, where it was.
+    pub runs: Option<u64>,
     /// Paper, file of the real system, or how it was fitted.
     pub source: String,
 }
@@ -44,8 +46,12 @@ pub struct CostProfile {
     pub description: String,
     costs: BTreeMap<String, Cost>,
     parameters: BTreeMap<String, Parameter>,
+    calibrated: BTreeMap<String, (u64, u64)>,
     free: bool,
 }
+
+/// Conditions whose calibrated range a profile may state.
+pub const RANGES: [&str; 3] = ["nodes", "pods", "qps"];
 
 /// A profile can't be read or lacks something.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,8 @@ struct RawProfile {
     #[serde(default)]
     description: String,
     #[serde(default)]
+    calibrated: BTreeMap<String, [u64; 2]>,
+    #[serde(default)]
     costs: BTreeMap<String, RawCost>,
     #[serde(default)]
     parameters: BTreeMap<String, Parameter>,
@@ -89,6 +97,8 @@ struct RawCost {
     low: Option<String>,
     #[serde(default)]
     high: Option<String>,
+    #[serde(default)]
+    n: Option<u64>,
     source: String,
 }
 
@@ -124,6 +134,25 @@ fn parse_picos(text: &str) -> Result<Picos, String> {
     Ok(value)
 }
 
+/// Picoseconds as a duration in the largest unit that leaves at most three digits before the point, exactly.
+fn picos_text(ps: Picos) -> String {
+    let (unit, scale): (&str, u64) = match ps {
+        0 => return "0ns".to_owned(),
+        1..1_000 => ("ps", 1),
+        1_000..1_000_000 => ("ns", 1_000),
+        1_000_000..1_000_000_000 => ("us", 1_000_000),
+        1_000_000_000..1_000_000_000_000 => ("ms", 1_000_000_000),
+        _ => ("s", 1_000_000_000_000),
+    };
+    let (whole, rest) = (ps / scale, ps % scale);
+    if rest == 0 {
+        return format!("{whole}{unit}");
+    }
+    let digits = scale.ilog10() as usize;
+    let fraction = format!("{rest:0digits$}");
+    format!("{whole}.{}{unit}", fraction.trim_end_matches('0'))
+}
+
 impl CostProfile {
     /// A profile in which every cost is zero and every parameter absent.
     #[must_use]
@@ -135,6 +164,7 @@ impl CostProfile {
             description: "costs nothing".to_owned(),
             costs: BTreeMap::new(),
             parameters: BTreeMap::new(),
+            calibrated: BTreeMap::new(),
             free: true,
         }
     }
@@ -166,7 +196,22 @@ impl CostProfile {
                 _ => return Err(syntax(format!("costs.{name}: low and high go together"))),
             };
             let value_ps = at("value", &cost.value)?;
-            costs.insert(name, Cost { value_ps, interval_ps, source: cost.source });
+            if let Some((low, high)) = interval_ps
+                && !(low <= value_ps && value_ps <= high)
+            {
+                return Err(syntax(format!("costs.{name}: expected low <= value <= high")));
+            }
+            costs.insert(name, Cost { value_ps, interval_ps, runs: cost.n, source: cost.source });
+        }
+        let mut calibrated = BTreeMap::new();
+        for (name, [from, to]) in raw.calibrated {
+            if !RANGES.contains(&name.as_str()) || from > to {
+                let known = RANGES.join(", ");
+                return Err(syntax(format!(
+                    "calibrated.{name}: [{from}, {to}]: expected one of {known} with [smallest, largest]"
+                )));
+            }
+            calibrated.insert(name, (from, to));
         }
         Ok(Self {
             name: raw.name,
@@ -175,6 +220,7 @@ impl CostProfile {
             description: raw.description,
             costs,
             parameters: raw.parameters,
+            calibrated,
             free: false,
         })
     }
@@ -223,11 +269,65 @@ impl CostProfile {
         self.parameters.iter().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
+    /// The ranges of conditions (see [`RANGES`]) in which the constants were fitted, where known.
+    pub fn calibrated(&self) -> impl Iterator<Item = (&str, (u64, u64))> {
+        self.calibrated.iter().map(|(name, range)| (name.as_str(), *range))
+    }
+
+    /// States the range of a condition in which the constants were fitted.
+    pub fn set_calibrated(&mut self, name: &str, range: (u64, u64)) {
+        self.calibrated.insert(name.to_owned(), range);
+    }
+
     /// Replaces a cost, for calibration and for what-if questions.
     pub fn set_cost_ps(&mut self, name: &str, value_ps: Picos) {
         if let Some(cost) = self.costs.get_mut(name) {
             cost.value_ps = value_ps;
         }
+    }
+
+    /// Replaces a cost with its interval, the number of runs it was fitted to and its source.
+    pub fn set_cost(&mut self, name: &str, cost: Cost) {
+        self.costs.insert(name.to_owned(), cost);
+    }
+
+    /// The profile as a file that [`parse`](Self::parse) reads back as the same profile.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        // A JSON string is a double-quoted YAML scalar.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut text = format!(
+            "apiVersion: podpace/v1\nkind: CostProfile\nname: {}\ncomponent: {}\nversion: {}\ndescription: {}\n",
+            self.name,
+            self.component,
+            quoted(&self.version),
+            quoted(self.description.trim())
+        );
+        if !self.calibrated.is_empty() {
+            text += "calibrated:\n";
+            for (name, (from, to)) in &self.calibrated {
+                text += &format!("  {name}: [{from}, {to}]\n");
+            }
+        }
+        text += "costs:\n";
+        for (name, cost) in &self.costs {
+            text += &format!("  {name}: {{value: {}", picos_text(cost.value_ps));
+            if let Some((low, high)) = cost.interval_ps {
+                text += &format!(", low: {}, high: {}", picos_text(low), picos_text(high));
+            }
+            if let Some(n) = cost.runs {
+                text += &format!(", n: {n}");
+            }
+            text += &format!(", source: {}}}\n", quoted(cost.source.trim()));
+        }
+        if !self.parameters.is_empty() {
+            text += "parameters:\n";
+            for (name, parameter) in &self.parameters {
+                let source = quoted(parameter.source.trim());
+                text += &format!("  {name}: {{value: {}, source: {source}}}\n", parameter.value);
+            }
+        }
+        text
     }
 }
 
@@ -341,6 +441,23 @@ mod tests {
             let profile = library.load(&name).unwrap();
             assert_eq!(profile.name, name);
         }
+    }
+
+    #[test]
+    fn a_profile_survives_being_written() {
+        let library = ProfileLibrary::built_in();
+        for name in library.names() {
+            let profile = library.load(&name).unwrap();
+            let again = CostProfile::parse(&profile.to_yaml(), "again.yaml").unwrap();
+            let trimmed = |p: &CostProfile| (p.costs.clone(), p.parameters.len(), p.calibrated.clone());
+            let plain = |(mut costs, n, calibrated): (BTreeMap<String, Cost>, usize, BTreeMap<_, _>)| {
+                costs.values_mut().for_each(|c| c.source = c.source.trim().to_owned());
+                (costs, n, calibrated)
+            };
+            assert_eq!(plain(trimmed(&profile)), plain(trimmed(&again)), "{name}");
+        }
+        assert_eq!(picos_text(2_750_000), "2.75us");
+        assert_eq!(picos_text(1_000_000_000_000), "1s");
     }
 
     #[test]

@@ -66,11 +66,11 @@ pub const MAX_CORES: u32 = 8192;
 pub const MAX_SPEED_PPM: u32 = 16_000_000;
 
 /// A host of [`Hosts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct HostId(u32);
 
 /// A component of [`Hosts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ComponentId(u32);
 
 impl HostId {
@@ -88,7 +88,7 @@ impl ComponentId {
 }
 
 /// How a component runs its jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Discipline {
     /// All at once; they share the component's threads.
     Sharing,
@@ -96,7 +96,7 @@ pub enum Discipline {
     Fifo,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Job {
     /// The component's V at which the job ends.
     target: u64,
@@ -135,7 +135,7 @@ impl PartialEq for Job {
 }
 impl Eq for Job {}
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Component {
     name: String,
     host: u32,
@@ -252,7 +252,7 @@ impl Component {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Host {
     name: String,
     cores: u32,
@@ -335,12 +335,13 @@ impl Host {
 /// hosts.complete(at, host, generation, &mut finished);
 /// assert_eq!(finished, [7, 8]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Hosts {
     hosts: Vec<Host>,
     components: Vec<Component>,
     next_sequence: u64,
     /// (sequence, token) of the jobs that `complete` found finished; kept for its memory.
+    #[serde(skip)]
     scratch: Vec<(u64, u64)>,
 }
 

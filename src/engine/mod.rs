@@ -1,6 +1,6 @@
 //! The simulation engine: clock, event queue, processor-sharing hosts, random streams.
 //!
-//! It models time, order, CPU contention and chance, and knows nothing of what is simulated. It has no I/O,
+//! It models time, order, CPU contention and chance, and knows nothing of what is simulated. It opens no file,
 //! reads no wall clock and starts no thread. Everything is integer except the shapes of random
 //! distributions, which go through `libm` so that every machine computes the same bits.
 //!
@@ -14,8 +14,10 @@
 //! | [`queue`]     | pending events in a total order                   | O(1) amortised a push and pop          |
 //! | [`host`]      | CPU work shared by components of a host           | O(log jobs + components) a change      |
 //! | [`random`]    | named, seeded streams and distributions           | O(1) a draw                            |
+//! | [`codec`]       | state as bytes, for checkpoints                   | O(bytes)                               |
 //! | [`mod@reference`] | two known models that measure and check the queue | one push and pop an event              |
 
+pub mod codec;
 pub mod host;
 pub mod queue;
 pub mod random;

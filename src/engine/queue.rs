@@ -71,14 +71,14 @@ const ENOUGH: usize = 8;
 /// A drained bucket with room for more than this many events gives its memory back.
 const KEEP_CAPACITY: usize = 4096;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Entry<E> {
     at: Nanos,
     event: E,
 }
 
 /// A monotone radix queue with a sorted front. See the [module](self) for how and why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct RadixQueue<E> {
     /// All pending events up to `front_end`, ascending, from index `head` on.
     front: Vec<Entry<E>>,

@@ -70,6 +70,32 @@ pub struct Rng {
     generator: ChaCha8Rng,
 }
 
+/// Where a stream stands, for checkpoints.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Position {
+    key: [u8; 32],
+    stream: u64,
+    /// Words of 32 bits drawn.
+    words: u128,
+}
+
+impl serde::Serialize for Rng {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let g = &self.generator;
+        Position { key: g.get_seed(), stream: g.get_stream(), words: g.get_word_pos() }.serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Rng {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let position = Position::deserialize(deserializer)?;
+        let mut generator = ChaCha8Rng::from_seed(position.key);
+        generator.set_stream(position.stream);
+        generator.set_word_pos(position.words);
+        Ok(Rng { generator })
+    }
+}
+
 impl Rng {
     /// The next 64 random bits.
     #[inline]
@@ -169,7 +195,7 @@ impl Rng {
 }
 
 /// A log-normal distribution of spans by its median and 99th percentile, prepared for many draws.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LogNormal {
     p50_ns: Nanos,
     sigma: f64,

@@ -98,20 +98,31 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// # Errors
 /// The file system's.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    write_atomically_with(path, |file| file.write_all(bytes).map_err(at(path)))
+}
+
+/// The same for a file that is written piece by piece; what `write` returns ends it, and nothing is left behind.
+///
+/// # Errors
+/// The file system's, or what `write` returns.
+pub fn write_atomically_with<E: From<OutputError>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     let partial = temporary_name(path);
     temporary().insert(partial.clone());
     let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let mut file = File::create(&partial).map_err(at(path))?;
+        write(&mut file)?;
+        Ok(file.sync_all().map_err(at(path))?)
     })();
     let mut paths = temporary();
-    let renamed = written.and_then(|()| fs::rename(&partial, path));
+    let renamed = written.and_then(|()| Ok(fs::rename(&partial, path).map_err(at(path))?));
     paths.remove(&partial);
     if renamed.is_err() {
         let _ = fs::remove_file(&partial);
     }
-    renamed.map_err(at(path))
+    renamed
 }
 
 /// Fails unless a result may be written to `destination`.
@@ -139,9 +150,9 @@ pub struct Staging {
 }
 
 /// Hashes what it writes.
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
+pub(super) struct Hashing<W> {
+    pub(super) inner: W,
+    pub(super) hash: Sha256,
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -399,8 +410,7 @@ mod parquet_table {
     use std::io::Write;
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray, UInt64Array};
-    use arrow::record_batch::RecordBatch;
+    use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, ZstdLevel};
     use parquet::errors::ParquetError;

@@ -90,7 +90,19 @@ fn windows(ascending: &[Nanos], window_ns: Nanos) -> f64 {
     best as f64 / seconds(window_ns)
 }
 
-type Column = fn(&Timeline) -> Nanos;
+/// A stage's time in a timeline.
+pub type Column = fn(&Timeline) -> Nanos;
+
+/// Intervals of a pod's life by name, as metrics name them.
+pub const INTERVALS: [(&str, Column, Column); 7] = [
+    ("created_to_queued", |t| t.created_ns, |t| t.queued_ns),
+    ("queued_to_assumed", |t| t.queued_ns, |t| t.assumed_ns),
+    ("cycle", |t| t.cycle_ns, |t| t.assumed_ns),
+    ("assumed_to_sent", |t| t.assumed_ns, |t| t.bind_sent_ns),
+    ("sent_to_bound", |t| t.bind_sent_ns, |t| t.bound_ns),
+    ("created_to_bound", |t| t.created_ns, |t| t.bound_ns),
+    ("bound_to_started", |t| t.bound_ns, |t| t.running_ns),
+];
 
 /// Every metric of a run.
 #[must_use]
@@ -131,16 +143,7 @@ pub fn metrics(run: &Finished) -> Metrics {
         m.set(format!("throughput.{name}.p10_p90"), rate_p10_p90(&times));
         m.set(format!("throughput.{name}.max"), windows(&times, run.window_ns));
     }
-    let intervals: [(&str, Column, Column); 7] = [
-        ("created_to_queued", |t| t.created_ns, |t| t.queued_ns),
-        ("queued_to_assumed", |t| t.queued_ns, |t| t.assumed_ns),
-        ("cycle", |t| t.cycle_ns, |t| t.assumed_ns),
-        ("assumed_to_sent", |t| t.assumed_ns, |t| t.bind_sent_ns),
-        ("sent_to_bound", |t| t.bind_sent_ns, |t| t.bound_ns),
-        ("created_to_bound", |t| t.created_ns, |t| t.bound_ns),
-        ("bound_to_started", |t| t.bound_ns, |t| t.running_ns),
-    ];
-    for (name, from, to) in intervals {
+    for (name, from, to) in INTERVALS {
         let spans = spans(pods, from, to);
         if spans.is_empty() {
             continue;

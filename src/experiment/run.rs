@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::recorded::{self, Comparison};
 use super::report;
 use super::simulation::{BuildError, Ended, Finished, Simulation};
 use crate::cost::{CostProfile, ProfileLibrary};
@@ -422,6 +423,9 @@ pub struct Summary {
     pub metrics: BTreeMap<String, f64>,
     /// Why pods are pending, and how many for each reason.
     pub pending_reasons: BTreeMap<String, u64>,
+    /// Waits that the trace recorded, beside the simulated ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Comparison>,
     /// What limited it.
     pub bottleneck: BottleneckSummary,
     /// Operations counted, times unit costs.
@@ -429,9 +433,14 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
+    pub(super) fn new(run: &Finished, plan: &Plan, inputs: Inputs) -> Self {
         let c = &run.counts;
         let bottleneck = report::bottleneck(run);
+        let recorded = recorded::compare(run, &plan.provenance.recorded);
+        let mut metrics = report::metrics(run);
+        if let Some(recorded) = &recorded {
+            recorded.add_to(&mut metrics);
+        }
         let total: Nanos = bottleneck.shares.iter().map(|(_, ns)| ns).sum();
         Self {
             api_version: crate::scenario::spec::API_VERSION.to_owned(),
@@ -461,8 +470,9 @@ impl Summary {
                 failed: c.failed,
                 pending: c.created.saturating_sub(c.bound + c.failed),
             },
-            metrics: report::metrics(run).iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            metrics: metrics.iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             pending_reasons: run.pending_reasons.clone(),
+            recorded,
             bottleneck: BottleneckSummary {
                 sentence: report::sentence(run, &bottleneck),
                 shares: bottleneck

@@ -8,6 +8,8 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+pub mod state;
+
 use std::collections::VecDeque;
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
@@ -55,7 +57,7 @@ pub enum BuildError {
 }
 
 /// Counts of pods by stage, kept as pods move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodCounts {
     /// Planned.
     pub total: u64,
@@ -116,6 +118,7 @@ struct SchedulerRuntime {
     early: VecDeque<(PodId, PodChange)>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Loader {
     client: ClientId,
     watcher: Option<usize>,
@@ -149,6 +152,8 @@ pub struct Simulation {
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
+    /// The next event, taken from the queue already: the simulation pauses before it.
+    in_hand: Option<Event>,
 }
 
 struct Builder<'a> {
@@ -211,6 +216,11 @@ impl Simulation {
     /// # Errors
     /// The scheduler is not registered or a cost profile lacks something.
     pub fn new(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        Ok(Self::build(plan, registry)?.begin(plan))
+    }
+
+    /// Everything in its place, nothing begun.
+    fn build(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
         let registration =
             registry.get(&plan.scheduler.kind).ok_or_else(|| BuildError::UnknownScheduler {
                 kind: plan.scheduler.kind.clone(),
@@ -373,8 +383,8 @@ impl Simulation {
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
-        }
-        .begin(plan))
+            in_hand: None,
+        })
     }
 
     fn agents(
@@ -498,40 +508,84 @@ impl Simulation {
     /// If an invariant breaks: a pod bound twice, a node over its allocatable, pods lost.
     #[must_use]
     pub fn run(mut self) -> Finished {
-        self.drain_outcomes();
-        let ended = loop {
-            if self.is_done() {
-                break Ended::Done;
-            }
-            let Some(event) = self.kernel.next_event() else { break Ended::Stalled };
-            if self.kernel.now() > self.limit_ns {
-                break Ended::Limit;
-            }
-            match event {
-                Event::Host { host, generation } => self.on_jobs(host, generation),
-                Event::Request { id, what } => {
-                    self.control_plane.on_request_event(&mut self.kernel, id, what);
-                }
-                Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
-                Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
-                Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
-                Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
-                Event::SchedulerStarts => self.on_scheduler_process_starts(),
-                Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
-                Event::Arrival { index } => self.on_arrival(index),
-                Event::Agent { pod, what } => self.on_agent(pod, what),
-                Event::Watchdog => {
-                    if self.is_stalled() {
-                        break Ended::Stalled;
-                    }
-                    let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
-                    self.kernel.at(at, Event::Watchdog);
-                }
-            }
-            self.drain_outcomes();
-            self.watch_stations();
-        };
+        let ended = self.advance(Nanos::MAX).expect("nothing is later than the end of time");
         self.finish(ended)
+    }
+
+    /// Runs until everything up to `until_ns` has happened, or to the end: then says why it ended. A run that pauses
+    /// is the same, event by event, as one that does not.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn advance(&mut self, until_ns: Nanos) -> Option<Ended> {
+        let horizon_ns = until_ns.min(self.limit_ns);
+        self.drain_outcomes();
+        if let Some(event) = self.in_hand.take() {
+            if self.kernel.now() > horizon_ns {
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+        loop {
+            if self.is_done() {
+                return Some(Ended::Done);
+            }
+            let Some(event) = self.kernel.next_event() else { return Some(Ended::Stalled) };
+            if self.kernel.now() > horizon_ns {
+                if self.kernel.now() > self.limit_ns {
+                    return Some(Ended::Limit);
+                }
+                self.in_hand = Some(event);
+                return None;
+            }
+            if let Err(ended) = self.handle(event) {
+                return Some(ended);
+            }
+        }
+    }
+
+    /// Hands an event to its owner and carries out what comes back.
+    #[inline(always)]
+    fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        match event {
+            Event::Host { host, generation } => self.on_jobs(host, generation),
+            Event::Request { id, what } => {
+                self.control_plane.on_request_event(&mut self.kernel, id, what);
+            }
+            Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
+            Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
+            Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
+            Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
+            Event::SchedulerStarts => self.on_scheduler_process_starts(),
+            Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
+            Event::Arrival { index } => self.on_arrival(index),
+            Event::Agent { pod, what } => self.on_agent(pod, what),
+            Event::Watchdog => {
+                if self.is_stalled() {
+                    return Err(Ended::Stalled);
+                }
+                let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
+                self.kernel.at(at, Event::Watchdog);
+            }
+        }
+        self.drain_outcomes();
+        self.watch_stations();
+        Ok(())
+    }
+
+    /// Virtual time: that of the last event, or of the next one if it has been taken from the queue.
+    #[must_use]
+    pub const fn now(&self) -> Nanos {
+        self.kernel.now()
+    }
+
+    /// The cluster as the API server stores it.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn is_done(&self) -> bool {
@@ -912,7 +966,12 @@ impl Simulation {
         self.stations.host_saturated.set(now, saturated);
     }
 
-    fn finish(mut self, ended: Ended) -> Finished {
+    /// Closes the books of a simulation that has ended.
+    ///
+    /// # Panics
+    /// If pods were lost.
+    #[must_use]
+    pub fn finish(mut self, ended: Ended) -> Finished {
         self.kernel.settle();
         self.stations.close(self.kernel.now());
         self.check_invariants();

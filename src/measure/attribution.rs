@@ -53,7 +53,7 @@ pub struct PathSpan {
 }
 
 /// Busy periods of all stations and of the scheduler's host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Stations {
     busy: [BusyIntervals; Station::ALL.len()],
     /// When the scheduler's host had more runnable threads than cores, and its name if others share it.

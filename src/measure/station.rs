@@ -51,7 +51,7 @@ impl Station {
 }
 
 /// Busy intervals of one station.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct BusyIntervals {
     intervals: Vec<(Nanos, Nanos)>,
     since: Option<Nanos>,

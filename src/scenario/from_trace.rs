@@ -9,8 +9,9 @@
 //! beginning, one that leaves stays, and capacity is the first that is known: the control plane modelled here has no
 //! node lifecycle. Of the labels only those stay that some spec of the trace looks at, so that equal nodes stay equal.
 //!
-//! **Transformations** (`workload.transform`) are applied in this order: window, timeScale, loadScale; nodeScale and
-//! capacityScale concern the trace's nodes. Chance draws from the stream `workload.transform` of the seed.
+//! **Transformations** (`workload.transform`) are those of `trace::transform`, applied while reading.
+//!
+//! **Recorded outcomes** come along for the pods to schedule, to be put beside the simulated ones; nothing else reads them.
 //!
 //! **Left out, and said in a note**: gangs are scheduled pod by pod, deletions become run times, label selectors other
 //! than `key in (one value)`, namespaces of affinity terms other than the pod's own.
@@ -26,7 +27,7 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::quantity::Ratio;
+use super::plan::RecordedPod;
 use super::spec::TransformSpec;
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
@@ -34,15 +35,15 @@ use crate::cluster::{
     PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Stage, Taint, TaintEffect,
     Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
-use crate::engine::{Nanos, Rng, Streams};
-use crate::trace::model::{self, EventOp, NodeOp, SpecRow};
-use crate::trace::{self, ImportOptions, PodBatch, TraceError, TraceReader};
+use crate::engine::{Nanos, Streams};
+use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
+use crate::trace::transform::{GpuResource, Mapping, Transform};
+use crate::trace::{self, ImportOptions, TraceError, TraceReader};
 
 /// A label that keeps selectors inside a namespace, given only where a trace has several.
 const NAMESPACE_LABEL: &str = "podpace/namespace";
 /// Distinct extended resources that are read.
 const EXTENDED_RESOURCES: usize = 10_000;
-const PPM: u128 = 1_000_000;
 
 /// What a trace brought besides the nodes, specs, applications and pods that it put into the cluster.
 #[derive(Debug, Default)]
@@ -51,6 +52,8 @@ pub(super) struct TraceWorkload {
     pub times_ns: Vec<Nanos>,
     /// How long each pod runs; `u64::MAX`: to the end.
     pub run_ns: Vec<Nanos>,
+    /// What was recorded of each of these pods; empty: nothing.
+    pub recorded: Vec<RecordedPod>,
     /// What a reader should know about how the trace was taken.
     pub notes: Vec<String>,
     /// SHA-256 of each file of the trace.
@@ -82,31 +85,46 @@ fn unusable(message: impl Into<String>, hint: impl Into<String>) -> FromTraceErr
     FromTraceError::Unusable(message.into(), hint.into())
 }
 
+/// No outcome on record.
+const NOT_RECORDED: u32 = u32::MAX;
+
 struct Row {
     at_ns: Nanos,
     run_ns: Nanos,
     spec: SpecId,
     app: AppId,
     node: NodeId,
+    /// Index of what was recorded.
+    recorded: u32,
 }
 
-/// What events say about one pod.
-#[derive(Default)]
-struct Fate {
-    node: Option<String>,
-    deleted_ns: Option<Nanos>,
-}
-
-fn scale(value: u64, by: Option<Ratio>) -> u64 {
-    by.map_or(value, |ratio| {
-        u64::try_from(u128::from(value) * u128::from(ratio.ppm()) / PPM).unwrap_or(u64::MAX)
-    })
-}
-
-/// How many of the copies numbered `ppm` parts per million the `index`-th of a row gets, spread evenly.
-fn share(index: u64, ratio: Ratio) -> u64 {
-    let until = |i: u64| u128::from(i) * u128::from(ratio.ppm()) / PPM;
-    (until(index + 1) - until(index)) as u64
+/// The settings as the trace layer has them.
+fn settings(spec: &TransformSpec) -> Transform {
+    let window = spec.window.unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mapping = spec.mapping.iter().map(|rule| Mapping {
+        from_user: text(&rule.from_user),
+        from_group: text(&rule.from_group),
+        from_queue: text(&rule.from_queue),
+        from_namespace: text(&rule.from_namespace),
+        queue: text(&rule.queue),
+        namespace: text(&rule.namespace),
+    });
+    let gpus = spec
+        .gpu_resources
+        .iter()
+        .map(|rule| GpuResource { model: rule.model.clone(), resource: rule.resource.clone() });
+    Transform {
+        from_ns: window.from.map_or(0, |d| d.0),
+        to_ns: window.to.map(|d| d.0),
+        time_ppm: spec.time_scale.map(|r| r.ppm()),
+        load_ppm: spec.load_scale.map(|r| r.ppm()),
+        jitter_ns: spec.jitter.map_or(0, |d| d.0),
+        node_ppm: spec.node_scale.map(|r| r.ppm()),
+        capacity_ppm: spec.capacity_scale.map(|r| r.ppm()),
+        mapping: mapping.collect(),
+        gpu_resources: gpus.collect(),
+    }
 }
 
 fn thousands(n: u64) -> String {
@@ -404,11 +422,14 @@ fn fill(
     apps: AppOptions,
 ) -> Result<TraceWorkload, FromTraceError> {
     let mut out = TraceWorkload { files: hashes(reader.path())?, ..TraceWorkload::default() };
-    let rows = reader.specs()?;
+    let transform = settings(transform);
+    let mut rows = reader.specs()?;
+    transform.specs(&mut rows, &mut out.notes);
     let namespaces: BTreeSet<&str> = rows.iter().map(namespace).collect();
+    let renamed = transform.mapping.iter().any(|rule| !rule.namespace.is_empty());
     let selects = |row: &SpecRow| row.affinity.contains("\"pod") || !row.topology_spread.is_empty();
     let mut specs = SpecReader {
-        several_namespaces: namespaces.len() > 1 && rows.iter().any(selects),
+        several_namespaces: (namespaces.len() > 1 || renamed) && rows.iter().any(selects),
         ..SpecReader::default()
     };
     let pod_specs: Vec<PodSpec> =
@@ -420,10 +441,11 @@ fn fill(
         out.notes.push("some pods name a scheduler of their own; all go to the scenario's".to_owned());
     }
     if cluster.nodes.is_empty() {
-        nodes(cluster, reader, &labels_in_use(&pod_specs), transform, &mut out)?;
+        nodes(cluster, reader, &labels_in_use(&pod_specs), &transform, &mut out)?;
     }
     let mut gangs = BTreeMap::new();
-    let planned = pods(cluster, reader, &rows, &pod_specs, transform, streams, (apps, &mut gangs), &mut out)?;
+    let source = (reader, &transform, streams);
+    let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
     place(cluster, planned, &mut out)?;
     for ((app, name), (members, spec)) in gangs {
         cluster.pods.add_placeholders(app, name, members, spec);
@@ -459,14 +481,18 @@ fn nodes(
     cluster: &mut Cluster,
     reader: &TraceReader,
     labels_in_use: &BTreeSet<String>,
-    transform: &TransformSpec,
+    transform: &Transform,
     out: &mut TraceWorkload,
 ) -> Result<(), FromTraceError> {
     let mut rows: Vec<model::NodeRow> = Vec::new();
     let mut by_name: FxHashMap<String, usize> = FxHashMap::default();
     let (mut later, mut removed, mut changed) = (0u64, 0u64, 0u64);
-    for row in reader.nodes()? {
-        let row = row?;
+    let too_many = |n: u64| {
+        let hint =
+            format!("between 1 and {} nodes are needed; correct workload.transform.nodeScale", limits::NODES);
+        unusable(format!("{} nodes remain of the trace's", thousands(n)), hint)
+    };
+    transform.nodes(reader, |row| {
         match (row.op, by_name.get(&row.name)) {
             (NodeOp::Remove, _) => removed += 1,
             (_, Some(&at)) if rows[at].allocatable.is_empty() => rows[at] = row,
@@ -477,7 +503,9 @@ fn nodes(
                 rows.push(row);
             }
         }
-    }
+        let n = rows.len() as u64;
+        if n > limits::NODES { Err(too_many(n)) } else { Ok(()) }
+    })?;
     let without = rows.iter().filter(|row| row.allocatable.is_empty()).count() as u64;
     for (count, what) in [
         (later, "nodes join later; they are there from the beginning"),
@@ -491,24 +519,18 @@ fn nodes(
     }
     rows.retain(|row| !row.allocatable.is_empty());
     if rows.is_empty() {
+        if transform.node_ppm.is_some() && reader.nodes()?.next().is_some() {
+            return Err(too_many(0));
+        }
         let hint = "describe the cluster in the scenario: `cluster: {nodes: [{count: 100, template: {allocatable: {cpu: 32, memory: 128Gi}}}]}`";
         return Err(unusable(format!("the trace {} has no nodes", reader.path().display()), hint));
     }
-    let node_scale = transform.node_scale.unwrap_or(Ratio::ONE);
-    let total = u128::from(rows.len() as u64) * u128::from(node_scale.ppm()) / PPM;
-    if total == 0 || total > u128::from(limits::NODES) {
-        let hint =
-            format!("between 1 and {} nodes are needed; correct workload.transform.nodeScale", limits::NODES);
-        return Err(unusable(format!("{total} nodes remain of the trace's {}", rows.len()), hint));
-    }
     let mut templates: BTreeMap<NodeTemplate, u32> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate() {
+    for row in &rows {
         let mut allocatable = resources(&row.allocatable, &mut cluster.resources)?;
         if allocatable.pods == 0 {
             allocatable.pods = u32::try_from(DEFAULT_NODE_PODS).unwrap_or(u32::MAX);
         }
-        allocatable.cpu_millicores = scale(allocatable.cpu_millicores, transform.capacity_scale);
-        allocatable.memory_bytes = scale(allocatable.memory_bytes, transform.capacity_scale);
         let labels = row
             .labels
             .iter()
@@ -526,25 +548,9 @@ fn nodes(
             }
         };
         let zone = row.labels.get(ZONE_LABEL).map(|zone| cluster.nodes.add_zone(zone));
-        for copy in 0..share(index as u64, node_scale) {
-            let name = if copy == 0 { row.name.clone() } else { format!("{}-copy{copy}", row.name) };
-            cluster.nodes.add(name, template, zone);
-        }
+        cluster.nodes.add(row.name.clone(), template, zone);
     }
     Ok(())
-}
-
-fn fates(reader: &TraceReader) -> Result<FxHashMap<String, Fate>, FromTraceError> {
-    let mut fates: FxHashMap<String, Fate> = FxHashMap::default();
-    for event in reader.events()? {
-        let event = event?;
-        let fate = fates.entry(event.uid).or_default();
-        match event.op {
-            EventOp::PodBound => fate.node = Some(event.node),
-            EventOp::PodDelete => fate.deleted_ns = fate.deleted_ns.or(Some(event.t_ns)),
-        }
-    }
-    Ok(fates)
 }
 
 /// What traces leave to the scheduler's kind.
@@ -595,112 +601,115 @@ impl Apps {
     }
 }
 
+/// What was recorded of a pod, in the trace's time.
+fn recorded(o: &OutcomeRow) -> RecordedPod {
+    let time = |t: Option<u64>| t.unwrap_or(u64::MAX);
+    RecordedPod {
+        created_ns: time(o.created_ns),
+        bound_ns: time(o.bound_ns),
+        running_ns: time(o.running_ns),
+        finished_ns: time(o.finished_ns),
+    }
+}
+
 /// Reads the table of pods, transformed, in the order of creation; those that sit on a node last.
 fn pods(
     cluster: &mut Cluster,
-    reader: &TraceReader,
-    rows: &[SpecRow],
-    specs: &[PodSpec],
-    transform: &TransformSpec,
-    streams: &Streams,
+    (reader, transform, streams): (&TraceReader, &Transform, &Streams),
+    (rows, specs): (&[SpecRow], &[PodSpec]),
+    spec_reader: &mut SpecReader,
     (options, gangs_of): (AppOptions, &mut Gangs),
     out: &mut TraceWorkload,
 ) -> Result<Vec<Row>, FromTraceError> {
-    let fates = fates(reader)?;
-    let names: FxHashMap<String, NodeId> = if fates.values().any(|f| f.node.is_some()) {
-        (0..cluster.nodes.len() as NodeId).map(|n| (cluster.nodes.get(n).name.clone(), n)).collect()
-    } else {
-        FxHashMap::default()
-    };
-    let mut rng = streams.stream("workload.transform");
-    let window = transform.window.unwrap_or_default();
-    let (from_ns, to_ns) = (window.from.map_or(0, |d| d.0), window.to.map_or(u64::MAX, |d| d.0));
-    let load = transform.load_scale.unwrap_or(Ratio::ONE);
-    let jitter_ns = transform.jitter.map_or(0, |d| d.0);
+    let mut names: Option<FxHashMap<String, NodeId>> = None;
     let mut apps = Apps::default();
     let mut spec_ids: FxHashMap<(u32, i32, Option<String>), SpecId> = FxHashMap::default();
+    let mut renamed_ids: BTreeMap<(u32, i32, String, Option<String>), SpecId> = BTreeMap::new();
     let mut planned: Vec<Row> = Vec::new();
-    let (mut outside, mut gangs, mut deleted, mut homeless) = (0u64, 0u64, 0u64, 0u64);
-    let mut batch = PodBatch::default();
-    let mut pods = reader.pods()?;
-    while pods.next_batch(&mut batch)? {
-        for i in 0..batch.len() {
-            let submit_ns = batch.submit_ns[i];
-            let fate = if fates.is_empty() { None } else { fates.get(batch.uid.get(i)) };
-            let bound = fate.and_then(|f| f.node.as_ref());
-            let mut run_ns = batch.run_ns[i].unwrap_or(u64::MAX);
-            if let Some(deleted_ns) = fate.and_then(|f| f.deleted_ns) {
-                // Deleting is modelled as the end of a run that begins when the pod is created.
-                let begin_ns = if bound.is_some() { from_ns.max(submit_ns) } else { submit_ns };
-                if bound.is_some() && deleted_ns <= from_ns {
-                    outside += 1;
-                    continue;
-                }
-                run_ns = run_ns.min(deleted_ns.saturating_sub(begin_ns));
-                deleted += 1;
-            }
-            let node = match bound {
-                None => NO_NODE,
-                Some(name) => match names.get(name) {
+    let (mut gangs, mut homeless) = (0u64, 0u64);
+    let left = transform.pods(reader, rows, streams, |taken| {
+        let node = match taken.node {
+            None => NO_NODE,
+            Some(name) => {
+                let names = names.get_or_insert_with(|| {
+                    (0..cluster.nodes.len() as NodeId)
+                        .map(|n| (cluster.nodes.get(n).name.clone(), n))
+                        .collect()
+                });
+                match names.get(name) {
                     Some(node) => *node,
                     None => {
                         homeless += 1;
-                        continue;
+                        return Ok(());
                     }
-                },
-            };
-            if submit_ns >= to_ns || (submit_ns < from_ns && node == NO_NODE) {
-                outside += 1;
-                continue;
-            }
-            let spec = batch.spec_id[i] as usize;
-            let (Some(row), Some(pod_spec)) = (rows.get(spec), specs.get(spec)) else {
-                let message = format!("pod {} names spec {spec}; there are {}", batch.uid.get(i), rows.len());
-                return Err(unusable(message, "`podpace trace validate` lists all such pods"));
-            };
-            let members = if options.gangs && node == NO_NODE { batch.min_member[i] } else { 0 };
-            let task_group = (members > 0 && !batch.task_group.get(i).is_empty())
-                .then(|| batch.task_group.get(i).to_owned());
-            let key = (batch.spec_id[i], batch.priority[i], task_group);
-            let spec = *spec_ids.entry(key).or_insert_with_key(|(_, priority, task_group)| {
-                cluster.pods.add_spec(PodSpec {
-                    priority: *priority,
-                    task_group: task_group.clone(),
-                    ..pod_spec.clone()
-                })
-            });
-            let autogenerated;
-            let app = match batch.app.get(i) {
-                "" => {
-                    // At most 63 characters, as a label value has.
-                    autogenerated = format!("{:.63}", format!("yunikorn-{}-autogen", namespace(row)));
-                    autogenerated.as_str()
                 }
-                app => app,
-            };
-            let queue = match batch.queue.get(i) {
-                "" => options.default_queue,
-                queue => queue,
-            };
-            gangs += u64::from(batch.min_member[i] > 1 && !options.gangs);
-            let run_ns = if run_ns == u64::MAX { run_ns } else { scale(run_ns, transform.time_scale) };
-            let at_ns = scale(submit_ns.saturating_sub(from_ns), transform.time_scale);
-            for copy in 0..if node == NO_NODE { copies(load, &mut rng) } else { 1 } {
-                let jitter_ns = if copy == 0 || jitter_ns == 0 { 0 } else { rng.below(jitter_ns + 1) };
-                let app = apps.id(cluster, app, queue, (batch.user.get(i), namespace(row)), copy);
-                if members > 0 && !batch.task_group.get(i).is_empty() {
-                    let group =
-                        gangs_of.entry((app, batch.task_group.get(i).to_owned())).or_insert((members, spec));
-                    group.0 = group.0.max(members);
+            }
+        };
+        let index = taken.spec_id as usize;
+        let (Some(row), Some(pod_spec)) = (rows.get(index), specs.get(index)) else {
+            let message = format!("pod {} names spec {index}; there are {}", taken.uid, rows.len());
+            return Err(unusable(message, "`podpace trace validate` lists all such pods"));
+        };
+        let members = if options.gangs && node == NO_NODE { taken.min_member } else { 0 };
+        let task_group = (members > 0 && !taken.task_group.is_empty()).then(|| taken.task_group.to_owned());
+        let (priority, in_gang) = (taken.priority, task_group.clone());
+        let spec = match taken.namespace {
+            None => *spec_ids.entry((taken.spec_id, priority, in_gang)).or_insert_with_key(|key| {
+                cluster.pods.add_spec(PodSpec { priority, task_group: key.2.clone(), ..pod_spec.clone() })
+            }),
+            Some(name) => {
+                let key = (taken.spec_id, priority, name.to_owned(), in_gang);
+                match renamed_ids.get(&key) {
+                    Some(id) => *id,
+                    None => {
+                        let row = SpecRow { namespace: name.to_owned(), ..row.clone() };
+                        let spec = spec_reader.spec(&row, &mut cluster.resources)?;
+                        let task_group = key.3.clone();
+                        let id = cluster.pods.add_spec(PodSpec { priority, task_group, ..spec });
+                        renamed_ids.insert(key, id);
+                        id
+                    }
                 }
-                planned.push(Row { at_ns: at_ns.saturating_add(jitter_ns), run_ns, spec, app, node });
             }
-            if planned.len() as u64 > limits::PODS {
-                let message = format!("the workload has more than {} pods", limits::PODS);
-                return Err(unusable(message, "take a window, or a smaller loadScale"));
+        };
+        let autogenerated;
+        let app = match taken.app {
+            "" => {
+                // At most 63 characters, as a label value has.
+                let namespace = taken.namespace.unwrap_or_else(|| namespace(row));
+                autogenerated = format!("{:.63}", format!("yunikorn-{namespace}-autogen"));
+                autogenerated.as_str()
             }
+            app => app,
+        };
+        let queue = match taken.queue {
+            "" => options.default_queue,
+            queue => queue,
+        };
+        gangs += u64::from(taken.min_member > 1 && taken.copy == 0 && !options.gangs);
+        // Deleting is modelled as the end of a run that begins when the pod is created.
+        let run_ns = taken.run_ns.unwrap_or(u64::MAX).min(taken.held_ns.unwrap_or(u64::MAX));
+        let owner = (taken.user, taken.namespace.unwrap_or_else(|| namespace(row)));
+        let app = apps.id(cluster, app, queue, owner, taken.copy);
+        if let Some(task_group) = task_group {
+            let group = gangs_of.entry((app, task_group)).or_insert((members, spec));
+            group.0 = group.0.max(members);
         }
-    }
+        let recorded = match taken.outcome {
+            Some(outcome) => {
+                out.recorded.push(recorded(outcome));
+                out.recorded.len() as u32 - 1
+            }
+            None => NOT_RECORDED,
+        };
+        planned.push(Row { at_ns: taken.at_ns, run_ns, spec, app, node, recorded });
+        if planned.len() as u64 > limits::PODS {
+            let message = format!("the workload has more than {} pods", limits::PODS);
+            return Err(unusable(message, "take a window, or a smaller loadScale"));
+        }
+        Ok(())
+    })?;
+    let (outside, deleted) = (left.outside, left.deleted);
     for (count, what) in [
         (outside, "pods lie outside of the window and are left out"),
         (gangs, "pods are members of gangs, which only YuniKorn schedules as such; they start one by one"),
@@ -726,22 +735,22 @@ fn pods(
     Ok(planned)
 }
 
-/// How often a pod is taken under a scaled load: the whole part, and once more with the chance of the rest.
-fn copies(load: Ratio, rng: &mut Rng) -> u64 {
-    let (whole, rest) = (load.ppm() / 1_000_000, load.ppm() % 1_000_000);
-    whole + u64::from(rest > 0 && rng.below(1_000_000) < rest)
-}
-
 /// Puts the pods into the cluster and looks for those that no node can hold.
 fn place(cluster: &mut Cluster, planned: Vec<Row>, out: &mut TraceWorkload) -> Result<(), FromTraceError> {
     let mut pods_of_spec = vec![0u64; cluster.pods.spec_count()];
     cluster.pods.reserve(planned.len());
     out.run_ns.reserve_exact(planned.len());
+    // From the trace's order to that of the plan.
+    let recorded = std::mem::take(&mut out.recorded);
     for row in &planned {
         let pod = cluster.pods.add(row.spec, row.app);
         out.run_ns.push(row.run_ns);
         if row.node == NO_NODE {
             out.times_ns.push(row.at_ns);
+            if !recorded.is_empty() {
+                out.recorded
+                    .push(recorded.get(row.recorded as usize).copied().unwrap_or(RecordedPod::NOTHING));
+            }
             pods_of_spec[row.spec as usize] += 1;
         } else {
             cluster.pods.bind(pod, row.node);

@@ -228,4 +228,26 @@ pub struct Provenance {
     pub files: BTreeMap<String, String>,
     /// What was simplified or left out.
     pub notes: Vec<String>,
+    /// What was recorded of each pod to schedule, in their order; empty: the trace recorded nothing. The simulation never
+    /// reads it.
+    pub recorded: Vec<RecordedPod>,
+}
+
+/// What really happened to a pod, ns in the trace's own time; `u64::MAX`: not on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedPod {
+    /// Created.
+    pub created_ns: Nanos,
+    /// Bound to a node.
+    pub bound_ns: Nanos,
+    /// Containers started.
+    pub running_ns: Nanos,
+    /// Finished or deleted.
+    pub finished_ns: Nanos,
+}
+
+impl RecordedPod {
+    /// Nothing is on record.
+    pub const NOTHING: Self =
+        Self { created_ns: u64::MAX, bound_ns: u64::MAX, running_ns: u64::MAX, finished_ns: u64::MAX };
 }

@@ -528,6 +528,7 @@ impl Resolver<'_> {
         };
         self.provenance.files.append(&mut trace.files);
         self.provenance.notes.append(&mut trace.notes);
+        self.provenance.recorded = std::mem::take(&mut trace.recorded);
         let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
         let last_ns = trace.times_ns.last().copied().unwrap_or(0);
         self.default_limit_ns =

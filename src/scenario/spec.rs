@@ -482,6 +482,40 @@ pub struct TransformSpec {
     pub node_scale: Option<Ratio>,
     /// Multiplies CPU and memory of the trace's nodes. Default 1.
     pub capacity_scale: Option<Ratio>,
+    /// Whose pods go to which queue and namespace; the first rule that fits a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapping: Vec<MappingSpec>,
+    /// Which GPU models become which extended resource, on nodes and in requests; the first rule that fits a model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_resources: Vec<GpuResourceSpec>,
+}
+
+/// Queue and namespace of the pods that fit all of its patterns, in which `*` stands for anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MappingSpec {
+    /// Pattern of the user. Default: anyone.
+    pub from_user: Option<String>,
+    /// Pattern of the pod's label `group`. Default: any.
+    pub from_group: Option<String>,
+    /// Pattern of the queue. Default: any.
+    pub from_queue: Option<String>,
+    /// Pattern of the namespace. Default: any.
+    pub from_namespace: Option<String>,
+    /// Its queue; may hold `{user}`, `{group}`, `{queue}`, `{namespace}`. Default: unchanged.
+    pub queue: Option<String>,
+    /// Its namespace; may hold the same. Default: unchanged.
+    pub namespace: Option<String>,
+}
+
+/// An extended resource for GPUs of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GpuResourceSpec {
+    /// Pattern of the model, in which `*` stands for anything.
+    pub model: String,
+    /// The resource that stands for it, such as `example.com/v100`.
+    pub resource: String,
 }
 
 /// A part of a trace's time.

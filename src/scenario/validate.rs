@@ -707,6 +707,18 @@ fn recorded(workload: &WorkloadSpec, alone: bool, check: &mut Check<'_>) {
         }
     }
     check.duration("workload.transform.jitter", transform.jitter, false);
+    for (i, rule) in transform.mapping.iter().enumerate() {
+        if rule.queue.is_none() && rule.namespace.is_none() {
+            let path = format!("workload.transform.mapping[{i}]");
+            check.report(&path, "the rule changes nothing", "give it a `queue` or a `namespace`");
+        }
+    }
+    for (i, rule) in transform.gpu_resources.iter().enumerate() {
+        if !rule.resource.contains('/') {
+            let path = format!("workload.transform.gpuResources[{i}].resource");
+            check.report(&path, "an extended resource has a domain", "such as `example.com/v100`");
+        }
+    }
     for (name, ratio) in [
         ("timeScale", transform.time_scale),
         ("loadScale", transform.load_scale),
@@ -953,9 +965,8 @@ fn room(node: &NodeGroupSpec, resource: &str) -> u64 {
 fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
     let kind = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
     let Some(when) = spec.stop.when else { return };
-    if matches!(when, StopWhen::AllRunning | StopWhen::AllFinished)
-        && kind == super::spec::NodeLifecycleKind::None
-    {
+    // Without agents a run time counts from the binding and the load client deletes the pod: allFinished comes.
+    if when == StopWhen::AllRunning && kind == super::spec::NodeLifecycleKind::None {
         let hint = "set `controlPlane.nodeLifecycle.kind` to hollow, kwok or kubelet, or stop at allBound";
         check.report("stop.when", "without node agents no pod gets to Running", hint);
         return;

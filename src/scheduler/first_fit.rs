@@ -15,8 +15,10 @@ use super::{
 };
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
+use crate::engine::codec::{self, CodecError};
 
 /// The first-fit scheduler.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct FirstFit {
     nodes: NodeTable,
     queue: VecDeque<PodId>,
@@ -142,5 +144,14 @@ impl SchedulerModel for FirstFit {
 
     fn backlog(&self) -> u64 {
         self.queue.len() as u64
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::cost::{CostProfile, Meter, ProfileError};
+use crate::engine::codec::CodecError;
 use crate::engine::{Nanos, Rng};
 
 pub use first_fit::FirstFit;
@@ -166,6 +167,28 @@ pub trait SchedulerModel: Send {
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
+    /// Everything that the model has learnt and decided, as bytes, for a checkpoint; never called during a cycle of its
+    /// own. With serde's derives on the type it is `codec::encode("my scheduler", self)`.
+    ///
+    /// # Errors
+    /// By default: this scheduler can't be checkpointed.
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        Err(unsupported(self.kind()))
+    }
+    /// Takes over what [`save`](Self::save) wrote. The model was built from the same settings and profile.
+    ///
+    /// # Errors
+    /// The bytes are no such state; by default as [`save`](Self::save).
+    fn restore(&mut self, _state: &[u8]) -> Result<(), CodecError> {
+        Err(unsupported(self.kind()))
+    }
+}
+
+fn unsupported(kind: &str) -> CodecError {
+    CodecError::Unsupported {
+        what: format!("scheduler `{kind}`"),
+        hint: "implement SchedulerModel::save and restore, or run it without checkpoints".to_owned(),
+    }
 }
 
 /// Node order of YuniKorn's first fit.
@@ -179,7 +202,7 @@ pub enum NodeSort {
 }
 
 /// How nodes are scored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum NodeSortPolicy {
     /// Least used first.
     #[default]
@@ -189,7 +212,7 @@ pub enum NodeSortPolicy {
 }
 
 /// NodeResourcesFit's scoring strategy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ScoringStrategy {
     /// Prefers empty nodes.
     #[default]
@@ -199,7 +222,7 @@ pub enum ScoringStrategy {
 }
 
 /// Order of a leaf queue's applications.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AppSort {
     /// By submission.
     #[default]

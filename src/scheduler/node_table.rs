@@ -9,7 +9,7 @@
 use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
 
 /// Resources of every node as one scheduler believes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct NodeTable {
     present: Vec<bool>,
     /// Allocatable CPU, millicores.

@@ -9,6 +9,8 @@
 //! sizes:
 //!   - {weight: 3, requests: {cpu: 100m, memory: 500Mi}}
 //!   - {weight: 1, requests: {cpu: "4", memory: 16Gi, nvidia.com/gpu: "1"}}
+//!   - {weight: 2, requests: {cpu: {distribution: lognormal, p50: 500m, p99: 8}, memory: 2Gi}}
+//!   - {weight: 1, trace: ../my-week}            # sizes of its pods, as often as they are there
 //! durations: {distribution: lognormal, p50: 60s, p99: 20m}
 //! apps: {pods: 20}              # pods of one application (mean of a geometric size), or count: N in turn
 //! gangs: {share: 0.1, size: 8}  # this share of applications are gangs of this size
@@ -20,9 +22,14 @@
 //!
 //! **Arrival processes**: `constant`; `poisson`; `weibull` (gaps, `shape` below 1 is bursty); `mmpp` (`rates` of the states,
 //! `stay` the mean time in each, next state in turn); `diurnal` (Poisson thinned to rate * (1 + amplitude * sin), `period`,
-//! `peak` the time of its highest rate); `batch` (`size` pods at once every `every`).
+//! `peak` the time of its highest rate); `batch` (`size` pods at once every `every`); `renewal` (`gaps`: quantiles
+//! of gaps in seconds); `empirical` (`rates`: pods a second in each `step` of time, in turn, and `gaps`: quantiles in units
+//! of their mean, exponential without). With `initial` so many pods are there at time 0, before the process begins.
+//! Quantiles are at equal steps from the smallest to the largest value; between two the logarithm is even, from zero the value.
 //! **Durations**: `constant` (value), `exponential` (mean), `lognormal` (p50, p99), `pareto` (min, alpha), `weibull` (scale,
-//! shape), `bimodal` (two distributions with a share), `empirical` (run times of a trace), `none`.
+//! shape), `bimodal` (two distributions with a share), `empirical` (run times of a trace, or the quantiles given), `none`.
+//! A resource of a **size** may have any of these but `none`, in the resource's unit, with `step` (rounded to its
+//! multiples; 10m of CPU, 16Mi, or 1 by default), and `max`.
 //!
 //! Each use of chance draws from its own stream of the seed ("trace.arrivals", "trace.sizes", ..), so that changing the
 //! durations leaves the arrivals as they were. Floats go through `libm` only. O(pods), constant memory.
@@ -34,7 +41,7 @@ use serde::Deserialize;
 
 use super::error::TraceError;
 use super::import::{AT_ORIGIN, ImportOptions, Node, Origin, Pod, Sink};
-use super::model::{Manifest, NodeOp, Resources, SpecRow};
+use super::model::{CPU, Manifest, NodeOp, Resources, SpecRow};
 use super::native::{self, PodBatch};
 use super::number;
 use crate::engine::random::{Rng, Streams};
@@ -87,15 +94,24 @@ pub struct TraceSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arrivals {
-    /// constant, poisson, weibull, mmpp, diurnal or batch.
+    /// constant, poisson, weibull, mmpp, diurnal, batch, renewal or empirical.
     pub process: String,
+    /// Pods that are there at time 0, before the process begins.
+    #[serde(default)]
+    pub initial: u64,
     /// Pods a second (not for mmpp and batch).
     #[serde(default)]
     pub rate: Option<f64>,
     /// Of weibull gaps.
     #[serde(default)]
     pub shape: Option<f64>,
-    /// Pods a second in each state of mmpp.
+    /// Of empirical: how long each of the rates lasts.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// Quantiles of gaps at equal steps: of renewal in seconds, of empirical in units of their mean.
+    #[serde(default)]
+    pub gaps: Vec<f64>,
+    /// Pods a second in each state of mmpp, in each step of empirical.
     #[serde(default)]
     pub rates: Vec<f64>,
     /// Mean time in each state of mmpp.
@@ -125,14 +141,28 @@ pub struct Size {
     /// Relative frequency.
     #[serde(default = "one")]
     pub weight: u64,
-    /// As Kubernetes writes it.
-    pub requests: BTreeMap<String, Quantity>,
+    /// As Kubernetes writes it, or a distribution.
+    #[serde(default)]
+    pub requests: BTreeMap<String, Request>,
     /// Labels of the pod.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Its node selector.
     #[serde(default)]
     pub node_selector: BTreeMap<String, String>,
+    /// A native trace whose pods' specs are drawn instead.
+    #[serde(default)]
+    pub trace: Option<PathBuf>,
+}
+
+/// What a pod asks for of a resource.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Request {
+    /// Always the same.
+    Fixed(Quantity),
+    /// Drawn for each pod.
+    Drawn(Box<Durations>),
 }
 
 /// A quantity, in quotes or not.
@@ -161,7 +191,7 @@ fn one() -> u64 {
     1
 }
 
-/// How long pods run.
+/// How long pods run, or how much they ask for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Durations {
@@ -169,25 +199,25 @@ pub struct Durations {
     pub distribution: String,
     /// Of constant.
     #[serde(default)]
-    pub value: Option<String>,
+    pub value: Option<Quantity>,
     /// Of exponential.
     #[serde(default)]
-    pub mean: Option<String>,
+    pub mean: Option<Quantity>,
     /// Median of lognormal.
     #[serde(default)]
-    pub p50: Option<String>,
+    pub p50: Option<Quantity>,
     /// 99th percentile of lognormal.
     #[serde(default)]
-    pub p99: Option<String>,
+    pub p99: Option<Quantity>,
     /// Smallest of pareto.
     #[serde(default)]
-    pub min: Option<String>,
+    pub min: Option<Quantity>,
     /// Of pareto.
     #[serde(default)]
     pub alpha: Option<f64>,
     /// Of weibull.
     #[serde(default)]
-    pub scale: Option<String>,
+    pub scale: Option<Quantity>,
     /// Of weibull.
     #[serde(default)]
     pub shape: Option<f64>,
@@ -200,6 +230,15 @@ pub struct Durations {
     /// Second of bimodal's two.
     #[serde(default)]
     pub second: Option<Box<Durations>>,
+    /// Of empirical: quantiles at equal steps from the smallest to the largest value.
+    #[serde(default)]
+    pub quantiles: Vec<Quantity>,
+    /// Of sizes: values are multiples of it.
+    #[serde(default)]
+    pub step: Option<Quantity>,
+    /// Of sizes: the largest.
+    #[serde(default)]
+    pub max: Option<Quantity>,
     /// Trace whose run times are drawn.
     #[serde(default)]
     pub trace: Option<PathBuf>,
@@ -220,6 +259,9 @@ impl Default for Durations {
             share: None,
             first: None,
             second: None,
+            quantiles: Vec::new(),
+            step: None,
+            max: None,
             trace: None,
         }
     }
@@ -284,6 +326,19 @@ impl Where<'_> {
             .map_err(|_| self.error(field, format!("{text:?} is no duration as 90s or 1h30m")))
     }
 
+    /// A value of a distribution: a duration, or an amount of a resource.
+    fn value(&self, kind: Kind, field: &str, value: Option<&Quantity>) -> Result<u64, TraceError> {
+        let text = value.map(Quantity::text);
+        match kind {
+            Kind::Duration => self.duration(field, text.as_ref()),
+            Kind::Amount(unit) => {
+                let text = text.ok_or_else(|| self.error(field, "missing; a quantity as 100m or 2Gi"))?;
+                number::quantity(&text, unit)
+                    .map_err(|_| self.error(field, format!("{text:?} is no quantity as 100m or 2Gi")))
+            }
+        }
+    }
+
     fn positive(&self, field: &str, value: Option<f64>) -> Result<f64, TraceError> {
         match value {
             Some(x) if x.is_finite() && x > 0.0 => Ok(x),
@@ -306,21 +361,36 @@ impl Where<'_> {
     }
 }
 
+/// What the values of a distribution are.
+#[derive(Clone, Copy)]
+enum Kind {
+    Duration,
+    /// With so many units in 1.
+    Amount(u64),
+}
+
 /// Mean gap in ns of a rate a second.
 fn gap_ns(rate: f64) -> u64 {
     libm::round(1e9 / rate).max(1.0) as u64
 }
 
-enum Process {
+/// When pods come, one by one.
+pub(crate) enum Process {
     Constant { gap: u64 },
     Poisson { gap: u64, rng: Rng },
     Weibull { scale: u64, shape: f64, rng: Rng },
     Mmpp { gaps: Vec<Option<u64>>, stay: Vec<u64>, state: usize, until: u64, rng: Rng, states: Rng },
     Diurnal { gap: u64, amplitude: f64, period: u64, peak: u64, rng: Rng, thin: Rng },
     Batch { size: u64, every: u64, given: u64 },
+    Renewal { gaps: Vec<f64>, rng: Rng },
+    Empirical { step: u64, rates: Vec<f64>, gaps: Vec<f64>, rng: Rng },
 }
 
 impl Process {
+    pub(crate) fn of(a: &Arrivals, streams: &Streams, path: &Path) -> Result<Process, TraceError> {
+        Process::new(a, streams, &Where(path))
+    }
+
     fn new(a: &Arrivals, streams: &Streams, w: &Where<'_>) -> Result<Process, TraceError> {
         let rng = || streams.stream("trace.arrivals");
         Ok(match a.process.as_str() {
@@ -379,15 +449,35 @@ impl Process {
                     .ok_or_else(|| w.error("arrivals.size", "missing; pods of a batch"))?;
                 Process::Batch { size, every: w.duration("arrivals.every", a.every.as_ref())?, given: 0 }
             }
+            "renewal" => Process::Renewal { gaps: scaled_gaps(a, w, Some(1e9))?, rng: rng() },
+            "empirical" => {
+                let step = w.duration("arrivals.step", a.step.as_ref())?;
+                if step == 0
+                    || a.rates.iter().any(|r| !r.is_finite() || *r < 0.0)
+                    || a.rates.iter().all(|r| *r <= 0.0)
+                {
+                    return Err(w.error(
+                        "arrivals.rates",
+                        "rates of at least 0, one of them above, and a step above 0",
+                    ));
+                }
+                let gaps = if a.gaps.is_empty() { Vec::new() } else { scaled_gaps(a, w, None)? };
+                Process::Empirical {
+                    step,
+                    rates: a.rates.iter().map(|r| r / 1e9).collect(),
+                    gaps,
+                    rng: rng(),
+                }
+            }
             other => {
-                let known = "constant, poisson, weibull, mmpp, diurnal, batch";
+                let known = "constant, poisson, weibull, mmpp, diurnal, batch, renewal, empirical";
                 return Err(w.error("arrivals.process", format!("{other:?} is unknown; known: {known}")));
             }
         })
     }
 
     /// The next creation after `now`.
-    fn next(&mut self, now: u64) -> u64 {
+    pub(crate) fn next(&mut self, now: u64) -> u64 {
         match self {
             Process::Constant { gap } => now.saturating_add(*gap),
             Process::Poisson { gap, rng } => now.saturating_add(rng.exponential(*gap)),
@@ -427,8 +517,58 @@ impl Process {
                 }
                 now
             }
+            Process::Renewal { gaps, rng } => {
+                now.saturating_add(libm::round(at_quantile(gaps, rng.uniform())) as u64)
+            }
+            Process::Empirical { step, rates, gaps, rng } => {
+                // In time that runs as fast as pods come, gaps have the mean 1.
+                let u = rng.uniform();
+                let mut need = if gaps.is_empty() { -libm::log(u) } else { at_quantile(gaps, u) };
+                let mut now = now;
+                loop {
+                    let rate = rates[(now / *step % rates.len() as u64) as usize];
+                    let end = (now / *step + 1).saturating_mul(*step);
+                    let have = rate * (end - now) as f64;
+                    if need <= have && (rate > 0.0 || need <= 0.0) {
+                        let wait = if rate > 0.0 { libm::round(need / rate) as u64 } else { 0 };
+                        return now.saturating_add(wait);
+                    }
+                    if end == u64::MAX {
+                        return end;
+                    }
+                    need -= have;
+                    now = end;
+                }
+            }
         }
     }
+}
+
+/// Quantiles of gaps, times a unit, or in units of their mean.
+fn scaled_gaps(a: &Arrivals, w: &Where<'_>, unit: Option<f64>) -> Result<Vec<f64>, TraceError> {
+    let rising = a.gaps.windows(2).all(|pair| pair[0] <= pair[1]);
+    let mean = mean_of_quantiles(&a.gaps);
+    let usable = a.gaps.len() >= 2 && rising && a.gaps[0] >= 0.0 && mean.is_finite() && mean > 0.0;
+    if !usable {
+        return Err(w.error("arrivals.gaps", "two or more rising numbers of at least 0, one of them above"));
+    }
+    let factor = unit.unwrap_or(1.0 / mean);
+    Ok(a.gaps.iter().map(|gap| gap * factor).collect())
+}
+
+/// Between neighbouring quantiles the logarithm is even; from zero the value.
+pub(crate) fn mean_of_quantiles(values: &[f64]) -> f64 {
+    let between = |a: f64, b: f64| if a > 0.0 && b > a { (b - a) / libm::log(b / a) } else { (a + b) / 2.0 };
+    let sum: f64 = values.windows(2).map(|pair| between(pair[0], pair[1])).sum();
+    sum / (values.len().max(2) - 1) as f64
+}
+
+/// The value at `u` (0 to 1) of quantiles at equal steps.
+fn at_quantile(values: &[f64], u: f64) -> f64 {
+    let at = u * (values.len() - 1) as f64;
+    let i = (at as usize).min(values.len() - 2);
+    let (a, b, part) = (values[i], values[i + 1], at - i as f64);
+    if a > 0.0 && b > a { a * libm::pow(b / a, part) } else { a + (b - a) * part }
 }
 
 enum Run {
@@ -440,18 +580,19 @@ enum Run {
     Weibull(u64, f64),
     Bimodal(f64, Box<Run>, Box<Run>),
     Empirical(Vec<u64>),
+    Quantiles(Vec<f64>),
 }
 
 impl Run {
-    fn new(d: &Durations, base: &Path, w: &Where<'_>) -> Result<Run, TraceError> {
+    fn new(d: &Durations, kind: Kind, base: &Path, w: &Where<'_>) -> Result<Run, TraceError> {
         Ok(match d.distribution.as_str() {
             "none" => Run::None,
-            "constant" => Run::Constant(w.duration("durations.value", d.value.as_ref())?),
-            "exponential" => Run::Exponential(w.duration("durations.mean", d.mean.as_ref())?),
+            "constant" => Run::Constant(w.value(kind, "durations.value", d.value.as_ref())?),
+            "exponential" => Run::Exponential(w.value(kind, "durations.mean", d.mean.as_ref())?),
             "lognormal" => {
                 let (p50, p99) = (
-                    w.duration("durations.p50", d.p50.as_ref())?,
-                    w.duration("durations.p99", d.p99.as_ref())?,
+                    w.value(kind, "durations.p50", d.p50.as_ref())?,
+                    w.value(kind, "durations.p99", d.p99.as_ref())?,
                 );
                 if p50 == 0 || p99 < p50 {
                     return Err(w.error("durations.p99", "at least p50, which is above 0"));
@@ -459,14 +600,14 @@ impl Run {
                 Run::LogNormal(p50, p99)
             }
             "pareto" => {
-                let min = w.duration("durations.min", d.min.as_ref())?;
+                let min = w.value(kind, "durations.min", d.min.as_ref())?;
                 if min == 0 {
                     return Err(w.error("durations.min", "a time above 0"));
                 }
                 Run::Pareto(min, w.positive("durations.alpha", d.alpha)?)
             }
             "weibull" => Run::Weibull(
-                w.duration("durations.scale", d.scale.as_ref())?,
+                w.value(kind, "durations.scale", d.scale.as_ref())?,
                 w.positive("durations.shape", d.shape)?,
             ),
             "bimodal" => {
@@ -475,13 +616,26 @@ impl Run {
                     share.ok_or_else(|| w.error("durations.share", "a share of 0 to 1 of the first"))?;
                 let part = |name: &str, d: &Option<Box<Durations>>| {
                     let d = d.as_ref().ok_or_else(|| w.error(name, "missing; a distribution"))?;
-                    Run::new(d, base, w).map(Box::new)
+                    Run::new(d, kind, base, w).map(Box::new)
                 };
                 Run::Bimodal(share, part("durations.first", &d.first)?, part("durations.second", &d.second)?)
             }
+            "empirical" if !d.quantiles.is_empty() => {
+                let values: Vec<u64> = d
+                    .quantiles
+                    .iter()
+                    .map(|q| w.value(kind, "durations.quantiles", Some(q)))
+                    .collect::<Result<_, _>>()?;
+                if values.len() < 2 || values.windows(2).any(|pair| pair[0] > pair[1]) {
+                    return Err(w.error("durations.quantiles", "two or more, rising"));
+                }
+                Run::Quantiles(values.iter().map(|v| *v as f64).collect())
+            }
             "empirical" => {
-                let path =
-                    d.trace.as_ref().ok_or_else(|| w.error("durations.trace", "missing; a native trace"))?;
+                let path = d
+                    .trace
+                    .as_ref()
+                    .ok_or_else(|| w.error("durations.trace", "missing; a native trace, or quantiles"))?;
                 Run::Empirical(run_times(&base.join(path))?)
             }
             other => {
@@ -509,6 +663,7 @@ impl Run {
                 }
             }
             Run::Empirical(times) => Some(times[rng.below(times.len() as u64) as usize]),
+            Run::Quantiles(values) => Some(libm::round(at_quantile(values, rng.uniform())) as u64),
         }
     }
 }
@@ -540,6 +695,93 @@ fn run_times(path: &Path) -> Result<Vec<u64>, TraceError> {
         return Err(TraceError::format(path, "no pod has a run time to draw from"));
     }
     Ok(times)
+}
+
+/// How the spec of a pod is drawn.
+enum SizeDraw {
+    /// Always this.
+    Fixed(u32),
+    /// Amounts drawn: name, distribution, step, largest.
+    Drawn(SpecRow, Vec<(String, Run, u64, u64)>),
+    /// Specs of a trace with how often they are used.
+    Trace(Vec<u32>, Vec<u64>),
+}
+
+impl SizeDraw {
+    fn new(s: &Size, sink: &mut Sink, base: &Path, w: &Where<'_>) -> Result<SizeDraw, TraceError> {
+        if let Some(path) = &s.trace {
+            if !s.requests.is_empty() {
+                return Err(w.error("sizes", "requests or a trace, not both"));
+            }
+            let reader = native::open(&base.join(path))?;
+            let specs = reader.specs()?;
+            let mut weights = vec![0u64; specs.len()];
+            let (mut pods, mut batch) = (reader.pods()?, PodBatch::default());
+            while pods.next_batch(&mut batch)? {
+                for id in &batch.spec_id {
+                    if let Some(n) = weights.get_mut(*id as usize) {
+                        *n += 1;
+                    }
+                }
+            }
+            if weights.iter().all(|n| *n == 0) {
+                return Err(TraceError::format(path, "no pod has a size to draw from"));
+            }
+            return Ok(SizeDraw::Trace(specs.into_iter().map(|row| sink.spec(row)).collect(), weights));
+        }
+        let mut row = SpecRow {
+            labels: s.labels.clone(),
+            node_selector: s.node_selector.clone(),
+            ..SpecRow::default()
+        };
+        let mut drawn = Vec::new();
+        let mut fixed = BTreeMap::new();
+        for (name, request) in &s.requests {
+            match request {
+                Request::Fixed(q) => {
+                    fixed.insert(name.clone(), q.clone());
+                }
+                Request::Drawn(d) => {
+                    let (key, unit) = super::import::kubernetes::resource(name);
+                    let kind = Kind::Amount(unit);
+                    if d.distribution == "none" {
+                        return Err(
+                            w.error("sizes.requests", format!("{name}: none is no amount; leave it out"))
+                        );
+                    }
+                    let usual = match key {
+                        CPU => 10,
+                        key if key.ends_with("_bytes") => 16 << 20,
+                        _ => 1,
+                    };
+                    let step =
+                        d.step.as_ref().map(|q| w.value(kind, "sizes.requests.step", Some(q))).transpose()?;
+                    let max =
+                        d.max.as_ref().map(|q| w.value(kind, "sizes.requests.max", Some(q))).transpose()?;
+                    let run = Run::new(d, kind, base, w)?;
+                    drawn.push((key.to_string(), run, step.unwrap_or(usual).max(1), max.unwrap_or(u64::MAX)));
+                }
+            }
+        }
+        row.requests = w.resources("sizes.requests", &fixed)?;
+        Ok(if drawn.is_empty() { SizeDraw::Fixed(sink.spec(row)) } else { SizeDraw::Drawn(row, drawn) })
+    }
+
+    fn draw(&self, sink: &mut Sink, rng: &mut Rng) -> u32 {
+        match self {
+            SizeDraw::Fixed(id) => *id,
+            SizeDraw::Trace(ids, weights) => ids[weighted(weights, rng)],
+            SizeDraw::Drawn(row, drawn) => {
+                let mut row = row.clone();
+                for (key, run, step, max) in drawn {
+                    let amount = run.draw(rng).unwrap_or(0).min(*max);
+                    let rounded = (amount / step + u64::from(amount % step >= step.div_ceil(2))).max(1);
+                    row.requests.insert(key.clone(), rounded.saturating_mul(*step));
+                }
+                sink.spec(row)
+            }
+        }
+    }
 }
 
 /// Draws an index by weight.
@@ -583,7 +825,7 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     }
     let streams = Streams::new(seed);
     let mut process = Process::new(&spec.arrivals, &streams, &w)?;
-    let run = Run::new(&spec.durations, base, &w)?;
+    let run = Run::new(&spec.durations, Kind::Duration, base, &w)?;
     if let Some(g) = &spec.gangs
         && (!(0.0..=1.0).contains(&g.share) || g.size < 2 || g.size > 1_000_000)
     {
@@ -605,16 +847,8 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
             sink.node(AT_ORIGIN, &node)?;
         }
     }
-    let mut ids = Vec::new();
-    for s in &spec.sizes {
-        let row = SpecRow {
-            requests: w.resources("sizes.requests", &s.requests)?,
-            labels: s.labels.clone(),
-            node_selector: s.node_selector.clone(),
-            ..SpecRow::default()
-        };
-        ids.push(sink.spec(row));
-    }
+    let draws: Vec<SizeDraw> =
+        spec.sizes.iter().map(|s| SizeDraw::new(s, &mut sink, base, &w)).collect::<Result<_, _>>()?;
     let weights: Vec<u64> = spec.sizes.iter().map(|s| s.weight).collect();
     let priority_weights: Vec<u64> = spec.priorities.iter().map(|p| p.weight).collect();
     let [mut sizes, mut durations, mut apps, mut gangs, mut priorities] =
@@ -628,7 +862,7 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     loop {
         // Members of a gang are created together.
         if gang_left == 0 {
-            now = if first && batch { 0 } else { process.next(now) };
+            now = if made < spec.arrivals.initial || (first && batch) { 0 } else { process.next(now) };
         }
         first = false;
         if gang_left == 0 && (limit.is_some_and(|l| now >= l) || spec.pods.is_some_and(|n| made >= n)) {
@@ -655,7 +889,7 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
                 } else {
                     spec.priorities[weighted(&priority_weights, &mut priorities)].value
                 },
-                spec: ids[weighted(&weights, &mut sizes)],
+                spec: draws[weighted(&weights, &mut sizes)].draw(&mut sink, &mut sizes),
                 ..Pod::default()
             };
             if let Some(g) = &spec.gangs
@@ -670,7 +904,7 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
                 }
             }
         } else if gang_left == 0 {
-            pod.spec = ids[weighted(&weights, &mut sizes)];
+            pod.spec = draws[weighted(&weights, &mut sizes)].draw(&mut sink, &mut sizes);
         }
         pod.submit = i64::try_from(now).unwrap_or(i64::MAX);
         pod.uid = format!("pod-{made}");

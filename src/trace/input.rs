@@ -330,6 +330,43 @@ pub const fn may(name: &'static str) -> Column {
     Column { name, required: false }
 }
 
+/// What the values of a column look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// A number.
+    Number,
+    /// A number or nothing.
+    MaybeNumber,
+    /// Neither a number nor nothing.
+    Word,
+    /// A word or nothing.
+    MaybeWord,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+}
+
+impl Looks {
+    fn fits(self, text: &str) -> bool {
+        let is_number = || number::scaled_signed(text, 1).is_ok();
+        match self {
+            Looks::Number => is_number(),
+            Looks::MaybeNumber => text.is_empty() || is_number(),
+            Looks::Word => !text.is_empty() && !is_number(),
+            Looks::MaybeWord => text.is_empty() || !is_number(),
+            Looks::OneOf(values) => values.contains(&text),
+        }
+    }
+}
+
+/// Whether two column names are the same but for case and what separates their words.
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    let letters = |s: &str| -> Vec<u8> {
+        s.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).collect()
+    };
+    let a = letters(a);
+    !a.is_empty() && a == letters(b)
+}
+
 /// A delimited table as its format documents it.
 #[derive(Debug)]
 pub struct TableSchema {
@@ -341,13 +378,15 @@ pub struct TableSchema {
     pub columns: &'static [Column],
     /// Numbers of columns a file without a header may have.
     pub widths: &'static [usize],
+    /// What its columns look like, where that tells it from another table of the same width.
+    pub looks: &'static [(usize, Looks)],
     /// Separates fields.
     pub delimiter: u8,
 }
 
 impl TableSchema {
     fn matches_name(column: &Column, header: &str) -> bool {
-        column.name.split('|').any(|n| n.eq_ignore_ascii_case(header))
+        column.name.split('|').any(|n| same_name(n, header))
     }
 
     /// Whether the line reads like this table's header: at least half of its required columns, two or more.
@@ -363,10 +402,12 @@ impl TableSchema {
         required > 0 && found >= 2.min(required) && found * 2 >= required
     }
 
-    /// Whether a line without header could be a row of this table.
-    pub fn fits_width(&self, line: &str) -> bool {
-        let n = line.bytes().filter(|&b| b == self.delimiter).count() + 1;
-        self.widths.contains(&n)
+    /// Whether a line without header could be a row of this table: its number of columns, and what they look like.
+    pub fn could_have(&self, line: &str) -> bool {
+        let delimiter = char::from(self.delimiter);
+        let fields: Vec<&str> = line.split(delimiter).map(|f| f.trim().trim_matches('"')).collect();
+        self.widths.contains(&fields.len())
+            && self.looks.iter().all(|(i, looks)| fields.get(*i).is_none_or(|f| looks.fits(f)))
     }
 }
 
@@ -642,6 +683,7 @@ mod tests {
         hints: &[],
         columns: &[must("id"), must("time"), may("note")],
         widths: &[2, 3],
+        looks: &[],
         delimiter: b',',
     };
 
@@ -714,6 +756,7 @@ mod tests {
             hints: &[],
             columns: &[must("id"), must("note"), must("time")],
             widths: &[],
+            looks: &[],
             delimiter: b',',
         };
         let e = Table::new(lines("id,note,other\n", 100), &OTHER).err().unwrap();

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod export;
+pub mod fit;
 pub mod generate;
 pub mod import;
 pub mod input;
@@ -16,15 +17,18 @@ pub mod number;
 pub mod report;
 pub mod sort;
 pub mod stats;
+pub mod transform;
 pub mod validate;
 
 pub use error::{Problem, RowError, TraceError};
 pub use export::export;
+pub use fit::{Fit, fit};
 pub use generate::generate;
 pub use import::{ImportOptions, OnError, Split, import, importers};
 pub use native::{PodBatch, PodReader, TraceReader, TraceWriter, WriteOptions, open};
 pub use report::Report;
 pub use stats::{Stats, stats};
+pub use transform::{Transform, transform};
 pub use validate::{Findings, validate};
 
 /// The JSON schema of `trace.json` and of a row of each table (JSON Lines), by table name.

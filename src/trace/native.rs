@@ -64,8 +64,8 @@ impl Texts {
     }
 
     #[cfg(feature = "parquet")]
-    fn extend_from_arrow(&mut self, array: &arrow::array::StringArray) -> Option<()> {
-        use arrow::array::Array;
+    fn extend_from_arrow(&mut self, array: &arrow_array::StringArray) -> Option<()> {
+        use arrow_array::Array;
         let offsets = array.value_offsets();
         let (first, last) = (*offsets.first()?, *offsets.last()?);
         let data = array.value_data().get(first as usize..last as usize)?;
@@ -177,7 +177,7 @@ pub trait Row: Serialize + DeserializeOwned + Clone + Sized {
     const TABLE: &'static str;
     /// Arrow columns of rows.
     #[cfg(feature = "parquet")]
-    fn to_arrow(rows: &[Self]) -> Vec<(&'static str, arrow::array::ArrayRef, bool)>;
+    fn to_arrow(rows: &[Self]) -> Vec<(&'static str, arrow_array::ArrayRef, bool)>;
     /// Rows of an Arrow batch.
     #[cfg(feature = "parquet")]
     fn from_arrow(batch: &columnar::Columns<'_>) -> Result<Vec<Self>, String>;
@@ -275,10 +275,10 @@ pub mod columnar {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    use arrow::array::{
+    use arrow_array::{
         Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
     };
-    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use arrow_schema::{DataType, Field, Schema, SchemaRef};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
     use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -511,7 +511,7 @@ pub mod columnar {
         if column.is_null(i) {
             return None;
         }
-        use arrow::array::{
+        use arrow_array::{
             BinaryArray, Float32Array, Float64Array, LargeStringArray, TimestampMicrosecondArray,
             TimestampMillisecondArray, TimestampNanosecondArray,
         };
@@ -545,7 +545,7 @@ mod rows {
     //! Arrow columns of the small tables.
     use std::sync::Arc;
 
-    use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array};
+    use arrow_array::{Array, ArrayRef, UInt32Array, UInt64Array};
 
     use super::columnar::{Columns, from_json, json, option, options, texts};
     use super::{EventRow, NodeRow, OutcomeRow, Row, SpecRow};

@@ -22,9 +22,9 @@ use super::report::thousands;
 /// Steps of the time axis.
 pub const STEPS: usize = 60;
 
-/// A logarithmic histogram of times.
+/// A logarithmic histogram of times with 2^BITS steps a power of two.
 #[derive(Debug, Clone, Default)]
-pub struct Histogram {
+pub struct Histogram<const BITS: u32 = 5> {
     buckets: BTreeMap<u32, u64>,
     count: u64,
     min: u64,
@@ -32,30 +32,43 @@ pub struct Histogram {
     sum: u128,
 }
 
-impl Histogram {
-    const BITS: u32 = 5;
-
+impl<const BITS: u32> Histogram<BITS> {
     fn bucket(n: u64) -> u32 {
-        if n < 1 << Histogram::BITS {
+        if n < 1 << BITS {
             return n as u32;
         }
         let exponent = 63 - n.leading_zeros();
-        let shift = exponent - Histogram::BITS;
-        ((shift + 1) << Histogram::BITS) + ((n >> shift) as u32 & ((1 << Histogram::BITS) - 1))
+        let shift = exponent - BITS;
+        ((shift + 1) << BITS) + ((n >> shift) as u32 & ((1 << BITS) - 1))
     }
 
     fn floor(bucket: u32) -> u64 {
-        let (high, low) = (bucket >> Histogram::BITS, u64::from(bucket & ((1 << Histogram::BITS) - 1)));
-        if high == 0 { low } else { (low + (1 << Histogram::BITS)) << (high - 1) }
+        let (high, low) = (bucket >> BITS, u64::from(bucket & ((1 << BITS) - 1)));
+        if high == 0 { low } else { (low + (1 << BITS)) << (high - 1) }
     }
 
     /// Adds a value.
     pub fn add(&mut self, n: u64) {
-        *self.buckets.entry(Histogram::bucket(n)).or_insert(0) += 1;
+        *self.buckets.entry(Self::bucket(n)).or_insert(0) += 1;
         self.min = if self.count == 0 { n } else { self.min.min(n) };
         self.max = self.max.max(n);
         self.count += 1;
         self.sum += u128::from(n);
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// The smallest and the largest value; zeros when there is none.
+    pub fn range(&self) -> (u64, u64) {
+        (self.min, self.max)
+    }
+
+    /// Steps in ascending order: the smallest and the largest value that fall into each, and how many there are.
+    pub fn steps(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        self.buckets.iter().map(|(&b, &n)| (Self::floor(b), Self::floor(b + 1).wrapping_sub(1), n))
     }
 
     /// Number of values.
@@ -73,7 +86,7 @@ impl Histogram {
         for (&bucket, &n) in &self.buckets {
             seen += n;
             if seen >= rank {
-                return Histogram::floor(bucket).clamp(self.min, self.max);
+                return Self::floor(bucket).clamp(self.min, self.max);
             }
         }
         self.max
@@ -184,7 +197,7 @@ pub fn stats(path: &Path) -> Result<Stats, TraceError> {
     let mut batch = PodBatch::default();
     let mut pods = reader.pods()?;
     let (mut first, mut last, mut previous) = (u64::MAX, 0u64, None);
-    let (mut gaps, mut runs) = (Histogram::default(), Histogram::default());
+    let (mut gaps, mut runs) = (<Histogram>::default(), <Histogram>::default());
     let mut uses = vec![0u64; specs.len()];
     let (mut apps, mut users, mut queues) =
         (FxHashSet::default(), FxHashSet::default(), FxHashSet::default());
@@ -233,7 +246,7 @@ pub fn stats(path: &Path) -> Result<Stats, TraceError> {
     };
     // Starts and ends of each step as differences, summed up at the end.
     let mut delta: Vec<Vec<i128>> = vec![vec![0; STEPS + 1]; keys.len() + 1];
-    let mut waits = Histogram::default();
+    let mut waits = <Histogram>::default();
     let mut outcomes = reader.outcomes()?;
     let mut next = outcomes.next().transpose()?;
     let recorded = next.as_ref().is_some_and(|o| o.bound_ns.is_some() || o.running_ns.is_some());
@@ -482,7 +495,7 @@ mod tests {
     proptest! {
         #[test]
         fn histogram_quantiles_are_close(mut values in prop::collection::vec(any::<u64>(), 1..300)) {
-            let mut h = Histogram::default();
+            let mut h = <Histogram>::default();
             for v in &values {
                 h.add(*v);
             }

@@ -1,9 +1,11 @@
 //! One module a subcommand: library calls in, text and exit code out.
+pub mod calibrate;
 pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod explain;
 pub mod models;
+pub mod plan;
 pub mod run;
 pub mod schema;
 pub mod sweep;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{environment, pool};
-use crate::cli::args::{Format, Pods, RunArgs};
+use crate::cli::args::{Format, PauseArgs, Pods, RunArgs};
 use crate::cli::clock::Stopwatch;
 use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, Paint, metric, number, paint, percent, span_s, sparkline, whole};
@@ -13,6 +13,8 @@ use crate::cli::{expectations, terminal};
 use crate::engine::SECOND;
 use crate::experiment::check::{self, Observed};
 use crate::experiment::output::{self, PodsFormat, Staging};
+use crate::experiment::pause::{Paused, Pauses};
+use crate::experiment::recorded::Comparison;
 use crate::experiment::run::{self, Completed, Environment, RunSpec, Summary, to_json};
 use crate::scenario::Document;
 
@@ -26,6 +28,22 @@ fn pods_format(pods: Pods) -> PodsFormat {
     }
 }
 
+fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
+    if args.checkpoint.is_some() && args.checkpoint_at.is_empty() && args.checkpoint_every.is_none() {
+        return Err(Failure::input(
+            "--checkpoint without a time: say when, by --checkpoint-at TIME or --checkpoint-every SPAN",
+        ));
+    }
+    Ok(Pauses {
+        resume: args.resume.clone(),
+        checkpoint: args.checkpoint.clone(),
+        checkpoint_at_ns: args.checkpoint_at.iter().map(|t| t.ns()).collect(),
+        checkpoint_every_ns: args.checkpoint_every.map(|t| t.ns()),
+        snapshot: args.snapshot.clone(),
+        snapshot_at_ns: args.snapshot_at.iter().map(|t| t.ns()).collect(),
+    })
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -36,16 +54,32 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     if let Some(out) = &args.out {
         output::check_destination(out)?;
     }
+    let pauses = pauses(&args.pause)?;
     if run::is_experiment(&document) {
+        if !pauses.is_empty() {
+            return Err(Failure::input(format!(
+                "{}: checkpoints and snapshots are of one run, and an experiment has many; name a scenario",
+                args.file.display()
+            )));
+        }
         return experiment(args, &document, &environment, quiet);
     }
     let spec = RunSpec::of_scenario(run::scenario_only(&document)?)?;
     let bar = terminal::progress(quiet, "simulating", 1);
     let stopwatch = Stopwatch::start();
-    let completed = spec.simulate(&environment)?;
+    let Paused { completed, notes: written, failures } = if pauses.is_empty() {
+        Paused { completed: spec.simulate(&environment)?, notes: Vec::new(), failures: Vec::new() }
+    } else {
+        pauses.simulate(&spec, &environment)?
+    };
     let wall = stopwatch.elapsed();
     bar.finish_and_clear();
     let mut notes: Vec<String> = completed.summary.notes.iter().map(|note| format!("note: {note}")).collect();
+    notes.extend(written);
+    // Told even with --quiet, and by the exit code: the result is there, but not all that was asked for.
+    for failure in &failures {
+        terminal::say(failure);
+    }
     if args.verify_determinism {
         notes.push(verify(&spec, &completed, &environment)?);
     }
@@ -75,7 +109,8 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
             to_json(&value)
         }
     };
-    Ok(Output { text, notes, code: code::PASS })
+    let code = if failures.is_empty() { code::PASS } else { code::RUN };
+    Ok(Output { text, notes, code })
 }
 
 fn verify(spec: &RunSpec, first: &Completed, environment: &Environment) -> Result<String, Failure> {
@@ -301,6 +336,10 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(grid.render());
     }
 
+    if let Some(recorded) = &s.recorded {
+        parts.push(beside_recorded(recorded, colour));
+    }
+
     parts.push(hosts(run, colour));
     let clients = clients(run, colour);
     if !clients.is_empty() {
@@ -321,6 +360,28 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(costs(s, colour));
     }
     parts.join("\n")
+}
+
+/// Waits that the trace recorded beside the simulated ones, of the same pods.
+fn beside_recorded(c: &Comparison, colour: bool) -> String {
+    let wait = format!("wait, created to {}", c.until);
+    let heading = [&wait, ">pods", ">mean", ">p50", ">p90", ">p99", ">max", ">makespan"];
+    let mut grid = Grid::new(&heading, colour);
+    for (side, w) in [("recorded", &c.recorded), ("simulated", &c.simulated)] {
+        let spans = [w.mean_s, w.p50_s, w.p90_s, w.p99_s, w.max_s, w.makespan_s].map(span_s);
+        grid.row([side.to_owned(), whole(c.pods)].into_iter().chain(spans));
+    }
+    let mut text = grid.render();
+    text += &format!("within a factor of 2 (or 1s): {} of the pods", percent(c.within_factor_2));
+    if let Some(rank) = c.rank_correlation {
+        text += &format!("; rank correlation {}", number(rank));
+    }
+    for (count, side) in [(c.only_recorded, "recorded"), (c.only_simulated, "simulated")] {
+        if count > 0 {
+            text += &format!("; {} more pods placed in the {side} run only", whole(count));
+        }
+    }
+    text + "\n"
 }
 
 /// Stages as metrics name them, and as people read them.

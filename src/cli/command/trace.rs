@@ -13,8 +13,11 @@ use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, whole};
 use crate::cli::terminal;
 use crate::experiment::run::to_json;
+use crate::scenario::duration::DurationNs;
+use crate::scenario::quantity::Ratio;
 use crate::trace::model::{Compression, Encoding, Manifest};
 use crate::trace::number;
+use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, OnError, Split, TraceError};
 
 /// Arguments of `trace`.
@@ -32,6 +35,10 @@ pub enum TraceCommand {
     Import(ImportArgs),
     /// Writes a trace in another form: Kubernetes manifests with a schedule, SWF, CSV, SimKube
     Export(ExportArgs),
+    /// Writes a trace transformed: a window of it, faster, more or less load, other nodes, other queues
+    Transform(TransformArgs),
+    /// Fits a generator spec to a trace, and shows how near what it generates comes
+    Fit(FitArgs),
     /// Generates a trace from a spec (kind: TraceSpec) and a seed
     Generate(GenerateArgs),
     /// Shows what a trace is like: arrivals, sizes, durations, demand against capacity
@@ -121,6 +128,77 @@ pub struct ImportArgs {
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub transformation: TransformationArgs,
+}
+
+/// What is changed about a trace, as `workload.transform` of a scenario has it.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Transformations")]
+pub struct TransformationArgs {
+    /// Only pods created in this time, such as 24h..48h, 1h.. or ..30m; its beginning becomes 0
+    #[arg(long, value_name = "FROM..TO")]
+    pub window: Option<String>,
+    /// Multiplies creation and run times
+    #[arg(long, value_name = "X")]
+    pub time_scale: Option<String>,
+    /// Pods a pod: 0.5 takes a random half, 2.5 each twice and a random half three times
+    #[arg(long, value_name = "X")]
+    pub load_scale: Option<String>,
+    /// Copies come up to so much later
+    #[arg(long, value_name = "DURATION")]
+    pub jitter: Option<String>,
+    /// Nodes a node
+    #[arg(long, value_name = "X")]
+    pub node_scale: Option<String>,
+    /// Multiplies CPU and memory of nodes
+    #[arg(long, value_name = "X")]
+    pub capacity_scale: Option<String>,
+    /// Queue and namespace of the pods that fit, such as fromUser=ann*,queue=root.{user},namespace=team-a; may be repeated,
+    /// the first that fits counts. Patterns: fromUser, fromGroup, fromQueue, fromNamespace
+    #[arg(long, value_name = "RULE")]
+    pub map: Vec<String>,
+    /// GPUs of a model as a resource of their own, such as V100*=example.com/v100; may be repeated
+    #[arg(long, value_name = "MODEL=RESOURCE")]
+    pub gpu: Vec<String>,
+    /// Seed of thinning, copies and jitter
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `trace transform`.
+#[derive(Args, Debug)]
+pub struct TransformArgs {
+    /// Trace folder
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub write: WriteArgs,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub transformation: TransformationArgs,
+}
+
+/// Arguments of `trace fit`.
+#[derive(Args, Debug)]
+pub struct FitArgs {
+    /// Trace folder
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+    /// Where the generator spec is written (YAML, kind: TraceSpec)
+    #[arg(long, value_name = "SPEC")]
+    pub out: Option<PathBuf>,
+    /// Seed of the generated trace that is compared
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How the comparison is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// Arguments of `trace export`.
@@ -188,6 +266,14 @@ pub fn execute(args: &TraceArgs) -> Result<Output, Failure> {
                 ..Output::default()
             })
         }
+        TraceCommand::Transform(args) => {
+            let transform = transformation(&args.transformation)?;
+            let options = options(&args.write);
+            let seed = args.transformation.seed;
+            let manifest = trace::transform(&args.trace, &transform, seed, &args.write.out, &options);
+            Ok(written(&manifest.map_err(|e| failure(&e))?, &args.write, args.format))
+        }
+        TraceCommand::Fit(args) => fit(args),
         TraceCommand::Generate(args) => {
             let options = options(&args.write);
             let manifest = trace::generate(&args.spec, args.seed, &args.write.out, &options);
@@ -223,6 +309,94 @@ fn options(write: &WriteArgs) -> ImportOptions {
     ImportOptions { encoding, compression, overwrite: write.overwrite, ..ImportOptions::default() }
 }
 
+/// The options as the trace layer has them; errors name option and value.
+fn transformation(args: &TransformationArgs) -> Result<Transform, Failure> {
+    let wrong = |option: &str, value: &str, expected: &str| {
+        Failure::input(format!("{option} is `{value}`; expected {expected}"))
+    };
+    let ns = |option: &str, text: &str| {
+        text.parse::<DurationNs>().map(|d| d.0).map_err(|e| wrong(option, text, &e.to_string()))
+    };
+    let ppm = |option: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => match text.parse::<Ratio>() {
+            Ok(ratio) if ratio.ppm() > 0 && ratio.ppm() <= 10_000_000_000 => Ok(Some(ratio.ppm())),
+            _ => Err(wrong(option, text, "a number above 0 and up to 10000, such as 0.5 or 2")),
+        },
+    };
+    let mut out = Transform {
+        time_ppm: ppm("--time-scale", &args.time_scale)?,
+        load_ppm: ppm("--load-scale", &args.load_scale)?,
+        node_ppm: ppm("--node-scale", &args.node_scale)?,
+        capacity_ppm: ppm("--capacity-scale", &args.capacity_scale)?,
+        ..Transform::default()
+    };
+    if let Some(text) = &args.window {
+        let (from, to) = text.split_once("..").ok_or_else(|| {
+            wrong("--window", text, "two times of the trace, such as 24h..48h, 1h.. or ..30m")
+        })?;
+        if !from.is_empty() {
+            out.from_ns = ns("--window", from)?;
+        }
+        if !to.is_empty() {
+            out.to_ns = Some(ns("--window", to)?);
+        }
+        if out.to_ns.is_some_and(|to| to <= out.from_ns) {
+            return Err(wrong("--window", text, "an end after the beginning"));
+        }
+    }
+    if let Some(text) = &args.jitter {
+        out.jitter_ns = ns("--jitter", text)?;
+    }
+    for text in &args.map {
+        let mut rule = Mapping::default();
+        for part in text.split(',') {
+            let field = match part.split_once('=').map(|(name, value)| (name.trim(), value)) {
+                Some(("fromUser", v)) => (&mut rule.from_user, v),
+                Some(("fromGroup", v)) => (&mut rule.from_group, v),
+                Some(("fromQueue", v)) => (&mut rule.from_queue, v),
+                Some(("fromNamespace", v)) => (&mut rule.from_namespace, v),
+                Some(("queue", v)) => (&mut rule.queue, v),
+                Some(("namespace", v)) => (&mut rule.namespace, v),
+                _ => {
+                    let expected = "fromUser, fromGroup, fromQueue or fromNamespace=PATTERN, queue or namespace=NAME, separated by commas";
+                    return Err(wrong("--map", part, expected));
+                }
+            };
+            *field.0 = field.1.to_owned();
+        }
+        if rule.queue.is_empty() && rule.namespace.is_empty() {
+            return Err(wrong("--map", text, "a queue= or a namespace= that the pods get"));
+        }
+        out.mapping.push(rule);
+    }
+    for text in &args.gpu {
+        match text.split_once('=') {
+            Some((model, resource)) if !model.is_empty() && resource.contains('/') => {
+                let rule = GpuResource { model: model.to_owned(), resource: resource.to_owned() };
+                out.gpu_resources.push(rule);
+            }
+            _ => return Err(wrong("--gpu", text, "MODEL=RESOURCE, such as V100*=example.com/v100")),
+        }
+    }
+    Ok(out)
+}
+
+fn fit(args: &FitArgs) -> Result<Output, Failure> {
+    let fit = trace::fit(&args.trace, args.seed).map_err(|e| failure(&e))?;
+    let mut notes = Vec::new();
+    if let Some(out) = &args.out {
+        trace::fit::write(&fit, out).map_err(|e| failure(&e))?;
+        notes.push(format!("spec in {0}; next: `podpace trace generate {0} --out DIR`", out.display()));
+    }
+    let text = match args.format {
+        Format::Table if args.out.is_none() => format!("{fit}\n{}", fit.spec),
+        Format::Table => fit.to_string(),
+        Format::Json => to_json(&fit),
+    };
+    Ok(Output { text, notes, code: code::PASS })
+}
+
 fn import(args: &ImportArgs) -> Result<Output, Failure> {
     let mut options = options(&args.write);
     options.on_error = match args.on_error {
@@ -241,7 +415,14 @@ fn import(args: &ImportArgs) -> Result<Output, Failure> {
     if let Some(text) = &args.unit_memory {
         options.memory_unit_bytes = quantity("--unit-memory", text, 1, "256Gi")?;
     }
-    let manifest = trace::import(&args.source, &args.paths, &args.write.out, &options).map_err(|error| {
+    let transform = transformation(&args.transformation)?;
+    let imported = if transform.is_empty() {
+        trace::import(&args.source, &args.paths, &args.write.out, &options)
+    } else {
+        let seed = args.transformation.seed;
+        trace::transform::import(&args.source, &args.paths, &transform, seed, &args.write.out, &options)
+    };
+    let manifest = imported.map_err(|error| {
         let mut failure = failure(&error);
         if error.problem().is_some() {
             failure.message +=

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The admission rule of an API server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Admitter {
     /// API priority and fairness (the default).
     Apf(Box<Apf>),
@@ -28,6 +28,13 @@ impl Admitter {
             Admitter::Apf(apf) => apf.flow(identity, class, namespace),
             Admitter::Plain(_) | Admitter::Unlimited if identity == Identity::Masters => MASTERS,
             Admitter::Plain(_) | Admitter::Unlimited => OTHERS,
+        }
+    }
+
+    /// After a restore: [`Apf::keep_inputs_of`].
+    pub fn keep_inputs_of(&mut self, built: Self) {
+        if let (Admitter::Apf(apf), Admitter::Apf(built)) = (self, built) {
+            apf.keep_inputs_of(*built);
         }
     }
 

@@ -19,7 +19,7 @@ const MIN_TARGET: f64 = 0.001;
 const SMOOTHING: f64 = 0.977;
 
 /// Integrals over time of a level's demand for seats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct SeatDemand {
     seats: u32,
     max_seats: u32,
@@ -92,7 +92,7 @@ impl SeatDemand {
 }
 
 /// What a level brings to an adjustment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Borrower {
     pub(super) exempt: bool,
     pub(super) nominal: u32,

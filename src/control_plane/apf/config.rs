@@ -27,7 +27,7 @@ pub(super) mod level {
 }
 
 /// What a level does with a request that finds no free seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum LimitResponse {
     /// There is no limit: everything runs at once, seats are counted only for statistics.
     Exempt,
@@ -75,7 +75,7 @@ pub(super) const LEVELS: [LevelConfig; 8] = [
 ];
 
 /// A level's share of the server's seats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Limits {
     pub(super) nominal: u32,
     /// What it keeps however much others borrow.
@@ -187,7 +187,7 @@ pub(super) fn classify(identity: Identity, class: ResourceClass, namespace: &str
 /// How many seats a request takes and for how long: `seats` while its handler runs, then `final_seats` for
 /// `extra_latency_ns` more while its watch events go out. The client has its answer when the handler returns; the
 /// larger of the two is held throughout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Width {
     /// Seats while the handler runs; at least 1.
     pub seats: u32,

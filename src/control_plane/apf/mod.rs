@@ -60,11 +60,13 @@ pub enum Admission {
 }
 
 /// A flow: requests that are treated alike. A cheap handle, valid for the admitter that gave it out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct FlowId(u32);
 
 /// Seats that a finished request still holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hold {
     level: u8,
     seats: u32,
@@ -112,8 +114,9 @@ pub struct LevelStatus {
     pub retry_after_s: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Level {
+    #[serde(skip, default = "no_config")]
     config: LevelConfig,
     limits: Limits,
     borrower: Borrower,
@@ -121,17 +124,22 @@ struct Level {
     retry_after: RetryAfter,
 }
 
-#[derive(Clone, Copy, Debug)]
+fn no_config() -> LevelConfig {
+    LEVELS[0]
+}
+
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Flow {
     level: u8,
     hand: Hand,
 }
 
 /// API priority and fairness of one API server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Apf {
     levels: Vec<Level>,
     flows: Vec<Flow>,
+    #[serde(skip)]
     flow_ids: BTreeMap<(&'static str, String), FlowId>,
     requests: Vec<Request>,
 }
@@ -162,6 +170,15 @@ impl Apf {
         };
         apf.adjust(0, &mut Vec::new());
         apf
+    }
+
+    /// Takes over what a checkpoint leaves to the inputs (the levels' configuration, the names of flows) from an
+    /// instance that was built from them.
+    pub fn keep_inputs_of(&mut self, built: Self) {
+        for (level, built) in self.levels.iter_mut().zip(built.levels) {
+            level.config = built.config;
+        }
+        self.flow_ids = built.flow_ids;
     }
 
     /// The flow of a client's requests of one class in one namespace ("" where there is none). Look it up once and

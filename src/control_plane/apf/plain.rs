@@ -9,7 +9,7 @@
 use super::Admission;
 
 /// What a request does, as far as the semaphores care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RequestKind {
     /// get, list
     ReadOnly,
@@ -20,7 +20,7 @@ pub enum RequestKind {
 }
 
 /// One of the two semaphores, for measures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct InFlight {
     /// Most requests at once; 0: no limit.
     pub limit: u32,
@@ -33,7 +33,7 @@ pub struct InFlight {
 }
 
 /// The limits `--max-requests-inflight` and `--max-mutating-requests-inflight`, and nothing more.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct PlainInFlight {
     read_only: InFlight,
     mutating: InFlight,

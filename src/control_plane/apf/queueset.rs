@@ -35,7 +35,7 @@ fn seat_seconds(seats: f64, duration_ns: i64) -> i64 {
 }
 
 /// The queues a flow may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Hand {
     cards: [u16; MAX_HAND],
     len: u16,
@@ -70,7 +70,7 @@ impl Hand {
 }
 
 /// Where a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum State {
     Absent,
     Waiting,
@@ -78,7 +78,7 @@ pub(super) enum State {
 }
 
 /// A request that waits or executes. It is stored at its caller's id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Request {
     pub(super) arrived_ns: u64,
     started_ns: u64,
@@ -111,7 +111,7 @@ impl Request {
 }
 
 /// A first-in first-out list of waiting requests, linked through the requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Queue {
     first: u32,
     last: u32,
@@ -165,7 +165,7 @@ impl Queue {
 }
 
 /// Which queues hold waiting requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct NonEmpty {
     words: Vec<u64>,
 }
@@ -199,7 +199,7 @@ impl NonEmpty {
 }
 
 /// What has happened in a level since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Counts {
     pub(super) dispatched: u64,
     pub(super) rejected_queue_full: u64,
@@ -209,7 +209,7 @@ pub(super) struct Counts {
 }
 
 /// The seats and queues of one priority level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct QueueSet {
     response: LimitResponse,
     limit: u32,

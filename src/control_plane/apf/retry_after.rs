@@ -15,7 +15,7 @@ const EPOCH_S: u64 = 1 << 30;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// The Retry-After of one priority level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct RetryAfter {
     retry_after_s: u64,
     raised_at_s: u64,

@@ -32,7 +32,7 @@ pub type ClassId = usize;
 const TABLE_BYTES: usize = 256 << 20;
 
 /// Why no node was feasible.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnosis {
     /// Plugins that rejected nodes.
     pub plugins: PluginSet,
@@ -81,7 +81,7 @@ impl Rejections {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Table {
     /// By place in the visiting order.
     scores: Vec<u8>,
@@ -94,7 +94,7 @@ struct Table {
 }
 
 /// One class.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Class {
     /// A spec of the class without what classes ignore.
     spec: PodSpec,
@@ -112,7 +112,7 @@ pub struct Class {
 }
 
 /// All classes with the log of changed nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Classes {
     plugins: Plugins,
     strategy: ScoringStrategy,

@@ -24,7 +24,7 @@ use super::topology::{Plan, Topology};
 use super::{node_affinity, scan, taint_toleration};
 
 /// What a cycle decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Decision {
     /// The node, or why there is none.
     pub outcome: Result<NodeId, Diagnosis>,
@@ -37,7 +37,7 @@ pub struct Decision {
 }
 
 /// Work of the plugins that look at the whole cluster in each cycle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Walks {
     /// Pods looked at by InterPodAffinity before filtering.
     pub prefilter_pods: u64,

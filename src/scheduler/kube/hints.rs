@@ -15,7 +15,9 @@ use crate::cluster::{Cluster, NodeId, SpecId, selector_matches};
 use super::{node_affinity, taint_toleration};
 
 /// A set of plugins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct PluginSet(u8);
 
 impl PluginSet {
@@ -57,7 +59,7 @@ impl PluginSet {
 }
 
 /// What the scheduler's informers showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ClusterEvent {
     /// A node came or changed.
     Node(NodeId),

@@ -25,7 +25,7 @@ const REASON_ANTI: &str = "node(s) didn't match pod anti-affinity rules";
 const REASON_EXISTING_ANTI: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
 
 /// What a pod of one spec has to regard.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct AffinityPlan {
     affinity: Vec<TableId>,
     matches_itself: bool,

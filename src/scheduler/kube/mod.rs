@@ -49,6 +49,7 @@ use super::{Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerM
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
+use crate::engine::codec::{self, CodecError};
 
 use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
@@ -74,7 +75,7 @@ const REASON_BIND_FAILED: &str = "binding failed";
 const REASON_NO_NODES: &str = "no nodes available to schedule pods";
 
 /// Operations charged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Operations {
     cycle: OpId,
     queue_pop: OpId,
@@ -89,7 +90,7 @@ struct Operations {
     spread_pod_visited: OpId,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct InCycle {
     pod: PodId,
     decision: Decision,
@@ -97,6 +98,7 @@ struct InCycle {
 }
 
 /// The kube-scheduler model.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct KubeScheduler {
     plugins: Plugins,
     percentage: u32,
@@ -108,6 +110,8 @@ pub struct KubeScheduler {
     classes: Classes,
     topology: Topology,
     next_start: usize,
+    /// Empty between cycles.
+    #[serde(skip)]
     candidates: Vec<Candidate>,
     started: bool,
     cycle: Option<InCycle>,
@@ -475,6 +479,15 @@ impl SchedulerModel for KubeScheduler {
 
     fn backlog(&self) -> u64 {
         self.queue.active_len()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
     }
 }
 

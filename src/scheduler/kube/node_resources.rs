@@ -20,7 +20,7 @@ pub const DEFAULT_MEMORY_BYTES: u64 = 200 * 1024 * 1024;
 pub const MAX_NODE_SCORE: i64 = 100;
 
 /// What a pod asks for, as filter and scores see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Request {
     /// Plain requests.
     pub plain: Resources,
@@ -50,7 +50,7 @@ impl Request {
 }
 
 /// One node as the scheduler's cache has it, assumed pods included. A cache line.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[repr(align(64))]
 pub struct Row {
     /// Allocatable CPU, millicores.
@@ -74,7 +74,7 @@ pub struct Row {
 }
 
 /// The scheduler's cache of nodes: rows by node id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct NodeCache {
     rows: Vec<Row>,
     /// By resource, then node: allocatable and used.

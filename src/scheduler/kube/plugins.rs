@@ -5,7 +5,7 @@
 //! Left out: plugins without work here (volumes, ports, images, dynamic resources, gates) and preemption.
 
 /// The plugins modelled; each switch covers all of a plugin's extension points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Plugins {
     /// NodeUnschedulable.
     pub unschedulable: bool,

@@ -21,7 +21,7 @@ pub const WEIGHT: i64 = 2;
 const REASON: &str = "node(s) didn't match pod topology spread constraints";
 const REASON_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Constraint {
     table: TableId,
     key: String,
@@ -30,7 +30,7 @@ struct Constraint {
 }
 
 /// What a pod of one spec has to regard.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct SpreadPlan {
     hard: Vec<Constraint>,
     soft: Vec<Constraint>,

@@ -30,7 +30,7 @@ pub const BACKOFF_WINDOW_NS: Nanos = 1_000_000_000;
 pub const LEFTOVER_PERIOD_NS: Nanos = 30_000_000_000;
 
 /// Where a pod is, for the scheduler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Place {
     /// Never seen.
@@ -55,7 +55,7 @@ pub enum Place {
 }
 
 /// What the scheduler keeps of every pod.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct PodState {
     /// When it was queued last.
     since_ns: Nanos,
@@ -64,7 +64,7 @@ struct PodState {
 }
 
 /// What is kept of pods that have failed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Failures {
     /// Cycles in which plugins rejected it.
     pub unschedulable: u32,
@@ -80,7 +80,7 @@ pub struct Failures {
 }
 
 /// Which version's rules apply.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct QueueRules {
     /// First backoff.
     pub initial_backoff_ns: Nanos,
@@ -104,14 +104,14 @@ impl QueueRules {
 }
 
 /// One priority of activeQ: arrivals in order, and those that came back with an older time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Lane {
     in_order: VecDeque<PodId>,
     newest_ns: Nanos,
     late: BinaryHeap<Reverse<(Nanos, PodId)>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct BackoffEntry {
     expiry_ns: Nanos,
     priority: Reverse<i32>,
@@ -120,7 +120,7 @@ struct BackoffEntry {
 }
 
 /// The queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SchedulingQueue {
     rules: QueueRules,
     pods: Vec<PodState>,

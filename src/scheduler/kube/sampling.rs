@@ -33,9 +33,10 @@ pub fn num_feasible_nodes_to_find(percentage: u32, nodes: usize) -> usize {
 }
 
 /// The nodes in visiting order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct NodeOrder {
     /// Index of the zone in `zones` by zone key.
+    #[serde(with = "crate::engine::codec::sorted")]
     zone_index: FxHashMap<(Option<String>, Option<u32>), usize>,
     zones: Vec<Vec<NodeId>>,
     /// Zone of a known node.

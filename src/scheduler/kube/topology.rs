@@ -30,7 +30,7 @@ pub type Selector = BTreeMap<String, String>;
 const NO_DOMAIN: u32 = u32::MAX;
 
 /// What a table counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Counts {
     /// Pods that match the selector.
     Matching,
@@ -43,14 +43,14 @@ pub enum Counts {
 }
 
 /// Which nodes an axis has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Eligible {
     /// Only its `nodeSelector` and required node affinity count.
     spec: PodSpec,
     keys: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Axis {
     key: String,
     eligible: Option<Eligible>,
@@ -97,7 +97,7 @@ impl Axis {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Table {
     axis: usize,
     selector: Selector,
@@ -110,7 +110,7 @@ struct Table {
 }
 
 /// What there is to know of a spec.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Entry {
     known: bool,
     /// Tables looked at so far.
@@ -131,7 +131,7 @@ pub struct Plan<'a> {
 }
 
 /// All tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Topology {
     plugins: Plugins,
     present: Vec<bool>,

@@ -26,7 +26,7 @@ use crate::engine::Nanos;
 use crate::scheduler::AppSort;
 
 /// Place of an application in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct AppKey {
     /// Highest priority of a pending ask; the same for all if priorities do not come first.
     pub priority: Reverse<i32>,
@@ -41,7 +41,7 @@ pub struct AppKey {
 }
 
 /// Pending asks of one spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Group {
     /// The spec.
     pub spec: SpecId,
@@ -54,7 +54,7 @@ pub struct Group {
 }
 
 /// A task group as the core knows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct TaskGroupState {
     /// Placeholders that were asked for.
     pub count: u64,
@@ -77,7 +77,7 @@ impl TaskGroupState {
 }
 
 /// What the core keeps of a gang.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Gang {
     /// Task groups by name.
     pub groups: BTreeMap<String, TaskGroupState>,
@@ -96,7 +96,7 @@ pub struct Gang {
 }
 
 /// An application as the core knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct App {
     /// Its queue.
     pub leaf: QueueId,

@@ -14,7 +14,7 @@ use crate::cluster::{PodSpec, Resources};
 use crate::scheduler::AppSort;
 
 /// Amounts of some resources; a resource that is not named has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Amounts {
     /// `vcore`, in millicores.
     pub cpu_millicores: Option<u64>,
@@ -71,7 +71,7 @@ impl Amounts {
 }
 
 /// Resources in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Millicores.
     pub cpu: u64,
@@ -133,7 +133,7 @@ impl Usage {
 }
 
 /// Who may submit to a queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Acl {
     /// Everybody.
     pub all: bool,
@@ -176,7 +176,7 @@ impl Acl {
 }
 
 /// A limit of users and groups in a queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct UserLimit {
     /// Users; `*` is every user that no other limit of the queue names, each for himself.
     pub users: Vec<String>,
@@ -189,7 +189,7 @@ pub struct UserLimit {
 }
 
 /// What a parent queue gives to the leaf queues that placement rules make below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Template {
     /// Most applications; 0: any number.
     pub max_applications: u64,
@@ -202,7 +202,7 @@ pub struct Template {
 }
 
 /// A queue as configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct QueueSettings {
     /// Its own name, in lower case.
     pub name: String,
@@ -229,7 +229,7 @@ pub struct QueueSettings {
 }
 
 /// What a placement rule goes by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RuleKind {
     /// A queue by name; `qualified` if it begins with the root.
     Fixed {
@@ -247,12 +247,27 @@ pub enum RuleKind {
 }
 
 /// A regular expression or a list of names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Names {
     /// One of these.
     List(BTreeSet<String>),
     /// Whatever matches.
+    #[serde(with = "pattern_text")]
     Pattern(Regex),
+}
+
+/// A regular expression as its text.
+mod pattern_text {
+    use regex::Regex;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(pattern: &Regex, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(pattern.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Regex, D::Error> {
+        Regex::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
 }
 
 impl Default for Names {
@@ -283,7 +298,7 @@ impl Names {
 }
 
 /// Whom a rule is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Filter {
     /// Whether those named are let through, or all others.
     pub allow: bool,
@@ -311,7 +326,7 @@ impl Filter {
 }
 
 /// A placement rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rule {
     /// What it goes by.
     pub kind: RuleKind,
@@ -324,7 +339,7 @@ pub struct Rule {
 }
 
 /// One partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// The root queue.
     pub root: QueueSettings,
@@ -337,7 +352,7 @@ pub struct Config {
 }
 
 /// Weights of resources (`nodesortpolicy.resourceweights`), as the bits of a float64; 0 = not looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Weights {
     /// `vcore`.
     pub cpu: u64,
@@ -356,7 +371,7 @@ impl Default for Weights {
 }
 
 /// What a queue's properties, inherited ones included, come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Properties {
     /// `application.sort.policy` (leaf queues).
     pub sort: AppSort,

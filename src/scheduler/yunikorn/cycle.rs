@@ -38,7 +38,7 @@ const COMPLETING_TIMEOUT_NS: Nanos = 30 * SECOND;
 const PLACEHOLDER_TIMEOUT_NS: Nanos = 900 * SECOND;
 
 /// Where a pod is, as the core and the shim see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum PodState {
     /// Not seen.
@@ -96,7 +96,7 @@ impl Work {
 }
 
 /// A real pod that takes the place of a placeholder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Swap {
     /// The real pod.
     pub pod: PodId,
@@ -117,7 +117,7 @@ pub enum Timeout {
     Fail,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct SpecState {
     known: bool,
     priority: i32,
@@ -130,7 +130,7 @@ struct SpecState {
 }
 
 /// The core.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Core {
     /// Nodes in order.
     pub nodes: NodeOrder,
@@ -145,11 +145,13 @@ pub struct Core {
     limits: Limits,
     rules: Option<Vec<Rule>>,
     gangs: bool,
+    #[serde(with = "crate::engine::codec::sorted")]
     swaps: FxHashMap<PodId, (PodId, NodeId)>,
     swappable: u64,
     no_slots: Vec<(QueueId, u32)>,
     priority_sort: bool,
     apps: Vec<Option<Box<App>>>,
+    #[serde(with = "crate::engine::codec::sorted")]
     group_of: FxHashMap<(AppId, SpecId), u32>,
     specs: Vec<SpecState>,
     stuck: Vec<SpecId>,

@@ -49,6 +49,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Action, BindOutcome, Context, NodeChange, NodeSort, PendingReasons, SchedulerModel, Settings};
 use crate::cluster::{AppId, Cluster, NodeId, PodId};
 use crate::cost::{Meter, OpId, Picos, ProfileError, picos_to_nanos};
+use crate::engine::codec::{self, CodecError};
 use crate::engine::{Nanos, SECOND};
 
 pub use cycle::{Core, PodState, Swap, Timeout, Work};
@@ -64,7 +65,7 @@ const TIMER_GANG: u64 = 1 << 32;
 /// Plus the pod.
 const CPU_CONFIRM: u64 = 1 << 32;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Operations {
     cycle: OpId,
     shim_round_trip: OpId,
@@ -81,7 +82,7 @@ struct Operations {
     predicate_affinity_node: OpId,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct EventCounts {
     submitted: u32,
     bind_start: u32,
@@ -94,13 +95,14 @@ struct EventCounts {
 }
 
 /// What a cycle found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 enum Found {
     Allocation(PodId),
     Swap(Swap),
 }
 
 /// The YuniKorn scheduler.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct YuniKorn {
     core: Core,
     shim: Shim,
@@ -657,5 +659,14 @@ impl SchedulerModel for YuniKorn {
 
     fn backlog(&self) -> u64 {
         self.shim.waiting() + self.shim.dispatching() + self.core.placeable()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self.kind(), self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), CodecError> {
+        *self = codec::decode(state, self.kind())?;
+        Ok(())
     }
 }

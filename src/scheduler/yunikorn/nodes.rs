@@ -26,7 +26,7 @@ use crate::cluster::{Cluster, NodeId, PodSpec};
 const BLOCK: usize = 128;
 const ABSENT: u64 = u64::MAX;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Entry {
     score: u64,
     rank: u32,
@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Block {
     first: (u64, u32),
     /// Upper bounds over the nodes of the block.
@@ -67,7 +67,7 @@ pub struct Walk {
 }
 
 /// Nodes in YuniKorn's order, with what is in use on them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct NodeOrder {
     policy: NodeSortPolicy,
     weights: Weights,

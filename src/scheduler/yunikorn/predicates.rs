@@ -20,9 +20,10 @@ use crate::scheduler::kube;
 const NO_DOMAIN: u32 = u32::MAX;
 
 /// Domains of one topology key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Topology {
     key: String,
+    #[serde(with = "crate::engine::codec::sorted")]
     values: FxHashMap<String, u32>,
     domain: Vec<u32>,
     /// Known nodes in each domain.
@@ -51,7 +52,7 @@ impl Topology {
 }
 
 /// Pods that match a selector, by topology domain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Counter {
     selector: BTreeMap<String, String>,
     topology: usize,
@@ -65,7 +66,7 @@ struct Counter {
 }
 
 /// What a spec asks of the other pods, as indexes of counters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Rules {
     anti: Vec<usize>,
     affinity: Vec<(usize, bool)>,
@@ -77,7 +78,7 @@ struct Rules {
 }
 
 /// The shim's predicates.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Predicates {
     enabled: bool,
     class: Vec<u32>,

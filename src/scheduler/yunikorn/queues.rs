@@ -38,7 +38,7 @@ pub type QueueId = u32;
 pub const ROOT: QueueId = 0;
 
 /// The pending asks of one spec in a leaf queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Kind {
     /// The spec.
     pub spec: SpecId,
@@ -55,7 +55,7 @@ pub struct Kind {
 }
 
 /// A queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queue {
     /// Full name.
     pub name: String,
@@ -93,6 +93,7 @@ pub struct Queue {
     pub swaps: BTreeSet<AppKey>,
     /// Asks that wait for a placeholder's place, by priority.
     pub held: BTreeMap<i32, u64>,
+    #[serde(with = "crate::engine::codec::sorted")]
     kind_of: FxHashMap<(SpecId, u32), u32>,
     /// First application of each kind that may be placed.
     heads: BTreeSet<(AppKey, u32)>,
@@ -187,7 +188,7 @@ impl Queue {
 }
 
 /// All queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Queues {
     list: Vec<Queue>,
     by_name: BTreeMap<String, QueueId>,

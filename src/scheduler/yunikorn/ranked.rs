@@ -9,7 +9,7 @@
 const BLOCK: usize = 256;
 
 /// Keys in order, each with a weight.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ranked<K> {
     blocks: Vec<(u64, Vec<(K, u32)>)>,
     total: u64,

@@ -28,7 +28,7 @@ use crate::engine::Nanos;
 pub const BATCH: usize = 32;
 
 /// State of an application in the shim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Phase {
     #[default]
     New,
@@ -42,7 +42,7 @@ enum Phase {
 }
 
 /// What waits for the dispatcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Dispatch {
     /// Send the asks of these pods.
     Submit(Vec<PodId>),
@@ -53,7 +53,7 @@ pub enum Dispatch {
 }
 
 /// Tasks of an application that were not sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Waiting {
     app: AppId,
     pods: Vec<PodId>,
@@ -61,7 +61,7 @@ struct Waiting {
 }
 
 /// The shim.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Shim {
     interval_ns: Nanos,
     started_at: Nanos,

@@ -27,7 +27,7 @@ use rustc_hash::FxHashMap;
 
 use super::{AT_ORIGIN, Importer, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -46,6 +46,7 @@ static SERVER_EVENT: TableSchema = TableSchema {
         may("normalized disk space|disk|capacity:disk"),
     ],
     widths: &[7],
+    looks: &[(2, Looks::Word), (4, Looks::MaybeNumber)],
     delimiter: b',',
 };
 
@@ -53,16 +54,21 @@ static BATCH_TASK: TableSchema = TableSchema {
     name: "batch_task",
     hints: &["batch_task"],
     columns: &[
-        must("create_timestamp|task create time"),
-        must("modify_timestamp|task end time"),
+        must("create_timestamp|task create time|create_time"),
+        must("modify_timestamp|task end time|end_time"),
         must("job_id|job id"),
         must("task_id|task id"),
-        must("instance_num|number of instances"),
+        must("instance_num|number of instances|inst_num"),
         must("status"),
-        may("plan_cpu"),
-        may("plan_mem"),
+        may(
+            "plan_cpu|number of cpus requested per instance of the task|number of cpus requested per instance in the task",
+        ),
+        may(
+            "plan_mem|normalized memory requested per instance of the task|normalized memory requested per instance in the task",
+        ),
     ],
     widths: &[8],
+    looks: &[(1, Looks::Number), (5, Looks::Word)],
     delimiter: b',',
 };
 
@@ -84,6 +90,7 @@ static BATCH_INSTANCE: TableSchema = TableSchema {
         may("real_mem_avg"),
     ],
     widths: &[12],
+    looks: &[(5, Looks::Word)],
     delimiter: b',',
 };
 
@@ -101,6 +108,7 @@ static CONTAINER_EVENT: TableSchema = TableSchema {
         may("cpu id of allocated cpus|cpuset"),
     ],
     widths: &[8],
+    looks: &[(1, Looks::Word)],
     delimiter: b',',
 };
 
@@ -108,7 +116,8 @@ static USAGE: TableSchema = TableSchema {
     name: "usage",
     hints: &["container_usage", "server_usage"],
     columns: &[may("-")],
-    widths: &[],
+    widths: &[8, 12],
+    looks: &[(1, Looks::Number), (4, Looks::MaybeNumber), (5, Looks::MaybeNumber)],
     delimiter: b',',
 };
 
@@ -131,6 +140,9 @@ impl Importer for Alibaba2017 {
         let mut tables = classify(files, &schemas, sink)?;
         tables.retain(|(_, f)| f.explicit || !f.file_name().starts_with("schema"));
         let of = |t: usize| tables.iter().filter(move |(i, _)| *i == t).map(|(_, f)| *f);
+        if of(4).next().is_some() {
+            sink.report.note("usage tables were not read: requests are what a scheduler sees");
+        }
         if of(0).next().is_none() {
             sink.report.absent("server_event", "the trace has no nodes; give the scenario a cluster");
         }
@@ -313,6 +325,7 @@ impl Tasks {
             app: key.map(|k| format!("job-{}", k.0)).unwrap_or_default(),
             run_ns: (end != 0).then(|| (end.max(from) - from) as u64),
             outcome: Some(Outcome {
+                created: planned.map(|_| submit),
                 bound: Some(from),
                 running: Some(from),
                 finished: (end != 0).then_some(end),

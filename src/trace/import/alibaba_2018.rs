@@ -25,7 +25,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{AT_ORIGIN, Importer, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -44,6 +44,7 @@ static MACHINE_META: TableSchema = TableSchema {
         may("status"),
     ],
     widths: &[7],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -62,6 +63,7 @@ static BATCH_TASK: TableSchema = TableSchema {
         must("plan_mem"),
     ],
     widths: &[9],
+    looks: &[(2, Looks::Word), (4, Looks::Word)],
     delimiter: b',',
 };
 
@@ -85,6 +87,7 @@ static BATCH_INSTANCE: TableSchema = TableSchema {
         may("mem_max"),
     ],
     widths: &[14],
+    looks: &[(4, Looks::Word)],
     delimiter: b',',
 };
 
@@ -102,6 +105,7 @@ static CONTAINER_META: TableSchema = TableSchema {
         must("mem_size"),
     ],
     widths: &[8],
+    looks: &[(2, Looks::Number), (4, Looks::Word)],
     delimiter: b',',
 };
 
@@ -109,7 +113,8 @@ static MACHINE_USAGE: TableSchema = TableSchema {
     name: "machine_usage",
     hints: &["machine_usage"],
     columns: &[may("-")],
-    widths: &[],
+    widths: &[9],
+    looks: &[(1, Looks::Number), (4, Looks::MaybeNumber)],
     delimiter: b',',
 };
 static CONTAINER_USAGE: TableSchema = TableSchema {
@@ -117,6 +122,7 @@ static CONTAINER_USAGE: TableSchema = TableSchema {
     hints: &["container_usage"],
     columns: &[may("-")],
     widths: &[11],
+    looks: &[],
     delimiter: b',',
 };
 

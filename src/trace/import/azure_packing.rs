@@ -39,6 +39,7 @@ static VM: TableSchema = TableSchema {
         must("endtime|end_time"),
     ],
     widths: &[6],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -56,6 +57,7 @@ static VM_TYPE: TableSchema = TableSchema {
         may("nic"),
     ],
     widths: &[8],
+    looks: &[],
     delimiter: b',',
 };
 

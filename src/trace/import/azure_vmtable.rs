@@ -37,6 +37,7 @@ static VMS: TableSchema = TableSchema {
         must("vmmemorybucket|vmmemory|vm memory (gbs) bucket|vm memory (gbs)"),
     ],
     widths: &[11],
+    looks: &[],
     delimiter: b',',
 };
 

@@ -27,24 +27,25 @@ static INSTANCES: TableSchema = TableSchema {
     hints: &["dlrm"],
     columns: &[
         must("instance_sn"),
-        must("role"),
-        must("app_name"),
-        must("cpu_request"),
+        may("role"),
+        may("app_name"),
+        may("cpu_request"),
         may("cpu_limit"),
-        must("gpu_request"),
+        may("gpu_request"),
         may("gpu_limit"),
         may("rdma_request"),
         may("rdma_limit"),
-        must("memory_request"),
+        may("memory_request"),
         may("memory_limit"),
         may("disk_request"),
         may("disk_limit"),
         may("max_instance_per_node"),
-        must("creation_time"),
-        must("scheduled_time"),
-        must("deletion_time"),
+        may("creation_time"),
+        may("scheduled_time"),
+        may("deletion_time"),
     ],
     widths: &[17],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -90,13 +91,17 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
         return Err(row.error(Problem::EmptyField, SN, "an instance id"));
     }
     let role = row.text(ROLE);
-    if !matches!(role, "CN" | "HN") {
+    if row.has(ROLE) && !matches!(role, "CN" | "HN") {
         return Err(row.error(Problem::UnknownCode, ROLE, "CN or HN"));
     }
-    let mut requests = Resources::from([
-        (CPU.to_string(), row.scaled(CPUS, 1000)?),
-        (MEMORY.to_string(), row.scaled(MEM, GIB)?),
-    ]);
+    let mut requests = Resources::new();
+    for (column, name, unit) in [(CPUS, CPU, 1000), (MEM, MEMORY, GIB)] {
+        if row.has(column) {
+            requests.insert(name.to_string(), row.scaled(column, unit)?);
+        } else {
+            sink.report.invent("specs.requests", "0: the table has no such column");
+        }
+    }
     for (column, name, unit) in
         [(GPUS, GPU, 1), (RDMA, "alibabacloud.com/rdma-percent", 1), (DISK, EPHEMERAL_STORAGE, GIB)]
     {
@@ -131,7 +136,9 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
         return Err(row.error(Problem::DuplicateId, SN, "each instance once"));
     }
     let mut spec = SpecRow { requests, ..SpecRow::default() };
-    spec.node_selector.insert("alibabacloud.com/role".to_string(), role.to_string());
+    if !role.is_empty() {
+        spec.node_selector.insert("alibabacloud.com/role".to_string(), role.to_string());
+    }
     if !row.is_null(MAX) && row.text(MAX) != "-1" {
         spec.labels.insert("max-instance-per-node".to_string(), row.text(MAX).to_string());
     }

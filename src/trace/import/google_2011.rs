@@ -31,7 +31,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Importer, MICROSECOND, Node, Outcome, Pod, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::report::thousands;
 
@@ -57,6 +57,7 @@ static TASK_EVENTS: TableSchema = TableSchema {
         may("different machines restriction|different_machines_restriction|different_machines"),
     ],
     widths: &[13],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -72,6 +73,12 @@ static MACHINE_EVENTS: TableSchema = TableSchema {
         may("Memory|memory"),
     ],
     widths: &[6],
+    looks: &[
+        (2, Looks::OneOf(&["0", "1", "2"])),
+        (3, Looks::MaybeWord),
+        (4, Looks::MaybeNumber),
+        (5, Looks::MaybeNumber),
+    ],
     delimiter: b',',
 };
 
@@ -80,6 +87,7 @@ static JOB_EVENTS: TableSchema = TableSchema {
     hints: &["job_events"],
     columns: &[may("time")],
     widths: &[8],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -87,7 +95,8 @@ static TASK_CONSTRAINTS: TableSchema = TableSchema {
     name: "task_constraints",
     hints: &["task_constraints"],
     columns: &[may("time")],
-    widths: &[],
+    widths: &[6],
+    looks: &[(3, Looks::OneOf(&["0", "1", "2", "3"])), (4, Looks::Word)],
     delimiter: b',',
 };
 
@@ -96,6 +105,7 @@ static MACHINE_ATTRIBUTES: TableSchema = TableSchema {
     hints: &["machine_attributes"],
     columns: &[may("time")],
     widths: &[5],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -104,6 +114,7 @@ static TASK_USAGE: TableSchema = TableSchema {
     hints: &["task_usage"],
     columns: &[may("time")],
     widths: &[19, 20],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -511,7 +522,8 @@ impl Tasks {
             self.new_file = false;
             if self.since.is_none() {
                 self.since = Some(time);
-                self.gap |= time > 0;
+                // An input that begins with anything but a submission was cut.
+                self.gap |= time > 0 || kind != 0;
             }
         }
         self.last_time = time;

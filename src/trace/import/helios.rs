@@ -39,6 +39,7 @@ static LOG: TableSchema = TableSchema {
         may("queue"),
     ],
     widths: &[12],
+    looks: &[],
     delimiter: b',',
 };
 
@@ -47,6 +48,7 @@ static GPUS: TableSchema = TableSchema {
     hints: &["cluster_gpu_number"],
     columns: &[must("date"), must("total")],
     widths: &[],
+    looks: &[],
     delimiter: b',',
 };
 

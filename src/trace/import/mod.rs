@@ -676,6 +676,8 @@ fn table_of(
 ) -> Result<Option<usize>, TraceError> {
     let by_name = |name: &str| schemas.iter().position(|s| s.hints.iter().any(|h| name.contains(h)));
     let named = by_name(&file.file_name().to_lowercase()).or_else(|| by_name(&file.hint()));
+    /// Rows that are looked at to tell tables of the same width apart.
+    const LOOKED_AT: usize = 50;
     let mut lines = input::Lines::open(&file.path, sink.options.max_line_bytes)?;
     let first = loop {
         match lines.next_line() {
@@ -706,12 +708,25 @@ fn table_of(
     if named.is_some() {
         return Ok(named);
     }
-    Ok(schemas.iter().position(|s| s.fits_width(&first)))
+    let mut fitting: Vec<u64> = schemas.iter().map(|s| u64::from(s.could_have(&first))).collect();
+    for _ in 1..LOOKED_AT {
+        match lines.next_line() {
+            Ok(Some(line)) => {
+                for (count, schema) in fitting.iter_mut().zip(schemas) {
+                    *count += u64::from(schema.could_have(line));
+                }
+            }
+            _ => break,
+        }
+    }
+    // The table that most rows could belong to; of equal ones the first.
+    let best = (0..schemas.len()).max_by_key(|&i| (fitting[i], std::cmp::Reverse(i)));
+    Ok(best.filter(|&i| fitting[i] > 0))
 }
 
 fn header_has(line: &str, schema: &TableSchema, name: &str) -> bool {
     line.split(char::from(schema.delimiter)).any(|f| {
         let f = f.trim().trim_matches('"');
-        name.split('|').any(|n| n.eq_ignore_ascii_case(f))
+        name.split('|').any(|n| input::same_name(n, f))
     })
 }

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use super::{AT_ORIGIN, Importer, MIB, Node, Outcome, Pod, SECOND, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -38,8 +38,9 @@ pub const GPU_MODEL_LABEL: &str = "alibabacloud.com/gpu-card-model";
 static NODES: TableSchema = TableSchema {
     name: "nodes",
     hints: &["node_list", "nodelist"],
-    columns: &[must("sn"), must("cpu_milli"), must("memory_mib"), must("gpu"), may("model")],
-    widths: &[],
+    columns: &[must("sn"), must("cpu_milli"), must("memory_mib"), may("gpu"), may("model")],
+    widths: &[5],
+    looks: &[(1, Looks::Number), (4, Looks::MaybeWord)],
     delimiter: b',',
 };
 
@@ -50,8 +51,8 @@ static PODS_TABLE: TableSchema = TableSchema {
         must("name"),
         must("cpu_milli"),
         must("memory_mib"),
-        must("num_gpu"),
-        must("gpu_milli"),
+        may("num_gpu"),
+        may("gpu_milli"),
         may("gpu_spec"),
         may("qos"),
         may("pod_phase"),
@@ -60,6 +61,7 @@ static PODS_TABLE: TableSchema = TableSchema {
         may("scheduled_time"),
     ],
     widths: &[11, 5],
+    looks: &[(1, Looks::Number), (4, Looks::Number)],
     delimiter: b',',
 };
 
@@ -156,7 +158,7 @@ fn node(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
         return Err(row.error(Problem::EmptyField, NAME, "a node name"));
     }
     let (cpu, memory) = (row.scaled(CPU_MILLI, 1)?, row.scaled(MEMORY_MIB, MIB)?);
-    let gpus = row.unsigned(GPUS)?;
+    let gpus = if row.has(GPUS) { row.unsigned(GPUS)? } else { 0 };
     if !sink.first_seen(&format!("node/{name}")) {
         return Err(row.error(Problem::DuplicateId, NAME, "a node name of its own; two node lists given?"));
     }
@@ -191,7 +193,11 @@ fn pod(sink: &mut Sink, row: &Table, last_deletion: &mut (i64, u64)) -> Result<(
         (CPU.to_string(), row.scaled(CPU_MILLI, 1)?),
         (MEMORY.to_string(), row.scaled(MEMORY_MIB, MIB)?),
     ]);
-    let (gpus, share) = (row.unsigned(GPUS)?, row.unsigned(GPU_SHARE)?);
+    let gpus = if row.has(GPUS) { row.unsigned(GPUS)? } else { 0 };
+    let share = if row.has(GPU_SHARE) { row.unsigned(GPU_SHARE)? } else { 1000 };
+    if gpus > 0 && !row.has(GPU_SHARE) {
+        sink.report.invent("specs.requests.gpu-milli", "whole devices: the list has no column gpu_milli");
+    }
     if gpus > 0 {
         if share > 1000 {
             return Err(row.error(Problem::OutOfRange, GPU_SHARE, "at most 1000 thousandths of a device"));

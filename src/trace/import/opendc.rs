@@ -119,7 +119,7 @@ mod with_parquet {
     }
 
     fn reader_schema(reader: &parquet::arrow::arrow_reader::ParquetRecordBatchReader) -> Vec<String> {
-        use arrow::array::RecordBatchReader;
+        use arrow_array::RecordBatchReader;
         reader.schema().fields().iter().map(|f| f.name().clone()).collect()
     }
 

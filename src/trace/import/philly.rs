@@ -34,6 +34,7 @@ static MACHINES: TableSchema = TableSchema {
         may("single GPU mem|gpu_mem"),
     ],
     widths: &[3],
+    looks: &[],
     delimiter: b',',
 };
 

@@ -249,7 +249,11 @@ impl State {
                 .unwrap_or_default();
             for (i, start) in starts.into_iter().enumerate() {
                 self.used.insert(key.clone(), first + i);
-                let pod = self.make(sink, object, &template, &key, start, place)?;
+                let mut pod = self.make(sink, object, &template, &key, start, place)?;
+                // Its creation is made up from its start.
+                if let Some(outcome) = &mut pod.outcome {
+                    outcome.created = None;
+                }
                 emit(sink, pod, None)?;
                 sink.report.invent("pods.submit_ns", "its recorded start (creation is not recorded)");
             }
@@ -287,7 +291,10 @@ impl State {
         if let Some(&(start, end)) = self.lifecycles.get(key).and_then(|l| l.get(*at)) {
             *at += 1;
             pod.run_ns = end.map(|e| (e - start) as u64);
-            pod.outcome = Some(Outcome { running: Some(start), finished: end, ..Outcome::default() });
+            // Its owner was applied then, in whole seconds.
+            let created = (start >= t).then_some(t);
+            pod.outcome =
+                Some(Outcome { created, running: Some(start), finished: end, ..Outcome::default() });
         }
         Ok(pod)
     }

@@ -10,7 +10,8 @@
 //! processors a node, speed, memory (KB).
 //!
 //! **Jobs become pods** by `split`: `auto` makes one pod a job, several (a gang with min_member) when field 21 names
-//! chunks or no node is large enough; `job` always one; `task` one a processor. Memory is shared evenly.
+//! chunks or no node is large enough; `job` always one; `task` one a processor. Memory is shared evenly. The group is
+//! kept as the label `group`.
 //!
 //! **Nodes.** From `*.machines`; else from MaxProcs and MaxNodes: with `split=task` MaxNodes equal nodes, otherwise
 //! one node that is the whole pool of processors, because SWF says nothing about placement.
@@ -28,6 +29,7 @@ use crate::trace::error::Problem;
 use crate::trace::input::{InputFile, Lines, empty_file};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
+use crate::trace::transform::GROUP_LABEL;
 
 /// The importer.
 pub struct Swf;
@@ -453,6 +455,8 @@ impl State {
         {
             selector.insert("cluster".to_string(), cluster.to_string());
         }
+        let labels: std::collections::BTreeMap<String, String> =
+            f.scaled(13, 1)?.map(|g| (GROUP_LABEL.to_string(), format!("group-{g}"))).into_iter().collect();
         let mut pod = Pod {
             submit,
             app: format!("job-{id}"),
@@ -484,7 +488,12 @@ impl State {
             if memory > 0 {
                 requests.insert(MEMORY.to_string(), memory.div_ceil(pods));
             }
-            pod.spec = sink.spec(SpecRow { requests, node_selector: selector.clone(), ..SpecRow::default() });
+            pod.spec = sink.spec(SpecRow {
+                requests,
+                labels: labels.clone(),
+                node_selector: selector.clone(),
+                ..SpecRow::default()
+            });
             pod.uid = if pods == 1 { format!("job-{id}") } else { format!("job-{id}-{k}") };
             if bound.is_some() || cancel_at.is_some() {
                 pod.outcome = Some(Outcome {

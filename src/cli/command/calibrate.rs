@@ -1,0 +1,162 @@
+//! `podpace calibrate`: unit costs of a profile, fitted to measured runs.
+use super::{pool, profiles};
+use crate::calibrate::fit::{
+    CalibrateError, Calibration, Options, Residual, Told, calibrate, read_runs, summary,
+};
+use crate::cli::args::{CalibrateArgs, Format};
+use crate::cli::command::run::unit_cost;
+use crate::cli::failure::{Failure, Output};
+use crate::cli::grid::{Grid, Paint, number, paint, percent, signed_percent};
+use crate::cli::terminal;
+use crate::experiment::output::write_atomically;
+use crate::experiment::run::to_json;
+
+impl From<CalibrateError> for Failure {
+    fn from(error: CalibrateError) -> Self {
+        Self::input(error)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The folder or a run in it can't be read, no run uses the profile, a file that exists, a full disk.
+pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
+    let folder = args.folder.display();
+    if !args.folder.is_dir() {
+        return Err(Failure::input(format!(
+            "{folder}: no such folder; name one with measured runs (NAME.json)"
+        )));
+    }
+    for file in [Some(&args.out), args.report.as_ref()].into_iter().flatten().filter(|f| f.exists()) {
+        return Err(Failure::input(format!(
+            "{}: exists; name another file, or remove it yourself",
+            file.display()
+        )));
+    }
+    if !(args.prior_factor.is_finite() && args.prior_factor > 1.0) {
+        return Err(Failure::input(format!(
+            "--prior-factor {}: expected a number above 1",
+            args.prior_factor
+        )));
+    }
+    let options = Options {
+        profiles: profiles(&args.model)?,
+        profile: args.profile.clone(),
+        seeds: args.seeds,
+        prior_factor: args.prior_factor,
+        iterations: args.iterations,
+        cross_validate: true,
+    };
+    let runs = read_runs(&args.folder, &args.sets).map_err(Failure::input)?;
+    let bar = terminal::progress(quiet, "fitting", 2);
+    let progress = |done: u32, total: u32| {
+        bar.set_length(u64::from(total));
+        bar.set_position(u64::from(done));
+    };
+    let result = pool(&args.job)?.install(|| calibrate(&runs, &options, &progress));
+    bar.finish_and_clear();
+    let fitted = result?;
+    write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())?;
+    let report = to_json(&fitted.json());
+    if let Some(file) = &args.report {
+        write_atomically(file, report.as_bytes())?;
+    }
+    let mut notes = vec![format!("profile in {}", args.out.display())];
+    if args.out.file_name().is_none_or(|name| name.to_string_lossy() != format!("{}.yaml", args.profile)) {
+        notes.push(format!("note: --models DIR finds it as DIR/{}.yaml", args.profile));
+    }
+    let text = match args.format {
+        Format::Table => table(&fitted, terminal::has_colour()),
+        Format::Json => report,
+    };
+    Ok(Output { text, notes, ..Output::default() })
+}
+
+fn table(fitted: &Calibration, colour: bool) -> String {
+    let (rounds, last) = fitted.iterations;
+    let mut text = format!(
+        "{}  fitted to {} runs in {rounds} iterations; the last moved a constant by {} at most\n\n",
+        paint(&fitted.profile.name, Paint::Bold, colour),
+        fitted.runs.len(),
+        percent(last)
+    );
+    let heading =
+        ["cost of one", ">before", ">value", ">90 % interval", ">runs", "the runs say", "hard to tell from"];
+    let mut grid = Grid::new(&heading, colour);
+    for c in &fitted.constants {
+        let with: Vec<String> = c.with.iter().map(|(name, r)| format!("{name} ({r:+.2})")).collect();
+        grid.row([
+            c.name.clone(),
+            unit_cost(c.prior_ps),
+            unit_cost(c.value_ps),
+            format!("{}..{}", unit_cost(c.low_ps), unit_cost(c.high_ps)),
+            c.runs.to_string(),
+            c.told.name().to_owned(),
+            if c.told == Told::Nothing { String::new() } else { with.join(", ") },
+        ]);
+    }
+    text += &grid.render();
+
+    text += "\nDirections in which the runs say more than the prior (1 = as much), best known first:\n";
+    let mut grid = Grid::new(&[">information", "combination of relative changes"], colour);
+    for direction in fitted.directions.iter().filter(|d| d.information >= 1.0) {
+        let parts: Vec<String> =
+            direction.constants.iter().map(|(name, v)| format!("{v:+.2} {name}")).collect();
+        grid.row([number(direction.information), parts.join(" ")]);
+    }
+    text += &grid.render();
+    let weak = fitted.directions.iter().filter(|d| d.information < 1.0).count();
+    text += &format!("In {weak} more directions the constants stay where the prior has them.\n\n");
+
+    let mut grid = Grid::new(
+        &["run", "quantity", ">measured", ">fitted", ">error", ">weight", ">without it", ">without its size"],
+        colour,
+    );
+    let find = |set: &[Residual], r: &Residual| {
+        let found = set.iter().find(|o| o.run == r.run && o.quantity == r.quantity);
+        found.map_or_else(|| "-".to_owned(), |o| mark(o))
+    };
+    for r in &fitted.residuals {
+        grid.row([
+            r.run.clone(),
+            r.quantity.to_owned(),
+            number(r.measured),
+            number(r.fitted),
+            mark(r),
+            format!("{:.2}", r.weight),
+            find(&fitted.leave_one_run_out, r),
+            find(&fitted.leave_one_size_out, r),
+        ]);
+    }
+    text += &grid.render();
+    text += "`!`: the measured value is outside the 90 % interval.\n\n";
+
+    let mut grid = Grid::new(
+        &["errors", "quantity", ">n", ">median", ">90th percentile", ">inside 90 % interval"],
+        colour,
+    );
+    for (name, set) in fitted.sets() {
+        for quantity in ["cpu_s", "bound_per_s_p10_p90", "last_bound_s", "latency_p50_s"] {
+            if let Some((n, median, p90, coverage)) = summary(set, quantity) {
+                grid.row([
+                    name.to_owned(),
+                    quantity.to_owned(),
+                    n.to_string(),
+                    percent(median),
+                    percent(p90),
+                    percent(coverage),
+                ]);
+            }
+        }
+    }
+    text += &grid.render();
+    for (run, why) in &fitted.left_out {
+        text += &format!("left out: {run}: {why}\n");
+    }
+    text
+}
+
+fn mark(r: &Residual) -> String {
+    format!("{}{}", signed_percent(r.error()), if r.covered() { "" } else { " !" })
+}

@@ -1,0 +1,130 @@
+//! `podpace plan`: the cheapest setting that meets goals.
+use super::{environment, pool};
+use crate::cli::args::{Format, PlanArgs};
+use crate::cli::failure::{Failure, Output, code};
+use crate::cli::grid::{Grid, Paint, number, paint, whole};
+use crate::cli::terminal;
+use crate::experiment::plan::{Found, Options, PlanError, Trend, parse_axis, parse_cost, parse_goal, search};
+use crate::experiment::run::{self, to_json};
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Run(error) => error.into(),
+            PlanError::Input(diagnostic) => vec![*diagnostic].into(),
+            PlanError::Metric { .. } => Self::input(error),
+        }
+    }
+}
+
+fn one_error(error: Box<crate::scenario::Diagnostic>) -> Failure {
+    vec![*error].into()
+}
+
+/// Runs the command. Exit code 3 if no setting meets the goals.
+///
+/// # Errors
+/// Bad input.
+pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
+    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
+    let environment = environment(&args.model)?;
+    if !(args.confidence > 0.0 && args.confidence <= 1.0) {
+        return Err(Failure::input(format!(
+            "--confidence {}: expected a share above 0, at most 1",
+            args.confidence
+        )));
+    }
+    let axes =
+        args.vary.iter().map(|text| parse_axis(text)).collect::<Result<Vec<_>, _>>().map_err(one_error)?;
+    for (i, axis) in axes.iter().enumerate() {
+        if axes[..i].iter().any(|other| other.path == axis.path) {
+            return Err(Failure::input(format!("--vary {}: the field is varied twice", axis.path)));
+        }
+    }
+    let weights =
+        args.cost.iter().map(|text| parse_cost(text, &axes)).collect::<Result<_, _>>().map_err(one_error)?;
+    let options = Options {
+        goals: args.goal.iter().map(|text| parse_goal(text)).collect::<Result<_, _>>().map_err(one_error)?,
+        axes,
+        weights,
+        seeds: args.seeds,
+        confidence: args.confidence,
+        max_runs: args.max_runs,
+    };
+    let bar = terminal::progress(quiet, "runs", 2);
+    let done = || {
+        bar.inc_length(1);
+        bar.inc(1);
+    };
+    let result = pool(&args.job)?.install(|| search(&document, &environment, &options, &done));
+    bar.finish_and_clear();
+    let found = result?;
+    let text = match args.format {
+        Format::Table => table(&found, &options, terminal::has_colour()),
+        Format::Json => to_json(&found),
+    };
+    let code = if found.best.is_some() { code::PASS } else { code::EXPECTATION };
+    Ok(Output { text, code, notes: found.notes.iter().map(|n| format!("note: {n}")).collect() })
+}
+
+fn table(found: &Found, options: &Options, colour: bool) -> String {
+    let mut text = match found.best.map(|best| &found.points[best]) {
+        Some(best) => {
+            let settings: Vec<String> = best.settings.iter().map(|(p, v)| format!("{p}={v}")).collect();
+            format!(
+                "{}  cost {}; {} of {} seeds meet the goals\n",
+                paint(&settings.join(" "), Paint::Bold, colour),
+                number(best.cost),
+                best.passed(),
+                best.runs.len()
+            )
+        }
+        None => "No setting of the grid meets the goals.\n".to_owned(),
+    };
+    text += &format!("{} runs instead of the grid's {}.\n\n", whole(found.runs), whole(found.grid_runs));
+    let mut heading: Vec<String> = options.axes.iter().map(|a| a.path.clone()).collect();
+    heading.push(">cost".to_owned());
+    heading.extend(options.goals.iter().map(|g| format!(">{}", g.text)));
+    heading.extend([">seeds".to_owned(), "goals".to_owned(), String::new()]);
+    let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
+    let mut grid = Grid::new(&heading, colour);
+    let mut order: Vec<usize> = (0..found.points.len()).collect();
+    order.sort_by(|a, b| found.points[*a].cost.total_cmp(&found.points[*b].cost).then(a.cmp(b)));
+    for index in order {
+        let point = &found.points[index];
+        let mut row: Vec<String> = point.settings.iter().map(|(_, v)| v.clone()).collect();
+        row.push(number(point.cost));
+        row.extend((0..options.goals.len()).map(|g| number(point.value(g))));
+        row.push(format!("{}/{}", point.passed(), point.runs.len()));
+        row.push(match point.met {
+            Some(true) => "met".to_owned(),
+            Some(false) => "not met".to_owned(),
+            None => "probed".to_owned(),
+        });
+        row.push(match (found.best == Some(index), found.front.contains(&index)) {
+            (true, _) => "cheapest".to_owned(),
+            (false, true) => "front".to_owned(),
+            _ => String::new(),
+        });
+        grid.row(row);
+    }
+    text += &grid.render();
+    text += "front: no other tried setting is as cheap and as good in every goal. Values are medians over the seeds tried.\n";
+    for (goal, trends) in options.goals.iter().zip(&found.trends) {
+        let of: Vec<String> = options
+            .axes
+            .iter()
+            .zip(trends)
+            .map(|(axis, trend)| {
+                let word = match trend {
+                    Trend::Rising => "rises",
+                    Trend::Falling => "falls",
+                    Trend::Mixed => "is not monotone",
+                };
+                format!("{word} with {}", axis.path)
+            })
+            .collect();
+        text += &format!("{}: how well it is met {}\n", goal.text, of.join(", "));
+    }
+    text
+}
