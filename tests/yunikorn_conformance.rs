@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use podpace::cluster::{App, Cluster, PodId, PodSpec};
 use podpace::cost::ProfileLibrary;
 use podpace::engine::SECOND;
+use podpace::experiment::run::{Completed, Environment, RunSpec};
 use podpace::scenario::{Diagnostic, Document, resolve};
 use podpace::scheduler::yunikorn::Core;
 use podpace::scheduler::{NodeSortPolicy, Registry, Settings};
@@ -1715,4 +1716,62 @@ fn gangs_of_all_sizes_leave_nothing_behind() {
         assert_eq!(bound, pods.min(node_count * 4), "{node_count} nodes, {pods} pods, {members} members");
         assert_eq!(h.created.len(), h.deleted.len());
     }
+}
+
+// ---- with everything around ----
+
+/// Runs a scenario with the workload given, through an API server and a kubelet a node.
+fn simulate(name: &str, text: &str, files: &[(&str, &str)]) -> Completed {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, content) in files {
+        std::fs::write(folder.path().join(file), content).unwrap();
+    }
+    let text = format!(
+        "apiVersion: podpace/v1\nkind: Scenario\nname: {name}\nhosts: {{m: {{cores: 8}}}}\ncluster: {{nodes: [{{count: 4, template: {{allocatable: {{cpu: 4, memory: 16Gi}}}}}}]}}\ncontrolPlane: {{apiServer: {{host: m}}, nodeLifecycle: {{kind: kubelet}}}}\n{text}\n"
+    );
+    let document = Document::parse("gang.yaml", &text, Some(folder.path())).unwrap();
+    let spec = RunSpec::of_scenario(document).unwrap_or_else(|e| panic!("{}", shown(&e)));
+    spec.simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Placeholders go through the API server as pods do, and are in no count of the workload.
+#[test]
+fn gangs_run_through_the_whole_control_plane() {
+    let done = simulate(
+        "gangs",
+        "scheduler: {kind: yunikorn, host: m, config: queues.yaml}\nworkload: {pods: [{count: 15, apps: 3, requests: {cpu: 1}, namespace: prod, gang: {minMember: 3}}], start: backlog}",
+        &[("queues.yaml", "partitions:\n- name: default\n  placementrules: [{name: tag, value: namespace, create: true}]\n  queues: [{name: root, submitacl: '*'}]\n")],
+    );
+    let counts = done.summary.counts;
+    assert_eq!((counts.total, counts.created, counts.bound, counts.failed), (15, 15, 15, 0));
+}
+
+/// A hard gang that is too large gives its pods up, and says why.
+#[test]
+fn a_failed_gang_is_counted_and_explained() {
+    let done = simulate(
+        "hard",
+        "scheduler: {kind: yunikorn, host: m}\nworkload: {pods: [{count: 20, requests: {cpu: 1}, gang: {gangSchedulingStyle: Hard, placeholderTimeout: 30s}}], start: backlog}",
+        &[],
+    );
+    assert_eq!((done.summary.counts.bound, done.summary.counts.failed), (0, 20));
+    assert!(done.summary.pending_reasons.keys().any(|r| r.contains("gang")), "{:?}", done.summary.pending_reasons);
+}
+
+/// Manifests with YuniKorn's annotations are gangs.
+#[test]
+fn annotations_make_gangs() {
+    let pod = |i: u32| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p{i}\n  labels: {{applicationId: gang}}\n  annotations:\n    yunikorn.apache.org/task-group-name: workers\n    yunikorn.apache.org/task-groups: '[{{\"name\": \"workers\", \"minMember\": 20, \"minResource\": {{\"cpu\": \"1\"}}}}]'\nspec:\n  containers: [{{name: c, image: i, resources: {{requests: {{cpu: '1'}}}}}}]\n---\n"
+        )
+    };
+    let manifest: String = (0..4).map(pod).collect();
+    let text = |kind: &str| {
+        format!("scheduler: {{kind: {kind}, host: m}}\nworkload: {{manifests: [pods.yaml], start: backlog}}\nstop: {{when: allBound, limit: 10m}}")
+    };
+    let done = simulate("m", &text("yunikorn"), &[("pods.yaml", &manifest)]);
+    assert_eq!(done.summary.counts.bound, 0, "20 placeholders do not fit on 16 cores");
+    let done = simulate("m", &text("kube-scheduler"), &[("pods.yaml", &manifest)]);
+    assert_eq!(done.summary.counts.bound, 4, "kube-scheduler knows no gangs");
 }

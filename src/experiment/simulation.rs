@@ -976,6 +976,7 @@ impl Simulation {
         self.stations.close(self.kernel.now());
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        self.cluster.pods.drop_placeholders();
         Finished {
             name: self.name,
             seed: self.seed,

@@ -652,7 +652,7 @@ impl SchedulerModel for YuniKorn {
         }
         self.core.reasons(cluster, &mut reasons);
         for (reason, pods) in &self.rejected {
-            *reasons.entry(reason.clone()).or_default() += pods;
+            *reasons.entry(format!("given up: {reason}")).or_default() += pods;
         }
         reasons
     }
