@@ -1740,7 +1740,10 @@ fn gangs_run_through_the_whole_control_plane() {
     let done = simulate(
         "gangs",
         "scheduler: {kind: yunikorn, host: m, config: queues.yaml}\nworkload: {pods: [{count: 15, apps: 3, requests: {cpu: 1}, namespace: prod, gang: {minMember: 3}}], start: backlog}",
-        &[("queues.yaml", "partitions:\n- name: default\n  placementrules: [{name: tag, value: namespace, create: true}]\n  queues: [{name: root, submitacl: '*'}]\n")],
+        &[(
+            "queues.yaml",
+            "partitions:\n- name: default\n  placementrules: [{name: tag, value: namespace, create: true}]\n  queues: [{name: root, submitacl: '*'}]\n",
+        )],
     );
     let counts = done.summary.counts;
     assert_eq!((counts.total, counts.created, counts.bound, counts.failed), (15, 15, 15, 0));
@@ -1755,7 +1758,11 @@ fn a_failed_gang_is_counted_and_explained() {
         &[],
     );
     assert_eq!((done.summary.counts.bound, done.summary.counts.failed), (0, 20));
-    assert!(done.summary.pending_reasons.keys().any(|r| r.contains("gang")), "{:?}", done.summary.pending_reasons);
+    assert!(
+        done.summary.pending_reasons.keys().any(|r| r.contains("gang")),
+        "{:?}",
+        done.summary.pending_reasons
+    );
 }
 
 /// Manifests with YuniKorn's annotations are gangs.
@@ -1768,10 +1775,58 @@ fn annotations_make_gangs() {
     };
     let manifest: String = (0..4).map(pod).collect();
     let text = |kind: &str| {
-        format!("scheduler: {{kind: {kind}, host: m}}\nworkload: {{manifests: [pods.yaml], start: backlog}}\nstop: {{when: allBound, limit: 10m}}")
+        format!(
+            "scheduler: {{kind: {kind}, host: m}}\nworkload: {{manifests: [pods.yaml], start: backlog}}\nstop: {{when: allBound, limit: 10m}}"
+        )
     };
     let done = simulate("m", &text("yunikorn"), &[("pods.yaml", &manifest)]);
     assert_eq!(done.summary.counts.bound, 0, "20 placeholders do not fit on 16 cores");
     let done = simulate("m", &text("kube-scheduler"), &[("pods.yaml", &manifest)]);
     assert_eq!(done.summary.counts.bound, 4, "kube-scheduler knows no gangs");
+}
+
+/// A soft gang with the default time of 15 minutes goes on in the end: a run does not stall before.
+#[test]
+fn a_run_waits_for_the_time_of_a_gang() {
+    let done = simulate(
+        "soft",
+        "scheduler: {kind: yunikorn, host: m}\nworkload: {pods: [{count: 20, requests: {cpu: 1}, hold: 1s, gang: {}}], start: backlog}",
+        &[],
+    );
+    assert_eq!(done.summary.counts.bound, 20, "those that are deleted make room");
+}
+
+/// A binding of a placeholder that fails frees its place; the gang goes on when its time is over.
+#[test]
+fn a_placeholder_that_can_not_be_bound_delays_its_gang() {
+    let mut c = nodes(1, resources(4000, 16 * GIBI, 110));
+    let app = c.pods.add_app(App {
+        name: "gang".into(),
+        queue: "root.a".into(),
+        placeholder_timeout_ns: 60 * SECOND,
+        ..App::default()
+    });
+    let spec = c.pods.add_spec(PodSpec { task_group: Some("g".into()), ..plain(1000, GIBI) });
+    let pods: Vec<PodId> = (0..3).map(|_| c.pods.add(spec, app)).collect();
+    c.pods.add_placeholders(app, "g".into(), 3, spec);
+    let mut h = Harness::new(c, &settings(&open(QUEUE_A)), "yunikorn-1.8");
+    h.failing = vec![4];
+    h.start(&pods);
+    h.run_until(50 * SECOND);
+    assert_eq!(h.bound.iter().filter(|(pod, ..)| pods.contains(pod)).count(), 0);
+    h.run_until(200 * SECOND);
+    let bound = h.bound.iter().filter(|(pod, ..)| pods.contains(pod)).count();
+    assert_eq!((bound, h.given_up.len(), h.deleted.len()), (3, 0, 3));
+}
+
+/// A configuration and `scheduler.queues` are two answers to one question.
+#[test]
+fn queues_stand_in_one_place() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("queues.yaml"), open(QUEUE_A)).unwrap();
+    let text = SCENARIO.replace("config: queues.yaml", "config: queues.yaml, queues: [{name: root.b}]");
+    let document = Document::parse("s.yaml", &text, Some(folder.path())).unwrap();
+    let spec = document.decode_scenario().unwrap();
+    let errors = resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).unwrap_err();
+    assert!(errors.iter().any(|e| e.path == "scheduler.queues"), "{}", shown(&errors));
 }
