@@ -234,6 +234,17 @@ impl Pods {
         PodId::try_from(self.len()).expect("pods are limited") - self.placeholders
     }
 
+    /// Forgets the placeholders: what is measured of a run are the workload's pods.
+    pub fn drop_placeholders(&mut self) {
+        let pods = self.first_placeholder() as usize;
+        self.spec.truncate(pods);
+        self.app.truncate(pods);
+        self.node.truncate(pods);
+        self.stage.truncate(pods);
+        self.timeline.truncate(pods);
+        self.placeholders = 0;
+    }
+
     /// Whether a pod is a placeholder of a gang.
     #[inline]
     #[must_use]

@@ -626,7 +626,13 @@ impl Simulation {
             _ => false,
         };
         let lives = self.counts.finished < self.expected_finishes && self.counts.bound > self.counts.finished;
-        if self.last_progress.0 != self.counts || more_to_come || lives || self.stop == StopWhen::Time {
+        let waits = self.scheduler.model.waits_for_time();
+        if self.last_progress.0 != self.counts
+            || more_to_come
+            || lives
+            || waits
+            || self.stop == StopWhen::Time
+        {
             self.last_progress = (self.counts, now);
         }
         now - self.last_progress.1 >= self.stall_ns
@@ -781,7 +787,7 @@ impl Simulation {
                 control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
             }
             Action::GiveUp { pod } => {
-                if self.cluster.pods.node(pod) == NO_NODE {
+                if self.cluster.pods.node(pod) == NO_NODE && !self.cluster.pods.is_placeholder(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
                     self.counts.failed += 1;
                 }
@@ -819,9 +825,9 @@ impl Simulation {
                 if Some(watcher) == self.loader.watcher
                     && change == PodChange::Bound
                     && let Lifetimes::Hold(spans) = &self.lifetimes
-                    && spans[pod as usize] != u64::MAX
+                    && let Some(span) = spans.get(pod as usize).filter(|span| **span != u64::MAX)
                 {
-                    let at = now + spans[pod as usize];
+                    let at = now + span;
                     self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Delete });
                 }
             }
@@ -1138,6 +1144,7 @@ impl Simulation {
         self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        self.cluster.pods.drop_placeholders();
         Finished {
             name: self.name,
             seed: self.seed,

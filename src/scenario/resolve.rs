@@ -371,6 +371,11 @@ impl Resolver<'_> {
         };
         let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
         let config = self.scheduler_config(names);
+        if config.settings.yunikorn.is_some() && !s.queues.is_empty() {
+            let hint = Some("leave one of them out".to_owned());
+            let message = "the queues are in the file of scheduler.config too";
+            self.errors.push(self.document.diagnostic("scheduler.queues", message, hint));
+        }
         let default_client = ClientLimits {
             qps_milli: config.qps_milli.unwrap_or_else(|| parameter("default_client_qps", 50) * 1000),
             burst: config.burst.unwrap_or_else(|| count(parameter("default_client_burst", 100))),

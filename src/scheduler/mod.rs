@@ -172,6 +172,10 @@ pub trait SchedulerModel: Send {
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64);
     /// Pods that wait, by reason.
     fn pending_reasons(&self, cluster: &Cluster) -> PendingReasons;
+    /// Whether something waits for a time to come that will move pods although nothing else does.
+    fn waits_for_time(&self) -> bool {
+        false
+    }
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
