@@ -118,7 +118,13 @@ fn small_trace(folder: &Path) {
         writer.node(&NodeRow { seq, name, allocatable: amounts(4000, 16), ..NodeRow::default() }).unwrap();
     }
     for seq in 0..30_u64 {
+        // Among them a gang, which YuniKorn starts as one.
+        let in_gang = (18..24).contains(&seq);
+        let text = |text: &str| if in_gang { text.to_owned() } else { String::new() };
         let row = PodRow {
+            app: text("train"),
+            task_group: text("workers"),
+            min_member: if in_gang { 6 } else { 0 },
             submit_ns: seq / 3 * SECOND,
             seq,
             uid: format!("u{seq}"),

@@ -335,6 +335,13 @@ impl Kernel {
         self.hosts.threads_milli(host) > u64::from(self.hosts.cores(host)) * 1000
     }
 
+    /// Whether work of the process waits for a core: its host is saturated, or its own threads are all busy.
+    #[inline]
+    #[must_use]
+    pub fn is_short_of_cpu(&self, process: ProcessId) -> bool {
+        self.is_saturated(process) || self.hosts.waiting_jobs(self.process(process).component) > 0
+    }
+
     /// The next event, with the clock set to its time. [`Event::Host`] is resolved into jobs by
     /// [`finish_jobs`](Self::finish_jobs).
     #[inline]

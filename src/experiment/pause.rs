@@ -117,7 +117,8 @@ impl Pauses {
         if self.checkpoint.is_some() {
             simulation.check_saveable().map_err(CheckpointError::Save)?;
         }
-        let mut notes: Vec<String> = self.missed(paused_ns, "the checkpoint is later");
+        let mut notes: Vec<String> =
+            self.missed(paused_ns, "the checkpoint that it goes on from is not earlier");
         let mut failures = Vec::new();
         let ended = loop {
             let at_ns = self.next(paused_ns, simulation.now()).unwrap_or(Nanos::MAX);
@@ -147,7 +148,7 @@ impl Pauses {
                 }
             }
         };
-        let end = format_exact(simulation.now());
+        let end = format_exact(simulation.now().min(plan.limit_ns));
         notes.extend(self.unreached(paused_ns, &format!("the run ended at {end}")));
         let finished = simulation.finish(ended);
         let summary = Summary::new(&finished, &plan, inputs);

@@ -7,7 +7,7 @@
 //! **Makespan**: from the first creation to the last binding (start) of the compared pods.
 //! **Rank agreement**: Spearman's correlation of the waits, equal waits sharing their mean rank: 1 where the same pods wait
 //! longest, 0 where there is no relation; absent if all waits of one side are equal. **Within a factor of 2**: share of the
-//! pods whose longer wait is at most twice the shorter one, or a second longer, as most records are in seconds.
+//! pods whose longer wait is at most twice the shorter one, or a second longer if all recorded waits are whole seconds.
 //!
 //! Recorded waits are of another scheduler, with its own policies (fair shares, reservations, back-fill), on nodes that a
 //! trace describes in part; the simulated ones are those of the model. Equal numbers are not to be expected, and the
@@ -60,8 +60,10 @@ pub struct Comparison {
     pub simulated: Waits,
     /// Spearman's rank correlation of the waits.
     pub rank_correlation: Option<f64>,
-    /// Share of pods whose waits are within a factor of 2 (or a second).
+    /// Share of pods whose waits are within a factor of 2, or `tolerance_s`.
     pub within_factor_2: f64,
+    /// Waits that differ by no more are near: 1 where all recorded waits are whole seconds, else 0.
+    pub tolerance_s: f64,
 }
 
 /// Compares a run with what its trace recorded; none if that says nothing about waits.
@@ -106,9 +108,11 @@ pub fn compare(run: &Finished, recorded: &[RecordedPod]) -> Option<Comparison> {
             makespan_s: seconds(span.1.saturating_sub(span.0)),
         }
     };
+    let tolerance_ns =
+        if both.iter().all(|(recorded, _)| recorded.is_multiple_of(SECOND)) { SECOND } else { 0 };
     let near = both.iter().filter(|(a, b)| {
         let (low, high) = (*a.min(b), *a.max(b));
-        high - low <= SECOND || high / 2 <= low
+        high - low <= tolerance_ns || high / 2 <= low
     });
     Some(Comparison {
         pods: both.len() as u64,
@@ -119,6 +123,7 @@ pub fn compare(run: &Finished, recorded: &[RecordedPod]) -> Option<Comparison> {
         simulated: side(|w| w.1, spans[1]),
         rank_correlation: spearman(&both),
         within_factor_2: near.count() as f64 / both.len() as f64,
+        tolerance_s: seconds(tolerance_ns),
     })
 }
 

@@ -148,12 +148,15 @@ pub struct Simulation {
     window_ns: Nanos,
     step_ns: Nanos,
     counts: PodCounts,
+    /// Pods that the scheduler has in its queue, or had.
+    queued: u64,
     /// Pods that are to be scheduled; those after them run on their nodes already and are in no count or metric.
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
     telemetry: Telemetry,
     telemetry_row: Vec<u64>,
+    server_process: Option<ProcessId>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
@@ -340,6 +343,8 @@ impl Simulation {
                 .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
                 .flatten()
         };
+        let server_host =
+            plan.api_server.as_ref().and_then(|s| s.server.host).map(|at| plan.hosts[at].name.clone());
         let pods = &plan.cluster.pods;
         let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
@@ -382,11 +387,13 @@ impl Simulation {
             window_ns: plan.window_ns,
             step_ns: plan.step_ns,
             counts: PodCounts { total, ..PodCounts::default() },
+            queued: 0,
             scheduled,
             expected_finishes,
-            stations: Stations::on_host(shared),
             telemetry: Telemetry::default(),
             telemetry_row: Vec::new(),
+            stations: Stations::on_hosts(shared, server_host),
+            server_process,
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
@@ -691,6 +698,7 @@ impl Simulation {
 
     fn pod_queued(&mut self, pod: PodId) {
         if self.cluster.pods.stage(pod) == Stage::Created {
+            self.queued += 1;
             self.cluster.pods.set_stage(pod, Stage::Queued);
             self.cluster.pods.timeline_mut(pod).queued_ns = self.kernel.now();
         }
@@ -964,18 +972,26 @@ impl Simulation {
     /// Notes where somebody waits.
     #[inline]
     fn watch_stations(&mut self) {
-        if self.control_plane.is_ideal() {
-            return;
-        }
         let now = self.kernel.now();
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
         let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
         self.stations.at(Station::BindTokens).set(now, tokens);
+        let scheduler = &self.scheduler;
+        let nothing_fits =
+            self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.model.backlog() == 0;
+        self.stations.at(Station::Capacity).set(now, nothing_fits);
+        if self.control_plane.is_ideal() {
+            return;
+        }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
         let saturated = self.kernel.is_saturated(self.scheduler.process);
         self.stations.host_saturated.set(now, saturated);
+        if let Some(server) = self.server_process {
+            let saturated = self.kernel.is_short_of_cpu(server);
+            self.stations.server_saturated.set(now, saturated);
+        }
     }
 
     /// What a row of telemetry holds; `docs/results.md` describes each column.

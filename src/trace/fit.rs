@@ -1004,8 +1004,8 @@ pub fn fit(path: &Path, seed: u64) -> Result<Fit, TraceError> {
     if per_app > 1 {
         spec += &format!("apps: {{pods: {per_app}}}\n");
     }
-    if source.gangs > 0 {
-        let size = ((source.gang_pods + source.gangs / 2) / source.gangs).max(2);
+    if let Some(size) = (source.gang_pods + source.gangs / 2).checked_div(source.gangs) {
+        let size = size.max(2);
         // Of the applications that are drawn: gangs, and the rest of the pods in applications of the mean size.
         let others = (source.pods - source.gang_pods) as f64 / per_app.max(1) as f64;
         let share = digits(source.gangs as f64 / (source.gangs as f64 + others));

@@ -333,11 +333,10 @@ impl Transform {
                         before.push(None);
                         before.len() - 1
                     });
-                    before[slot] = (row.op != NodeOp::Remove).then(|| NodeRow {
-                        op: NodeOp::Add,
-                        t_ns: self.from_ns,
-                        ..row
-                    });
+                    before[slot] = match row.op {
+                        NodeOp::Remove => None,
+                        _ => Some(NodeRow { op: NodeOp::Add, t_ns: self.from_ns, ..row }),
+                    };
                     continue;
                 }
                 in_window = true;

@@ -330,7 +330,6 @@ impl Tasks {
                 running: Some(from),
                 finished: (end != 0).then_some(end),
                 node: if row.is_null(4) { String::new() } else { format!("machine-{}", row.text(4)) },
-                ..Outcome::default()
             }),
             ..Pod::default()
         };
