@@ -56,6 +56,11 @@ const STEP: f64 = 1.1;
 const SHARE: f64 = 0.02;
 /// A time whose logarithm deviates by more over seeds is chaotic: differences of pairs are noise, and tell no constant.
 const CHAOTIC: f64 = 0.12;
+/// No cost can move throughput or the last binding by more than its own change, nor the median latency by much more: what
+/// seems to do so is chaos, too.
+const STEEPEST: [f64; ROWS] = [1.5, 1.5, 1.5, 5.0];
+/// By how much a pair's change of CPU seconds may differ from the constant's share.
+const SHARE_SLACK: f64 = 0.25;
 /// Own error of CPU seconds, of throughput and last binding, and of the median latency, as logarithms.
 const OWN_ERROR: [f64; ROWS] = [0.05, 0.05, 0.05, 0.12];
 /// Huber's constant, in root mean square deviations of a run.
@@ -423,7 +428,7 @@ impl Problem<'_> {
                     _ => 0.0,
                 };
                 // CPU seconds grow as the machine gets slower, by definition.
-                let response: Vec<f64> =
+                let mut response: Vec<f64> =
                     rows.iter().map(|r| if *r == 0 { 1.0 } else { change(&slower, *r) }).collect();
                 let k = self.names.len();
                 let mut jacobian = vec![vec![0.0; k]; rows.len()];
@@ -448,6 +453,14 @@ impl Problem<'_> {
                             (_, Some(moved)) => change(moved, *quantity),
                             (_, None) => 0.0,
                         };
+                    }
+                }
+                for (row, quantity) in rows.iter().enumerate().filter(|(_, quantity)| **quantity > 0) {
+                    let steep =
+                        jacobian[row].iter().chain([&response[row]]).any(|j| j.abs() > STEEPEST[*quantity]);
+                    if steep {
+                        jacobian[row].fill(0.0);
+                        response[row] = 0.0;
                     }
                 }
                 let residual = rows
@@ -772,8 +785,10 @@ fn constants(
             let (value, sd) = if told == Told::Nothing {
                 (prior as u64, problem.prior_sd[c])
             } else {
-                // Where the residuals are larger than assumed, so is the uncertainty, up to the prior's.
-                let sd = (libm::sqrt(covariance[c][c]) * scale.max(1.0)).min(problem.prior_sd[c]);
+                // Where the residuals are larger than assumed, so is the uncertainty, up to the prior's; few runs tell the
+                // size of the noise badly.
+                let few = student90(linear.len().max(2) - 1) / Z90;
+                let sd = (libm::sqrt(covariance[c][c]) * scale.max(1.0) * few).min(problem.prior_sd[c]);
                 (at(theta[c]), sd)
             };
             let middle = if told == Told::Nothing { 0.0 } else { theta[c] };
@@ -790,6 +805,13 @@ fn constants(
             }
         })
         .collect()
+}
+
+/// Half a 90 % interval of Student's distribution, by Cornish and Fisher.
+fn student90(degrees: usize) -> f64 {
+    let (z, n) = (Z90, degrees as f64);
+    let (z3, z5) = (z * z * z, z * z * z * z * z);
+    z + (z3 + z) / (4.0 * n) + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * n * n)
 }
 
 /// Three significant digits: more would pretend.
@@ -1012,6 +1034,10 @@ mod tests {
                     last_bound_s: p["last_bound_s"],
                     latency_p50_s: p["latency_p50_s"],
                     latency_p99_s: p["latency_p99_s"],
+                    latency_p90_s: None,
+                    first_bound_s: None,
+                    bind_to_running_p50_s: None,
+                    bind_to_running_p99_s: None,
                     cpu_s: cpu.collect(),
                     bound: p["bound"] as u64,
                     timed_out: false,
@@ -1056,6 +1082,13 @@ mod tests {
     fn constants_of_a_known_profile_are_found_in_200_trials() {
         let [all, told] = coverage(200);
         assert!(all >= 0.9 && told >= 0.88, "{all} {told}");
+    }
+
+    #[test]
+    fn students_quantiles_are_those_of_the_tables() {
+        for (degrees, want) in [(5, 2.015), (10, 1.812), (30, 1.697)] {
+            assert!((student90(degrees) - want).abs() < 0.01, "{degrees}: {}", student90(degrees));
+        }
     }
 
     #[test]

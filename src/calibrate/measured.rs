@@ -116,6 +116,18 @@ pub struct Measured {
     pub latency_p50_s: f64,
     /// Creation seen to binding seen.
     pub latency_p99_s: f64,
+    /// Creation seen to binding seen.
+    #[serde(default)]
+    pub latency_p90_s: Option<f64>,
+    /// First binding since t = 0.
+    #[serde(default)]
+    pub first_bound_s: Option<f64>,
+    /// Binding seen to running seen; below 0: no agents.
+    #[serde(default)]
+    pub bind_to_running_p50_s: Option<f64>,
+    /// Binding seen to running seen; below 0: no agents.
+    #[serde(default)]
+    pub bind_to_running_p99_s: Option<f64>,
     /// CPU seconds per process from t = 0 to the end.
     pub cpu_s: std::collections::BTreeMap<String, f64>,
     /// How many pods were bound.
@@ -273,6 +285,7 @@ fn pod_spec(c: &Conditions, app: &str, requests: Resources) -> PodSpec {
             topology_key: ZONE_LABEL.to_owned(),
             hard: true,
             selector,
+            ..SpreadConstraint::default()
         }),
         _ => {}
     }

@@ -3,4 +3,5 @@
 pub mod fit;
 mod linear;
 pub mod measured;
+pub mod plot;
 pub mod validate;

@@ -16,8 +16,9 @@ use super::measured::{
 };
 use crate::cost::ProfileLibrary;
 use crate::engine::SECOND;
-use crate::experiment::report::{metrics, rate_p10_p90, stage_times};
+use crate::experiment::report::{metrics, rate_p10_p90, spans, stage_times};
 use crate::experiment::simulation::{Finished, Simulation};
+use crate::experiment::uncertainty::draw_constants;
 use crate::measure::metrics::quantile;
 use crate::scheduler::Registry;
 
@@ -28,6 +29,8 @@ pub struct Options {
     pub profiles: ProfileLibrary,
     /// Seeds a run is predicted with.
     pub seeds: u32,
+    /// Whether each seed draws the constants from their intervals, too.
+    pub draw_constants: bool,
     /// `RUN:FIELD=VALUE`: conditions that a run's file lacks, such as `percentage_of_nodes_to_score`.
     pub sets: Vec<String>,
 }
@@ -131,8 +134,15 @@ pub(super) fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inp
         })
         .collect();
     latency_us.sort_unstable();
-    for (name, q) in [("latency_p50_s", 500), ("latency_p99_s", 990)] {
+    for (name, q) in [("latency_p50_s", 500), ("latency_p90_s", 900), ("latency_p99_s", 990)] {
         p.insert(name.into(), quantile(&latency_us, q).unwrap_or(0) as f64 / 1e6);
+    }
+    p.insert("first_bound_s".into(), bound.first().map_or(0.0, |t| *t as f64 / SECOND as f64));
+    let running = spans(pods, |t| t.bound_ns, |t| t.running_ns);
+    if conditions.kwok && !running.is_empty() {
+        for (name, q) in [("bind_to_running_p50_s", 500), ("bind_to_running_p99_s", 990)] {
+            p.insert(name.into(), quantile(&running, q).unwrap_or(0) as f64 / SECOND as f64);
+        }
     }
     let m = metrics(run);
     for (process, name) in MEASURED_PROCESSES {
@@ -168,6 +178,15 @@ pub(super) fn measured_values(measured: &Measured) -> BTreeMap<String, f64> {
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v))
     .collect();
+    let more = [
+        ("latency_p90_s", measured.latency_p90_s),
+        ("first_bound_s", measured.first_bound_s),
+        ("bind_to_running_p50_s", measured.bind_to_running_p50_s),
+        ("bind_to_running_p99_s", measured.bind_to_running_p99_s),
+    ];
+    // Minus one stands for nothing.
+    let known = more.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v.filter(|v| *v >= 0.0)?)));
+    values.extend(known);
     values.extend(measured.cpu_s.iter().map(|(k, v)| (format!("cpu_s.{k}"), *v)));
     values
 }
@@ -227,7 +246,12 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
     let mut predictions = Vec::new();
     for seed in 0..u64::from(options.seeds.max(1)) {
         let plan = match plan(file, &conditions, &inputs, &options.profiles, seed + 1) {
-            Ok(plan) => plan,
+            Ok(mut plan) => {
+                if options.draw_constants {
+                    draw_constants(&mut plan, 1, seed);
+                }
+                plan
+            }
             Err(MeasuredError::File { message, .. }) => {
                 return Ok(RunResult::LeftOut(conditions.run, message));
             }
@@ -279,7 +303,42 @@ pub fn validate(
     Ok(validation)
 }
 
+/// A metric over all runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MetricSummary {
+    /// Runs that have it.
+    pub runs: usize,
+    /// Median absolute relative error.
+    pub median_abs_error: f64,
+    /// 90th percentile of it.
+    pub p90_abs_error: f64,
+    /// Share of measured values inside the predicted range.
+    pub coverage: f64,
+}
+
 impl Validation {
+    /// Summaries by metric, over the runs that did not time out.
+    #[must_use]
+    pub fn by_metric(&self) -> BTreeMap<String, MetricSummary> {
+        let mut all: BTreeMap<String, Vec<&Comparison>> = BTreeMap::new();
+        for (name, comparison) in self.runs.iter().filter(|r| !r.timed_out).flat_map(|r| &r.metrics) {
+            all.entry(name.clone()).or_default().push(comparison);
+        }
+        all.into_iter()
+            .map(|(name, of)| {
+                let errors = ascending(of.iter().map(|c| c.error().abs()));
+                let covered = of.iter().filter(|c| c.covered()).count();
+                let summary = MetricSummary {
+                    runs: of.len(),
+                    median_abs_error: float_quantile(&errors, 0.5),
+                    p90_abs_error: float_quantile(&errors, 0.9),
+                    coverage: covered as f64 / of.len() as f64,
+                };
+                (name, summary)
+            })
+            .collect()
+    }
+
     /// Summaries by class, over throughput and last binding of the runs that did not time out.
     #[must_use]
     pub fn summary(&self) -> BTreeMap<String, ClassSummary> {
@@ -340,9 +399,20 @@ impl Validation {
                 (class, value)
             })
             .collect();
+        let metrics: serde_json::Map<String, Value> = self
+            .by_metric()
+            .into_iter()
+            .map(|(name, s)| {
+                let value = json!({
+                    "runs": s.runs, "median_abs_error": s.median_abs_error, "p90_abs_error": s.p90_abs_error,
+                    "coverage": s.coverage,
+                });
+                (name, value)
+            })
+            .collect();
         let left_out: Vec<Value> =
             self.left_out.iter().map(|(run, why)| json!({"run": run, "reason": why})).collect();
-        json!({"runs": runs, "summary": summary, "left_out": left_out})
+        json!({"runs": runs, "summary": summary, "metrics": metrics, "left_out": left_out})
     }
 
     /// The table for a terminal.
@@ -407,6 +477,27 @@ impl Validation {
             ]);
         }
         text += &summary.to_string();
+        text += "\n\n";
+        let mut metrics = comfy_table::Table::new();
+        metrics.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        metrics.set_header([
+            "metric, all runs",
+            "runs",
+            "median |error|",
+            "90th percentile",
+            "inside 5-95 %",
+        ]);
+        for (name, s) in self.by_metric() {
+            let percent = |x: f64| format!("{:.1} %", x * 100.0);
+            metrics.add_row([
+                name,
+                s.runs.to_string(),
+                percent(s.median_abs_error),
+                percent(s.p90_abs_error),
+                percent(s.coverage),
+            ]);
+        }
+        text += &metrics.to_string();
         text += "\n`!`: measured outside the predicted range. Errors are of the median prediction.\n";
         for (run, why) in &self.left_out {
             text += &format!("left out: {run}: {why}\n");

@@ -138,6 +138,9 @@ pub struct RunArgs {
     /// Shows operations counted x unit cost = CPU seconds, per process
     #[arg(long)]
     pub explain_costs: bool,
+    /// Also runs N draws of the unit costs from their 90 % intervals, and gives median and 5 to 95 % of every metric
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", require_equals = true, value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    pub uncertainty: Option<u64>,
     /// Runs twice and fails with exit code 5 unless all bytes agree
     #[arg(long)]
     pub verify_determinism: bool,
@@ -317,6 +320,12 @@ pub struct ValidateArgs {
     /// Sets a field that a run's conditions lack; may be repeated
     #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
     pub sets: Vec<String>,
+    /// Each seed also draws the unit costs from their intervals, so that ranges cover their uncertainty
+    #[arg(long)]
+    pub uncertainty: bool,
+    /// Writes a picture (SVG): predicted over measured, with ranges; replaces an earlier one
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -406,6 +415,9 @@ pub struct ExplainArgs {
     /// Scenario or experiment (YAML), or a result folder of run (its bottleneck only)
     #[arg(value_name = "SCENARIO|EXPERIMENT|RESULT")]
     pub file: PathBuf,
+    /// Shows the life of one pod step by step instead, by its index in order of creation, 0 first
+    #[arg(long, value_name = "N")]
+    pub pod: Option<u32>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub set: SetArgs,

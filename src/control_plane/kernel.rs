@@ -83,6 +83,8 @@ pub enum AgentEvent {
     Finished,
     /// The load client deletes it.
     Delete,
+    /// A pod that was deleted with a grace period has ended.
+    Evicted,
 }
 
 /// Index of a process.
@@ -333,6 +335,13 @@ impl Kernel {
     pub fn is_saturated(&self, process: ProcessId) -> bool {
         let host = self.processes[process.0 as usize].host;
         self.hosts.threads_milli(host) > u64::from(self.hosts.cores(host)) * 1000
+    }
+
+    /// Whether work of the process waits for a core: its host is saturated, or its own threads are all busy.
+    #[inline]
+    #[must_use]
+    pub fn is_short_of_cpu(&self, process: ProcessId) -> bool {
+        self.is_saturated(process) || self.hosts.waiting_jobs(self.process(process).component) > 0
     }
 
     /// The next event, with the clock set to its time. [`Event::Host`] is resolved into jobs by

@@ -78,7 +78,8 @@ struct Entry<E> {
 }
 
 /// A monotone radix queue with a sorted front. See the [module](self) for how and why.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(from = "Saved<E>")]
 pub struct RadixQueue<E> {
     /// All pending events up to `front_end`, ascending, from index `head` on.
     front: Vec<Entry<E>>,
@@ -95,6 +96,26 @@ pub struct RadixQueue<E> {
     /// Bit l: level l has a bucket that is not empty.
     occupied_levels: u32,
     bucketed: usize,
+}
+
+/// A queue's fields in order, without the events of the front that were popped.
+type Saved<E> = (Vec<Entry<E>>, Nanos, Nanos, Nanos, Vec<Vec<Entry<E>>>, [u64; LEVELS], u32, usize);
+
+impl<E: serde::Serialize> serde::Serialize for RadixQueue<E> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let front = &self.front[self.head..];
+        let (occupied, levels) = (self.occupied, self.occupied_levels);
+        let saved =
+            (front, self.front_end, self.base, self.now, &self.buckets, occupied, levels, self.bucketed);
+        saved.serialize(serializer)
+    }
+}
+
+impl<E> From<Saved<E>> for RadixQueue<E> {
+    fn from(saved: Saved<E>) -> Self {
+        let (front, front_end, base, now, buckets, occupied, occupied_levels, bucketed) = saved;
+        RadixQueue { front, head: 0, front_end, base, now, buckets, occupied, occupied_levels, bucketed }
+    }
 }
 
 impl<E: Copy> RadixQueue<E> {

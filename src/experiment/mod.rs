@@ -14,3 +14,4 @@ pub mod simulation;
 pub mod snapshot;
 pub mod sweep;
 pub mod telemetry;
+pub mod uncertainty;

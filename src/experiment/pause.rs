@@ -117,7 +117,8 @@ impl Pauses {
         if self.checkpoint.is_some() {
             simulation.check_saveable().map_err(CheckpointError::Save)?;
         }
-        let mut notes: Vec<String> = self.missed(paused_ns, "the checkpoint that it goes on from is not earlier");
+        let mut notes: Vec<String> =
+            self.missed(paused_ns, "the checkpoint that it goes on from is not earlier");
         let mut failures = Vec::new();
         let ended = loop {
             let at_ns = self.next(paused_ns, simulation.now()).unwrap_or(Nanos::MAX);

@@ -267,6 +267,12 @@ pub fn sentence(run: &Finished, bottleneck: &Bottleneck) -> String {
         }
         None => text += "; no other limit is near.",
     }
+    let pending = run.counts.created - run.counts.bound - run.counts.failed;
+    let stuck = run.stations.get(Station::Capacity).covering(run.kernel.now(), 0).is_some();
+    if pending > 0 && stuck {
+        text =
+            format!("{pending} pods are pending because nothing fits them. Until the last binding: {text}");
+    }
     if run.ended == Ended::Stalled {
         text += " The run ended because nothing moved any more.";
     } else if run.ended == Ended::Limit {

@@ -148,12 +148,15 @@ pub struct Simulation {
     window_ns: Nanos,
     step_ns: Nanos,
     counts: PodCounts,
+    /// Pods that the scheduler has in its queue, or had.
+    queued: u64,
     /// Pods that are to be scheduled; those after them run on their nodes already and are in no count or metric.
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
     telemetry: Telemetry,
     telemetry_row: Vec<u64>,
+    server_process: Option<ProcessId>,
     actions: Vec<Action>,
     last_progress: (PodCounts, Nanos),
     start_ns: Nanos,
@@ -340,6 +343,8 @@ impl Simulation {
                 .then(|| s.place.host.map(|at| plan.hosts[at].name.clone()))
                 .flatten()
         };
+        let server_host =
+            plan.api_server.as_ref().and_then(|s| s.server.host).map(|at| plan.hosts[at].name.clone());
         let pods = &plan.cluster.pods;
         let scheduled = (0..pods.first_placeholder()).rev().find(|p| pods.stage(*p) != Stage::Running);
         let scheduled = scheduled.map_or(0, |last| last + 1);
@@ -382,11 +387,13 @@ impl Simulation {
             window_ns: plan.window_ns,
             step_ns: plan.step_ns,
             counts: PodCounts { total, ..PodCounts::default() },
+            queued: 0,
             scheduled,
             expected_finishes,
-            stations: Stations::on_host(shared),
             telemetry: Telemetry::default(),
             telemetry_row: Vec::new(),
+            stations: Stations::on_hosts(shared, server_host),
+            server_process,
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
             start_ns: plan.scheduler.start_ns,
@@ -619,7 +626,13 @@ impl Simulation {
             _ => false,
         };
         let lives = self.counts.finished < self.expected_finishes && self.counts.bound > self.counts.finished;
-        if self.last_progress.0 != self.counts || more_to_come || lives || self.stop == StopWhen::Time {
+        let waits = self.scheduler.model.waits_for_time();
+        if self.last_progress.0 != self.counts
+            || more_to_come
+            || lives
+            || waits
+            || self.stop == StopWhen::Time
+        {
             self.last_progress = (self.counts, now);
         }
         now - self.last_progress.1 >= self.stall_ns
@@ -691,6 +704,7 @@ impl Simulation {
 
     fn pod_queued(&mut self, pod: PodId) {
         if self.cluster.pods.stage(pod) == Stage::Created {
+            self.queued += 1;
             self.cluster.pods.set_stage(pod, Stage::Queued);
             self.cluster.pods.timeline_mut(pod).queued_ns = self.kernel.now();
         }
@@ -759,8 +773,21 @@ impl Simulation {
             Action::DeletePod { pod } => {
                 control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
+            Action::Delete { pod } => {
+                let endless = match &self.lifetimes {
+                    Lifetimes::Endless => true,
+                    Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
+                };
+                if endless && pod < self.scheduled && self.cluster.pods.stage(pod) != Stage::Finished {
+                    self.expected_finishes += 1;
+                }
+                // Without an agent, or before it is bound, nobody holds the pod back.
+                let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
+                let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
+                control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
+            }
             Action::GiveUp { pod } => {
-                if self.cluster.pods.node(pod) == NO_NODE {
+                if self.cluster.pods.node(pod) == NO_NODE && !self.cluster.pods.is_placeholder(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
                     self.counts.failed += 1;
                 }
@@ -798,9 +825,9 @@ impl Simulation {
                 if Some(watcher) == self.loader.watcher
                     && change == PodChange::Bound
                     && let Lifetimes::Hold(spans) = &self.lifetimes
-                    && spans[pod as usize] != u64::MAX
+                    && let Some(span) = spans.get(pod as usize).filter(|span| **span != u64::MAX)
                 {
-                    let at = now + spans[pod as usize];
+                    let at = now + span;
                     self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Delete });
                 }
             }
@@ -815,6 +842,8 @@ impl Simulation {
         }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
+            // The pod was deleted meanwhile: there is nothing to bind or to patch.
+            Verb::Bind | Verb::PatchRunning if self.cluster.pods.stage(pod) == Stage::Finished => {}
             Verb::Bind => {
                 self.cluster.pods.bind(pod, node);
                 self.cluster.pods.set_stage(pod, Stage::Bound);
@@ -835,10 +864,18 @@ impl Simulation {
                 if pod >= self.scheduled {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                 } else if self.cluster.pods.stage(pod) != Stage::Finished {
+                    if self.cluster.pods.node(pod) == NO_NODE {
+                        // Deleted before it was bound: nothing more will come of it.
+                        self.counts.failed += 1;
+                    }
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
                 }
+            }
+            Verb::DeleteGracefully => {
+                // The agent has ended the pod's containers and deletes it for good.
+                self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
             }
             Verb::PatchCondition | Verb::CreateEvent => {}
         }
@@ -885,8 +922,13 @@ impl Simulation {
             self.call(|model, cx| model.on_status_patched(cx, pod));
         } else if client == self.scheduler.client && verb == Verb::CreatePod {
             self.call(|model, cx| model.on_pod_created(cx, pod));
-        } else if client == self.scheduler.client && verb == Verb::DeletePod {
-            self.call(|model, cx| model.on_pod_deleted(cx, pod));
+        } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
+        {
+            if self.cluster.pods.is_placeholder(pod) {
+                self.call(|model, cx| model.on_pod_deleted(cx, pod));
+            } else {
+                self.call(|model, cx| model.on_delete_done(cx, pod, ok));
+            }
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -949,8 +991,12 @@ impl Simulation {
     }
 
     fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        if self.cluster.pods.stage(pod) == Stage::Finished {
+            return;
+        }
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
+            AgentEvent::Evicted => self.agents.patch(kernel, control_plane, pod, Verb::DeletePod),
             AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
             AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
                 self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);
@@ -964,18 +1010,26 @@ impl Simulation {
     /// Notes where somebody waits.
     #[inline]
     fn watch_stations(&mut self) {
-        if self.control_plane.is_ideal() {
-            return;
-        }
         let now = self.kernel.now();
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
         let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
         self.stations.at(Station::BindTokens).set(now, tokens);
+        let scheduler = &self.scheduler;
+        let nothing_fits =
+            self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.model.backlog() == 0;
+        self.stations.at(Station::Capacity).set(now, nothing_fits);
+        if self.control_plane.is_ideal() {
+            return;
+        }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
         self.stations.at(Station::RetryAfter).set(now, self.control_plane.backing_off() > 0);
         let saturated = self.kernel.is_saturated(self.scheduler.process);
         self.stations.host_saturated.set(now, saturated);
+        if let Some(server) = self.server_process {
+            let saturated = self.kernel.is_short_of_cpu(server);
+            self.stations.server_saturated.set(now, saturated);
+        }
     }
 
     /// What a row of telemetry holds; `docs/results.md` describes each column.
@@ -1090,6 +1144,7 @@ impl Simulation {
         self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        self.cluster.pods.drop_placeholders();
         Finished {
             name: self.name,
             seed: self.seed,

@@ -7,12 +7,13 @@
 //! Run times: a pod that runs keeps what is left of its run time; one that is bound or waits has all of it.
 //!
 //! **Left out, and said in the trace's report**: pods not created yet (the cluster knows nothing of them), finished and
-//! given up ones; requests under way, backoffs, the order in queues beyond the order of creation; names of pods, which
+//! given up ones; placeholders of gangs (a gang that has started goes on pod by pod, the others' are made anew);
+//! requests under way, backoffs, the order in queues beyond the order of creation; names of pods, which
 //! a simulation does not keep (`pod-17` is the 17th of the run). `spec.nodeName` of a waiting pod becomes a node
 //! affinity.
 //!
 //! Cost: O(nodes + pods + specs), a row at a time.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -20,8 +21,8 @@ use serde_json::{Value, json};
 
 use super::simulation::Simulation;
 use crate::cluster::{
-    Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, Operator, PodId, PodSpec, ResourceNames, Resources,
-    Stage, TaintEffect, Term, ZONE_LABEL,
+    AppId, Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, Operator, PodId, PodSpec, ResourceNames,
+    Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
 };
 use crate::engine::Nanos;
 use crate::engine::time::format_exact;
@@ -76,6 +77,7 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
     for pod in 0..pods.len() as PodId {
         report.table("pods").read += 1;
         let why = match pods.stage(pod) {
+            _ if pods.is_placeholder(pod) => "gang-placeholder",
             Stage::Planned => "not-created-yet",
             Stage::Finished => "finished",
             Stage::Failed => "given-up-by-the-scheduler",
@@ -91,17 +93,29 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
     let created = |pod: PodId| pods.timeline(pod).created_ns;
     order.sort_by_key(|pod| (created(*pod) != u64::MAX, created(*pod), *pod));
     let mut specs: BTreeMap<SpecRow, u32> = BTreeMap::new();
-    let mut of_spec: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut of_spec: BTreeMap<(SpecId, &str), u32> = BTreeMap::new();
+    let group = |pod: PodId| pods.spec(pod).task_group.as_deref().map(|name| (pods.app_id(pod), name));
+    let started: BTreeSet<(AppId, &str)> =
+        order.iter().filter(|pod| pods.node(**pod) != NO_NODE).filter_map(|pod| group(*pod)).collect();
     for (seq, pod) in order.into_iter().enumerate() {
-        let next = specs.len() as u32;
-        let spec_id = *of_spec.entry(pods.spec_id(pod)).or_insert_with(|| {
-            let row = spec_row(&cluster.resources, pods.spec(pod));
-            *specs.entry(row).or_insert(next)
-        });
-        if spec_id == next {
-            writer.spec(&SpecRow { spec_id, ..spec_row(&cluster.resources, pods.spec(pod)) })?;
-        }
         let app = &pods.apps()[pods.app_id(pod) as usize];
+        let next = specs.len() as u32;
+        let row = || spec_row(&cluster.resources, pods.spec(pod), &app.namespace);
+        let spec_id = *of_spec
+            .entry((pods.spec_id(pod), &app.namespace))
+            .or_insert_with(|| *specs.entry(row()).or_insert(next));
+        if spec_id == next {
+            writer.spec(&SpecRow { spec_id, ..row() })?;
+        }
+        let gang = group(pod).and_then(|group| {
+            let members = app.task_groups.iter().find(|g| g.name == group.1)?.min_member;
+            if started.contains(&group) {
+                report.invent("pods.task_group", "none: the gang has started, the rest comes one by one");
+                return None;
+            }
+            Some((group.1.to_owned(), members))
+        });
+        let (task_group, min_member) = gang.unwrap_or_default();
         let left = simulation.time_left(pod, at_ns);
         let row = PodRow {
             submit_ns: 0,
@@ -109,7 +123,10 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
             uid: format!("pod-{pod}"),
             spec_id,
             app: app.name.clone(),
+            task_group,
+            min_member,
             queue: app.queue.clone(),
+            user: app.user.clone(),
             priority: pods.spec(pod).priority,
             run_ns: left.map(|left| left.run_ns),
             ..PodRow::default()
@@ -279,7 +296,7 @@ fn affinity(spec: &PodSpec) -> String {
     if out.is_empty() { String::new() } else { Value::Object(out).to_string() }
 }
 
-fn spec_row(names: &ResourceNames, spec: &PodSpec) -> SpecRow {
+fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecRow {
     let tolerations = spec.tolerations.iter().map(|t| {
         let operator = if t.exists { "Exists" } else { "Equal" };
         let effect = t.effect.map_or("", effect);
@@ -294,7 +311,8 @@ fn spec_row(names: &ResourceNames, spec: &PodSpec) -> SpecRow {
         })
     });
     let mut labels = spec.labels.clone();
-    let namespace = labels.remove(NAMESPACE_LABEL).unwrap_or_default();
+    let namespace = labels.remove(NAMESPACE_LABEL).unwrap_or_else(|| app_namespace.to_owned());
+    let namespace = if namespace == "default" { String::new() } else { namespace };
     SpecRow {
         spec_id: 0,
         namespace,

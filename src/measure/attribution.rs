@@ -7,7 +7,8 @@
 //! without a pause: its last departure depends on every earlier one of the period.
 //!
 //! A span of the scheduler's station is the host's if the host's cores were short for most of it and other
-//! processes share them: then more cores help, and a faster algorithm helps only by its share.
+//! processes share them: then more cores help, and a faster algorithm helps only by its share. Likewise a span of waiting
+//! for seats is the API server's host's if its cores were short for most of it.
 //!
 //! The **next** limit is the resource with the smallest capacity (pods per second at full use) among the others.
 //!
@@ -60,13 +61,18 @@ pub struct Stations {
     pub host_saturated: BusyIntervals,
     /// Name of the scheduler's host, if it is shared.
     pub shared_host: Option<String>,
+    /// When work of the API server waited for a core of its host.
+    pub server_saturated: BusyIntervals,
+    /// Name of the API server's host, if its cores are limited.
+    pub server_host: Option<String>,
 }
 
 impl Stations {
-    /// No recordings yet; `shared_host` names the scheduler's host if other processes share it.
+    /// No recordings yet; `shared_host` names the scheduler's host if other processes share it, `server_host` the API
+    /// server's if its cores are limited.
     #[must_use]
-    pub fn on_host(shared_host: Option<String>) -> Self {
-        Self { shared_host, ..Self::default() }
+    pub fn on_hosts(shared_host: Option<String>, server_host: Option<String>) -> Self {
+        Self { shared_host, server_host, ..Self::default() }
     }
 
     /// One station.
@@ -87,6 +93,7 @@ impl Stations {
             busy.close(now);
         }
         self.host_saturated.close(now);
+        self.server_saturated.close(now);
     }
 
     /// The critical path that ends at `end_ns`, in order of time.
@@ -109,6 +116,13 @@ impl Stations {
                         _ => (Limit::Station(Station::Scheduler), from),
                     }
                 }
+                // Requests hold their seats for long because the server's cores are short: more seats would not help.
+                Some((Station::Seats, from)) => match &self.server_host {
+                    Some(host) if self.server_saturated.overlap(from, at) * 2 > at - from => {
+                        (Limit::HostCpu(host.clone()), from)
+                    }
+                    _ => (Limit::Station(Station::Seats), from),
+                },
                 Some((station, from)) => (Limit::Station(station), from),
                 None => {
                     // Back to the latest end of any busy period.
@@ -175,6 +189,16 @@ mod tests {
         let path = stations.critical_path(10 * SECOND);
         assert_eq!(path.last().map(|s| s.limit.clone()), Some(Limit::HostCpu("vm".into())));
         assert_eq!(path[0].limit, Limit::Latency);
+    }
+
+    #[test]
+    fn seats_are_blamed_only_where_the_server_has_cores_to_spare() {
+        let mut stations = Stations::on_hosts(None, Some("vm".into()));
+        stations.at(Station::Seats).add(0, 10 * SECOND);
+        stations.server_saturated.add(0, 4 * SECOND);
+        assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::Station(Station::Seats));
+        stations.server_saturated.add(4 * SECOND, 6 * SECOND);
+        assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::HostCpu("vm".into()));
     }
 
     #[test]

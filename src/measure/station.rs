@@ -21,6 +21,9 @@ pub enum Station {
     Creation,
     /// The scheduler has pods in its queue and works on them.
     Scheduler,
+    /// Pods have been looked at and fit nowhere, or wait in the scheduler's back-off for another look; the scheduler
+    /// is idle.
+    Capacity,
     /// Bind requests wait for tokens of the scheduler's client.
     BindTokens,
     /// Requests wait for a stream of a connection (TLS handshakes under way).
@@ -33,8 +36,15 @@ pub enum Station {
 
 impl Station {
     /// All, upstream first.
-    pub const ALL: [Self; 6] =
-        [Self::Creation, Self::Scheduler, Self::BindTokens, Self::Streams, Self::Seats, Self::RetryAfter];
+    pub const ALL: [Self; 7] = [
+        Self::Creation,
+        Self::Scheduler,
+        Self::Capacity,
+        Self::BindTokens,
+        Self::Streams,
+        Self::Seats,
+        Self::RetryAfter,
+    ];
 
     /// Its name in results.
     #[must_use]
@@ -42,6 +52,7 @@ impl Station {
         match self {
             Self::Creation => "pod creation",
             Self::Scheduler => "scheduler thread",
+            Self::Capacity => "capacity (nothing fits)",
             Self::BindTokens => "bind tokens",
             Self::Streams => "connections (TLS handshakes)",
             Self::Seats => "seats (priority and fairness)",

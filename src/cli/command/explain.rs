@@ -10,8 +10,8 @@ use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, Paint, number, paint, percent};
 use crate::cli::terminal;
 use crate::engine::time::format_short;
-use crate::experiment::explain::{Sensitivity, sensitivities};
-use crate::experiment::run::{self, Summary, to_json};
+use crate::experiment::explain::{Sensitivity, Step, sensitivities, waterfall};
+use crate::experiment::run::{self, Environment, RunSpec, Summary, to_json};
 
 /// Spans of the critical path that are listed; shorter ones are left out of the table.
 const SPANS: usize = 16;
@@ -22,6 +22,11 @@ const SPANS: usize = 16;
 /// Bad input.
 pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
     if args.file.is_dir() {
+        if args.pod.is_some() {
+            return Err(Failure::input(
+                "--pod needs the scenario: a result folder keeps no waits; name the scenario",
+            ));
+        }
         return finished(args);
     }
     let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
@@ -29,6 +34,9 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
     let mut specs = run::runs_of(&document)?;
     // One seed a run: the pairs share it.
     specs.dedup_by(|a, b| a.name == b.name);
+    if let Some(pod) = args.pod {
+        return one_pod(args, &specs, &environment, pod);
+    }
     let pool = pool(&args.job)?;
     let mut explained = Vec::new();
     for spec in &specs {
@@ -71,6 +79,52 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
         }
     };
     Ok(Output::pass(text))
+}
+
+/// The life of one pod, in every run.
+fn one_pod(
+    args: &ExplainArgs,
+    specs: &[RunSpec],
+    environment: &Environment,
+    pod: u32,
+) -> Result<Output, Failure> {
+    let mut lives = Vec::new();
+    for spec in specs {
+        let run = spec.simulate(environment)?.finished;
+        let pods = run.counts.total;
+        if u64::from(pod) >= pods {
+            return Err(Failure::input(format!(
+                "--pod {pod}: {} has {pods} pods, 0 to {}",
+                spec.name,
+                pods.max(1) - 1
+            )));
+        }
+        lives.push((spec, waterfall(&run, pod)));
+    }
+    Ok(Output::pass(match args.format {
+        Format::Table => {
+            let colour = terminal::has_colour();
+            let part = |(spec, steps): &(&RunSpec, Vec<Step>)| {
+                let name = paint(&spec.name, Paint::Bold, colour);
+                let mut grid = Grid::new(&["step", ">from", ">to", ">takes", "held up by"], colour);
+                for step in steps {
+                    let to = step.to_ns.map_or_else(|| "never".to_owned(), format_short);
+                    let takes = step.to_ns.map_or_else(String::new, |to| format_short(to - step.from_ns));
+                    let held_up_by = step.held_up_by.clone().unwrap_or_default();
+                    grid.row([step.step.clone(), format_short(step.from_ns), to, takes, held_up_by]);
+                }
+                format!("{name}  seed {}  pod {pod}\n\n{}", spec.seed, grid.render())
+            };
+            lives.iter().map(part).collect::<Vec<_>>().join("\n")
+        }
+        Format::Json => {
+            let runs: Vec<_> = lives
+                .iter()
+                .map(|(spec, steps)| json!({"run": spec.name, "seed": spec.seed, "pod": pod, "steps": steps}))
+                .collect();
+            to_json(&json!({ "runs": runs }))
+        }
+    }))
 }
 
 /// The bottleneck of a result folder; its limits can't be moved without its scenario.

@@ -16,6 +16,7 @@ use crate::experiment::output::{self, PodsFormat, Staging};
 use crate::experiment::pause::{Paused, Pauses};
 use crate::experiment::recorded::Comparison;
 use crate::experiment::run::{self, Completed, Environment, RunSpec, Summary, to_json};
+use crate::experiment::uncertainty::{Uncertainty, extrapolations, uncertainty};
 use crate::scenario::Document;
 
 const SPARKLINE: usize = 60;
@@ -62,6 +63,11 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
                 args.file.display()
             )));
         }
+        if args.uncertainty.is_some() {
+            return Err(Failure::input(
+                "--uncertainty is for one scenario; this file is an experiment of several runs",
+            ));
+        }
         return experiment(args, &document, &environment, quiet);
     }
     let spec = RunSpec::of_scenario(run::scenario_only(&document)?)?;
@@ -80,6 +86,17 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     for failure in &failures {
         terminal::say(failure);
     }
+    notes.extend(extrapolations(&completed.finished).iter().map(|text| format!("warning: {text}")));
+    let uncertain = match args.uncertainty {
+        Some(draws) => {
+            let bar = terminal::progress(quiet, "draws", draws + 1);
+            let done = || bar.inc(1);
+            let result = pool(&args.job)?.install(|| uncertainty(&spec, &environment, draws, done));
+            bar.finish_and_clear();
+            Some(result?)
+        }
+        None => None,
+    };
     if args.verify_determinism {
         notes.push(verify(&spec, &completed, &environment)?);
     }
@@ -87,6 +104,9 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     if let Some(out) = &args.out {
         let mut staging = Staging::new(out)?;
         staging.run("", &completed, pods_format(args.pods))?;
+        if let Some(uncertain) = &uncertain {
+            staging.file("uncertainty.json", |file| file.write_all(to_json(uncertain).as_bytes()))?;
+        }
         let timing = json!({"wall_s": wall.as_secs_f64()});
         staging.unhashed("timing.json", to_json(&timing).as_bytes())?;
         staging.publish()?;
@@ -99,6 +119,9 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
             if !rows.is_empty() {
                 text += &format!("\n{}", expectations::table(&rows, colour));
             }
+            if let Some(uncertain) = &uncertain {
+                text += &format!("\n{}", bands(uncertain, colour));
+            }
             text + &format!("\n{}\n", completed.summary.bottleneck.sentence)
         }
         Format::Json => {
@@ -106,11 +129,44 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
             if !rows.is_empty() {
                 value["expectations"] = json!(rows);
             }
+            if let Some(uncertain) = &uncertain {
+                value["uncertainty"] = json!(uncertain);
+            }
             to_json(&value)
         }
     };
     let code = if failures.is_empty() { code::PASS } else { code::RUN };
     Ok(Output { text, notes, code })
+}
+
+/// Metrics whose uncertainty the table shows; JSON has all.
+const UNCERTAIN: [&str; 6] = [
+    "throughput.bound.mean",
+    "throughput.bound.p10_p90",
+    "bound.first_s",
+    "bound.last_s",
+    "latency.created_to_bound.p50_s",
+    "latency.created_to_bound.p99_s",
+];
+
+fn bands(uncertain: &Uncertainty, colour: bool) -> String {
+    let heading = ["with uncertain costs", ">as they are", ">median", ">5 %", ">95 %"];
+    let mut grid = Grid::new(&heading, colour);
+    let cpu = |name: &&String| name.starts_with("cpu.");
+    let names =
+        UNCERTAIN.iter().map(|n| (*n).to_owned()).chain(uncertain.metrics.keys().filter(cpu).cloned());
+    for name in names {
+        if let Some(b) = uncertain.metrics.get(&name) {
+            let values = [b.value, b.median, b.p5, b.p95].map(|v| metric(&name, v));
+            grid.row(std::iter::once(name.clone()).chain(values));
+        }
+    }
+    let Uncertainty { draws, drawn, without_interval, .. } = uncertain;
+    let stay = match without_interval {
+        0 => String::new(),
+        n => format!("; {n} have no interval and stay as they are"),
+    };
+    grid.render() + &format!("over {draws} draws of {drawn} unit costs from their 90 % intervals{stay}\n")
 }
 
 fn verify(spec: &RunSpec, first: &Completed, environment: &Environment) -> Result<String, Failure> {
@@ -166,6 +222,7 @@ fn experiment(
     };
     let bar = terminal::progress(quiet, "runs", runs.len() as u64);
     let stopwatch = Stopwatch::start();
+    let beyond = std::sync::Mutex::new(std::collections::BTreeSet::new());
     // A run's pods are dropped as soon as they are measured and written.
     let done: Vec<Result<(Observed, Summary), Failure>> = pool(&args.job)?.install(|| {
         runs.par_iter()
@@ -182,6 +239,8 @@ fn experiment(
                 let metrics = completed.metrics();
                 let observed = check::observe(&run.name, &completed.finished, metrics, &spec.expect, &curves);
                 bar.inc(1);
+                let warnings = extrapolations(&completed.finished);
+                beyond.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(warnings);
                 Ok((observed, completed.summary))
             })
             .collect()
@@ -197,7 +256,8 @@ fn experiment(
     let mut rows = check::judge(&spec.name, document, &spec.expect, &curves, &by_run)?;
     rows.extend(check::judge_thresholds(&spec.name, document, &spec.thresholds, &by_run)?);
     rows.retain(|row| row.relative.is_none());
-    let mut notes = Vec::new();
+    let beyond = beyond.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut notes: Vec<String> = beyond.iter().map(|text| format!("warning: {text}")).collect();
     if let (Some(staging), Some(out)) = (staging, &args.out) {
         let mut staging = staging.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         staging.file("expectations.json", |file| file.write_all(to_json(&rows).as_bytes()))?;

@@ -1,9 +1,11 @@
 //! `podpace validate`: predicted beside measured.
 use super::{pool, profiles};
+use crate::calibrate::plot::svg;
 use crate::calibrate::validate::{Options, validate};
 use crate::cli::args::{Format, ValidateArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::terminal;
+use crate::experiment::output::write_atomically;
 use crate::experiment::run::to_json;
 
 /// Runs the command.
@@ -11,7 +13,12 @@ use crate::experiment::run::to_json;
 /// # Errors
 /// The folder or a run in it can't be read.
 pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
-    let options = Options { profiles: profiles(&args.model)?, seeds: args.seeds, sets: args.sets.clone() };
+    let options = Options {
+        profiles: profiles(&args.model)?,
+        seeds: args.seeds,
+        draw_constants: args.uncertainty,
+        sets: args.sets.clone(),
+    };
     if !args.folder.is_dir() {
         let folder = args.folder.display();
         return Err(Failure::input(format!(
@@ -26,8 +33,14 @@ pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
     let result = pool(&args.job)?.install(|| validate(&args.folder, &options, &progress));
     bar.finish_and_clear();
     let validation = result.map_err(Failure::input)?;
-    Ok(Output::pass(match args.format {
+    let mut notes = Vec::new();
+    if let Some(file) = &args.plot {
+        write_atomically(file, svg(&validation).as_bytes())?;
+        notes.push(format!("picture in {}", file.display()));
+    }
+    let text = match args.format {
         Format::Table => validation.table(),
         Format::Json => to_json(&validation.json()),
-    }))
+    };
+    Ok(Output { text, notes, ..Output::default() })
 }

@@ -38,6 +38,7 @@ impl Simulation {
             name: _,
             seed: _,
             agents_watcher: _,
+            server_process: _,
             creation: _,
             lifetimes: _,
             stop: _,
@@ -60,6 +61,7 @@ impl Simulation {
             replica_sets,
             loader,
             counts,
+            queued,
             stations,
             telemetry,
             last_progress,
@@ -85,7 +87,7 @@ impl Simulation {
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early))?;
         codec::write(out, "node agents", agents)?;
         codec::write(out, "controllers", &(replica_sets, loader))?;
-        codec::write(out, "measures", &(counts, stations, telemetry, last_progress))?;
+        codec::write(out, "measures", &(counts, queued, stations, telemetry, last_progress))?;
         codec::write(out, "next event", in_hand)
     }
 
@@ -111,7 +113,7 @@ impl Simulation {
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early) = codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
         (it.replica_sets, it.loader) = codec::read(bytes, "controllers")?;
-        (it.counts, it.stations, it.telemetry, it.last_progress) = codec::read(bytes, "measures")?;
+        (it.counts, it.queued, it.stations, it.telemetry, it.last_progress) = codec::read(bytes, "measures")?;
         it.in_hand = codec::read(bytes, "next event")?;
         if bytes.is_empty() {
             Ok(it)

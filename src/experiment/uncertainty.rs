@@ -1,0 +1,207 @@
+//! What the unit costs' uncertainty does to a prediction.
+//!
+//! A cost profile states a 90 % interval for those constants whose uncertainty is known. A **draw** takes each of them from
+//! a log-normal distribution with its value as the median and the interval's ends as 5th and 95th percentile (the two
+//! halves may differ in width). Each constant has a random stream of its own, named after profile and constant, and every
+//! draw runs with the same seed: draws differ by the constants alone (common random numbers).
+//!
+//! Constants are drawn one by one: errors that belong together (two costs of which only the sum is known) partly cancel in
+//! reality, so ranges are rather too wide than too narrow. Constants without an interval stay as they are; how many is said.
+//!
+//! Also here: conditions of a run beyond the range in which a profile was calibrated.
+//!
+//! Cost: one run a draw, in parallel.
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::run::{Environment, RunError, RunSpec, simulate};
+use super::simulation::Finished;
+use super::{report, sweep::Statistics};
+use crate::cost::CostProfile;
+use crate::engine::Streams;
+use crate::scenario::plan::{Placement, Plan};
+
+/// The normal distribution's 95th percentile.
+const Z95: f64 = 1.644_853_626_951_472_2;
+/// A condition is beyond its calibrated range if it is larger by more than this factor.
+const BEYOND: f64 = 1.2;
+
+fn placements_mut(plan: &mut Plan) -> Vec<&mut Placement> {
+    let mut all = vec![&mut plan.scheduler.place];
+    if let Some(server) = &mut plan.api_server {
+        all.push(&mut server.server);
+        all.push(&mut server.etcd);
+    }
+    all.extend(plan.controller_manager.as_mut().map(|(place, ..)| place));
+    all.extend(plan.agents.place.as_mut());
+    all.extend(plan.watchers.iter_mut().filter_map(|w| w.place.as_mut()));
+    all.extend(plan.load_client.0.as_mut());
+    all
+}
+
+fn draw_profile(profile: &mut CostProfile, streams: &Streams, draw: u64) {
+    let drawn: Vec<(String, u64)> = profile
+        .costs()
+        .filter_map(|(name, cost)| {
+            let (low, high) = cost.interval_ps?;
+            let value = cost.value_ps as f64;
+            if cost.value_ps == 0 {
+                return None;
+            }
+            let z = streams.stream_n(&format!("uncertainty.{}.{name}", profile.name), draw).normal();
+            // An interval from zero on is taken to reach a tenth of the value.
+            let end = if z < 0.0 { (low as f64).max(value / 10.0) } else { high as f64 };
+            let width = libm::fabs(libm::log(end / value)) / Z95;
+            Some((name.to_owned(), libm::round(value * libm::exp(z * width)) as u64))
+        })
+        .collect();
+    for (name, ps) in drawn {
+        profile.set_cost_ps(&name, ps);
+    }
+}
+
+/// Draws every constant with an interval, in every profile of a plan. The same seed and draw give the same constants.
+pub fn draw_constants(plan: &mut Plan, seed: u64, draw: u64) {
+    let streams = Streams::new(seed);
+    for place in placements_mut(plan) {
+        draw_profile(&mut place.profile, &streams, draw);
+    }
+}
+
+/// A metric with its uncertainty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Band {
+    /// With the constants as they are.
+    pub value: f64,
+    /// Median over draws.
+    pub median: f64,
+    /// 5th percentile.
+    pub p5: f64,
+    /// 95th percentile.
+    pub p95: f64,
+}
+
+/// Metrics over draws.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uncertainty {
+    /// Draws.
+    pub draws: u64,
+    /// Constants that were drawn.
+    pub drawn: u64,
+    /// Constants above zero that have no interval.
+    pub without_interval: u64,
+    /// Metrics that all draws have.
+    pub metrics: BTreeMap<String, Band>,
+}
+
+/// Runs a scenario with `draws` draws of its constants, on the current pool of threads. `done()` is called after every run.
+///
+/// # Errors
+/// Something can't be looked up or a profile lacks a cost.
+pub fn uncertainty(
+    spec: &RunSpec,
+    environment: &Environment,
+    draws: u64,
+    done: impl Fn() + Sync,
+) -> Result<Uncertainty, RunError> {
+    let mut plan = spec.plan(environment)?;
+    let (mut names, mut without) = (BTreeSet::new(), BTreeSet::new());
+    for place in placements_mut(&mut plan) {
+        for (name, cost) in place.profile.costs().filter(|(_, cost)| cost.value_ps > 0) {
+            let set = if cost.interval_ps.is_some() { &mut names } else { &mut without };
+            set.insert(format!("{}.{name}", place.profile.name));
+        }
+    }
+    let run = |plan: &Plan| -> Result<BTreeMap<String, f64>, RunError> {
+        let finished = simulate(plan, &environment.registry)
+            .map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
+        done();
+        Ok(report::metrics(&finished).iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    let as_it_is = run(&plan)?;
+    let all: Vec<BTreeMap<String, f64>> = (0..draws)
+        .into_par_iter()
+        .map(|draw| {
+            let mut plan = plan.clone();
+            draw_constants(&mut plan, spec.seed, draw);
+            run(&plan)
+        })
+        .collect::<Result<_, _>>()?;
+    let metrics = as_it_is
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let values: Vec<f64> = all.iter().map(|m| m.get(&name).copied()).collect::<Option<_>>()?;
+            let s = Statistics::of(&values);
+            Some((name, Band { value, median: s.median, p5: s.p5, p95: s.p95 }))
+        })
+        .collect();
+    Ok(Uncertainty { draws, drawn: names.len() as u64, without_interval: without.len() as u64, metrics })
+}
+
+/// Conditions of a run beyond what its profiles were calibrated with, as sentences.
+#[must_use]
+pub fn extrapolations(run: &Finished) -> Vec<String> {
+    let bucket = &run.control_plane.clients()[run.bind_client].bucket;
+    let qps = if bucket.is_unlimited() { 0 } else { bucket.qps_milli() / 1000 };
+    let conditions = [
+        ("nodes", run.cluster.nodes.len() as u64, "node count"),
+        ("pods", run.counts.total, "number of pods"),
+        ("qps", qps, "qps of the scheduler's client"),
+    ];
+    let mut sentences = Vec::new();
+    for (range, value, what) in conditions {
+        // The profiles by the largest value that each has seen.
+        let mut beyond: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+        for profile in run.kernel.processes().iter().map(|p| p.meter.profile()) {
+            if let Some((_, (_, most))) = profile.calibrated().find(|(name, _)| *name == range)
+                && value as f64 > most as f64 * BEYOND
+            {
+                beyond.entry(most).or_default().insert(&profile.name);
+            }
+        }
+        for (most, profiles) in beyond {
+            let profiles = profiles.into_iter().collect::<Vec<_>>().join(", ");
+            sentences.push(format!(
+                "{value} is {:.1} times the largest calibrated {what}, {most}, of {profiles}: costs are extrapolated",
+                value as f64 / most.max(1) as f64
+            ));
+        }
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_have_the_intervals_percentiles() {
+        let text = "apiVersion: podpace/v1\nkind: CostProfile\nname: t\ncomponent: test\nversion: \"1\"\ncosts:\n  \
+                    a: {value: 2us, low: 1us, high: 8us, source: here}\n  b: {value: 5us, source: here}\n";
+        let profile = CostProfile::parse(text, "t.yaml").unwrap();
+        let mut values: Vec<u64> = (0..2000)
+            .map(|draw| {
+                let mut drawn = profile.clone();
+                draw_profile(&mut drawn, &Streams::new(7), draw);
+                assert_eq!(drawn.cost_ps("b").unwrap(), 5_000_000);
+                drawn.cost_ps("a").unwrap()
+            })
+            .collect();
+        values.sort_unstable();
+        let near = |at: usize, want: f64| {
+            let got = values[at] as f64 / 1e6;
+            assert!((got / want - 1.0).abs() < 0.12, "{got} {want}");
+        };
+        near(100, 1.0);
+        near(1000, 2.0);
+        near(1900, 8.0);
+        let mut again = profile.clone();
+        draw_profile(&mut again, &Streams::new(7), 3);
+        let mut once = profile.clone();
+        draw_profile(&mut once, &Streams::new(7), 3);
+        assert_eq!(again.cost_ps("a").unwrap(), once.cost_ps("a").unwrap());
+    }
+}
