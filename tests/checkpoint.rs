@@ -58,10 +58,11 @@ fn stop_and_go(folder: &Path, spec: &RunSpec, per_mille: &[u64]) -> u64 {
             checkpoint_at_ns: vec![at_ns],
             ..Pauses::default()
         };
+        let _ = std::fs::remove_file(&path);
         let paused = with(&to(&path, None), spec);
         assert_eq!(digest(&paused.completed).unwrap(), expected, "a pause at {at_ns} ns changes the run");
         if !path.exists() {
-            assert!(paused.notes[0].contains("the run ended"), "{:?}", paused.notes);
+            assert!(at_ns >= end_ns && paused.notes[0].contains("the run ended"), "{:?}", paused.notes);
             continue;
         }
         let resumed = with(&Pauses { resume: Some(path.clone()), ..Pauses::default() }, spec);
