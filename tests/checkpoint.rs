@@ -58,10 +58,11 @@ fn stop_and_go(folder: &Path, spec: &RunSpec, per_mille: &[u64]) -> u64 {
             checkpoint_at_ns: vec![at_ns],
             ..Pauses::default()
         };
+        let _ = std::fs::remove_file(&path);
         let paused = with(&to(&path, None), spec);
         assert_eq!(digest(&paused.completed).unwrap(), expected, "a pause at {at_ns} ns changes the run");
         if !path.exists() {
-            assert!(paused.notes[0].contains("the run ended"), "{:?}", paused.notes);
+            assert!(at_ns >= end_ns && paused.notes[0].contains("the run ended"), "{:?}", paused.notes);
             continue;
         }
         let resumed = with(&Pauses { resume: Some(path.clone()), ..Pauses::default() }, spec);
@@ -185,6 +186,30 @@ fn the_first_and_the_last_moment() {
         let spec = scenario(folder.path(), &[NODES, &scheduler, workload]);
         stop_and_go(folder.path(), &spec, &[0, 999, 1000, 2000]);
     }
+}
+
+/// Nothing happens at the limit or long before it, and yet the cluster shows something then.
+#[test]
+fn the_moment_of_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = "workload: {start: backlog, pods: [{count: 20, requests: {cpu: 100m}}]}\nstop: {when: time, limit: 50s}";
+    let spec = scenario(folder.path(), &[NODES, "scheduler: {kind: first-fit}", workload]);
+    let path = folder.path().join("ck");
+    let pauses = Pauses {
+        checkpoint: Some(path.clone()),
+        checkpoint_at_ns: vec![49 * SECOND],
+        snapshot: Some(folder.path().join("end")),
+        snapshot_at_ns: vec![50 * SECOND],
+        ..Pauses::default()
+    };
+    let paused = with(&pauses, &spec);
+    assert!(paused.notes[1].ends_with("6 nodes, 20 pods bound, 0 pending"), "{:?}", paused.notes);
+    let resumed = with(&Pauses { resume: Some(path), ..Pauses::default() }, &spec);
+    let expected = digest(&whole(&spec)).unwrap();
+    assert_eq!(
+        [digest(&paused.completed).unwrap(), digest(&resumed.completed).unwrap()],
+        [expected.clone(), expected]
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use podpace::cluster::{Cluster, NodeId, PodId};
 use podpace::cost::{CostProfile, Meter, OpId, ProfileError};
+use podpace::experiment::pause::Pauses;
 use podpace::experiment::run::{Environment, RunSpec};
 use podpace::scenario::Document;
 use podpace::scheduler::{
@@ -109,6 +110,22 @@ fn a_scheduler_from_outside_runs_by_name() {
     assert_eq!(per_node, [25; 4]);
     // 100 deals of a millisecond, one after the other.
     assert_eq!(run.summary.metrics["bound.last_s"].to_bits(), 0.1f64.to_bits());
+}
+
+#[test]
+fn without_a_way_to_save_it_a_checkpoint_is_refused_before_the_run() {
+    let mut environment = Environment::built_in();
+    let profile = CostProfile::parse(PROFILE, "round-robin-1.yaml").unwrap();
+    environment.registry.register_with_profile("round-robin", RoundRobin::build, profile);
+    let document = Document::parse("dealt.yaml", SCENARIO, Some(Path::new("."))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checkpoint");
+    let pauses =
+        Pauses { checkpoint: Some(file.clone()), checkpoint_at_ns: vec![1_000_000], ..Pauses::default() };
+    let error = pauses.simulate(&RunSpec::of_scenario(document).unwrap(), &environment).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("`round-robin`") && text.contains("SchedulerModel::save"), "{text}");
+    assert!(!file.exists());
 }
 
 #[test]

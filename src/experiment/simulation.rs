@@ -537,8 +537,7 @@ impl Simulation {
         self.drain_outcomes();
         if let Some(event) = self.in_hand.take() {
             if self.kernel.now() > horizon_ns {
-                self.in_hand = Some(event);
-                return None;
+                return self.pause(event, until_ns);
             }
             if let Err(ended) = self.handle(event) {
                 return Some(ended);
@@ -550,16 +549,22 @@ impl Simulation {
             }
             let Some(event) = self.kernel.next_event() else { return Some(Ended::Stalled) };
             if self.kernel.now() > horizon_ns {
-                if self.kernel.now() > self.limit_ns {
-                    return Some(Ended::Limit);
-                }
-                self.in_hand = Some(event);
-                return None;
+                return self.pause(event, until_ns);
             }
             if let Err(ended) = self.handle(event) {
                 return Some(ended);
             }
         }
+    }
+
+    /// The next event is past the horizon: a pause if one is due by the limit, else the end.
+    #[cold]
+    fn pause(&mut self, event: Event, until_ns: Nanos) -> Option<Ended> {
+        if until_ns > self.limit_ns {
+            return Some(Ended::Limit);
+        }
+        self.in_hand = Some(event);
+        None
     }
 
     /// Hands an event to its owner and carries out what comes back.
