@@ -219,7 +219,7 @@ proptest! {
         scheduler in 0..3_usize,
         control_plane in 0..9_usize,
         nodes in 1..12_u32,
-        pods in 1..60_u32,
+        pods in 2..60_u32,
         cpu in 50..2500_u32,
         qps in 1..60_u32,
         rate in 1..40_u32,
@@ -232,8 +232,9 @@ proptest! {
         let nodes = format!("cluster: {{nodes: [{{count: {nodes}, template: {{allocatable: {{cpu: 4, memory: 16Gi, pods: 30}}}}, zones: 3}}]}}");
         let scheduler = format!("scheduler: {{kind: {}, host: vm, client: {{qps: {qps}, burst: 5}}}}", SCHEDULERS[scheduler]);
         let run = run_s.map_or(String::new(), |s| format!(", runTime: {{min: 0s, max: {s}s}}"));
+        let until = if run.is_empty() { "allBound" } else { "allFinished" };
         let start = if live { format!("arrivals: {{process: poisson, rate: {rate}}}") } else { "start: backlog".to_owned() };
-        let workload = format!("workload: {{pods: [{{count: {pods}, apps: 2, requests: {{cpu: {cpu}m, memory: 1Gi}}{run}}}], {start}}}\nstop: {{when: allFinished, limit: 3m}}");
+        let workload = format!("workload: {{pods: [{{count: {pods}, apps: 2, requests: {{cpu: {cpu}m, memory: 1Gi}}{run}}}], {start}}}\nstop: {{when: {until}, limit: 3m}}");
         let control_planes = control_planes();
         let mut spec = scenario(folder.path(), &[HOSTS, &nodes, &control_planes[control_plane].1, &scheduler, &workload]);
         spec.seed = seed;

@@ -73,8 +73,13 @@ fn preferred_anti_affinity_by_host() {
 fn hard_spread_by_zone() {
     let h = run(1000, 3000, 5, 0, |spec| {
         let selector = spec.labels.clone();
-        let constraint =
-            SpreadConstraint { max_skew: 1, topology_key: ZONE_LABEL.into(), hard: true, selector };
+        let constraint = SpreadConstraint {
+            max_skew: 1,
+            topology_key: ZONE_LABEL.into(),
+            hard: true,
+            selector,
+            ..SpreadConstraint::default()
+        };
         PodSpec { topology_spread: vec![constraint], ..spec }
     });
     assert_eq!(h.count("score_node"), 1_068_750);

@@ -4,7 +4,7 @@ mod kube_support;
 use kube_support::naive::Naive;
 use kube_support::{Harness, S, node, pod, resources};
 use podpace::cluster::{
-    Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec, Resources,
+    Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm, PodSpec, Resources,
     SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use podpace::engine::{Rng, Streams};
@@ -78,6 +78,11 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
         if rng.chance(0.2) {
             spec.requests.extended = vec![(0, 1 + rng.below(2))];
         }
+        if rng.chance(0.2) {
+            let ip = ["", "0.0.0.0", "10.0.0.1", "10.0.0.2"][rng.below(4) as usize].to_owned();
+            let protocol = ["TCP", "UDP"][rng.below(2) as usize].to_owned();
+            spec.host_ports.push(HostPort { port: 80 + rng.below(2) as u16, protocol, ip });
+        }
         if rng.chance(0.05) {
             spec.node_name = Some("node-1".into());
         }
@@ -97,6 +102,9 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
                 topology_key: key(rng),
                 hard: rng.chance(0.4),
                 selector: selector(rng),
+                min_domains: rng.below(5) as u32,
+                ignore_node_affinity: rng.chance(0.3),
+                honor_node_taints: rng.chance(0.3),
             });
         }
     }
@@ -108,6 +116,8 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
     let settings = Settings {
         percentage_of_nodes_to_score: percentage,
         scoring_strategy: strategy,
+        // The plain scheduler does not preempt.
+        disabled_plugins: vec!["DefaultPreemption".to_owned()],
         ..Settings::default()
     };
     let mut h = Harness::new(&settings);

@@ -430,6 +430,7 @@ fn hard_spread_keeps_the_skew() {
         topology_key: ZONE_LABEL.into(),
         hard: true,
         selector: [("app".into(), "a".into())].into(),
+        ..SpreadConstraint::default()
     };
     let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });
     for _ in 0..30 {
@@ -454,6 +455,7 @@ fn soft_spread_evens_out_but_does_not_forbid() {
         topology_key: ZONE_LABEL.into(),
         hard: false,
         selector: [("app".into(), "a".into())].into(),
+        ..SpreadConstraint::default()
     };
     let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });
     for _ in 0..20 {

@@ -140,6 +140,10 @@ impl Naive<'_> {
         })
     }
 
+    fn total_pods(&self, cluster: &Cluster) -> u64 {
+        self.nodes.keys().map(|n| u64::from(cluster.nodes.template(*n).allocatable.pods)).sum()
+    }
+
     fn exceeds(&self, cluster: &Cluster, queue: &str, spec: &PodSpec) -> bool {
         let mut name = queue;
         loop {
@@ -196,8 +200,13 @@ impl Naive<'_> {
             let (cpu, memory) =
                 config.and_then(|c| c.guaranteed.or(c.max)).unwrap_or_else(|| self.totals(cluster));
             let used = self.in_use(cluster, |p, _| Self::under(Self::queue_of(cluster, p), q));
-            let of = |used: u64, total: u64| used as f64 / total.max(1) as f64;
-            let share = of(used.cpu, cpu).max(of(used.memory, memory));
+            let of = |used: u64, total: u64| match (used, total) {
+                (0, _) => 0.0,
+                (_, 0) => 1.0,
+                _ => used as f64 / total as f64,
+            };
+            let pods = of(used.pods, self.total_pods(cluster));
+            let share = of(used.cpu, cpu).max(of(used.memory, memory)).max(pods);
             (if self.priority_sort { -i64::from(priority) } else { 0 }, share)
         };
         children.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap());
@@ -304,6 +313,7 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
             topology_key: ZONE_LABEL.to_owned(),
             hard: true,
             selector: labels(app),
+            ..SpreadConstraint::default()
         }),
         _ => {}
     }

@@ -285,6 +285,7 @@ fn pod_spec(c: &Conditions, app: &str, requests: Resources) -> PodSpec {
             topology_key: ZONE_LABEL.to_owned(),
             hard: true,
             selector,
+            ..SpreadConstraint::default()
         }),
         _ => {}
     }

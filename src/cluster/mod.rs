@@ -18,8 +18,8 @@ pub use matching::{
 };
 pub use node::{HOSTNAME_LABEL, Node, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
 pub use pod::{
-    App, AppId, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage, TaskGroup,
-    Timeline, WeightedTerm,
+    App, AppId, HostPort, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage,
+    TaskGroup, Timeline, WeightedTerm,
 };
 pub use resources::{ResourceNames, Resources};
 

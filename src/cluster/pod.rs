@@ -36,7 +36,7 @@ pub struct PodAffinityTerm {
 }
 
 /// A topology spread constraint over pods whose labels hold `selector`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct SpreadConstraint {
     /// Largest allowed skew.
     pub max_skew: u32,
@@ -44,8 +44,36 @@ pub struct SpreadConstraint {
     pub topology_key: String,
     /// `DoNotSchedule` (true) or `ScheduleAnyway` (false).
     pub hard: bool,
-    /// Labels of the pods that are spread.
+    /// Labels of the pods that are spread, those of `matchLabelKeys` included.
     pub selector: BTreeMap<String, String>,
+    /// `minDomains` of a hard constraint: with fewer domains the smallest count is taken for 0. 0 and 1 say nothing.
+    pub min_domains: u32,
+    /// `nodeAffinityPolicy: Ignore`: nodes that the pod's selector and affinity forbid are domains, too.
+    pub ignore_node_affinity: bool,
+    /// `nodeTaintsPolicy: Honor`: nodes with taints that the pod does not tolerate are no domains.
+    pub honor_node_taints: bool,
+}
+
+/// A port of the node that a pod takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct HostPort {
+    /// Port, 1 to 65535.
+    pub port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Address; empty or `0.0.0.0`: all of the node.
+    pub ip: String,
+}
+
+impl HostPort {
+    /// Whether two pods can't have both on one node.
+    #[must_use]
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let all = |ip: &str| ip.is_empty() || ip == "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || all(&self.ip) || all(&other.ip))
+    }
 }
 
 /// What many pods share; interned.
@@ -73,6 +101,10 @@ pub struct PodSpec {
     pub topology_spread: Vec<SpreadConstraint>,
     /// The task group of the application that the pod belongs to (`yunikorn.apache.org/task-group-name`).
     pub task_group: Option<String>,
+    /// Ports of the node.
+    pub host_ports: Vec<HostPort>,
+    /// `preemptionPolicy: Never`.
+    pub never_preempts: bool,
 }
 
 /// A task group of an application (`yunikorn.apache.org/task-groups`).
@@ -200,6 +232,17 @@ impl Pods {
     #[must_use]
     pub fn first_placeholder(&self) -> PodId {
         PodId::try_from(self.len()).expect("pods are limited") - self.placeholders
+    }
+
+    /// Forgets the placeholders: what is measured of a run are the workload's pods.
+    pub fn drop_placeholders(&mut self) {
+        let pods = self.first_placeholder() as usize;
+        self.spec.truncate(pods);
+        self.app.truncate(pods);
+        self.node.truncate(pods);
+        self.stage.truncate(pods);
+        self.timeline.truncate(pods);
+        self.placeholders = 0;
     }
 
     /// Whether a pod is a placeholder of a gang.

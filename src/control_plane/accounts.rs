@@ -65,6 +65,7 @@ const VERB_NAMES: [&str; VERBS.len()] = [
     "patch_running",
     "patch_succeeded",
     "delete_pod",
+    "delete_gracefully",
     "create_event",
 ];
 

@@ -83,6 +83,8 @@ pub enum AgentEvent {
     Finished,
     /// The load client deletes it.
     Delete,
+    /// A pod that was deleted with a grace period has ended.
+    Evicted,
 }
 
 /// Index of a process.

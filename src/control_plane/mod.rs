@@ -60,19 +60,22 @@ pub enum Verb {
     PatchRunning,
     /// `PATCH pods/status` by a node agent: succeeded.
     PatchSucceeded,
-    /// `DELETE pods`.
+    /// `DELETE pods` that ends the pod.
     DeletePod,
+    /// `DELETE pods` with a grace period: the node's agent is to end it.
+    DeleteGracefully,
     /// `POST events`.
     CreateEvent,
 }
 
-const VERBS: [(Verb, &str); 7] = [
+const VERBS: [(Verb, &str); 8] = [
     (Verb::CreatePod, "create_pod"),
     (Verb::Bind, "bind"),
     (Verb::PatchCondition, "patch_status"),
     (Verb::PatchRunning, "patch_status"),
     (Verb::PatchSucceeded, "patch_status"),
     (Verb::DeletePod, "delete_pod"),
+    (Verb::DeleteGracefully, "delete_pod"),
     (Verb::CreateEvent, "create_event"),
 ];
 
@@ -96,7 +99,7 @@ impl PodChange {
         match verb {
             Verb::CreatePod => Some(Self::Added),
             Verb::Bind => Some(Self::Bound),
-            Verb::PatchCondition | Verb::PatchRunning => Some(Self::Status),
+            Verb::PatchCondition | Verb::PatchRunning | Verb::DeleteGracefully => Some(Self::Status),
             Verb::PatchSucceeded | Verb::DeletePod => Some(Self::Gone),
             Verb::CreateEvent => None,
         }

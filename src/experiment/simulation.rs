@@ -626,7 +626,13 @@ impl Simulation {
             _ => false,
         };
         let lives = self.counts.finished < self.expected_finishes && self.counts.bound > self.counts.finished;
-        if self.last_progress.0 != self.counts || more_to_come || lives || self.stop == StopWhen::Time {
+        let waits = self.scheduler.model.waits_for_time();
+        if self.last_progress.0 != self.counts
+            || more_to_come
+            || lives
+            || waits
+            || self.stop == StopWhen::Time
+        {
             self.last_progress = (self.counts, now);
         }
         now - self.last_progress.1 >= self.stall_ns
@@ -767,8 +773,21 @@ impl Simulation {
             Action::DeletePod { pod } => {
                 control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
             }
+            Action::Delete { pod } => {
+                let endless = match &self.lifetimes {
+                    Lifetimes::Endless => true,
+                    Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
+                };
+                if endless && pod < self.scheduled && self.cluster.pods.stage(pod) != Stage::Finished {
+                    self.expected_finishes += 1;
+                }
+                // Without an agent, or before it is bound, nobody holds the pod back.
+                let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
+                let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
+                control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
+            }
             Action::GiveUp { pod } => {
-                if self.cluster.pods.node(pod) == NO_NODE {
+                if self.cluster.pods.node(pod) == NO_NODE && !self.cluster.pods.is_placeholder(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
                     self.counts.failed += 1;
                 }
@@ -806,9 +825,9 @@ impl Simulation {
                 if Some(watcher) == self.loader.watcher
                     && change == PodChange::Bound
                     && let Lifetimes::Hold(spans) = &self.lifetimes
-                    && spans[pod as usize] != u64::MAX
+                    && let Some(span) = spans.get(pod as usize).filter(|span| **span != u64::MAX)
                 {
-                    let at = now + spans[pod as usize];
+                    let at = now + span;
                     self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Delete });
                 }
             }
@@ -823,6 +842,8 @@ impl Simulation {
         }
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
+            // The pod was deleted meanwhile: there is nothing to bind or to patch.
+            Verb::Bind | Verb::PatchRunning if self.cluster.pods.stage(pod) == Stage::Finished => {}
             Verb::Bind => {
                 self.cluster.pods.bind(pod, node);
                 self.cluster.pods.set_stage(pod, Stage::Bound);
@@ -843,10 +864,18 @@ impl Simulation {
                 if pod >= self.scheduled {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                 } else if self.cluster.pods.stage(pod) != Stage::Finished {
+                    if self.cluster.pods.node(pod) == NO_NODE {
+                        // Deleted before it was bound: nothing more will come of it.
+                        self.counts.failed += 1;
+                    }
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
                 }
+            }
+            Verb::DeleteGracefully => {
+                // The agent has ended the pod's containers and deletes it for good.
+                self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
             }
             Verb::PatchCondition | Verb::CreateEvent => {}
         }
@@ -893,8 +922,13 @@ impl Simulation {
             self.call(|model, cx| model.on_status_patched(cx, pod));
         } else if client == self.scheduler.client && verb == Verb::CreatePod {
             self.call(|model, cx| model.on_pod_created(cx, pod));
-        } else if client == self.scheduler.client && verb == Verb::DeletePod {
-            self.call(|model, cx| model.on_pod_deleted(cx, pod));
+        } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
+        {
+            if self.cluster.pods.is_placeholder(pod) {
+                self.call(|model, cx| model.on_pod_deleted(cx, pod));
+            } else {
+                self.call(|model, cx| model.on_delete_done(cx, pod, ok));
+            }
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
@@ -957,8 +991,12 @@ impl Simulation {
     }
 
     fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        if self.cluster.pods.stage(pod) == Stage::Finished {
+            return;
+        }
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
+            AgentEvent::Evicted => self.agents.patch(kernel, control_plane, pod, Verb::DeletePod),
             AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
             AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
                 self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);
@@ -1106,6 +1144,7 @@ impl Simulation {
         self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        self.cluster.pods.drop_placeholders();
         Finished {
             name: self.name,
             seed: self.seed,

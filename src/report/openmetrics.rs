@@ -53,7 +53,7 @@ const ENDPOINTS: [Endpoint; 5] = [
     (&["create_pod"], ["", "pods", "", "POST", "201"]),
     (&["bind"], ["", "pods", "binding", "POST", "201"]),
     (&["patch_condition", "patch_running", "patch_succeeded"], ["", "pods", "status", "PATCH", "200"]),
-    (&["delete_pod"], ["", "pods", "", "DELETE", "200"]),
+    (&["delete_pod", "delete_gracefully"], ["", "pods", "", "DELETE", "200"]),
     (&["create_event"], ["events.k8s.io", "events", "", "POST", "201"]),
 ];
 

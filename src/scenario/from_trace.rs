@@ -246,7 +246,21 @@ impl SpecReader {
                 max_skew: u32::try_from(skew).unwrap_or(u32::MAX),
                 topology_key: text(constraint, "topologyKey"),
                 hard: text(constraint, "whenUnsatisfiable") != "ScheduleAnyway",
-                selector: self.selector(constraint, row),
+                selector: {
+                    let mut selector = self.selector(constraint, row);
+                    for key in items(constraint, "/matchLabelKeys").filter_map(Value::as_str) {
+                        if let Some(value) = row.labels.get(key) {
+                            selector.insert(key.to_owned(), value.clone());
+                        }
+                    }
+                    selector
+                },
+                min_domains: constraint
+                    .get("minDomains")
+                    .and_then(Value::as_u64)
+                    .map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+                ignore_node_affinity: text(constraint, "nodeAffinityPolicy") == "Ignore",
+                honor_node_taints: text(constraint, "nodeTaintsPolicy") == "Honor",
             });
         }
         let mut labels = row.labels.clone();
@@ -265,6 +279,8 @@ impl SpecReader {
             pod_affinity,
             topology_spread,
             task_group: None,
+            host_ports: Vec::new(),
+            never_preempts: false,
         })
     }
 

@@ -23,15 +23,16 @@ use super::plan::{
 use super::quantity::ResourceList;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
-    MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeLifecycleKind, NodeSort as SpecNodeSort,
-    NodeSortPolicy as SpecNodeSortPolicy, PodShape, QueueSort, ScenarioSpec, ScoringStrategy as SpecScoring,
-    StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator,
-    WhenUnsatisfiable, WorkloadStart,
+    MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
+    NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
+    ScenarioSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect,
+    TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
 };
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
-    App, AppId, Cluster, Expression, HOSTNAME_LABEL, NodeTemplate, Operator, PodAffinityTerm, PodSpec,
-    ResourceNames, Resources, SpecId, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
+    App, AppId, Cluster, Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm,
+    PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
+    WeightedTerm,
 };
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -153,14 +154,27 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
             })
             .collect(),
         pod_affinity,
+        host_ports: shape
+            .host_ports
+            .iter()
+            .filter_map(|port| u16::try_from(*port).ok())
+            .map(|port| HostPort { port, protocol: "TCP".to_owned(), ip: String::new() })
+            .collect(),
+        never_preempts: shape.preemption_policy == Some(PreemptionPolicy::Never),
         topology_spread: shape
             .topology_spread
             .iter()
             .map(|t| SpreadConstraint {
+                min_domains: t.min_domains.map_or(0, count),
+                ignore_node_affinity: t.node_affinity_policy == Some(NodeInclusionPolicy::Ignore),
+                honor_node_taints: t.node_taints_policy == Some(NodeInclusionPolicy::Honor),
                 max_skew: count(t.max_skew),
                 topology_key: t.topology_key.clone(),
                 hard: t.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule,
-                selector: [("app".to_owned(), labels["app"].clone())].into_iter().collect(),
+                selector: std::iter::once("app")
+                    .chain(t.match_label_keys.iter().map(String::as_str))
+                    .filter_map(|key| Some((key.to_owned(), labels.get(key)?.clone())))
+                    .collect(),
             })
             .collect(),
         labels,
@@ -357,6 +371,11 @@ impl Resolver<'_> {
         };
         let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
         let config = self.scheduler_config(names);
+        if config.settings.yunikorn.is_some() && !s.queues.is_empty() {
+            let hint = Some("leave one of them out".to_owned());
+            let message = "the queues are in the file of scheduler.config too";
+            self.errors.push(self.document.diagnostic("scheduler.queues", message, hint));
+        }
         let default_client = ClientLimits {
             qps_milli: config.qps_milli.unwrap_or_else(|| parameter("default_client_qps", 50) * 1000),
             burst: config.burst.unwrap_or_else(|| count(parameter("default_client_burst", 100))),
@@ -389,6 +408,7 @@ impl Resolver<'_> {
                 None => defaults.scoring_strategy,
             },
             disabled_plugins: s.plugins.map_or(defaults.disabled_plugins, |p| p.disabled),
+            kube: defaults.kube,
             predicates: s.predicates.unwrap_or(defaults.predicates),
             node_sort: match s.node_sort {
                 Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,

@@ -618,6 +618,10 @@ pub struct PodShape {
     pub tolerations: Vec<TolerationSpec>,
     /// The node, when placed by name.
     pub node_name: Option<String>,
+    /// TCP ports of the node.
+    pub host_ports: Vec<u64>,
+    /// Whether it may preempt.
+    pub preemption_policy: Option<PreemptionPolicy>,
     /// Keeping apart pods of the same `app`.
     pub anti_affinity: Option<AntiAffinitySpec>,
     /// Spreading over a topology.
@@ -666,6 +670,11 @@ macro_rules! pod_group {
             pub tolerations: Vec<TolerationSpec>,
             /// Node by name, which the NodeName filter checks. Default any.
             pub node_name: Option<String>,
+            /// TCP ports that the pod takes on its node (`hostPort`).
+            #[serde(default)]
+            pub host_ports: Vec<u64>,
+            /// Whether it may push pods of lower priority off a node. Default `PreemptLowerPriority`.
+            pub preemption_policy: Option<PreemptionPolicy>,
             /// Keep pods with the same label `app` apart: `none`, `required`, `preferred`, or with a topology:
             /// `{mode: required, topologyKey: kubernetes.io/hostname}`. Default `none`.
             pub anti_affinity: Option<AntiAffinitySpec>,
@@ -703,6 +712,8 @@ macro_rules! pod_group {
                     node_selector: self.node_selector.clone(),
                     tolerations: self.tolerations.clone(),
                     node_name: self.node_name.clone(),
+                    host_ports: self.host_ports.clone(),
+                    preemption_policy: self.preemption_policy,
                     anti_affinity: self.anti_affinity.clone(),
                     topology_spread: self.topology_spread.clone(),
                     node_affinity: self.node_affinity.clone(),
@@ -754,6 +765,15 @@ pod_group! {
         /// Pods of a Job that exist at once. Default: as `completions`.
         parallelism: Option<u64>,
     }
+}
+
+/// `preemptionPolicy` of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PreemptionPolicy {
+    /// It may.
+    PreemptLowerPriority,
+    /// It waits.
+    Never,
 }
 
 /// A pod's toleration.
@@ -879,6 +899,24 @@ pub struct TopologySpreadSpec {
     pub topology_key: String,
     /// What to do when it can't be kept.
     pub when_unsatisfiable: WhenUnsatisfiable,
+    /// Fewest domains: with fewer, the smallest count is taken for 0. Only with `DoNotSchedule`. Default 1.
+    pub min_domains: Option<u64>,
+    /// Whether nodes that the pod's node selector and affinity forbid are left out of the counts. Default `Honor`.
+    pub node_affinity_policy: Option<NodeInclusionPolicy>,
+    /// Whether nodes with taints that the pod does not tolerate are left out of the counts. Default `Ignore`.
+    pub node_taints_policy: Option<NodeInclusionPolicy>,
+    /// Only pods with the same values of these labels count, besides `app`. A label that the pod lacks is passed over.
+    #[serde(default)]
+    pub match_label_keys: Vec<String>,
+}
+
+/// Whether something about nodes counts for a spread constraint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NodeInclusionPolicy {
+    /// It does.
+    Honor,
+    /// It does not.
+    Ignore,
 }
 
 /// Node affinity.

@@ -15,7 +15,8 @@ use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WorkloadSpec,
+    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
+    WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
@@ -823,8 +824,16 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     }
     check.distribution(&format!("{path}.runTime"), shape.run_time);
     check.distribution(&format!("{path}.hold"), shape.hold);
+    for (i, port) in shape.host_ports.iter().enumerate() {
+        check.count(&format!("{path}.hostPorts[{i}]"), *port, 1, 65_535);
+    }
     for (i, spread) in shape.topology_spread.iter().enumerate() {
         let path = format!("{path}.topologySpread[{i}]");
+        if spread.min_domains.is_some() && spread.when_unsatisfiable == WhenUnsatisfiable::ScheduleAnyway {
+            let message = "can only be used with `whenUnsatisfiable: DoNotSchedule`, as Kubernetes says";
+            check.report(&format!("{path}.minDomains"), message, "leave it out, or make the constraint hard");
+        }
+        check.optional_count(&format!("{path}.minDomains"), spread.min_domains, 1, limits::SMALL_COUNT);
         check.count(&format!("{path}.maxSkew"), spread.max_skew, 1, i32::MAX as u64);
         if !is_qualified(&spread.topology_key) {
             check.expected(&format!("{path}.topologyKey"), "a label key of Kubernetes", QUALIFIED_HINT);

@@ -1234,7 +1234,11 @@ impl<'a> Reader<'a> {
             let (message, says) = match check_path(&parts, rule.create, dynamic, queues, None) {
                 PathCheck::Fine => continue,
                 PathCheck::NotLeaf => {
-                    let kind = if dynamic { "no parent queue" } else { "a parent queue" };
+                    let kind = if dynamic {
+                        "not marked as a parent queue (`parent: true`)"
+                    } else {
+                        "a parent queue"
+                    };
                     (
                         format!("{path} is {kind}"),
                         format!(
@@ -1406,7 +1410,7 @@ impl<'a> Reader<'a> {
     }
 
     fn properties(&mut self, properties: &BTreeMap<String, String>, path: &Path, preemption: bool) {
-        const KNOWN: [&str; 9] = [
+        const KNOWN: [&str; 10] = [
             "application.sort.policy",
             "application.sort.priority",
             "application.unschedasks.backoff",
@@ -1416,6 +1420,7 @@ impl<'a> Reader<'a> {
             "preemption.policy",
             "preemption.delay",
             "preemption.quota.delay",
+            "quota.preemption.delay",
         ];
         for (key, value) in properties {
             let at = path.key(key);
@@ -1450,8 +1455,10 @@ impl<'a> Reader<'a> {
                     }
                     value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0)
                 }
-                // Quota preemption begins when a queue's maximum is lowered, and none is during a run.
-                "preemption.quota.delay" => value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0),
+                // Quota preemption begins when a queue's maximum is lowered, and none is during a run. 1.9 has renamed it.
+                "preemption.quota.delay" | "quota.preemption.delay" => {
+                    value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0)
+                }
                 "application.unschedasks.backoff" => {
                     if value.parse::<u64>().is_ok_and(|v| v > 0) {
                         self.error(

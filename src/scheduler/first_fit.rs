@@ -24,6 +24,8 @@ pub struct FirstFit {
     queue: VecDeque<PodId>,
     unschedulable: Vec<PodId>,
     in_cycle: Option<(PodId, NodeId)>,
+    /// By pod: whether it is counted on a node.
+    placed: Vec<bool>,
     cycle: OpId,
     node_visited: OpId,
 }
@@ -39,9 +41,18 @@ impl FirstFit {
             queue: VecDeque::new(),
             unschedulable: Vec::new(),
             in_cycle: None,
+            placed: Vec::new(),
             cycle: meter.operation("cycle")?,
             node_visited: meter.operation("node_visited")?,
         }))
+    }
+
+    /// Notes whether a pod is counted on a node, and says whether it was before.
+    fn set_placed(&mut self, pod: PodId, placed: bool) -> bool {
+        if self.placed.len() <= pod as usize {
+            self.placed.resize(pod as usize + 1, false);
+        }
+        std::mem::replace(&mut self.placed[pod as usize], placed)
     }
 
     fn next_cycle(&mut self, cx: &mut Context<'_>) {
@@ -96,16 +107,25 @@ impl SchedulerModel for FirstFit {
         self.next_cycle(cx);
     }
 
-    fn on_pod_bound(&mut self, _cx: &mut Context<'_>, _pod: PodId, _node: NodeId) {}
+    fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
+        // One that someone else bound, or that was there before the scheduler.
+        if !self.set_placed(pod, true) {
+            self.nodes.force_pod(node, cx.cluster.pods.spec(pod));
+        }
+    }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
+        if self.set_placed(pod, false) {
+            self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
+        }
         self.retry_unschedulable(cx);
     }
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
         if outcome == BindOutcome::Failed {
-            self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
+            if self.set_placed(pod, false) {
+                self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
+            }
             self.queue.push_back(pod);
             self.next_cycle(cx);
         }
@@ -117,6 +137,7 @@ impl SchedulerModel for FirstFit {
             self.unschedulable.push(pod);
         } else {
             self.nodes.add_pod(node, cx.cluster.pods.spec(pod));
+            self.set_placed(pod, true);
             cx.actions.push(Action::Assume { pod });
             cx.actions.push(Action::Bind { pod, node });
         }

@@ -67,6 +67,12 @@ pub enum Action {
         /// Pod.
         pod: PodId,
     },
+    /// Deletes the pod (`DELETE pods`, with its grace period) through the scheduler's client;
+    /// [`SchedulerModel::on_delete_done`] follows when it is answered. The pod is gone when its node's agent says so.
+    Delete {
+        /// Pod.
+        pod: PodId,
+    },
     /// Creates a placeholder of a gang through the scheduler's client; [`SchedulerModel::on_pod_created`] follows.
     CreatePod {
         /// Pod.
@@ -158,12 +164,18 @@ pub trait SchedulerModel: Send {
     fn on_pod_created(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// The deletion of a placeholder was answered.
     fn on_pod_deleted(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// A DELETE was answered; `ok` if the API server has taken it.
+    fn on_delete_done(&mut self, _cx: &mut Context<'_>, _pod: PodId, _ok: bool) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64);
     /// Pods that wait, by reason.
     fn pending_reasons(&self, cluster: &Cluster) -> PendingReasons;
+    /// Whether something waits for a time to come that will move pods although nothing else does.
+    fn waits_for_time(&self) -> bool {
+        false
+    }
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
@@ -236,6 +248,8 @@ pub enum ScoringStrategy {
     LeastAllocated,
     /// Prefers full nodes.
     MostAllocated,
+    /// By a line with corners over the used share ([`kube::Profile::fit_shape`]).
+    RequestedToCapacityRatio,
 }
 
 /// Order of a leaf queue's applications.
@@ -276,6 +290,8 @@ pub struct Settings {
     pub scoring_strategy: ScoringStrategy,
     /// Names of disabled kube-scheduler plugins.
     pub disabled_plugins: Vec<String>,
+    /// kube-scheduler: plugins, weights and arguments, before `disabled_plugins`.
+    pub kube: kube::Profile,
     /// YuniKorn: predicates evaluated through the shim.
     pub predicates: bool,
     /// YuniKorn: how the order of nodes is kept.
@@ -306,6 +322,7 @@ impl Default for Settings {
             pod_max_backoff_ns: 10_000_000_000,
             scoring_strategy: ScoringStrategy::default(),
             disabled_plugins: Vec::new(),
+            kube: kube::Profile::default(),
             predicates: true,
             node_sort: NodeSort::default(),
             node_sort_policy: NodeSortPolicy::default(),

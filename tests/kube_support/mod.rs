@@ -42,6 +42,8 @@ enum Due {
     CpuDone(u64),
     Timer(u64),
     Patched(PodId),
+    Deleted(PodId),
+    Gone(PodId, NodeId),
 }
 
 /// The scheduler, its cluster, and a log of what it did.
@@ -59,6 +61,11 @@ pub struct Harness {
     pub cycles: Vec<(Nanos, PodId)>,
     /// How long a status patch takes.
     pub patch_ns: Nanos,
+    /// Deletions asked for, in order.
+    pub deleted: Vec<PodId>,
+    /// How long a DELETE takes, and from its answer to the pod's end.
+    pub delete_ns: Nanos,
+    pub grace_ns: Nanos,
     /// Kubernetes Events sent.
     pub events: u32,
     /// The plain cycle beside it, if asked for: each binding must be what it expects.
@@ -89,6 +96,9 @@ impl Harness {
             patches: Vec::new(),
             cycles: Vec::new(),
             patch_ns: 0,
+            deleted: Vec::new(),
+            delete_ns: 1_000_000,
+            grace_ns: 2_000_000,
             events: 0,
             naive: None,
             outcomes: Vec::new(),
@@ -151,6 +161,17 @@ impl Harness {
                     }
                 }
                 Action::Events { count } => self.events += count,
+                Action::Delete { pod } => {
+                    self.deleted.push(pod);
+                    let node = self.cluster.pods.node(pod);
+                    self.sequence += 1;
+                    self.due.insert((self.now + self.delete_ns, self.sequence), Due::Deleted(pod));
+                    self.sequence += 1;
+                    self.due.insert(
+                        (self.now + self.delete_ns + self.grace_ns, self.sequence),
+                        Due::Gone(pod, node),
+                    );
+                }
                 Action::PatchStatus { pod } => {
                     self.patches.push((self.now, pod));
                     self.sequence += 1;
@@ -173,6 +194,11 @@ impl Harness {
         }
         self.call(&|s, cx| s.on_node(cx, node, NodeChange::Added));
         node
+    }
+
+    /// The informer shows a change of a node.
+    pub fn call_node(&mut self, node: NodeId, change: NodeChange) {
+        self.call(&|s, cx| s.on_node(cx, node, change));
     }
 
     pub fn delete_node(&mut self, node: NodeId) {
@@ -227,6 +253,8 @@ impl Harness {
             match due {
                 Due::CpuDone(tag) => self.call(&|s, cx| s.on_cpu_done(cx, tag)),
                 Due::Timer(tag) => self.call(&|s, cx| s.on_timer(cx, tag)),
+                Due::Deleted(pod) => self.call(&|s, cx| s.on_delete_done(cx, pod, true)),
+                Due::Gone(pod, node) => self.call(&|s, cx| s.on_pod_gone(cx, pod, node)),
                 Due::Patched(pod) => self.call(&|s, cx| s.on_status_patched(cx, pod)),
             }
         }

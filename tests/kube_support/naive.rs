@@ -128,7 +128,32 @@ impl Naive {
         short
     }
 
-    fn eligible(cluster: &Cluster, spec: &PodSpec, constraints: &[&SpreadConstraint], node: NodeId) -> bool {
+    fn has_keys(cluster: &Cluster, constraints: &[&SpreadConstraint], node: NodeId) -> bool {
+        constraints.iter().all(|c| cluster.nodes.label(node, &c.topology_key).is_some())
+    }
+
+    /// The node is counted by the constraint: its inclusion policies, and the keys of all.
+    fn eligible(
+        cluster: &Cluster,
+        spec: &PodSpec,
+        constraints: &[&SpreadConstraint],
+        c: &SpreadConstraint,
+        node: NodeId,
+    ) -> bool {
+        let only_taints = PodSpec { tolerations: spec.tolerations.clone(), ..PodSpec::default() };
+        let tainted = static_rejection(cluster, &only_taints, node)
+            == Some("node(s) had untolerated taint(s)")
+            || cluster.nodes.template(node).unschedulable
+                && cluster.nodes.template(node).taints.iter().any(|t| {
+                    t.effect != podpace::cluster::TaintEffect::PreferNoSchedule
+                        && !podpace::cluster::tolerates(&spec.tolerations, t)
+                });
+        if c.honor_node_taints && tainted {
+            return false;
+        }
+        if c.ignore_node_affinity {
+            return Self::has_keys(cluster, constraints, node);
+        }
         let only_affinity = PodSpec {
             node_selector: spec.node_selector.clone(),
             required_node_affinity: spec.required_node_affinity.clone(),
@@ -141,7 +166,7 @@ impl Naive {
             ..PodSpec::default()
         };
         static_rejection(cluster, &only_affinity, node).is_none()
-            && constraints.iter().all(|c| cluster.nodes.label(node, &c.topology_key).is_some())
+            && Self::has_keys(cluster, constraints, node)
     }
 
     /// Matching pods by value of the key, over eligible nodes; values without pods are there with 0.
@@ -154,7 +179,7 @@ impl Naive {
     ) -> BTreeMap<String, i64> {
         let mut counts = BTreeMap::new();
         for node in &self.nodes {
-            if Self::eligible(cluster, spec, constraints, *node) {
+            if Self::eligible(cluster, spec, constraints, c, *node) {
                 let value = cluster.nodes.label(*node, &c.topology_key).unwrap().to_owned();
                 *counts.entry(value).or_insert(0) +=
                     self.pods_on(cluster, *node).filter(|p| selector_matches(&c.selector, &p.labels)).count()
@@ -167,6 +192,11 @@ impl Naive {
     fn rejections(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Vec<String> {
         if let Some(reason) = static_rejection(cluster, spec, node) {
             return vec![reason.to_owned()];
+        }
+        let taken = self.pods_on(cluster, node).flat_map(|p| &p.host_ports);
+        let taken: Vec<_> = taken.collect();
+        if spec.host_ports.iter().any(|want| taken.iter().any(|have| want.conflicts(have))) {
+            return vec!["node(s) didn't have free ports for the requested pod ports".to_owned()];
         }
         let short = self.shortages(cluster, spec, node);
         if !short.is_empty() {
@@ -181,12 +211,14 @@ impl Naive {
                         .to_owned(),
                 ];
             };
-            if !Self::eligible(cluster, spec, &hard, node) {
+            if !Self::eligible(cluster, spec, &hard, c, node) {
                 continue;
             }
             let counts = self.spread_counts(cluster, spec, &hard, c);
             let own = i64::from(selector_matches(&c.selector, &spec.labels));
-            if counts[value] + own - counts.values().min().unwrap() > i64::from(c.max_skew) {
+            let few = counts.len() < c.min_domains as usize;
+            let least = if few { 0 } else { *counts.values().min().unwrap() };
+            if counts[value] + own - least > i64::from(c.max_skew) {
                 return vec!["node(s) didn't match pod topology spread constraints".to_owned()];
             }
         }
@@ -235,7 +267,7 @@ impl Naive {
             ScoringStrategy::LeastAllocated => {
                 Some(if requested > capacity { 0 } else { (capacity - requested) * 100 / capacity })
             }
-            ScoringStrategy::MostAllocated => Some(requested.min(capacity) * 100 / capacity),
+            _ => Some(requested.min(capacity) * 100 / capacity),
         };
         let parts: Vec<u64> = [
             points(self.used(cluster, node, cpu_of) + cpu_of(spec), has.cpu_millicores),
@@ -292,7 +324,7 @@ impl Naive {
             return vec![0; feasible.len()];
         }
         let counted: Vec<NodeId> =
-            feasible.iter().copied().filter(|n| Self::eligible(cluster, spec, &soft, *n)).collect();
+            feasible.iter().copied().filter(|n| Self::has_keys(cluster, &soft, *n)).collect();
         let raw: Vec<Option<i64>> = feasible
             .iter()
             .map(|node| {

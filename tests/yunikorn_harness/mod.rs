@@ -144,6 +144,7 @@ impl Harness {
             }
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
+            Action::Delete { .. } => {}
             Action::GiveUp { pod } => self.given_up.push(pod),
             Action::CreatePod { pod } => self.at(self.now + self.bind_latency, Event::Created(pod)),
             Action::DeletePod { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),

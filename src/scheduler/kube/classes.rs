@@ -14,13 +14,13 @@
 //! at most [`TABLE_BYTES`] in all.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, NodeId, PodId, PodSpec, Resources, SpecId};
-use crate::scheduler::ScoringStrategy;
+use crate::cluster::{Cluster, HostPort, NodeId, PodId, PodSpec, Resources, SpecId};
+use std::sync::Arc;
 
 use super::hints::PluginSet;
 use super::node_affinity;
-use super::node_resources::{NodeCache, Request, balanced_score, fit_score};
-use super::plugins::Plugins;
+use super::node_resources::{FitScore, NodeCache, Request, balanced_score, fit_score};
+use super::profile::Profile;
 use super::sampling::NodeOrder;
 use super::taint_toleration;
 use super::{STATIC_FILTERS, static_rejection_by};
@@ -28,6 +28,8 @@ use super::{STATIC_FILTERS, static_rejection_by};
 /// Index of a class.
 pub type ClassId = usize;
 
+/// What NodePorts says of a node.
+const REASON_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 /// Bytes that all tables may take together.
 const TABLE_BYTES: usize = 256 << 20;
 
@@ -59,6 +61,8 @@ pub struct Rejections {
     short: [u64; 3],
     /// By extended resource of the request, in its order.
     short_extended: Vec<u64>,
+    /// NodePorts.
+    ports: u64,
 }
 
 impl Rejections {
@@ -69,6 +73,7 @@ impl Rejections {
         for (count, (plugin, reason)) in self.fixed.iter().zip(STATIC_FILTERS) {
             diagnosis.count(plugin, reason, *count);
         }
+        diagnosis.count(PluginSet::PORTS, REASON_PORTS, self.ports);
         for (count, reason) in
             self.short.iter().zip(["Too many pods", "Insufficient cpu", "Insufficient memory"])
         {
@@ -114,8 +119,10 @@ pub struct Class {
 /// All classes with the log of changed nodes.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Classes {
-    plugins: Plugins,
-    strategy: ScoringStrategy,
+    profile: Arc<Profile>,
+    fit_score: FitScore,
+    /// Scores that don't go into a byte: every node is evaluated one by one.
+    wide: bool,
     classes: Vec<Class>,
     by_spec: BTreeMap<PodSpec, ClassId>,
     of_spec: Vec<ClassId>,
@@ -138,10 +145,12 @@ pub enum View {
 impl Classes {
     /// No classes yet.
     #[must_use]
-    pub const fn new(plugins: Plugins, strategy: ScoringStrategy) -> Self {
+    pub fn new(profile: Arc<Profile>, fit_score: FitScore) -> Self {
+        let weights = profile.plugins.weights;
         Self {
-            plugins,
-            strategy,
+            wide: weights.fit + weights.balanced > 2,
+            profile,
+            fit_score,
             classes: Vec::new(),
             by_spec: BTreeMap::new(),
             of_spec: Vec::new(),
@@ -168,14 +177,15 @@ impl Classes {
             labels: BTreeMap::new(),
             pod_affinity: Vec::new(),
             topology_spread: Vec::new(),
+            never_preempts: false,
             ..spec.clone()
         };
         let next = self.classes.len();
         let class = *self.by_spec.entry(key.clone()).or_insert(next);
         if class == next {
             self.classes.push(Class {
-                request: Request::new(&key.requests),
-                by_node: node_affinity::depends_on_the_node(&key),
+                request: Request::new(cluster, &key.requests, &self.profile),
+                by_node: node_affinity::depends_on_the_node(&key, &self.profile),
                 spec: key,
                 verdicts: Vec::new(),
                 preferences: Vec::new(),
@@ -204,7 +214,7 @@ impl Classes {
             for class in &mut self.classes {
                 if let Some(table) = &mut class.table {
                     let blocked = is_blocked(
-                        &self.plugins,
+                        &self.profile,
                         cluster,
                         &class.spec,
                         class.by_node,
@@ -248,6 +258,9 @@ impl Classes {
         visited: usize,
     ) -> View {
         self.uses += 1;
+        if self.wide {
+            return View::OneByOne;
+        }
         // Changes that no table could be worth catching up with are dropped.
         if self.log.len() > 4 * order.list().len() + 1024 {
             let drop = self.log.len() / 2;
@@ -267,7 +280,13 @@ impl Classes {
                 let score = if table.blocked.get(at).copied().unwrap_or(false) {
                     0
                 } else {
-                    resource_score(&self.plugins, self.strategy, nodes, &class.request, *node)
+                    byte(resource_score(
+                        &self.profile,
+                        &self.fit_score,
+                        nodes,
+                        (&class.request, &class.spec.host_ports),
+                        *node,
+                    ))
                 };
                 let before = std::mem::replace(&mut table.scores[at], score);
                 table.infeasible = table.infeasible + usize::from(score == 0) - usize::from(before == 0);
@@ -317,7 +336,7 @@ impl Classes {
             .enumerate()
             .map(|(at, node)| {
                 let score = if is_blocked(
-                    &self.plugins,
+                    &self.profile,
                     cluster,
                     &class.spec,
                     class.by_node,
@@ -330,7 +349,13 @@ impl Classes {
                     blocked[at] = true;
                     0
                 } else {
-                    resource_score(&self.plugins, self.strategy, nodes, &class.request, *node)
+                    byte(resource_score(
+                        &self.profile,
+                        &self.fit_score,
+                        nodes,
+                        (&class.request, &class.spec.host_ports),
+                        *node,
+                    ))
                 };
                 infeasible += usize::from(score == 0);
                 score
@@ -342,17 +367,29 @@ impl Classes {
     /// What a pod of the class asks for.
     #[must_use]
     pub fn requests(&self, id: ClassId) -> &Resources {
-        &self.classes[id].spec.requests
+        &self.classes[id].request.plain
     }
 
     /// Feasibility and score of one node, from scratch.
-    pub fn evaluate(&mut self, cluster: &Cluster, nodes: &NodeCache, id: ClassId, node: NodeId) -> u8 {
+    pub fn evaluate(&mut self, cluster: &Cluster, nodes: &NodeCache, id: ClassId, node: NodeId) -> u64 {
         let class = &mut self.classes[id];
-        if is_blocked(&self.plugins, cluster, &class.spec, class.by_node, &mut class.verdicts, node) {
+        if is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node) {
             0
         } else {
-            resource_score(&self.plugins, self.strategy, nodes, &class.request, node)
+            resource_score(
+                &self.profile,
+                &self.fit_score,
+                nodes,
+                (&class.request, &class.spec.host_ports),
+                node,
+            )
         }
+    }
+
+    /// Whether the filters on names, labels and taints reject a node, whatever runs there.
+    pub fn is_blocked_for_good(&mut self, cluster: &Cluster, id: ClassId, node: NodeId) -> bool {
+        let class = &mut self.classes[id];
+        is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
     }
 
     /// Whether TaintToleration and NodeAffinity give every node the same score.
@@ -360,9 +397,11 @@ impl Classes {
         let class = &mut self.classes[id];
         let templates = cluster.nodes.templates();
         if class.uniform.0 != templates.len() {
-            let taints = !self.plugins.taints
+            let weights = &self.profile.plugins.weights;
+            let taints = weights.taints == 0
                 || templates.iter().all(|t| taint_toleration::raw_score(&class.spec.tolerations, t) == 0);
-            let affinity = !self.plugins.affinity || class.spec.preferred_node_affinity.is_empty();
+            let affinity = weights.affinity == 0
+                || class.spec.preferred_node_affinity.is_empty() && self.profile.added_preferred.is_empty();
             class.uniform = (templates.len(), taints && affinity);
         }
         class.uniform.1
@@ -375,7 +414,7 @@ impl Classes {
         let compute = || {
             (
                 taint_toleration::raw_score(&spec.tolerations, cluster.nodes.template(node)),
-                node_affinity::raw_score(cluster, spec, node),
+                node_affinity::raw_score(cluster, spec, &self.profile, node),
             )
         };
         if class.by_node {
@@ -400,22 +439,26 @@ impl Classes {
         let class = &mut self.classes[id];
         let none_blocked = class.table.as_ref().is_some_and(|t| t.blocked.is_empty());
         if !none_blocked
-            && is_blocked(&self.plugins, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
+            && is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
         {
-            if let Some(filter) = static_rejection_by(&self.plugins, cluster, &class.spec, node) {
+            if let Some(filter) = static_rejection_by(&self.profile, cluster, &class.spec, node) {
                 rejections.fixed[filter] += 1;
             }
             return true;
         }
-        if !self.plugins.fit {
+        if self.profile.plugins.ports && nodes.lacks_ports(node, &class.spec.host_ports) {
+            rejections.ports += 1;
+            return true;
+        }
+        if !self.profile.plugins.fit {
             return false;
         }
         let mut rejected = false;
-        for (count, short) in rejections.short.iter_mut().zip(nodes.shortages(node, &class.spec.requests)) {
+        for (count, short) in rejections.short.iter_mut().zip(nodes.shortages(node, &class.request.plain)) {
             *count += u64::from(short);
             rejected |= short;
         }
-        let extended = &class.spec.requests.extended;
+        let extended = &class.request.plain.extended;
         rejections.short_extended.resize(extended.len(), 0);
         for (count, (id, amount)) in rejections.short_extended.iter_mut().zip(extended) {
             let short = nodes.is_short_of(node, *id, *amount);
@@ -439,7 +482,7 @@ impl Classes {
             for node in order.list() {
                 self.explain(cluster, nodes, id, *node, &mut rejections);
             }
-            let diagnosis = rejections.diagnosis(cluster, &self.classes[id].spec.requests);
+            let diagnosis = rejections.diagnosis(cluster, &self.classes[id].request.plain);
             self.classes[id].diagnosis = Some((end, diagnosis));
         }
         &self.classes[id].diagnosis.as_ref().expect("just made").1
@@ -447,14 +490,14 @@ impl Classes {
 }
 
 fn is_blocked(
-    plugins: &Plugins,
+    profile: &Profile,
     cluster: &Cluster,
     spec: &PodSpec,
     by_node: bool,
     verdicts: &mut Vec<Option<bool>>,
     node: NodeId,
 ) -> bool {
-    let compute = || static_rejection_by(plugins, cluster, spec, node).is_some();
+    let compute = || static_rejection_by(profile, cluster, spec, node).is_some();
     if by_node {
         return compute();
     }
@@ -465,24 +508,34 @@ fn is_blocked(
     *verdicts[template].get_or_insert_with(compute)
 }
 
-/// 0 if the pod does not fit, else 1 + the scores of Fit and BalancedAllocation.
+/// 0 if the pod does not fit, else 1 + the weighed scores of Fit and BalancedAllocation.
 #[inline]
 fn resource_score(
-    plugins: &Plugins,
-    strategy: ScoringStrategy,
+    profile: &Profile,
+    how: &FitScore,
     nodes: &NodeCache,
-    request: &Request,
+    class: (&Request, &[HostPort]),
     node: NodeId,
-) -> u8 {
+) -> u64 {
+    let (request, ports) = class;
+    if profile.plugins.ports && nodes.lacks_ports(node, ports) {
+        return 0;
+    }
+    if profile.plugins.fit && !nodes.fits(node, &request.plain) {
+        return 0;
+    }
+    let weights = &profile.plugins.weights;
     let mut score = 1;
-    if plugins.fit {
-        if !nodes.fits(node, &request.plain) {
-            return 0;
-        }
-        score += fit_score(strategy, nodes.row(node), request);
+    if weights.fit > 0 {
+        score += weights.fit.unsigned_abs() * fit_score(how, nodes, node, request);
     }
-    if plugins.balanced && !request.is_best_effort() {
-        score += balanced_score(nodes.row(node), request);
+    if weights.balanced > 0 && !request.is_best_effort() {
+        score += weights.balanced.unsigned_abs() * balanced_score(nodes, node, request);
     }
+    score
+}
+
+#[inline]
+fn byte(score: u64) -> u8 {
     u8::try_from(score).expect("at most 201")
 }

@@ -8,7 +8,9 @@
 //! Weights: TaintToleration 3, NodeAffinity 2, PodTopologySpread 2, InterPodAffinity 2, Fit 1, BalancedAllocation 1.
 //! ImageLocality gives 0 to all.
 //!
-//! Left out: nominated nodes, extenders, the few nodes that parallel workers filter past the last one needed.
+//! A pod that is nominated to a node tries that node alone first.
+//!
+//! Left out: extenders, the few nodes that parallel workers filter past the last one needed.
 //!
 //! Cost: a scan of a byte a visited node for plain pods; some ten nanoseconds a visited node otherwise.
 use crate::cluster::{Cluster, NodeId, PodId};
@@ -18,10 +20,10 @@ use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
-use super::plugins::Plugins;
+use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
+use super::scan;
 use super::topology::{Plan, Topology};
-use super::{node_affinity, scan, taint_toleration};
 
 /// What a cycle decided.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -71,6 +73,8 @@ pub(super) struct Search<'a> {
     pub classes: &'a mut Classes,
     pub topology: &'a Topology,
     pub percentage: u32,
+    /// The node that the pod is nominated to.
+    pub nominated: Option<NodeId>,
     pub next_start: &'a mut usize,
     pub candidates: &'a mut Vec<Candidate>,
 }
@@ -93,6 +97,17 @@ impl Search<'_> {
         let class = self.classes.of_pod(self.cluster, pod);
         let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
         let start = *self.next_start;
+        // The nominated node alone, if it will do; else it has been filtered once more than the others.
+        let mut tried = 0;
+        if let Some(node) = self.nominated.filter(|n| self.order.position(*n).is_some()) {
+            tried = 1;
+            if self.classes.evaluate(self.cluster, self.nodes, class, node) != 0
+                && self.topology_rejects(plan, node).is_none()
+            {
+                let walks = self.walks(plan, false);
+                return Decision { outcome: Ok(node), visited: 1, scored: 0, walks };
+            }
+        }
         let plain = plan.is_none() && self.classes.prefers_all_alike(self.cluster, class);
         let (visited, scored, chosen) =
             match self.classes.prepare(self.cluster, self.nodes, self.order, class, enough) {
@@ -102,7 +117,8 @@ impl Search<'_> {
                     (visited, scored, place.map(|at| self.order.list()[at]))
                 }
                 View::Table(_) => {
-                    let visited = self.collect(plan, enough, |s, at, _| s.classes.bytes(class)[at]);
+                    let visited =
+                        self.collect(plan, enough, |s, at, _| u64::from(s.classes.bytes(class)[at]));
                     self.choose(class, plan, visited, rng)
                 }
                 View::OneByOne => {
@@ -117,7 +133,8 @@ impl Search<'_> {
             Some(node) => Ok(node),
             None => Err(self.diagnose(class, plan)),
         };
-        Decision { outcome, visited: visited as u64, scored, walks: self.walks(plan, scored > 0) }
+        let visited = visited as u64 + tried;
+        Decision { outcome, visited, scored, walks: self.walks(plan, scored > 0) }
     }
 
     /// Gathers the feasible nodes; returns how many were visited.
@@ -125,7 +142,7 @@ impl Search<'_> {
         &mut self,
         plan: Option<Plan<'_>>,
         enough: usize,
-        mut byte: impl FnMut(&mut Self, usize, NodeId) -> u8,
+        mut score: impl FnMut(&mut Self, usize, NodeId) -> u64,
     ) -> usize {
         let list = self.order.list();
         let start = *self.next_start;
@@ -136,9 +153,13 @@ impl Search<'_> {
             let at = if at < list.len() { at } else { at - list.len() };
             let node = list[at];
             visited += 1;
-            let byte = byte(self, at, node);
-            if byte != 0 && self.topology_rejects(plan, node).is_none() {
-                self.candidates.push(Candidate { node, total: i64::from(byte) - 1, raw: 0 });
+            let score = score(self, at, node);
+            if score != 0 && self.topology_rejects(plan, node).is_none() {
+                self.candidates.push(Candidate {
+                    node,
+                    total: i64::try_from(score).expect("weights are 32 bits") - 1,
+                    raw: 0,
+                });
             }
         }
         visited
@@ -146,8 +167,13 @@ impl Search<'_> {
 
     fn topology_rejects(&self, plan: Option<Plan<'_>>, node: NodeId) -> Option<(PluginSet, &'static str)> {
         let plan = plan?;
-        if let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node) {
+        if self.plugins.spread
+            && let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node)
+        {
             return Some((PluginSet::SPREAD, reason));
+        }
+        if !self.plugins.pod_affinity {
+            return None;
         }
         plan.affinity.rejects(self.topology, node).map(|reason| (PluginSet::POD_AFFINITY, reason))
     }
@@ -191,22 +217,22 @@ impl Search<'_> {
     fn walks(&self, plan: Option<Plan<'_>>, scored: bool) -> Walks {
         let (nodes, pods) = (self.order.list().len() as u64, self.nodes.pods);
         let mut walks = Walks::default();
-        if self.plugins.pod_affinity {
+        if self.plugins.pod_affinity || self.plugins.weights.pod_affinity > 0 {
             let affinity = plan.map(|p| p.affinity);
             // Nodes whose pods have required anti-affinity; all pods if the newcomer requires something itself.
             walks.prefilter_pods = self.topology.pods_with_required_anti
                 + if affinity.is_some_and(AffinityPlan::requires) { pods } else { 0 };
-            if scored {
+            if scored && self.plugins.weights.pod_affinity > 0 {
                 if affinity.is_some_and(AffinityPlan::prefers) {
                     walks.prescore_pods = pods;
-                } else {
+                } else if !self.topology.ignores_existing() {
                     walks.prescore_terms = self.topology.pods_with_affinity;
                 }
             }
         }
         if let Some(plan) = plan {
-            let soft = if scored { plan.spread.soft() as u64 } else { 0 };
-            let hard = plan.spread.hard() as u64;
+            let soft = if scored && self.plugins.weights.spread > 0 { plan.spread.soft() as u64 } else { 0 };
+            let hard = if self.plugins.spread { plan.spread.hard() as u64 } else { 0 };
             walks.spread_nodes = nodes * (u64::from(hard > 0) + u64::from(soft > 0));
             walks.spread_pods = pods * (hard + soft);
         }
@@ -216,23 +242,25 @@ impl Search<'_> {
     /// Adds the scores that are normalised over the feasible nodes.
     fn score(&mut self, class: ClassId, plan: Option<Plan<'_>>) {
         if let Some(plan) = plan {
-            plan.spread.add_score(self.topology, self.candidates);
-            plan.affinity.add_score(self.topology, self.candidates);
+            let weights = self.plugins.weights;
+            plan.spread.add_score(self.topology, weights.spread, self.candidates);
+            plan.affinity.add_score(self.topology, weights.pod_affinity, self.candidates);
         }
         if self.classes.prefers_all_alike(self.cluster, class) {
             return;
         }
-        if self.plugins.taints {
+        let weights = self.plugins.weights;
+        if weights.taints > 0 {
             for c in self.candidates.iter_mut() {
                 c.raw = self.classes.preferences(self.cluster, class, c.node).0;
             }
-            add_normalised(self.candidates, taint_toleration::WEIGHT, true);
+            add_normalised(self.candidates, weights.taints, true);
         }
-        if self.plugins.affinity {
+        if weights.affinity > 0 {
             for c in self.candidates.iter_mut() {
                 c.raw = self.classes.preferences(self.cluster, class, c.node).1;
             }
-            add_normalised(self.candidates, node_affinity::WEIGHT, false);
+            add_normalised(self.candidates, weights.affinity, false);
         }
     }
 }

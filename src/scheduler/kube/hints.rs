@@ -3,6 +3,7 @@
 //! Sources: `EventsToRegister` and the hint functions of each plugin in `pkg/scheduler/framework/plugins`. A pod is
 //! tried again if any of the plugins that rejected it says that the event could help.
 //!
+//! - NodePorts: a pod that held one of the ports is gone; a node came or changed.
 //! - NodeResourcesFit: a pod on a node is gone; a node came or changed that could hold the pod if it were empty.
 //! - TaintToleration, NodeAffinity, NodeUnschedulable, NodeName: a node came or changed that they accept.
 //! - InterPodAffinity: a pod that matches its required affinity was bound; one that matches its anti-affinity, or
@@ -10,7 +11,7 @@
 //! - PodTopologySpread: a pod that its constraints count was bound or is gone; a node came, changed or is gone.
 //!
 //! Cost: O(labels) an event and a group of equal pods.
-use crate::cluster::{Cluster, NodeId, SpecId, selector_matches};
+use crate::cluster::{Cluster, HostPort, NodeId, SpecId, selector_matches};
 
 use super::{node_affinity, taint_toleration};
 
@@ -37,6 +38,8 @@ impl PluginSet {
     pub const SPREAD: Self = Self(1 << 5);
     /// InterPodAffinity.
     pub const POD_AFFINITY: Self = Self(1 << 6);
+    /// NodePorts.
+    pub const PORTS: Self = Self(1 << 7);
 
     /// Both together.
     #[must_use]
@@ -97,6 +100,7 @@ pub fn could_help(cluster: &Cluster, event: &ClusterEvent, plugins: PluginSet, s
                         .iter()
                         .all(|c| cluster.nodes.label(*node, &c.topology_key).is_some())
                 || plugins.has(PluginSet::POD_AFFINITY)
+                || plugins.has(PluginSet::PORTS)
         }
         ClusterEvent::NodeGone => plugins.has(PluginSet::SPREAD),
         ClusterEvent::PodBound(other) => {
@@ -110,7 +114,9 @@ pub fn could_help(cluster: &Cluster, event: &ClusterEvent, plugins: PluginSet, s
         }
         ClusterEvent::PodGone(other) => {
             let other = cluster.pods.spec_by_id(*other);
+            let ports = |p: &HostPort| other.host_ports.iter().any(|o| o.conflicts(p));
             plugins.has(PluginSet::FIT)
+                || plugins.has(PluginSet::PORTS) && waiting.host_ports.iter().any(ports)
                 || spread(&other.labels)
                 || plugins.has(PluginSet::POD_AFFINITY)
                     && (waiting.pod_affinity.iter().any(|t| {

@@ -5,7 +5,7 @@
 //!   pod is in the cluster and the pod matches its own terms, every node with the keys will do.
 //! - Required anti-affinity: no pod in the domain matches the term; and no pod there bears one that the newcomer matches.
 //! - Score: weights of the newcomer's preferred terms for each pod that matches, and of existing pods' preferred
-//!   terms that the newcomer matches; existing pods' required affinity counts 1 (`hardPodAffinityWeight`).
+//!   terms that the newcomer matches; existing pods' required affinity counts `hardPodAffinityWeight`, 1 by default.
 //!   Normalised from the smallest to the largest.
 //!
 //! Cost: O(terms) a node visited.
@@ -14,11 +14,6 @@ use crate::cluster::{Cluster, NodeId, PodSpec, selector_matches};
 use super::cycle::Candidate;
 use super::node_resources::MAX_NODE_SCORE;
 use super::topology::{Counts, Selector, TableId, Topology};
-
-/// Weight in the default profile.
-pub const WEIGHT: i64 = 2;
-/// `hardPodAffinityWeight` by default.
-const HARD_POD_AFFINITY_WEIGHT: i64 = 1;
 
 const REASON_AFFINITY: &str = "node(s) didn't match pod affinity rules";
 const REASON_ANTI: &str = "node(s) didn't match pod anti-affinity rules";
@@ -39,7 +34,12 @@ pub struct AffinityPlan {
 
 impl AffinityPlan {
     /// The plan, and the tables in which a pod counts for the terms that it bears.
-    pub fn new(topology: &mut Topology, cluster: &Cluster, spec: &PodSpec) -> (Self, Vec<(TableId, i64)>) {
+    pub fn new(
+        topology: &mut Topology,
+        cluster: &Cluster,
+        spec: &PodSpec,
+        hard_weight: i64,
+    ) -> (Self, Vec<(TableId, i64)>) {
         let mut plan = Self::default();
         let mut bears = Vec::new();
         // Pods that match all required affinity terms: selectors of equalities are merged; two that contradict
@@ -61,7 +61,9 @@ impl AffinityPlan {
             match (term.anti, term.weight) {
                 (false, None) => {
                     plan.affinity.push(table(&all, Counts::Matching));
-                    bears.push((table(&term.selector, Counts::Preference), HARD_POD_AFFINITY_WEIGHT));
+                    if hard_weight > 0 {
+                        bears.push((table(&term.selector, Counts::Preference), hard_weight));
+                    }
                 }
                 (true, None) => {
                     plan.anti.push(table(&term.selector, Counts::Matching));
@@ -123,8 +125,17 @@ impl AffinityPlan {
         }
     }
 
+    /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
+    #[must_use]
+    pub fn is_for_good(&self, reason: &str) -> bool {
+        reason == REASON_AFFINITY
+    }
+
     /// Adds the weighed score.
-    pub fn add_score(&self, topology: &Topology, candidates: &mut [Candidate]) {
+    pub fn add_score(&self, topology: &Topology, plugin_weight: i64, candidates: &mut [Candidate]) {
+        if plugin_weight == 0 || self.preferred.is_empty() && topology.ignores_existing() {
+            return;
+        }
         let existing: Vec<TableId> =
             self.existing_preferences.iter().copied().filter(|t| !topology.is_empty(*t)).collect();
         if self.preferred.is_empty() && self.existing_preferences.is_empty() {
@@ -140,7 +151,7 @@ impl AffinityPlan {
         if most > least {
             for c in candidates {
                 let share = (c.raw - least) as f64 / (most - least) as f64;
-                c.total += WEIGHT * (MAX_NODE_SCORE as f64 * share) as i64;
+                c.total += plugin_weight * (MAX_NODE_SCORE as f64 * share) as i64;
             }
         }
     }

@@ -18,7 +18,8 @@
 //! | `inter_pod_affinity`   | InterPodAffinity                                                               |
 //! | `pod_topology_spread`  | PodTopologySpread                                                              |
 //! | `topology`             | counts of pods by zone, host or other label, for those two                     |
-//! | `plugins`              | which plugins are on                                                           |
+//! | `preemption`           | DefaultPreemption: victims, nominations                                        |
+//! | `profile`              | which plugins are on, their weights and arguments                              |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
@@ -26,7 +27,7 @@
 //!
 //! Versions differ by the profile's parameters `pop_from_backoff`, `queueing_hints` and `unschedulable_timeout_s`.
 //!
-//! Left out: preemption, several profiles, extenders, volumes, images, dynamic resources, permit plugins,
+//! Left out: several profiles, extenders, volumes, images, dynamic resources, permit plugins,
 //! opportunistic batching (the default profile switches it off for every pod), and the default topology spread
 //! of pods with an owner or a service, unless the spec spells it out.
 //!
@@ -37,13 +38,16 @@ mod hints;
 mod inter_pod_affinity;
 mod node_affinity;
 mod node_resources;
-mod plugins;
 mod pod_topology_spread;
+mod preemption;
+mod profile;
 mod queue;
 mod sampling;
 mod scan;
 mod taint_toleration;
 mod topology;
+
+use std::sync::{Arc, LazyLock};
 
 use super::{
     Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings,
@@ -56,12 +60,13 @@ use crate::engine::codec::{self, CodecError};
 use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
 use hints::{ClusterEvent, PluginSet};
-use node_resources::NodeCache;
-use plugins::Plugins;
+use node_resources::{FitScore, NodeCache};
+use preemption::{Attempt, Preemption};
 use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue};
 use sampling::NodeOrder;
 use topology::Topology;
 
+pub use profile::{Plugins, Profile, ResourceWeight, Weights};
 pub use sampling::num_feasible_nodes_to_find;
 
 const TAG_SERIAL: u64 = 0;
@@ -97,12 +102,16 @@ struct InCycle {
     pod: PodId,
     decision: Decision,
     parallel_ns: u64,
+    /// What preemption came to, if the decision failed.
+    preemption: Option<Attempt>,
 }
 
 /// The kube-scheduler model.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct KubeScheduler {
     plugins: Plugins,
+    /// No extended resource is ignored.
+    regards_all: bool,
     percentage: u32,
     parallelism: u32,
     operations: Operations,
@@ -111,6 +120,9 @@ pub struct KubeScheduler {
     order: NodeOrder,
     classes: Classes,
     topology: Topology,
+    preemption: Preemption,
+    /// DefaultPreemption's least candidates: per cent of the nodes, and nodes.
+    min_candidates: (u32, u32),
     next_start: usize,
     /// Empty between cycles.
     #[serde(skip)]
@@ -160,7 +172,12 @@ impl KubeScheduler {
             spread_node_visited: meter.operation("spread_node_visited")?,
             spread_pod_visited: meter.operation("spread_pod_visited")?,
         };
-        let plugins = Plugins::without(&settings.disabled_plugins);
+        let mut profile = settings.kube.clone();
+        profile.plugins = profile.plugins.without(&settings.disabled_plugins);
+        let plugins = profile.plugins;
+        let regards_all = profile.ignored_resources.is_empty() && profile.ignored_resource_groups.is_empty();
+        let how = FitScore { strategy: settings.scoring_strategy, shape: profile.fit_shape.clone() };
+        let profile = Arc::new(profile);
         Ok(Box::new(Self {
             plugins,
             percentage: settings.percentage_of_nodes_to_score,
@@ -169,8 +186,11 @@ impl KubeScheduler {
             queue: SchedulingQueue::new(rules),
             nodes: NodeCache::default(),
             order: NodeOrder::default(),
-            classes: Classes::new(plugins, settings.scoring_strategy),
-            topology: Topology::new(plugins),
+            classes: Classes::new(Arc::clone(&profile), how),
+            min_candidates: (profile.min_candidate_nodes_percentage, profile.min_candidate_nodes_absolute),
+            preemption: Preemption::default(),
+            topology: Topology::new(profile),
+            regards_all,
             next_start: 0,
             candidates: Vec::new(),
             started: false,
@@ -203,6 +223,7 @@ impl KubeScheduler {
         self.topology.learn(cluster, spec, || self.queue.placed());
         self.topology.pods_changed(cluster, spec, node, 1);
         self.nodes.add_pod(cluster, node, cluster.pods.spec(pod));
+        self.preemption.placed(pod, node, cluster.pods.spec(pod).priority);
         self.classes.pods_changed(node);
         self.touch(node);
     }
@@ -210,6 +231,7 @@ impl KubeScheduler {
     fn take(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
         self.topology.pods_changed(cluster, cluster.pods.spec_id(pod), node, -1);
         self.nodes.remove_pod(node, cluster.pods.spec(pod));
+        self.preemption.taken(pod, node, cluster.pods.spec(pod).priority);
         self.classes.pods_changed(node);
         self.touch(node);
     }
@@ -225,6 +247,7 @@ impl KubeScheduler {
         }
         self.disturbed = false;
         self.topology.learn(cx.cluster, cx.cluster.pods.spec_id(pod), || self.queue.placed());
+        let lifted = self.lift_nominated(cx.cluster, pod);
         let mut search = Search {
             cluster: cx.cluster,
             plugins: self.plugins,
@@ -233,16 +256,24 @@ impl KubeScheduler {
             classes: &mut self.classes,
             topology: &self.topology,
             percentage: self.percentage,
+            nominated: self.preemption.nomination(pod),
             next_start: &mut self.next_start,
             candidates: &mut self.candidates,
         };
         let decision = search.decide(pod, cx.rng);
+        let mut filter_runs = 0;
+        let preemption = (decision.outcome.is_err() && self.plugins.preemption).then(|| {
+            let (attempt, runs) = self.attempt_preemption(cx, pod);
+            filter_runs = runs;
+            attempt
+        });
+        self.lower_nominated(cx.cluster, &lifted);
         let ops = self.operations;
         let serial = cx.meter.charge(ops.cycle, 1)
             + cx.meter.charge(ops.queue_pop, 1)
             + cx.meter.charge(ops.snapshot_node, std::mem::take(&mut self.dirty_count))
             + cx.meter.charge(ops.node_total, self.order.list().len() as u64);
-        let parallel = cx.meter.charge(ops.filter_node, decision.visited)
+        let parallel = cx.meter.charge(ops.filter_node, decision.visited + filter_runs)
             + cx.meter.charge(ops.score_node, decision.scored)
             + cx.meter.charge(ops.prefilter_pod_visited, decision.walks.prefilter_pods)
             + cx.meter.charge(ops.affinity_pod_visited, decision.walks.prescore_pods)
@@ -255,27 +286,43 @@ impl KubeScheduler {
         } else {
             (picos_to_nanos(serial), picos_to_nanos(parallel))
         };
-        self.cycle = Some(InCycle { pod, decision, parallel_ns });
+        self.cycle = Some(InCycle { pod, decision, parallel_ns, preemption });
         cx.cpu(serial_ns, 1, TAG_SERIAL);
     }
 
     fn finish_cycle(&mut self, cx: &mut Context<'_>) {
-        let Some(InCycle { pod, decision, .. }) = self.cycle.take() else { return };
+        let Some(InCycle { pod, decision, preemption, .. }) = self.cycle.take() else { return };
         if self.queue.place(pod) == Place::InCycle {
             match decision.outcome {
                 Ok(node) => {
                     assert!(
                         self.disturbed
+                            || self.preemption.any_nominated()
                             || !self.plugins.fit
+                            || !self.regards_all
                             || self.nodes.fits(node, &cx.cluster.pods.spec(pod).requests),
                         "node {node} would hold more than its allocatable"
                     );
+                    self.denominate(cx.cluster, pod);
                     self.put(cx.cluster, pod, node);
                     self.queue.assume(pod, node);
                     cx.actions.push(Action::Assume { pod });
                     cx.actions.push(Action::Bind { pod, node });
                 }
-                Err(diagnosis) => self.reject(cx, pod, &diagnosis),
+                Err(diagnosis) => {
+                    let nominated = match &preemption {
+                        Some(Attempt::Found(candidate)) => Some(candidate.node),
+                        Some(Attempt::NoCandidate) | None => {
+                            self.denominate(cx.cluster, pod);
+                            None
+                        }
+                        Some(Attempt::NotEligible) => self.preemption.nomination(pod),
+                    };
+                    self.reject(cx, pod, &diagnosis, nominated);
+                    if let Some(Attempt::Found(candidate)) = preemption {
+                        self.prepare(cx, pod, &candidate);
+                    }
+                }
             }
         } else {
             self.queue.abandon_cycle();
@@ -283,7 +330,7 @@ impl KubeScheduler {
         self.next_cycle(cx);
     }
 
-    fn reject(&mut self, cx: &mut Context<'_>, pod: PodId, diagnosis: &Diagnosis) {
+    fn reject(&mut self, cx: &mut Context<'_>, pod: PodId, diagnosis: &Diagnosis, nominated: Option<NodeId>) {
         // Without nodes the real scheduler retries with backoff for ever; here the pod waits for a node.
         let plugins = if diagnosis.plugins == PluginSet::NONE { PluginSet::FIT } else { diagnosis.plugins };
         self.queue.reject(cx.cluster, pod, plugins, cx.now);
@@ -293,6 +340,9 @@ impl KubeScheduler {
         let mut message = fnv1a(FNV_OFFSET, &(self.order.list().len() as u64).to_le_bytes());
         for (reason, count) in &diagnosis.reasons {
             message = fnv1a(fnv1a(message, reason.as_bytes()), &count.to_le_bytes());
+        }
+        if let Some(node) = nominated {
+            message = fnv1a(message, &node.to_le_bytes());
         }
         if self.report_failure(cx, pod, main, message) {
             self.patching = Some(pod);
@@ -381,6 +431,7 @@ impl SchedulerModel for KubeScheduler {
             // Our own: the assumed pod is confirmed.
             Place::Binding if self.queue.node(pod) == node => {}
             place => {
+                self.denominate(cx.cluster, pod);
                 if place == Place::Binding {
                     self.take(cx.cluster, pod, self.queue.node(pod));
                 }
@@ -396,6 +447,7 @@ impl SchedulerModel for KubeScheduler {
         let place = self.queue.place(pod);
         let node = self.queue.node(pod);
         self.queue.settle(pod, Place::Gone, NO_NODE);
+        self.pod_left(cx.cluster, pod);
         if matches!(place, Place::Binding | Place::Bound) {
             self.take(cx.cluster, pod, node);
             self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
@@ -424,10 +476,19 @@ impl SchedulerModel for KubeScheduler {
     }
 
     fn on_status_patched(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        if self.victim_patched(cx, pod) {
+            return;
+        }
         if self.patching == Some(pod) {
             self.patching = None;
             self.next_cycle(cx);
         }
+    }
+
+    fn on_delete_done(&mut self, cx: &mut Context<'_>, pod: PodId, ok: bool) {
+        self.victim_deleted(cx, pod, ok);
+        self.arm_timers(cx);
+        self.next_cycle(cx);
     }
 
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64) {
@@ -501,19 +562,23 @@ impl SchedulerModel for KubeScheduler {
 /// required affinity. In the order of kube-scheduler's filters and in its words.
 #[must_use]
 pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<&'static str> {
-    static_rejection_by(&Plugins::ALL, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
+    static_rejection_by(&DEFAULT_PROFILE, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
 }
 
+static DEFAULT_PROFILE: LazyLock<Profile> = LazyLock::new(Profile::default);
+
 /// Filters that look at a node's labels, taints and name only, in their order, with what they say.
-const STATIC_FILTERS: [(PluginSet, &str); 4] = [
+const STATIC_FILTERS: [(PluginSet, &str); 5] = [
     (PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"),
     (PluginSet::NAME, "node(s) didn't match the requested node name"),
     (PluginSet::TAINTS, taint_toleration::REASON),
     (PluginSet::AFFINITY, node_affinity::REASON),
+    (PluginSet::AFFINITY, node_affinity::REASON_ADDED),
 ];
 
 /// Index in [`STATIC_FILTERS`] of the first that rejects the node.
-fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
+fn static_rejection_by(profile: &Profile, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
+    let plugins = &profile.plugins;
     let template = cluster.nodes.template(node);
     if plugins.unschedulable && taint_toleration::unschedulable_rejects(spec, template) {
         Some(0)
@@ -523,6 +588,8 @@ fn static_rejection_by(plugins: &Plugins, cluster: &Cluster, spec: &PodSpec, nod
         Some(1)
     } else if plugins.taints && taint_toleration::rejects(spec, template) {
         Some(2)
+    } else if plugins.affinity && !node_affinity::matches_added(cluster, profile, node) {
+        Some(4)
     } else if plugins.affinity && !node_affinity::matches(cluster, spec, node) {
         Some(3)
     } else {

@@ -1,17 +1,20 @@
 //! NodeAffinity: `nodeSelector`, required and preferred node affinity.
 //!
 //! Source: `pkg/scheduler/framework/plugins/nodeaffinity/node_affinity.go`. The score is the sum of the weights of
-//! the preferred terms that match, normalised over the feasible nodes.
+//! the preferred terms that match, normalised over the feasible nodes. A profile's `addedAffinity` holds for every pod
+//! beside its own.
 //!
 //! Left out: `matchFields`, and PreFilter's short cut to the nodes that it names.
 //!
 //! Cost: O(terms x expressions) a node.
 use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodSpec, Term, ZONE_LABEL, term_matches};
 
-/// Weight in the default profile.
-pub const WEIGHT: i64 = 2;
+use super::profile::Profile;
+
 /// What is said of a node that the filter rejects.
 pub const REASON: &str = "node(s) didn't match Pod's node affinity/selector";
+/// The same where the profile's `addedAffinity` rejects it.
+pub const REASON_ADDED: &str = "node(s) didn't match scheduler-enforced node affinity";
 
 /// Whether the node matches the selector and one of the required terms.
 #[must_use]
@@ -22,11 +25,19 @@ pub fn matches(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> bool {
             || spec.required_node_affinity.iter().any(|t| term_matches(t, label)))
 }
 
-/// Raw score: sum of the weights of the preferred terms that match.
+/// Whether the node matches one of the terms that the profile adds to every pod.
 #[must_use]
-pub fn raw_score(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
+pub fn matches_added(cluster: &Cluster, profile: &Profile, node: NodeId) -> bool {
+    profile.added_required.is_empty()
+        || profile.added_required.iter().any(|t| term_matches(t, |key| cluster.nodes.label(node, key)))
+}
+
+/// Raw score: sum of the weights of the preferred terms that match, the profile's added ones included.
+#[must_use]
+pub fn raw_score(cluster: &Cluster, spec: &PodSpec, profile: &Profile, node: NodeId) -> i64 {
     spec.preferred_node_affinity
         .iter()
+        .chain(&profile.added_preferred)
         .filter(|p| term_matches(&p.term, |key| cluster.nodes.label(node, key)))
         .map(|p| i64::from(p.weight))
         .sum()
@@ -34,11 +45,12 @@ pub fn raw_score(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
 
 /// Whether the verdict or the score can differ between nodes of one template (host name or zone is asked for).
 #[must_use]
-pub fn depends_on_the_node(spec: &PodSpec) -> bool {
+pub fn depends_on_the_node(spec: &PodSpec, profile: &Profile) -> bool {
     let own = |key: &str| key == HOSTNAME_LABEL || key == ZONE_LABEL;
     let term = |t: &Term| t.expressions.iter().any(|e| own(&e.key));
     spec.node_name.is_some()
         || spec.node_selector.keys().any(|k| own(k))
         || spec.required_node_affinity.iter().any(term)
-        || spec.preferred_node_affinity.iter().any(|p| term(&p.term))
+        || spec.preferred_node_affinity.iter().chain(&profile.added_preferred).any(|p| term(&p.term))
+        || profile.added_required.iter().any(term)
 }

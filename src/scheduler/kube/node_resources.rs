@@ -2,15 +2,21 @@
 //!
 //! Sources: `pkg/scheduler/framework/plugins/noderesources/{fit,least_allocated,most_allocated,balanced_allocation}.go`.
 //! Fit scores with the requests that a container gets for scoring only when it asks for nothing (100m, 200 MiB);
-//! the filter and BalancedAllocation use the plain requests. Both plugins weigh 1 and look at CPU and memory.
+//! the filter and BalancedAllocation use the plain requests. By default both look at CPU and memory alike; a profile
+//! may weigh resources and name extended ones, which count only for pods that ask for them. RequestedToCapacityRatio
+//! reads the used share from a line with corners (`requested_to_capacity_ratio.go`, `helper/shape_score.go`).
 //!
-//! Left out: defaults are per container in Kubernetes and per pod here (a spec holds the pod's sum); extended
-//! resources do not score; 1.20 used the defaults for BalancedAllocation, too.
+//! Left out: defaults are per container in Kubernetes and per pod here (a spec holds the pod's sum); 1.20 used the
+//! defaults for BalancedAllocation, too.
 //!
 //! Cost: O(1) a node, and O(extended resources) to filter.
-use crate::cluster::{Cluster, NodeId, PodSpec, Resources};
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, HostPort, NodeId, PodSpec, Resources};
 
 use crate::scheduler::ScoringStrategy;
+
+use super::profile::{Profile, ResourceWeight};
 
 /// Default CPU request for scoring, millicores.
 pub const DEFAULT_CPU_MILLICORES: u64 = 100;
@@ -28,24 +34,81 @@ pub struct Request {
     pub scored_cpu: u64,
     /// Memory for Fit's score, bytes.
     pub scored_memory: u64,
+    /// Resources that Fit scores, if not just CPU and memory alike.
+    fit: Option<Vec<(Scored, u64)>>,
+    /// Resources that BalancedAllocation looks at, if not just CPU and memory.
+    balanced: Option<Vec<(Scored, u64)>>,
+    /// Asks for nothing that BalancedAllocation looks at, which then skips it.
+    best_effort: bool,
+}
+
+/// A resource that counts in a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Scored {
+    Cpu,
+    Memory,
+    /// Another one, and how much the pod asks for.
+    Extended(u16, u64),
 }
 
 impl Request {
-    /// Of a spec.
+    /// Of a spec, as a profile's plugins see it.
     #[must_use]
-    pub fn new(requests: &Resources) -> Self {
+    pub fn new(cluster: &Cluster, requests: &Resources, profile: &Profile) -> Self {
         let or = |value, default| if value == 0 { default } else { value };
+        let scored = |resources: &[ResourceWeight]| -> Option<Vec<(Scored, u64)>> {
+            let plain = resources.len() == 2
+                && resources[0].weight == resources[1].weight
+                && ["cpu", "memory"].iter().all(|name| resources.iter().any(|r| r.name == *name));
+            (!plain).then(|| {
+                resources
+                    .iter()
+                    .filter_map(|r| Some((Scored::of(cluster, requests, &r.name)?, r.weight)))
+                    .collect()
+            })
+        };
+        let balanced = scored(&profile.balanced_resources);
+        let asks = |r: &(Scored, u64)| match r.0 {
+            Scored::Cpu => requests.cpu_millicores > 0,
+            Scored::Memory => requests.memory_bytes > 0,
+            Scored::Extended(_, amount) => amount > 0,
+        };
+        let best_effort = match &balanced {
+            None => requests.cpu_millicores == 0 && requests.memory_bytes == 0,
+            Some(resources) => !resources.iter().any(asks),
+        };
+        let mut plain = requests.clone();
+        plain.extended.retain(|(id, _)| profile.regards_resource(cluster.resources.name(*id)));
         Self {
             scored_cpu: or(requests.cpu_millicores, DEFAULT_CPU_MILLICORES),
             scored_memory: or(requests.memory_bytes, DEFAULT_MEMORY_BYTES),
-            plain: requests.clone(),
+            plain,
+            fit: scored(&profile.fit_resources),
+            balanced,
+            best_effort,
         }
     }
 
-    /// Asks for neither CPU nor memory: BalancedAllocation skips it.
+    /// Asks for nothing: BalancedAllocation skips it.
     #[must_use]
     pub const fn is_best_effort(&self) -> bool {
-        self.plain.cpu_millicores == 0 && self.plain.memory_bytes == 0
+        self.best_effort
+    }
+}
+
+impl Scored {
+    /// Extended resources that the pod does not ask for do not count; ephemeral storage always does.
+    fn of(cluster: &Cluster, requests: &Resources, name: &str) -> Option<Self> {
+        match name {
+            "cpu" => Some(Self::Cpu),
+            "memory" => Some(Self::Memory),
+            _ => {
+                let ids = 0..u16::try_from(cluster.resources.len()).expect("interned as u16");
+                let id = ids.into_iter().find(|id| cluster.resources.name(*id) == name)?;
+                let amount = requests.extended(id);
+                (amount > 0 || name == "ephemeral-storage").then_some(Self::Extended(id, amount))
+            }
+        }
     }
 }
 
@@ -79,6 +142,8 @@ pub struct NodeCache {
     rows: Vec<Row>,
     /// By resource, then node: allocatable and used.
     extended: Vec<Vec<(u64, u64)>>,
+    /// Ports taken, by node, as often as they are; only nodes with such pods.
+    ports: BTreeMap<NodeId, Vec<HostPort>>,
     /// Pods on nodes.
     pub pods: u64,
 }
@@ -136,6 +201,9 @@ impl NodeCache {
         self.change(node, spec, |used, by| used + by);
         self.rows[node as usize].pods_used += 1;
         self.pods += 1;
+        if !spec.host_ports.is_empty() {
+            self.ports.entry(node).or_default().extend_from_slice(&spec.host_ports);
+        }
     }
 
     /// Takes a pod off a node.
@@ -143,6 +211,11 @@ impl NodeCache {
         self.change(node, spec, |used, by| used - by);
         self.rows[node as usize].pods_used -= 1;
         self.pods -= 1;
+        for port in &spec.host_ports {
+            let taken = self.ports.get_mut(&node).expect("its ports were taken");
+            let at = taken.iter().position(|p| p == port).expect("it was taken");
+            taken.swap_remove(at);
+        }
     }
 
     fn change(&mut self, node: NodeId, spec: &PodSpec, with: impl Fn(u64, u64) -> u64) {
@@ -157,6 +230,16 @@ impl NodeCache {
             let entry = &mut self.extended[*id as usize][node as usize];
             entry.1 = with(entry.1, *v);
         }
+    }
+
+    /// NodePorts: whether a port that is asked for is taken.
+    #[must_use]
+    pub fn lacks_ports(&self, node: NodeId, ports: &[HostPort]) -> bool {
+        !ports.is_empty()
+            && self
+                .ports
+                .get(&node)
+                .is_some_and(|taken| ports.iter().any(|p| taken.iter().any(|t| p.conflicts(t))))
     }
 
     /// Whether the pod fits beside what is there.
@@ -180,6 +263,14 @@ impl NodeCache {
             request.cpu_millicores > 0 && row.cpu_used + request.cpu_millicores > row.cpu,
             request.memory_bytes > 0 && row.memory_used + request.memory_bytes > row.memory,
         ]
+    }
+
+    /// How much of an extended resource would be in use with `amount` more, and how much there is.
+    fn extended_with(&self, node: NodeId, resource: u16, amount: u64) -> (u64, u64) {
+        self.extended
+            .get(resource as usize)
+            .and_then(|column| column.get(node as usize))
+            .map_or((amount, 0), |(capacity, used)| (used + amount, *capacity))
     }
 
     /// Whether too much of an extended resource is in use on a node.
@@ -207,13 +298,75 @@ fn float(amount: u64) -> f64 {
     amount as i64 as f64
 }
 
+/// How NodeResourcesFit scores.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FitScore {
+    /// Type of the strategy.
+    pub strategy: ScoringStrategy,
+    /// Corners of RequestedToCapacityRatio: (utilisation in per cent, score 0 to 100).
+    pub shape: Vec<(i64, i64)>,
+}
+
+/// The line with corners at a utilisation: flat outside, integer interpolation (cut towards zero) between two.
+fn on_shape(shape: &[(i64, i64)], utilisation: i64) -> i64 {
+    let Some(at) = shape.iter().position(|(u, _)| utilisation <= *u) else {
+        return shape.last().map_or(0, |(_, score)| *score);
+    };
+    let (u, score) = shape[at];
+    match at.checked_sub(1).map(|before| shape[before]) {
+        None => score,
+        Some((u0, score0)) => score0 + (score - score0) * (utilisation - u0) / (u - u0),
+    }
+}
+
 /// NodeResourcesFit's score, 0 to 100.
 #[inline]
 #[must_use]
-pub fn fit_score(strategy: ScoringStrategy, row: &Row, request: &Request) -> u64 {
+pub fn fit_score(how: &FitScore, nodes: &NodeCache, node: NodeId, request: &Request) -> u64 {
+    let row = nodes.row(node);
+    if how.strategy != ScoringStrategy::RequestedToCapacityRatio && request.fit.is_none() {
+        return plain_fit_score(how.strategy, row, request);
+    }
+    let alike = [(Scored::Cpu, 1), (Scored::Memory, 1)];
+    let resources = request.fit.as_deref().unwrap_or(&alike);
+    let (mut sum, mut weights) = (0, 0);
+    for (resource, weight) in resources {
+        let (requested, capacity) = match resource {
+            Scored::Cpu => (row.scored_cpu_used + request.scored_cpu, row.cpu),
+            Scored::Memory => (row.scored_memory_used + request.scored_memory, row.memory),
+            Scored::Extended(id, amount) => nodes.extended_with(node, *id, *amount),
+        };
+        if capacity == 0 {
+            continue;
+        }
+        let score = match how.strategy {
+            ScoringStrategy::LeastAllocated => points(capacity.saturating_sub(requested), capacity),
+            ScoringStrategy::MostAllocated => points(requested.min(capacity), capacity),
+            ScoringStrategy::RequestedToCapacityRatio => {
+                let utilisation = points(requested.min(capacity), capacity);
+                // A resource that scores nothing does not weigh, either.
+                match on_shape(&how.shape, i64::try_from(utilisation).expect("at most 100")) {
+                    0 => continue,
+                    score => u64::try_from(score).expect("scores are not negative"),
+                }
+            }
+        };
+        sum += score * weight;
+        weights += weight;
+    }
+    match (weights, how.strategy) {
+        (0, _) => 0,
+        (_, ScoringStrategy::RequestedToCapacityRatio) => (sum * 2 + weights) / (weights * 2),
+        _ => sum / weights,
+    }
+}
+
+/// The same for CPU and memory alike.
+#[inline]
+fn plain_fit_score(strategy: ScoringStrategy, row: &Row, request: &Request) -> u64 {
     let of = |requested: u64, capacity: u64| match strategy {
-        ScoringStrategy::LeastAllocated => points(capacity.saturating_sub(requested), capacity),
         ScoringStrategy::MostAllocated => points(requested.min(capacity), capacity),
+        _ => points(capacity.saturating_sub(requested), capacity),
     };
     let cpu = row.scored_cpu_used + request.scored_cpu;
     let memory = row.scored_memory_used + request.scored_memory;
@@ -225,10 +378,37 @@ pub fn fit_score(strategy: ScoringStrategy, row: &Row, request: &Request) -> u64
     }
 }
 
-/// NodeResourcesBalancedAllocation's score, 0 to 100: the closer the used fractions of CPU and memory, the better.
+/// NodeResourcesBalancedAllocation's score, 0 to 100: the closer the used fractions of resources, the better.
 #[inline]
 #[must_use]
-pub fn balanced_score(row: &Row, request: &Request) -> u64 {
+pub fn balanced_score(nodes: &NodeCache, node: NodeId, request: &Request) -> u64 {
+    let row = nodes.row(node);
+    let Some(resources) = &request.balanced else { return plain_balanced_score(row, request) };
+    let fractions: Vec<f64> = resources
+        .iter()
+        .map(|(resource, _)| match resource {
+            Scored::Cpu => (row.cpu_used + request.plain.cpu_millicores, row.cpu),
+            Scored::Memory => (row.memory_used + request.plain.memory_bytes, row.memory),
+            Scored::Extended(id, amount) => nodes.extended_with(node, *id, *amount),
+        })
+        .filter(|(_, capacity)| *capacity > 0)
+        .map(|(requested, capacity)| (float(requested) / float(capacity)).min(1.0))
+        .collect();
+    let std = match fractions.as_slice() {
+        [] | [_] => 0.0,
+        [a, b] => ((a - b) / 2.0).abs(),
+        all => {
+            let count = all.len() as f64;
+            let mean = all.iter().sum::<f64>() / count;
+            libm::sqrt(all.iter().map(|f| (f - mean) * (f - mean)).sum::<f64>() / count)
+        }
+    };
+    ((1.0 - std) * 100.0) as i64 as u64
+}
+
+/// The same for CPU and memory.
+#[inline]
+fn plain_balanced_score(row: &Row, request: &Request) -> u64 {
     if row.cpu == 0 || row.memory == 0 {
         return 100;
     }
@@ -259,7 +439,14 @@ mod tests {
 
     fn request(cpu: u64, memory: u64) -> Request {
         let plain = Resources { cpu_millicores: cpu, memory_bytes: memory, ..Resources::default() };
-        Request { plain, scored_cpu: cpu, scored_memory: memory }
+        Request {
+            plain,
+            scored_cpu: cpu,
+            scored_memory: memory,
+            fit: None,
+            balanced: None,
+            best_effort: false,
+        }
     }
 
     /// The table of `least_allocated_test.go`: capacities, use before, request, score.
@@ -278,7 +465,11 @@ mod tests {
             (row(4000, 10_000, 3000, 5000), request(3000, 0), 25),
             (row(0, 0, 3000, 5000), request(0, 0), 0),
         ] {
-            assert_eq!(fit_score(ScoringStrategy::LeastAllocated, &node, &ask), score, "{node:?} {ask:?}");
+            assert_eq!(
+                plain_fit_score(ScoringStrategy::LeastAllocated, &node, &ask),
+                score,
+                "{node:?} {ask:?}"
+            );
         }
     }
 
@@ -294,7 +485,11 @@ mod tests {
             (row(10_000, 20_000, 3000, 0), request(3000, 5000), 42),
             (row(10_000, 20_000, 3000, 5000), request(3000, 5000), 55),
         ] {
-            assert_eq!(fit_score(ScoringStrategy::MostAllocated, &node, &ask), score, "{node:?} {ask:?}");
+            assert_eq!(
+                plain_fit_score(ScoringStrategy::MostAllocated, &node, &ask),
+                score,
+                "{node:?} {ask:?}"
+            );
         }
     }
 
@@ -311,13 +506,13 @@ mod tests {
             (row(6000, 10_000, 3000, 5000), request(3000, 0), 75),
             (row(3500, 40_000, 0, 0), request(3000, 5000), 63),
         ] {
-            assert_eq!(balanced_score(&node, &ask), score, "{node:?} {ask:?}");
+            assert_eq!(plain_balanced_score(&node, &ask), score, "{node:?} {ask:?}");
         }
     }
 
     #[test]
     fn pods_without_requests_score_as_100m_and_200_mib() {
-        let r = Request::new(&Resources::default());
+        let r = Request::new(&Cluster::default(), &Resources::default(), &Profile::default());
         assert_eq!((r.scored_cpu, r.scored_memory), (100, 209_715_200));
         assert!(r.is_best_effort());
     }

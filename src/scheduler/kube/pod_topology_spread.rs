@@ -2,9 +2,12 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/podtopologyspread/{filtering,scoring}.go`.
 //! - Hard: pods that match in the node's domain, plus one if the pod matches its own constraint, less the smallest
-//!   count of any domain, must be at most `maxSkew`.
+//!   count of any domain, must be at most `maxSkew`. With fewer domains than `minDomains` the smallest count is 0.
 //! - Soft: the count of the node's domain times ln(domains + 2), plus `maxSkew - 1`, summed and rounded; domains are those
 //!   of the feasible nodes. Normalised so that the smallest is best; nodes that lack a key get 0.
+//!
+//! Domains are those of the nodes that `nodeAffinityPolicy` (`Honor` by default) and `nodeTaintsPolicy` (`Ignore`) include
+//! and that have the keys of all constraints of the same kind. `matchLabelKeys` are part of the selector already.
 //!
 //! Left out: the default constraints of the cluster (a spec must spell them out).
 //!
@@ -15,9 +18,6 @@ use super::cycle::Candidate;
 use super::node_resources::MAX_NODE_SCORE;
 use super::topology::{Counts, Eligible, TableId, Topology};
 
-/// Weight in the default profile.
-pub const WEIGHT: i64 = 2;
-
 const REASON: &str = "node(s) didn't match pod topology spread constraints";
 const REASON_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
 
@@ -26,6 +26,7 @@ struct Constraint {
     table: TableId,
     key: String,
     max_skew: i64,
+    min_domains: u32,
     matches_itself: bool,
 }
 
@@ -41,18 +42,18 @@ impl SpreadPlan {
     pub fn new(topology: &mut Topology, cluster: &Cluster, spec: &PodSpec) -> Self {
         let mut of = |hard: bool| {
             let constraints = || spec.topology_spread.iter().filter(|c| c.hard == hard);
-            let eligible = Eligible::new(spec, constraints().map(|c| c.topology_key.as_str()));
             constraints()
                 .map(|c| Constraint {
                     table: topology.table(
                         cluster,
                         &c.topology_key,
-                        Some(eligible.clone()),
+                        Some(Eligible::new(spec, c, constraints().map(|c| c.topology_key.as_str()))),
                         &c.selector,
                         if hard { Counts::Spread } else { Counts::Matching },
                     ),
                     key: c.topology_key.clone(),
                     max_skew: i64::from(c.max_skew),
+                    min_domains: c.min_domains,
                     matches_itself: selector_matches(&c.selector, &spec.labels),
                 })
                 .collect()
@@ -90,6 +91,8 @@ impl SpreadPlan {
                 continue;
             };
             let Some(smallest) = topology.smallest(c.table) else { continue };
+            let few = c.min_domains > 1 && topology.open_domains(c.table) < c.min_domains;
+            let smallest = if few { 0 } else { smallest };
             if count + i64::from(c.matches_itself) - smallest > c.max_skew {
                 return Some(REASON);
             }
@@ -97,9 +100,15 @@ impl SpreadPlan {
         None
     }
 
+    /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
+    #[must_use]
+    pub fn is_for_good(&self, reason: &str) -> bool {
+        reason == REASON_LABEL
+    }
+
     /// Adds the weighed score.
-    pub fn add_score(&self, topology: &Topology, candidates: &mut [Candidate]) {
-        if self.soft.is_empty() {
+    pub fn add_score(&self, topology: &Topology, plugin_weight: i64, candidates: &mut [Candidate]) {
+        if self.soft.is_empty() || plugin_weight == 0 {
             return;
         }
         // The tables of soft constraints share one set of eligible nodes: a node is in all of them or in none.
@@ -146,7 +155,7 @@ impl SpreadPlan {
             if c.raw >= 0 {
                 let score =
                     if most == 0 { MAX_NODE_SCORE } else { MAX_NODE_SCORE * (most + least - c.raw) / most };
-                c.total += WEIGHT * score;
+                c.total += plugin_weight * score;
             }
         }
     }

@@ -10,14 +10,14 @@
 //!   (see `hints.rs`); events during a pod's own cycle count as well. Each 30 s, those that have waited 5 minutes
 //!   are tried again.
 //!
-//! Left out: gated pods; nominated pods; a pod's own updates. The retry after 5 minutes is skipped where its outcome is
+//! Left out: gated pods; a pod's own updates. The retry after 5 minutes is skipped where its outcome is
 //! known: nothing has happened since the pod was rejected, or all the plugins that rejected it have exact hints. So a
 //! run with pods that never fit comes to an end.
 //!
 //! Cost: O(log priorities) a pod in arrival order, O(log n) otherwise; an event looks at groups of equal pods.
 //! 16 bytes a pod, and 4 in activeQ; more only for pods that have failed.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, SpecId};
 use crate::engine::Nanos;
@@ -135,6 +135,8 @@ pub struct SchedulingQueue {
     /// Pods by the plugins that rejected them and by spec. Entries of pods that left otherwise are stale.
     unschedulable: BTreeMap<(PluginSet, SpecId), Vec<PodId>>,
     failures: BTreeMap<PodId, Failures>,
+    /// Pods whose victims are being deleted: no event moves them.
+    blocked: BTreeSet<PodId>,
     in_flight: bool,
     in_flight_events: Vec<ClusterEvent>,
     last_event_ns: Nanos,
@@ -156,6 +158,7 @@ impl SchedulingQueue {
             error_backoff: BinaryHeap::new(),
             unschedulable: BTreeMap::new(),
             failures: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             in_flight: false,
             in_flight_events: Vec::new(),
             last_event_ns: 0,
@@ -439,6 +442,23 @@ impl SchedulingQueue {
         }
     }
 
+    /// No event moves the pod until it is unblocked (`PreEnqueue` of DefaultPreemption).
+    pub fn block(&mut self, pod: PodId) {
+        self.blocked.insert(pod);
+    }
+
+    /// Events move it again.
+    pub fn unblock(&mut self, pod: PodId) {
+        self.blocked.remove(&pod);
+    }
+
+    /// Moves an unschedulable pod without an event.
+    pub fn activate(&mut self, cluster: &Cluster, pod: PodId, now: Nanos) {
+        if self.place(pod) == Place::Unschedulable && !self.blocked.contains(&pod) {
+            self.requeue(cluster, pod, now);
+        }
+    }
+
     /// The pod's cycle ended without an outcome (it was bound or deleted meanwhile).
     pub const fn abandon_cycle(&mut self) {
         self.in_flight = false;
@@ -462,7 +482,12 @@ impl SchedulingQueue {
             .collect();
         for group in helped {
             for pod in self.unschedulable.remove(&group).unwrap_or_default() {
-                if self.place(pod) == Place::Unschedulable {
+                if self.place(pod) != Place::Unschedulable {
+                    continue;
+                }
+                if self.blocked.contains(&pod) {
+                    self.unschedulable.entry(group).or_default().push(pod);
+                } else {
                     self.requeue(cluster, pod, now);
                 }
             }

@@ -6,8 +6,6 @@
 //! Cost: O(taints x tolerations) a (spec, template) pair.
 use crate::cluster::{NodeTemplate, PodSpec, Taint, TaintEffect, Toleration, tolerates};
 
-/// Weight in the default profile.
-pub const WEIGHT: i64 = 3;
 /// What is said of a node that the filter rejects.
 pub const REASON: &str = "node(s) had untolerated taint(s)";
 /// The taint that NodeUnschedulable looks for in the pod's tolerations.

@@ -5,21 +5,25 @@
 //! - pods whose labels match a selector (a pod's own affinity, anti-affinity and spread constraints), or
 //! - pods that bear a term with a selector (the terms of existing pods, which bind newcomers that match).
 //!
-//! An *axis* maps nodes to domains: by a label, among the nodes that a spread constraint looks at
-//! (`nodeAffinityPolicy: Honor`, `nodeTaintsPolicy: Ignore`, all topology keys present).
+//! An *axis* maps nodes to domains: by a label, among the nodes that a spread constraint looks at (its two inclusion
+//! policies, all topology keys present).
 //!
-//! Left out: namespaces (all pods are in one), `matchLabelKeys`, `minDomains`, other inclusion policies.
+//! Left out: namespaces (all pods are in one; traces with several say so in a label).
 //!
 //! Cost: O(tables that match the pod) a pod; O(pods) when a table is made, and when a node with pods changes its
 //! domain or is deleted. Pods and tables that have nothing to do with each other cost nothing.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, selector_matches};
+use crate::cluster::{
+    Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, SpreadConstraint, selector_matches,
+};
 
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_affinity;
-use super::plugins::Plugins;
 use super::pod_topology_spread::SpreadPlan;
+use super::profile::Profile;
+use super::taint_toleration;
 
 /// Index of a table.
 pub type TableId = usize;
@@ -45,8 +49,9 @@ pub enum Counts {
 /// Which nodes an axis has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Eligible {
-    /// Only its `nodeSelector` and required node affinity count.
+    /// Only its `nodeSelector` and required node affinity count, and its tolerations if taints do.
     spec: PodSpec,
+    taints: bool,
     keys: Vec<String>,
 }
 
@@ -68,7 +73,11 @@ impl Axis {
         let Some(value) = cluster.nodes.label(node, &self.key) else { return NO_DOMAIN };
         if let Some(eligible) = &self.eligible {
             let has_keys = eligible.keys.iter().all(|k| cluster.nodes.label(node, k).is_some());
-            if !has_keys || !node_affinity::matches(cluster, &eligible.spec, node) {
+            let tainted = || taint_toleration::rejects(&eligible.spec, cluster.nodes.template(node));
+            if !has_keys
+                || !node_affinity::matches(cluster, &eligible.spec, node)
+                || eligible.taints && tainted()
+            {
                 return NO_DOMAIN;
             }
         }
@@ -133,7 +142,7 @@ pub struct Plan<'a> {
 /// All tables.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Topology {
-    plugins: Plugins,
+    profile: Arc<Profile>,
     present: Vec<bool>,
     axes: Vec<Axis>,
     axis_index: BTreeMap<(String, Option<Eligible>), usize>,
@@ -150,9 +159,9 @@ pub struct Topology {
 impl Topology {
     /// No tables.
     #[must_use]
-    pub const fn new(plugins: Plugins) -> Self {
+    pub fn new(profile: Arc<Profile>) -> Self {
         Self {
-            plugins,
+            profile,
             present: Vec::new(),
             axes: Vec::new(),
             axis_index: BTreeMap::new(),
@@ -231,13 +240,15 @@ impl Topology {
             self.entries[id as usize].known = true;
             let spec = cluster.pods.spec_by_id(id);
             let first_new = self.tables.len();
-            if self.plugins.pod_affinity && !spec.pod_affinity.is_empty() {
-                let (plan, bears) = AffinityPlan::new(self, cluster, spec);
+            let profile = Arc::clone(&self.profile);
+            let plugins = profile.plugins;
+            if (plugins.pod_affinity || plugins.weights.pod_affinity > 0) && !spec.pod_affinity.is_empty() {
+                let (plan, bears) = AffinityPlan::new(self, cluster, spec, profile.hard_pod_affinity_weight);
                 let entry = &mut self.entries[id as usize];
                 entry.affinity = plan;
                 entry.updates.extend(bears);
             }
-            if self.plugins.spread && !spec.topology_spread.is_empty() {
+            if (plugins.spread || plugins.weights.spread > 0) && !spec.topology_spread.is_empty() {
                 self.entries[id as usize].spread = SpreadPlan::new(self, cluster, spec);
             }
             if self.tables.len() > first_new && !self.stale {
@@ -386,6 +397,12 @@ impl Topology {
         self.domain(table, node).map(|d| self.tables[table].count(d))
     }
 
+    /// `ignorePreferredTermsOfExistingPods`: terms of existing pods score only for pods with preferences of their own.
+    #[must_use]
+    pub fn ignores_existing(&self) -> bool {
+        self.profile.ignore_preferred_terms_of_existing_pods
+    }
+
     /// Whether no pod counts in a table.
     #[inline]
     #[must_use]
@@ -398,6 +415,12 @@ impl Topology {
     #[must_use]
     pub fn smallest(&self, table: TableId) -> Option<i64> {
         self.tables[table].histogram.keys().next().copied()
+    }
+
+    /// How many domains there are (only for [`Counts::Spread`]).
+    #[must_use]
+    pub fn open_domains(&self, table: TableId) -> u32 {
+        self.tables[table].histogram.values().sum()
     }
 
     /// Whether the table is by host name.
@@ -414,18 +437,25 @@ impl Topology {
 }
 
 impl Eligible {
-    /// Nodes that the spec's selector and required affinity allow and that have all the keys.
+    /// Nodes that a constraint of the spec counts: its inclusion policies allow them and they have all the keys.
     #[must_use]
-    pub fn new<'a>(spec: &PodSpec, keys: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(
+        spec: &PodSpec,
+        constraint: &SpreadConstraint,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Self {
         let mut keys: Vec<String> = keys.map(str::to_owned).collect();
         keys.sort();
         keys.dedup();
-        let spec = PodSpec {
-            node_selector: spec.node_selector.clone(),
-            required_node_affinity: spec.required_node_affinity.clone(),
-            ..PodSpec::default()
-        };
-        Self { spec, keys }
+        let mut only = PodSpec::default();
+        if !constraint.ignore_node_affinity {
+            only.node_selector.clone_from(&spec.node_selector);
+            only.required_node_affinity.clone_from(&spec.required_node_affinity);
+        }
+        if constraint.honor_node_taints {
+            only.tolerations.clone_from(&spec.tolerations);
+        }
+        Self { spec: only, taints: constraint.honor_node_taints, keys }
     }
 }
 

@@ -315,6 +315,13 @@ impl Core {
         Ok(())
     }
 
+    /// The queue of an application that came in.
+    #[must_use]
+    pub fn queue_of(&self, app: AppId) -> Option<&str> {
+        let app = self.apps.get(app as usize)?.as_ref()?;
+        Some(&self.queues.get(app.leaf).name)
+    }
+
     /// What an application with task groups begins with, if its queue may run it (`partition.go`, `AddApplication`).
     fn gang(&self, cluster: &Cluster, app: AppId, leaf: QueueId) -> Result<Box<Gang>, String> {
         let described = &cluster.pods.apps()[app as usize];

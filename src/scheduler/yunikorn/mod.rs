@@ -122,6 +122,8 @@ pub struct YuniKorn {
     /// Placeholders to be created; the first is under way if `creating`.
     to_create: VecDeque<PodId>,
     creating: bool,
+    /// Gangs whose time runs.
+    gang_timers: u32,
     /// Placeholders that the informer shows.
     exists: Vec<bool>,
     /// Pods that were rejected or have failed, by reason.
@@ -187,6 +189,7 @@ impl YuniKorn {
             cycle: None,
             to_create: VecDeque::new(),
             creating: false,
+            gang_timers: 0,
             exists: Vec::new(),
             rejected: BTreeMap::new(),
             activity: false,
@@ -578,8 +581,15 @@ impl SchedulerModel for YuniKorn {
                 // The informer may have shown that the pod is bound, or gone, although the request failed.
                 if self.core.state(pod) == PodState::Allocated {
                     Self::send_events(cx, self.events.bind_failure);
-                    cx.actions.push(Action::GiveUp { pod });
-                    self.release(cx, pod);
+                    if cx.cluster.pods.is_placeholder(pod) {
+                        // Its place is free; the gang waits for its time to be over.
+                        self.core.now = cx.now;
+                        self.core.confirm(cx.cluster, pod);
+                        self.wake(cx);
+                    } else {
+                        cx.actions.push(Action::GiveUp { pod });
+                        self.release(cx, pod);
+                    }
                 }
             }
         }
@@ -611,6 +621,7 @@ impl SchedulerModel for YuniKorn {
         match found {
             Some(Found::Allocation(pod)) => {
                 if let Some((app, timeout_ns)) = self.core.start_timer(cx.cluster, pod) {
+                    self.gang_timers += 1;
                     cx.timer(cx.now + timeout_ns, TIMER_GANG + u64::from(app));
                 }
                 self.hand_over(cx, pod);
@@ -628,6 +639,7 @@ impl SchedulerModel for YuniKorn {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64) {
         if tag >= TIMER_GANG {
+            self.gang_timers -= 1;
             self.gang_timeout(cx, AppId::try_from(tag - TIMER_GANG).expect("applications are limited"));
             return;
         }
@@ -652,9 +664,13 @@ impl SchedulerModel for YuniKorn {
         }
         self.core.reasons(cluster, &mut reasons);
         for (reason, pods) in &self.rejected {
-            *reasons.entry(reason.clone()).or_default() += pods;
+            *reasons.entry(format!("given up: {reason}")).or_default() += pods;
         }
         reasons
+    }
+
+    fn waits_for_time(&self) -> bool {
+        self.gang_timers > 0
     }
 
     fn backlog(&self) -> u64 {
