@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         let profiles = ProfileLibrary::built_in();
         validate(
             &folder,
-            &Options { profiles, seeds: SEEDS, draw_constants: false, sets: sets.to_vec() },
+            &Options { profiles, seeds: SEEDS, draw_constants: true, sets: sets.to_vec() },
             &|_, _| (),
         )
     };
@@ -68,7 +68,8 @@ fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
          # Accuracy\n\n\
          Predictions beside {} measured runs of real control planes (etcd, kube-apiserver and kube-scheduler or YuniKorn on one machine \
          with 2 cores), made from each run's conditions only, with {SEEDS} seeds. Every run of the folder is here. Errors are those of \
-         the median prediction; the range is the 5th to 95th percentile over seeds; **!** marks a measured value outside it. The unit \
+         the median prediction; the range is the 5th to 95th percentile over seeds, each of which draws the unit costs from their \
+         intervals, too; **!** marks a measured value outside it. The unit \
          costs were fitted to runs of this kind, these among them: this page says how well one set of constants fits all of them, not how \
          it will fit yours.\n\n\
          ## By class\n\n\

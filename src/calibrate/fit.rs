@@ -433,8 +433,8 @@ impl Problem<'_> {
                 let k = self.names.len();
                 let mut jacobian = vec![vec![0.0; k]; rows.len()];
                 let total = simulated.all_cpu_ps.max(1.0);
-                for c in 0..k {
-                    let share = simulated.cpu_ps[c] / total;
+                for (c, cpu_ps) in simulated.cpu_ps.iter().enumerate() {
+                    let share = cpu_ps / total;
                     let moved = if share >= SHARE {
                         let mut moved = profile.clone();
                         let ps = profile.cost_ps(&self.names[c]).unwrap_or(0) as f64 * STEP;
@@ -446,7 +446,7 @@ impl Problem<'_> {
                     for (row, quantity) in rows.iter().enumerate() {
                         jacobian[row][c] = match (quantity, &moved) {
                             // Other counts (wake-ups) move along, which the pair knows.
-                            (0, Some(moved)) if simulated.variance[0] <= CHAOTIC * CHAOTIC => {
+                            (0, Some(moved)) if (change(moved, 0) - share).abs() <= SHARE_SLACK => {
                                 change(moved, 0)
                             }
                             (0, _) => share,
@@ -595,10 +595,10 @@ fn measured_name(process: &str) -> &'static str {
     MEASURED_PROCESSES.iter().find(|(ours, _)| *ours == process).map_or("", |(_, theirs)| theirs)
 }
 
-fn prepare<'a>(
-    runs: &'a [ObservedRun],
-    options: &Options,
-) -> Result<(Vec<Prepared<'a>>, Vec<(String, String)>), CalibrateError> {
+/// Runs to fit, and those left out with the reason.
+type Sorted<'a> = (Vec<Prepared<'a>>, Vec<(String, String)>);
+
+fn prepare<'a>(runs: &'a [ObservedRun], options: &Options) -> Result<Sorted<'a>, CalibrateError> {
     let mut prepared = Vec::new();
     let mut left_out = Vec::new();
     let mut used: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();

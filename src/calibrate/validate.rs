@@ -1,8 +1,8 @@
 //! Validation: predicted beside measured, for every run of a folder.
 //!
 //! A prediction takes a run's conditions only; what was measured is read after it. Each run is predicted with
-//! several seeds: the seed draws the machine's run-to-run noise, disk latencies and ties, so that the
-//! predictions have a distribution. `predicted` is its median, `low` and `high` its 5th and 95th percentile.
+//! several seeds: the seed draws the machine's run-to-run noise, disk latencies and ties, and if wanted the unit costs
+//! from their intervals, so that the predictions have a distribution. `predicted` is its median, `low` and `high` its 5th and 95th percentile.
 //!
 //! Cost: runs x seeds simulations, in parallel.
 use std::collections::BTreeMap;

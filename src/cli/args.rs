@@ -320,9 +320,10 @@ pub struct ValidateArgs {
     /// Sets a field that a run's conditions lack; may be repeated
     #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
     pub sets: Vec<String>,
-    /// Each seed also draws the unit costs from their intervals, so that ranges cover their uncertainty
+    /// Takes unit costs as they are; else each seed also draws them from their intervals, so that ranges cover their
+    /// uncertainty
     #[arg(long)]
-    pub uncertainty: bool,
+    pub fixed_costs: bool,
     /// Writes a picture (SVG): predicted over measured, with ranges; replaces an earlier one
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

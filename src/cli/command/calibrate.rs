@@ -28,11 +28,10 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
             "{folder}: no such folder; name one with measured runs (NAME.json)"
         )));
     }
-    for file in [Some(&args.out), args.report.as_ref()].into_iter().flatten().filter(|f| f.exists()) {
-        return Err(Failure::input(format!(
-            "{}: exists; name another file, or remove it yourself",
-            file.display()
-        )));
+    let files = [Some(&args.out), args.report.as_ref()];
+    if let Some(file) = files.into_iter().flatten().find(|file| file.exists()) {
+        let file = file.display();
+        return Err(Failure::input(format!("{file}: exists; name another file, or remove it yourself")));
     }
     if !(args.prior_factor.is_finite() && args.prior_factor > 1.0) {
         return Err(Failure::input(format!(
@@ -115,7 +114,7 @@ fn table(fitted: &Calibration, colour: bool) -> String {
     );
     let find = |set: &[Residual], r: &Residual| {
         let found = set.iter().find(|o| o.run == r.run && o.quantity == r.quantity);
-        found.map_or_else(|| "-".to_owned(), |o| mark(o))
+        found.map_or_else(|| "-".to_owned(), mark)
     };
     for r in &fitted.residuals {
         grid.row([

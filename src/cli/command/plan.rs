@@ -17,6 +17,7 @@ impl From<PlanError> for Failure {
     }
 }
 
+#[allow(clippy::boxed_local, reason = "errors come boxed")]
 fn one_error(error: Box<crate::scenario::Diagnostic>) -> Failure {
     vec![*error].into()
 }

@@ -16,7 +16,7 @@ pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
     let options = Options {
         profiles: profiles(&args.model)?,
         seeds: args.seeds,
-        draw_constants: args.uncertainty,
+        draw_constants: !args.fixed_costs,
         sets: args.sets.clone(),
     };
     if !args.folder.is_dir() {
