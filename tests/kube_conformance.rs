@@ -19,7 +19,8 @@ use podpace::scheduler::{NodeChange, ScoringStrategy, Settings};
 
 /// `zone=z1 node` is `{zone: z1, node: ""}`.
 fn labels(text: &str) -> BTreeMap<String, String> {
-    let pair = |t: &str| t.split_once('=').map_or((t.to_owned(), String::new()), |(k, v)| (k.into(), v.into()));
+    let pair =
+        |t: &str| t.split_once('=').map_or((t.to_owned(), String::new()), |(k, v)| (k.into(), v.into()));
     text.split_whitespace().map(pair).collect()
 }
 
@@ -51,7 +52,12 @@ fn cluster(settings: &Settings, nodes: &[NodeTemplate], pods: &[(usize, PodSpec)
 }
 
 /// Indices of the nodes that the filters accept: the pod is asked for each node by name.
-fn feasible(settings: &Settings, nodes: &[NodeTemplate], pods: &[(usize, PodSpec)], pod: &PodSpec) -> Vec<usize> {
+fn feasible(
+    settings: &Settings,
+    nodes: &[NodeTemplate],
+    pods: &[(usize, PodSpec)],
+    pod: &PodSpec,
+) -> Vec<usize> {
     let accepts = |node: &usize| {
         let mut h = cluster(settings, nodes, pods);
         let named = PodSpec { node_name: Some(format!("node-{node}")), never_preempts: true, ..pod.clone() };
@@ -65,7 +71,12 @@ fn feasible(settings: &Settings, nodes: &[NodeTemplate], pods: &[(usize, PodSpec
 }
 
 /// Indices of the nodes that share the best score: what is drawn over many seeds.
-fn winners(settings: &Settings, nodes: &[NodeTemplate], pods: &[(usize, PodSpec)], pod: &PodSpec) -> Vec<usize> {
+fn winners(
+    settings: &Settings,
+    nodes: &[NodeTemplate],
+    pods: &[(usize, PodSpec)],
+    pod: &PodSpec,
+) -> Vec<usize> {
     let drawn = |seed| {
         let mut h = cluster(settings, nodes, pods);
         h.rng = Streams::new(seed).stream("scheduler");
@@ -140,7 +151,8 @@ fn node_ports() {
             false,
         ),
     ] {
-        let found = feasible(&Settings::default(), &[roomy("")], &[(0, with_ports(existing))], &with_ports(pod));
+        let found =
+            feasible(&Settings::default(), &[roomy("")], &[(0, with_ports(existing))], &with_ports(pod));
         assert_eq!(!found.is_empty(), fits, "{name}");
     }
 }
@@ -213,7 +225,12 @@ fn taint_toleration_filter() {
         ),
         ("another effect", "foo=bar:PreferNoSchedule", "foo=bar:NoSchedule", false),
         ("every effect", "foo=bar:", "foo=bar:NoSchedule", true),
-        ("not matching, but PreferNoSchedule", "dedicated=user2:NoSchedule", "dedicated=user1:PreferNoSchedule", true),
+        (
+            "not matching, but PreferNoSchedule",
+            "dedicated=user2:NoSchedule",
+            "dedicated=user1:PreferNoSchedule",
+            true,
+        ),
         ("no toleration, but PreferNoSchedule", "", "dedicated=user1:PreferNoSchedule", true),
         ("NoExecute forbids as well", "", "dedicated=user1:NoExecute", false),
     ] {
@@ -265,7 +282,11 @@ fn node_unschedulable() {
         ("cordoned, another effect tolerated", true, "node.kubernetes.io/unschedulable:NoExecute", false),
     ] {
         let node = NodeTemplate { unschedulable: cordoned, ..roomy("") };
-        assert_eq!(!feasible(&Settings::default(), &[node], &[], &tolerating(pod)).is_empty(), fits, "{name}");
+        assert_eq!(
+            !feasible(&Settings::default(), &[node], &[], &tolerating(pod)).is_empty(),
+            fits,
+            "{name}"
+        );
     }
 }
 
@@ -373,13 +394,33 @@ fn node_affinity_added_by_the_profile() {
     for (name, added, own, node, fits) in [
         ("matches added affinity", "metadata.name In node-0", None, "", true),
         ("doesn't match added affinity", "metadata.name In node-1", None, "", false),
-        ("matches added affinity and pod's", "metadata.name In node-0", Some("zone In foo"), "zone=foo", true),
-        ("matches added affinity but not pod's", "metadata.name In node-0", Some("zone In foo"), "zone=bar", false),
-        ("matches pod's but not added affinity", "metadata.name In node-1", Some("zone In foo"), "zone=foo", false),
+        (
+            "matches added affinity and pod's",
+            "metadata.name In node-0",
+            Some("zone In foo"),
+            "zone=foo",
+            true,
+        ),
+        (
+            "matches added affinity but not pod's",
+            "metadata.name In node-0",
+            Some("zone In foo"),
+            "zone=bar",
+            false,
+        ),
+        (
+            "matches pod's but not added affinity",
+            "metadata.name In node-1",
+            Some("zone In foo"),
+            "zone=foo",
+            false,
+        ),
     ] {
         let kube = Profile { added_required: vec![term(added)], ..Profile::default() };
-        let pod =
-            PodSpec { required_node_affinity: own.map(|t| vec![term(t)]).unwrap_or_default(), ..PodSpec::default() };
+        let pod = PodSpec {
+            required_node_affinity: own.map(|t| vec![term(t)]).unwrap_or_default(),
+            ..PodSpec::default()
+        };
         let settings = Settings { kube, ..Settings::default() };
         assert_eq!(!feasible(&settings, &[roomy(node)], &[], &pod).is_empty(), fits, "{name}");
     }
@@ -441,9 +482,24 @@ fn resources_that_are_enough() {
         ("one resource cpu fits", amounts(1, 2, 0), amounts(5, 19, 0), vec!["Insufficient memory"]),
         ("equal edge case", amounts(5, 1, 0), amounts(5, 19, 0), vec![]),
         ("extended resource fits", amounts(0, 0, 1), amounts(0, 0, 0), vec![]),
-        ("extended resource capacity enforced", amounts(1, 1, 10), amounts(0, 0, 0), vec!["Insufficient example.com/aaa"]),
-        ("extended resource allocatable enforced", amounts(1, 1, 1), amounts(0, 0, 5), vec!["Insufficient example.com/aaa"]),
-        ("allocatable enforced for several", amounts(1, 1, 6), amounts(0, 0, 2), vec!["Insufficient example.com/aaa"]),
+        (
+            "extended resource capacity enforced",
+            amounts(1, 1, 10),
+            amounts(0, 0, 0),
+            vec!["Insufficient example.com/aaa"],
+        ),
+        (
+            "extended resource allocatable enforced",
+            amounts(1, 1, 1),
+            amounts(0, 0, 5),
+            vec!["Insufficient example.com/aaa"],
+        ),
+        (
+            "allocatable enforced for several",
+            amounts(1, 1, 6),
+            amounts(0, 0, 2),
+            vec!["Insufficient example.com/aaa"],
+        ),
     ] {
         let mut h = Harness::new(&Settings::default());
         h.cluster.resources.intern("example.com/aaa");
@@ -600,12 +656,31 @@ fn spread_with_one_constraint() {
 fn spread_with_min_domains_and_inclusion_policies() {
     let least = |min_domains, key: &str| vec![SpreadConstraint { min_domains, ..hard(1, key, "foo") }];
     let two = ["zone=zone1 node=a", "zone=zone2 node=x"];
-    spread_case("2/2 across zones, minDomains 3", &two, "0:foo 0:foo 1:foo 1:foo", "foo", least(3, "zone"), &[]);
-    spread_case("2/2 across zones, minDomains 2", &two, "0:foo 0:foo 1:foo 1:foo", "foo", least(2, "zone"), &[0, 1]);
+    spread_case(
+        "2/2 across zones, minDomains 3",
+        &two,
+        "0:foo 0:foo 1:foo 1:foo",
+        "foo",
+        least(3, "zone"),
+        &[],
+    );
+    spread_case(
+        "2/2 across zones, minDomains 2",
+        &two,
+        "0:foo 0:foo 1:foo 1:foo",
+        "foo",
+        least(2, "zone"),
+        &[0, 1],
+    );
     spread_case("0/1 across nodes, minDomains 3", &two, "1:foo", "foo", least(3, "node"), &[0]);
-    spread_case("3/3/0 across zones, minDomains 2",
+    spread_case(
+        "3/3/0 across zones, minDomains 2",
         &["zone=zone1", "zone=zone2", "zone=zone3"],
-        "0:foo 0:foo 0:foo 1:foo 1:foo 1:foo", "foo", least(2, "zone"), &[2]);
+        "0:foo 0:foo 0:foo 1:foo 1:foo 1:foo",
+        "foo",
+        least(2, "zone"),
+        &[2],
+    );
     // Node b (of three: 1/0/1) has a taint that the pod does not tolerate. Ignored taints: b is the emptiest domain, and
     // nothing may go elsewhere; honoured: it is no domain.
     let nodes = || {
@@ -665,7 +740,12 @@ fn pod_affinity_on_one_node() {
     let (to, from) = (|s: &str, k: &str| near(s, k, false, None), |s: &str, k: &str| near(s, k, true, None));
     for (name, pod, existing, fits) in [
         ("no rules, no existing pods", labelled(""), None, true),
-        ("affinity matches the existing pod", with("security=S1", vec![to(scan, "region")]), Some(labelled(scan)), true),
+        (
+            "affinity matches the existing pod",
+            with("security=S1", vec![to(scan, "region")]),
+            Some(labelled(scan)),
+            true,
+        ),
         (
             "affinity doesn't match the existing pod",
             with(scan, vec![to("service=antivirusscan", "region")]),
@@ -708,15 +788,30 @@ fn pod_affinity_on_one_node() {
             Some(with(scan, vec![from(scan, "zone")])),
             false,
         ),
-        ("existing anti-affinity, no rules of its own", labelled(scan), Some(with(scan, vec![from(scan, "zone")])), false),
+        (
+            "existing anti-affinity, no rules of its own",
+            labelled(scan),
+            Some(with(scan, vec![from(scan, "zone")])),
+            false,
+        ),
         (
             "existing anti-affinity to others",
             labelled(scan),
             Some(with(scan, vec![from("service=other", "zone")])),
             true,
         ),
-        ("affinity over a key that the node lacks", with(scan, vec![to(scan, "rack")]), Some(labelled(scan)), false),
-        ("anti-affinity over a key that the node lacks", with(scan, vec![from(scan, "rack")]), Some(labelled(scan)), true),
+        (
+            "affinity over a key that the node lacks",
+            with(scan, vec![to(scan, "rack")]),
+            Some(labelled(scan)),
+            false,
+        ),
+        (
+            "anti-affinity over a key that the node lacks",
+            with(scan, vec![from(scan, "rack")]),
+            Some(labelled(scan)),
+            true,
+        ),
         ("the first pod may match itself", with(scan, vec![to(scan, "region")]), None, true),
         ("nobody matches, nor does it itself", with("a", vec![to(scan, "region")]), None, false),
     ] {
@@ -808,7 +903,11 @@ fn pod_affinity_score() {
         let mut settings = hard_weight(1);
         settings.kube.ignore_preferred_terms_of_existing_pods = ignore;
         let existing = [(1, with("", vec![prefer("security=S2", "region", 5)]))];
-        assert_eq!(winners(&settings, &nodes, &existing, &labelled("security=S2")), expected, "ignored: {ignore}");
+        assert_eq!(
+            winners(&settings, &nodes, &existing, &labelled("security=S2")),
+            expected,
+            "ignored: {ignore}"
+        );
     }
 }
 
@@ -836,7 +935,12 @@ fn very_large_node() -> NodeTemplate {
 }
 
 /// Pods on nodes with their start times; one pod is scheduled. Returns the harness after everything, and the pods.
-fn preempt(nodes: &[NodeTemplate], pods: &[(usize, PodSpec, u64)], pod: &PodSpec, seed: u64) -> (Harness, PodId) {
+fn preempt(
+    nodes: &[NodeTemplate],
+    pods: &[(usize, PodSpec, u64)],
+    pod: &PodSpec,
+    seed: u64,
+) -> (Harness, PodId) {
     let mut h = Harness::new(&Settings::default());
     h.rng = Streams::new(seed).stream("scheduler");
     for node in nodes {
@@ -860,7 +964,8 @@ fn preempt(nodes: &[NodeTemplate], pods: &[(usize, PodSpec, u64)], pod: &PodSpec
 #[test]
 fn preemption_picks_the_node() {
     type Pods = Vec<(usize, i32, u64, u64)>;
-    let cases: Vec<(&str, usize, i32, u64, Pods, Vec<usize>)> = vec![
+    type Case = (&'static str, usize, i32, u64, Pods, Vec<usize>);
+    let cases: Vec<Case> = vec![
         ("both nodes will do", 2, HIGH, LARGE, vec![(0, MID, LARGE, 0), (1, MID, LARGE, 0)], vec![0, 1]),
         (
             "lowest highest priority",
@@ -1010,7 +1115,8 @@ fn preemption_picks_the_node() {
 /// The same file: TestDryRunPreemption. Victims by index among the existing pods; empty: no preemption.
 #[test]
 fn preemption_picks_the_victims() {
-    let cases: Vec<(&str, PodSpec, Vec<(usize, PodSpec, u64)>, Vec<u32>)> = vec![
+    type Case = (&'static str, PodSpec, Vec<(usize, PodSpec, u64)>, Vec<u32>);
+    let cases: Vec<Case> = vec![
         (
             "a pod that fits with no preemption",
             sized(HIGH, LARGE),
@@ -1107,8 +1213,7 @@ fn preemption_picks_the_victims() {
 fn preemption_resolves_spread() {
     let nodes = ["zone=zone1", "zone=zone1", "zone=zone2"].map(roomy);
     let foo = |priority| PodSpec { priority, ..labelled("foo") };
-    let pods =
-        [(0, foo(MID), 0), (0, foo(LOW), 0), (1, foo(LOW), 0), (2, foo(HIGH), 0), (2, foo(HIGH), 0)];
+    let pods = [(0, foo(MID), 0), (0, foo(LOW), 0), (1, foo(LOW), 0), (2, foo(HIGH), 0), (2, foo(HIGH), 0)];
     let pod = PodSpec {
         topology_spread: vec![hard(1, "zone", "foo"), hard(1, HOSTNAME_LABEL, "foo")],
         ..foo(HIGH)
@@ -1233,4 +1338,58 @@ fn preemption_keeps_the_order_of_priorities() {
             assert_eq!(smaller, None, "seed {seed}: pod {pod} waits");
         }
     }
+}
+
+/// Through a whole simulation, with a configuration file: the API server and the nodes' agents end the victims.
+#[test]
+fn a_simulated_cluster_preempts_as_its_configuration_says() {
+    use podpace::cluster::{NO_NODE, Stage};
+    use podpace::experiment::run::{Environment, RunSpec, load};
+
+    let scenario = "\
+apiVersion: podpace/v1
+kind: Scenario
+name: preemption
+cluster: {nodes: [{count: 2, template: {allocatable: {cpu: 5, memory: 10Gi}}}]}
+controlPlane: {apiServer: {profile: apiserver-1.36}, nodeLifecycle: {kind: kwok}}
+scheduler: {kind: kube-scheduler, config: config.yaml}
+workload:
+  pods:
+    - {name: low, count: 10, priority: 0, requests: {cpu: 1}}
+    - {name: high, count: 4, priority: 100, requests: {cpu: 2}}
+  arrivals: {process: constant, rate: 5}
+stop: {when: allRunning, limit: 10m}
+";
+    let on = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+    let off = format!("{on}profiles: [{{plugins: {{postFilter: {{disabled: [{{name: '*'}}]}}}}}}]\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scenario.yaml");
+    std::fs::write(&path, scenario).unwrap();
+    for (config, agents, high_bound, low_left) in
+        [(on, "kwok", 4, 2), (on, "hollow", 4, 2), (on, "none", 4, 2), (off.as_str(), "kwok", 0, 10)]
+    {
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+        let mut sets = vec![format!("controlPlane.nodeLifecycle.kind={agents}")];
+        if agents == "none" {
+            sets.push("stop.when=allBound".to_owned());
+        }
+        let document = load(&path, &sets, None).unwrap();
+        let completed = RunSpec::of_scenario(document).unwrap().simulate(&Environment::built_in()).unwrap();
+        let pods = &completed.finished.cluster.pods;
+        let bound = (10..14).filter(|p| pods.node(*p) != NO_NODE).count();
+        let left = (0..10).filter(|p| pods.stage(*p) != Stage::Finished).count();
+        assert_eq!(
+            (bound, left),
+            (high_bound, low_left),
+            "{agents}: {:?}",
+            completed.finished.pending_reasons
+        );
+    }
+    let wrong = format!("{on}parallelism: 0\n");
+    std::fs::write(folder.path().join("config.yaml"), wrong).unwrap();
+    let document = load(&path, &[], None).unwrap();
+    let error = RunSpec::of_scenario(document).unwrap().simulate(&Environment::built_in()).err().unwrap();
+    let text = format!("{error:?}");
+    assert!(text.contains("should be an integer value greater than zero"), "{text}");
+    assert!(text.contains("line: 3"), "{text}");
 }
