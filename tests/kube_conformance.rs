@@ -964,7 +964,8 @@ fn preempt(
 #[test]
 fn preemption_picks_the_node() {
     type Pods = Vec<(usize, i32, u64, u64)>;
-    let cases: Vec<(&str, usize, i32, u64, Pods, Vec<usize>)> = vec![
+    type Case = (&'static str, usize, i32, u64, Pods, Vec<usize>);
+    let cases: Vec<Case> = vec![
         ("both nodes will do", 2, HIGH, LARGE, vec![(0, MID, LARGE, 0), (1, MID, LARGE, 0)], vec![0, 1]),
         (
             "lowest highest priority",
@@ -1114,7 +1115,8 @@ fn preemption_picks_the_node() {
 /// The same file: TestDryRunPreemption. Victims by index among the existing pods; empty: no preemption.
 #[test]
 fn preemption_picks_the_victims() {
-    let cases: Vec<(&str, PodSpec, Vec<(usize, PodSpec, u64)>, Vec<u32>)> = vec![
+    type Case = (&'static str, PodSpec, Vec<(usize, PodSpec, u64)>, Vec<u32>);
+    let cases: Vec<Case> = vec![
         (
             "a pod that fits with no preemption",
             sized(HIGH, LARGE),
@@ -1336,4 +1338,58 @@ fn preemption_keeps_the_order_of_priorities() {
             assert_eq!(smaller, None, "seed {seed}: pod {pod} waits");
         }
     }
+}
+
+/// Through a whole simulation, with a configuration file: the API server and the nodes' agents end the victims.
+#[test]
+fn a_simulated_cluster_preempts_as_its_configuration_says() {
+    use podpace::cluster::{NO_NODE, Stage};
+    use podpace::experiment::run::{Environment, RunSpec, load};
+
+    let scenario = "\
+apiVersion: podpace/v1
+kind: Scenario
+name: preemption
+cluster: {nodes: [{count: 2, template: {allocatable: {cpu: 5, memory: 10Gi}}}]}
+controlPlane: {apiServer: {profile: apiserver-1.36}, nodeLifecycle: {kind: kwok}}
+scheduler: {kind: kube-scheduler, config: config.yaml}
+workload:
+  pods:
+    - {name: low, count: 10, priority: 0, requests: {cpu: 1}}
+    - {name: high, count: 4, priority: 100, requests: {cpu: 2}}
+  arrivals: {process: constant, rate: 5}
+stop: {when: allRunning, limit: 10m}
+";
+    let on = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+    let off = format!("{on}profiles: [{{plugins: {{postFilter: {{disabled: [{{name: '*'}}]}}}}}}]\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scenario.yaml");
+    std::fs::write(&path, scenario).unwrap();
+    for (config, agents, high_bound, low_left) in
+        [(on, "kwok", 4, 2), (on, "hollow", 4, 2), (on, "none", 4, 2), (off.as_str(), "kwok", 0, 10)]
+    {
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+        let mut sets = vec![format!("controlPlane.nodeLifecycle.kind={agents}")];
+        if agents == "none" {
+            sets.push("stop.when=allBound".to_owned());
+        }
+        let document = load(&path, &sets, None).unwrap();
+        let completed = RunSpec::of_scenario(document).unwrap().simulate(&Environment::built_in()).unwrap();
+        let pods = &completed.finished.cluster.pods;
+        let bound = (10..14).filter(|p| pods.node(*p) != NO_NODE).count();
+        let left = (0..10).filter(|p| pods.stage(*p) != Stage::Finished).count();
+        assert_eq!(
+            (bound, left),
+            (high_bound, low_left),
+            "{agents}: {:?}",
+            completed.finished.pending_reasons
+        );
+    }
+    let wrong = format!("{on}parallelism: 0\n");
+    std::fs::write(folder.path().join("config.yaml"), wrong).unwrap();
+    let document = load(&path, &[], None).unwrap();
+    let error = RunSpec::of_scenario(document).unwrap().simulate(&Environment::built_in()).err().unwrap();
+    let text = format!("{error:?}");
+    assert!(text.contains("should be an integer value greater than zero"), "{text}");
+    assert!(text.contains("line: 3"), "{text}");
 }

@@ -8,6 +8,7 @@ use podpace::cluster::{
     SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use podpace::engine::{Rng, Streams};
+use podpace::scheduler::kube::Weights;
 use podpace::scheduler::{BindOutcome, ScoringStrategy, Settings};
 use proptest::prelude::*;
 
@@ -46,6 +47,8 @@ fn random_template(rng: &mut Rng, kinds: &Kinds) -> NodeTemplate {
 struct Kinds {
     labels: bool,
     topology: bool,
+    /// Weights and arguments of a profile are drawn, too.
+    profile: bool,
 }
 
 fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
@@ -120,8 +123,25 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
         disabled_plugins: vec!["DefaultPreemption".to_owned()],
         ..Settings::default()
     };
+    let mut settings = settings;
+    let mut naive = Naive::new(1, strategy, percentage);
+    if kinds.profile {
+        let mut weight = || 1 + rng.below(20) as i64;
+        naive.weights = Weights {
+            taints: weight(),
+            affinity: weight(),
+            fit: weight(),
+            balanced: weight(),
+            spread: weight(),
+            pod_affinity: weight(),
+            images: 1,
+        };
+        naive.hard_weight = rng.below(3) as i64 * 10;
+        settings.kube.plugins.weights = naive.weights;
+        settings.kube.hard_pod_affinity_weight = naive.hard_weight;
+    }
     let mut h = Harness::new(&settings);
-    h.naive = Some(Naive::new(1, strategy, percentage));
+    h.naive = Some(naive);
     h.cluster.resources.intern("nvidia.com/gpu");
     let templates: Vec<u32> =
         (0..1 + rng.below(5)).map(|_| h.template(random_template(&mut rng, &kinds))).collect();
@@ -194,22 +214,28 @@ proptest! {
     #[test]
     fn plain_pods(seed: u64, nodes in 0_u64..40, packs: bool) {
         let strategy = if packs { ScoringStrategy::MostAllocated } else { ScoringStrategy::LeastAllocated };
-        compare(seed, nodes, 400, 0, strategy, Kinds { labels: false, topology: false });
+        compare(seed, nodes, 400, 0, strategy, Kinds { labels: false, topology: false, profile: false });
     }
 
     #[test]
     fn sampled_nodes(seed: u64, nodes in 100_u64..300, percentage in 0_u32..60) {
-        compare(seed, nodes, 120, percentage, ScoringStrategy::LeastAllocated, Kinds { labels: false, topology: false });
+        compare(seed, nodes, 120, percentage, ScoringStrategy::LeastAllocated, Kinds { labels: false, topology: false, profile: false });
     }
 
     #[test]
     fn labels_and_taints(seed: u64, nodes in 1_u64..30) {
-        compare(seed, nodes, 400, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: false });
+        compare(seed, nodes, 400, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: false, profile: false });
+    }
+
+    #[test]
+    fn profiles(seed: u64, nodes in 1_u64..16) {
+        let kinds = Kinds { labels: true, topology: true, profile: true };
+        compare(seed, nodes, 150, 0, ScoringStrategy::LeastAllocated, kinds);
     }
 
     #[test]
     fn affinity_and_spread(seed: u64, nodes in 1_u64..16) {
-        compare(seed, nodes, 250, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: true });
+        compare(seed, nodes, 250, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: true, profile: false });
     }
 }
 

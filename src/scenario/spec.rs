@@ -323,7 +323,7 @@ pub struct SchedulerSpec {
     /// From t=0 to the scheduler's start. Default 0s.
     pub start_delay: Option<DurationNs>,
     /// A real configuration file, read as it is: KubeSchedulerConfiguration or YuniKorn's `queues.yaml`. Path relative
-    /// to the scenario.
+    /// to the scenario. Fields that the scenario gives itself win over the file's.
     pub config: Option<String>,
     /// Options of a registered scheduler, by name; the built-in kinds have none.
     #[serde(default)]

@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpreadConstraint, selector_matches};
 use podpace::engine::{Rng, Streams};
 use podpace::scheduler::ScoringStrategy;
+use podpace::scheduler::kube::{Plugins, Weights};
 use podpace::scheduler::kube::{num_feasible_nodes_to_find, static_rejection};
 
 pub struct Naive {
     rng: Rng,
     strategy: ScoringStrategy,
+    /// Weights of the scores.
+    pub weights: Weights,
+    /// `hardPodAffinityWeight`.
+    pub hard_weight: i64,
     percentage: u32,
     /// Known nodes in order of arrival.
     nodes: Vec<NodeId>,
@@ -28,6 +33,8 @@ impl Naive {
         Self {
             rng: Streams::new(seed).stream("scheduler"),
             strategy,
+            weights: Plugins::DEFAULT.weights,
+            hard_weight: 1,
             percentage,
             nodes: Vec::new(),
             zones: Vec::new(),
@@ -279,7 +286,7 @@ impl Naive {
         let fit = if parts.is_empty() { 0 } else { parts.iter().sum::<u64>() / parts.len() as u64 };
         let r = &spec.requests;
         if r.cpu_millicores == 0 && r.memory_bytes == 0 {
-            return fit as i64;
+            return self.weights.fit * fit as i64;
         }
         let fraction = |used: u64, capacity: u64| (used as f64 / capacity as f64).min(1.0);
         let std = if has.cpu_millicores == 0 || has.memory_bytes == 0 {
@@ -289,7 +296,7 @@ impl Naive {
             let memory = self.used(cluster, node, |p| p.requests.memory_bytes) + r.memory_bytes;
             ((fraction(cpu, has.cpu_millicores) - fraction(memory, has.memory_bytes)) / 2.0).abs()
         };
-        fit as i64 + ((1.0 - std) * 100.0) as i64
+        self.weights.fit * fit as i64 + self.weights.balanced * ((1.0 - std) * 100.0) as i64
     }
 
     fn affinity_score(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
@@ -309,7 +316,8 @@ impl Naive {
             for t in &existing.pod_affinity {
                 if same(&t.topology_key) && selector_matches(&t.selector, &spec.labels) {
                     score += match (t.anti, t.weight) {
-                        (false, weight) => i64::from(weight.unwrap_or(1)),
+                        (false, None) => self.hard_weight,
+                        (false, Some(weight)) => i64::from(weight),
                         (true, weight) => -i64::from(weight.unwrap_or(0)),
                     };
                 }
@@ -456,10 +464,10 @@ impl Naive {
                     0
                 };
                 self.resource_score(cluster, spec, *n)
-                    + 3 * (100 - scaled(taints[i], most_taints))
-                    + 2 * scaled(affinity[i], most_affinity)
-                    + 2 * near
-                    + 2 * spread[i]
+                    + self.weights.taints * (100 - scaled(taints[i], most_taints))
+                    + self.weights.affinity * scaled(affinity[i], most_affinity)
+                    + self.weights.pod_affinity * near
+                    + self.weights.spread * spread[i]
             })
             .collect();
         let best = *totals.iter().max().unwrap();

@@ -517,6 +517,105 @@ mod tests {
         assert!(r.is_best_effort());
     }
 
+    /// `TestBrokenLinearFunction` (`requested_to_capacity_ratio_test.go`): corners, then (share, score).
+    #[test]
+    fn broken_lines_of_kubernetes() {
+        type Points = Vec<(i64, i64)>;
+        let cases: [(Points, Points); 3] = [
+            (
+                vec![(10, 1), (90, 9)],
+                vec![(0, 1), (9, 1), (10, 1), (15, 1), (19, 1), (20, 2), (89, 8), (90, 9), (99, 9), (100, 9)],
+            ),
+            (vec![(0, 2), (40, 10), (100, 0)], vec![(0, 2), (20, 6), (30, 8), (40, 10), (70, 5), (100, 0)]),
+            (vec![(0, 2), (40, 2), (100, 2)], vec![(0, 2), (20, 2), (30, 2), (40, 2), (70, 2), (100, 2)]),
+        ];
+        for (shape, points) in cases {
+            for (share, score) in points {
+                assert_eq!(on_shape(&shape, share), score, "{shape:?} at {share}");
+            }
+        }
+    }
+
+    /// `TestRequestedToCapacityRatioScoringStrategy`, `TestResourceBinPackingSingleExtended` and
+    /// `TestResourceBinPackingMultipleExtended` (the same file); weights of the last are 3 and 5.
+    #[test]
+    fn requested_to_capacity_ratio_values_of_kubernetes() {
+        let cores = 1000;
+        let score = |allocatable: Resources, used: Resources, asked: Resources, profile: &Profile| {
+            let mut cluster = Cluster::default();
+            let (foo, bar) =
+                (cluster.resources.intern("intel.com/foo"), cluster.resources.intern("intel.com/bar"));
+            assert_eq!((foo, bar), (0, 1));
+            let template = crate::cluster::NodeTemplate { allocatable, ..Default::default() };
+            let template = cluster.nodes.add_template(template);
+            let node = cluster.nodes.add("n".to_owned(), template, None);
+            let mut nodes = NodeCache::default();
+            nodes.set(&cluster, node);
+            nodes.add_pod(&cluster, node, &PodSpec { requests: used, ..PodSpec::default() });
+            let request = Request::new(&cluster, &asked, profile);
+            let how = FitScore {
+                strategy: ScoringStrategy::RequestedToCapacityRatio,
+                shape: profile.fit_shape.clone(),
+            };
+            fit_score(&how, &nodes, node, &request)
+        };
+        let plain =
+            |cpu, memory| Resources { cpu_millicores: cpu, memory_bytes: memory, ..Resources::default() };
+        let least = Profile { fit_shape: vec![(0, 100), (100, 0)], ..Profile::default() };
+        let big = 1 << 40;
+        for (cpu, memory, used, asked, expected) in [
+            (4000 * cores, 10_000 * big, plain(1, 1), plain(0, 0), 100),
+            (4000 * cores, 10_000, plain(1, 1), plain(3000 * cores, 5000), 38),
+            (6000 * cores, 10_000, plain(1, 1), plain(3000 * cores, 5000), 50),
+        ] {
+            // A pod asks for a byte beside what the real one leaves out: that is far below a point.
+            let memory = memory.max(10_000);
+            assert_eq!(score(plain(cpu, memory), used, asked, &least), expected);
+        }
+        let weigh = |list: &[(&str, u64)]| {
+            list.iter()
+                .map(|(name, weight)| ResourceWeight { name: (*name).to_owned(), weight: *weight })
+                .collect()
+        };
+        let both = |foo, bar| Resources {
+            extended: [(0, foo), (1, bar)].into_iter().filter(|r| r.1 > 0).collect(),
+            ..Resources::default()
+        };
+        // Scores of the real test are out of 10 and its shape ends at 1, which stands for 10 of 100.
+        let rising = vec![(0, 0), (100, 10)];
+        let single = Profile {
+            fit_resources: weigh(&[("intel.com/foo", 1)]),
+            fit_shape: rising.clone(),
+            ..Profile::default()
+        };
+        for (has, used, asked, expected) in [
+            (8, 0, 0, 0),
+            (4, 0, 0, 0),
+            (8, 0, 2, 2),
+            (4, 0, 2, 5),
+            (4, 2, 2, 10),
+            (8, 0, 4, 5),
+            (4, 0, 4, 10),
+        ] {
+            assert_eq!(
+                score(both(has, 0), both(used, 0), both(asked, 0), &single),
+                expected,
+                "{has} {used} {asked}"
+            );
+        }
+        let double = Profile {
+            fit_resources: weigh(&[("intel.com/foo", 3), ("intel.com/bar", 5)]),
+            fit_shape: rising,
+            ..Profile::default()
+        };
+        for (has, used, asked, expected) in
+            [((8, 4), (0, 0), (0, 0), 0), ((8, 4), (0, 0), (2, 2), 4), ((4, 8), (0, 0), (2, 2), 3)]
+        {
+            let [has, used, asked] = [has, used, asked].map(|(foo, bar)| both(foo, bar));
+            assert_eq!(score(has, used, asked, &double), expected);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn points_are_the_integer_quotient(capacity in 1_u64..(1 << 44), share in 0.0..1.2_f64) {
