@@ -10,6 +10,7 @@ use podpace::experiment::run::{Completed, Environment, RunSpec};
 use podpace::scenario::{Diagnostic, Document, resolve};
 use podpace::scheduler::yunikorn::Core;
 use podpace::scheduler::{NodeSortPolicy, Registry, Settings};
+use proptest::prelude::*;
 
 mod yunikorn_harness;
 use yunikorn_harness::{GIBI, Harness, MEBI, cluster as nodes, plain, resources};
@@ -1829,4 +1830,83 @@ fn queues_stand_in_one_place() {
     let spec = document.decode_scenario().unwrap();
     let errors = resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).unwrap_err();
     assert!(errors.iter().any(|e| e.path == "scheduler.queues"), "{}", shown(&errors));
+}
+
+#[derive(Clone, Debug)]
+struct AnyGang {
+    pods: usize,
+    members: u32,
+    placeholder_millicores: u64,
+    hard: bool,
+    /// When the pods come, seconds.
+    at: u64,
+    /// A pod is deleted so many seconds later.
+    deleted: Option<u64>,
+}
+
+fn any_gang() -> impl Strategy<Value = AnyGang> {
+    (1_usize..6, 0_u32..8, 1_u64..4, any::<bool>(), 0_u64..20, prop::option::of(0_u64..40)).prop_map(
+        |(pods, members, halves, hard, at, deleted)| AnyGang {
+            pods,
+            members,
+            placeholder_millicores: halves * 500,
+            hard,
+            at,
+            deleted,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever gangs come and go: every pod that is not deleted is bound, or given up with a hard gang; all placeholders
+    /// that got a place are deleted in the end; no pod is bound twice, no node overfull (both are asserted inside).
+    #[test]
+    fn random_gangs_lose_nothing(gangs in prop::collection::vec(any_gang(), 1..6), limited in any::<bool>()) {
+        let mut c = nodes(7, resources(4000, 16 * GIBI, 110));
+        let mut arrivals = Vec::new();
+        let mut placeholders = Vec::new();
+        for (i, g) in gangs.iter().enumerate() {
+            let app = c.pods.add_app(App {
+                name: format!("gang-{i}"),
+                queue: "root.a".into(),
+                user: format!("user-{}", i % 2),
+                gang_hard: g.hard,
+                placeholder_timeout_ns: 30 * SECOND,
+                ..App::default()
+            });
+            let real = c.pods.add_spec(PodSpec { task_group: Some("g".into()), ..plain(1000, GIBI) });
+            arrivals.extend((0..g.pods).map(|k| (c.pods.add(real, app), g, k)));
+            let size = PodSpec { task_group: Some("g".into()), ..plain(g.placeholder_millicores, GIBI) };
+            placeholders.push((app, g.members, c.pods.add_spec(size)));
+        }
+        for (app, members, spec) in placeholders.into_iter().filter(|(_, members, _)| *members > 0) {
+            c.pods.add_placeholders(app, "g".into(), members, spec);
+        }
+        let limits = "      maxapplications: 2\n      limits:\n      - {users: ['*'], maxapplications: 1, maxresources: {vcore: 9}}";
+        let config = open(&format!("    - name: a\n{}", if limited { limits } else { "" }));
+        let mut h = Harness::new(c, &settings(&config), "yunikorn-1.8");
+        h.start(&[]);
+        let mut deleted = Vec::new();
+        for (pod, g, k) in &arrivals {
+            h.at(g.at * SECOND, yunikorn_harness::Event::Arrive(*pod));
+            if let (Some(after), 0) = (g.deleted, *k) {
+                let node = u32::MAX;
+                h.at((g.at + after) * SECOND + 7, yunikorn_harness::Event::Gone(*pod, node));
+                deleted.push(*pod);
+            }
+        }
+        h.run_until(600 * SECOND);
+        // Without a free slot a gang's time does not begin: its placeholders stay.
+        prop_assert!(limited || h.created.len() == h.deleted.len());
+        for (pod, g, _) in &arrivals {
+            let bound = h.bound.iter().any(|(p, ..)| p == pod);
+            let given_up = h.given_up.contains(pod);
+            if !deleted.contains(pod) && !limited {
+                prop_assert!(bound || (given_up && g.hard), "pod {pod} of {g:?}");
+            }
+            prop_assert!(!(bound && given_up));
+        }
+    }
 }

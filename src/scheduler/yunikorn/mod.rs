@@ -348,8 +348,9 @@ impl YuniKorn {
             }
         }
         match what {
-            Timeout::Leftovers => {}
-            Timeout::Resume => {
+            // A placeholder's binding has failed: the shim still waits for it.
+            Timeout::Leftovers if !self.shim.is_reserving(app) => {}
+            Timeout::Leftovers | Timeout::Resume => {
                 self.shim.resume(app, left);
                 self.set_tick(cx);
             }

@@ -15,6 +15,8 @@
 //! dispatcher, which waits for the answer (`Task.DeleteTaskPod`). When the core gives a soft gang up, the application is
 //! **resuming** until its placeholders are gone, then it runs; a hard one has failed, and so have its pods.
 //!
+//! An application one of whose placeholders could not be bound goes on, here, when the time of its placeholders is over.
+//!
 //! Left out: the channel's limit of 1,048,576 events and what happens beyond it, the lock of the context that informer,
 //! predicates and dispatcher share, events about a gang's progress.
 //!
@@ -140,6 +142,11 @@ impl Shim {
             return true;
         }
         false
+    }
+
+    /// Whether an application waits for its placeholders to be bound.
+    pub fn is_reserving(&self, app: AppId) -> bool {
+        matches!(self.phases.get(app as usize), Some(Phase::Reserving(_)))
     }
 
     /// The core has given up the placeholders of a soft gang, of which so many exist.
