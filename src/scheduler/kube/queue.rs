@@ -18,6 +18,10 @@
 //! 16 bytes a pod, and 4 in activeQ; more only for pods that have failed.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::hash::BuildHasherDefault;
+
+use priority_queue::PriorityQueue;
+use rustc_hash::FxHasher;
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, SpecId};
 use crate::engine::Nanos;
@@ -112,13 +116,18 @@ struct Lane {
     late: BinaryHeap<Reverse<(Nanos, PodId)>>,
 }
 
+/// What a backing-off pod is ordered by; smaller leaves first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-struct BackoffEntry {
+struct BackoffKey {
     expiry_ns: Nanos,
     priority: Reverse<i32>,
     since_ns: Nanos,
     pod: PodId,
 }
+
+/// A heap with keys, as `backend/heap/heap.go`: a pod that is deleted or moved leaves it from the middle. Keys are
+/// distinct, so the order does not depend on the hash.
+type BackoffHeap = PriorityQueue<PodId, Reverse<BackoffKey>, BuildHasherDefault<FxHasher>>;
 
 /// The queue.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -130,8 +139,8 @@ pub struct SchedulingQueue {
     backoff_len: u64,
     unschedulable_len: u64,
     failed_attempts: u64,
-    backoff: BinaryHeap<Reverse<BackoffEntry>>,
-    error_backoff: BinaryHeap<Reverse<BackoffEntry>>,
+    backoff: BackoffHeap,
+    error_backoff: BackoffHeap,
     /// Pods by the plugins that rejected them and by spec. Entries of pods that left otherwise are stale.
     unschedulable: BTreeMap<(PluginSet, SpecId), Vec<PodId>>,
     failures: BTreeMap<PodId, Failures>,
@@ -145,7 +154,7 @@ pub struct SchedulingQueue {
 impl SchedulingQueue {
     /// An empty queue.
     #[must_use]
-    pub const fn new(rules: QueueRules) -> Self {
+    pub fn new(rules: QueueRules) -> Self {
         Self {
             rules,
             pods: Vec::new(),
@@ -154,8 +163,8 @@ impl SchedulingQueue {
             backoff_len: 0,
             unschedulable_len: 0,
             failed_attempts: 0,
-            backoff: BinaryHeap::new(),
-            error_backoff: BinaryHeap::new(),
+            backoff: BackoffHeap::default(),
+            error_backoff: BackoffHeap::default(),
             unschedulable: BTreeMap::new(),
             failures: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -248,6 +257,11 @@ impl SchedulingQueue {
         if let Some(len) = self.len_of(before) {
             *len -= 1;
         }
+        match before {
+            Place::Backoff => drop(self.backoff.remove(&pod)),
+            Place::ErrorBackoff => drop(self.error_backoff.remove(&pod)),
+            _ => {}
+        }
         if let Some(len) = self.len_of(place) {
             *len += 1;
         }
@@ -306,9 +320,9 @@ impl SchedulingQueue {
         // Error backoffs, and all of them before the windows, are ordered by expiry only.
         let ranked = self.rules.pop_from_backoff && place == Place::Backoff;
         let priority = Reverse(if ranked { cluster.pods.spec(pod).priority } else { 0 });
-        let entry =
-            Reverse(BackoffEntry { expiry_ns: self.expiry_ns(pod).unwrap_or(0), priority, since_ns, pod });
-        if place == Place::Backoff { self.backoff.push(entry) } else { self.error_backoff.push(entry) }
+        let key = BackoffKey { expiry_ns: self.expiry_ns(pod).unwrap_or(0), priority, since_ns, pod };
+        let heap = if place == Place::Backoff { &mut self.backoff } else { &mut self.error_backoff };
+        heap.push(pod, Reverse(key));
     }
 
     /// To activeQ, or to backoffQ while it backs off.
@@ -367,12 +381,7 @@ impl SchedulingQueue {
         if !self.rules.pop_from_backoff {
             return None;
         }
-        while let Some(Reverse(entry)) = self.backoff.pop() {
-            if self.still(entry.pod, Place::Backoff, entry.since_ns) {
-                return Some(entry.pod);
-            }
-        }
-        None
+        self.backoff.pop().map(|(pod, _)| pod)
     }
 
     /// Moves pods whose backoff is over to activeQ.
@@ -380,19 +389,12 @@ impl SchedulingQueue {
         for place in [Place::Backoff, Place::ErrorBackoff] {
             loop {
                 let heap = if place == Place::Backoff { &self.backoff } else { &self.error_backoff };
-                let Some(&Reverse(entry)) = heap.peek() else { break };
-                let live = self.still(entry.pod, place, entry.since_ns);
-                if live && !self.is_over(entry.expiry_ns, now) {
+                let Some((&pod, Reverse(key))) = heap.peek() else { break };
+                if !self.is_over(key.expiry_ns, now) {
                     break;
                 }
-                if place == Place::Backoff {
-                    self.backoff.pop()
-                } else {
-                    self.error_backoff.pop()
-                };
-                if live {
-                    self.push_active(cluster, entry.pod);
-                }
+                // Leaving its place takes it out of the heap.
+                self.push_active(cluster, pod);
             }
         }
     }
