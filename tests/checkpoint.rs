@@ -16,7 +16,7 @@ use podpace::experiment::simulation::Simulation;
 use podpace::experiment::snapshot;
 use podpace::scenario::Document;
 use podpace::trace::model::{Encoding, EventOp, EventRow, Manifest, NodeRow, PodRow, SpecRow};
-use podpace::trace::{self, TraceWriter, WriteOptions};
+use podpace::trace::{self, ImportOptions, TraceWriter, WriteOptions};
 
 use support::{code, podpace, stderr, stdout, tree, workspace};
 
@@ -438,6 +438,19 @@ fn a_snapshot_holds_what_the_cluster_shows() {
         let left_ns = if running_ns == u64::MAX { 6 * SECOND } else { running_ns + 6 * SECOND - at_ns };
         assert_eq!(row.run_ns, Some(left_ns), "{}", row.uid);
     }
+
+    // As a list of Kubernetes objects and back: the same pods on the same nodes.
+    let (list, back) = (folder.path().join("list"), folder.path().join("back"));
+    trace::export(&path, "k8s", &list, &ImportOptions::default()).unwrap();
+    let options = ImportOptions { snapshot: true, ..ImportOptions::default() };
+    trace::import("k8s-list", &[list.join("nodes.yaml"), list.join("pods.yaml")], &back, &options).unwrap();
+    let nodes_of = |path: &Path| {
+        let mut nodes: Vec<String> =
+            trace::open(path).unwrap().events().unwrap().map(|event| event.unwrap().node).collect();
+        nodes.sort();
+        nodes
+    };
+    assert_eq!(nodes_of(&back), nodes_of(&path));
 
     // Everything of specs and nodes comes back.
     let text = "cluster: {}\nscheduler: {kind: kube-scheduler}\nworkload: {trace: snapshot}\nstop: {when: allFinished}";

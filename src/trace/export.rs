@@ -266,17 +266,26 @@ fn kubernetes(reader: &TraceReader, dir: &Path) -> Result<(), TraceError> {
     }
     nodes.finish()?;
     let mut deletions: BTreeMap<String, u64> = BTreeMap::new();
+    let mut bound: BTreeMap<String, String> = BTreeMap::new();
     for row in reader.events()? {
         let e = row?;
-        if e.op == EventOp::PodDelete {
-            deletions.insert(e.uid, e.t_ns);
+        match e.op {
+            EventOp::PodDelete => {
+                deletions.insert(e.uid, e.t_ns);
+            }
+            EventOp::PodBound => {
+                bound.insert(e.uid, e.node);
+            }
         }
     }
     let origin = reader.manifest().origin_unix_ns;
     let mut pods = Out::create(&dir.join("pods.yaml"))?;
     for row in reader.pods()?.rows() {
         let pod = row?;
-        let object = pod_object(&pod, spec_of(&specs, &pod, reader)?, origin);
+        let mut object = pod_object(&pod, spec_of(&specs, &pod, reader)?, origin);
+        if let Some(node) = bound.get(&pod.uid) {
+            object["spec"]["nodeName"] = json!(node);
+        }
         let (namespace, name) = (object["metadata"]["namespace"].as_str().unwrap_or(""), dns_name(&pod));
         schedule.line(&format!("{},create,Pod,{namespace},{name}", pod.submit_ns))?;
         if let Some(t) = deletions.get(&pod.uid) {
