@@ -1007,12 +1007,16 @@ mod tests {
         };
         let mut truth = options.profiles.load(&options.profile).unwrap();
         let streams = Streams::new(index);
-        let costs: Vec<(String, u64)> = truth.costs().map(|(n, c)| (n.to_owned(), c.value_ps)).collect();
-        for (name, ps) in costs {
+        let costs: Vec<(String, Cost)> = truth.costs().map(|(n, c)| (n.to_owned(), c.clone())).collect();
+        for (name, cost) in costs {
+            // As wide as the prior is: its own interval, or the factor.
+            let width = match cost.interval_ps {
+                Some((low, high)) => libm::log(high as f64 / low as f64) / 2.0,
+                None => libm::log(options.prior_factor),
+            };
             let z = streams.stream(&format!("truth.{name}")).normal();
-            let factor = libm::exp(z * libm::log(options.prior_factor) / Z90);
             if !name.ends_with("_delay") {
-                truth.set_cost_ps(&name, (ps as f64 * factor) as u64);
+                truth.set_cost_ps(&name, (cost.value_ps as f64 * libm::exp(z * width / Z90)) as u64);
             }
         }
         let registry = Registry::built_in();
@@ -1081,7 +1085,8 @@ mod tests {
     #[ignore = "ten times as long"]
     fn constants_of_a_known_profile_are_found_in_200_trials() {
         let [all, told] = coverage(200);
-        assert!(all >= 0.9 && told >= 0.88, "{all} {told}");
+        // 90 % less twice what 200 trials deviate.
+        assert!(all >= 0.88 && told >= 0.87, "{all} {told}");
     }
 
     #[test]
