@@ -415,6 +415,7 @@ impl YuniKorn {
     fn submitted(&mut self, cx: &mut Context<'_>) {
         self.dispatching = false;
         let Some(Dispatch::Submit(pods)) = self.shim.dispatch.pop_front() else { return };
+        self.shim.submitting -= pods.len() as u64;
         let mut sent = 0;
         for pod in pods {
             if self.core.state(pod) == PodState::New && self.ask(cx, pod) {

@@ -76,6 +76,8 @@ pub struct Shim {
     order: Vec<u32>,
     next_order: u32,
     count: u64,
+    /// Pods in the batches that the dispatcher has still to send.
+    pub submitting: u64,
     /// What the dispatcher still has to do.
     pub dispatch: VecDeque<Dispatch>,
 }
@@ -94,6 +96,7 @@ impl Shim {
             order: Vec::new(),
             next_order: 0,
             count: 0,
+            submitting: 0,
             dispatch: VecDeque::new(),
         }
     }
@@ -194,9 +197,8 @@ impl Shim {
 
     /// Pods that the dispatcher has still to send.
     #[must_use]
-    pub fn dispatching(&self) -> u64 {
-        let pods = |d: &Dispatch| if let Dispatch::Submit(pods) = d { pods.len() as u64 } else { 0 };
-        self.dispatch.iter().map(pods).sum()
+    pub const fn dispatching(&self) -> u64 {
+        self.submitting
     }
 
     /// The next tick after now, or now if it is one that has not run.
@@ -212,10 +214,11 @@ impl Shim {
     pub fn tick(&mut self, now: Nanos, gang: impl Fn(AppId) -> u32) -> Vec<AppId> {
         self.last_tick = Some(now);
         let phases = &mut self.phases;
-        let (dispatch, count) = (&mut self.dispatch, &mut self.count);
+        let (dispatch, count, submitting) = (&mut self.dispatch, &mut self.count, &mut self.submitting);
         let mut reserving = Vec::new();
         let mut send = |pods: &mut Vec<PodId>| {
             *count -= pods.len() as u64;
+            *submitting += pods.len() as u64;
             for batch in pods.chunks(BATCH) {
                 dispatch.push_back(Dispatch::Submit(batch.to_vec()));
             }
