@@ -100,6 +100,7 @@ impl AffinityPlan {
     }
 
     /// Why the filter rejects a node.
+    #[inline]
     #[must_use]
     pub fn rejects(&self, topology: &Topology, node: NodeId) -> Option<&'static str> {
         if !self.affinity.is_empty() {

@@ -80,6 +80,7 @@ impl SpreadPlan {
     }
 
     /// Why the filter rejects a node.
+    #[inline]
     #[must_use]
     pub fn rejects(&self, cluster: &Cluster, topology: &Topology, node: NodeId) -> Option<&'static str> {
         for c in &self.hard {

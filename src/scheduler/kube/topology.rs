@@ -418,6 +418,7 @@ impl Topology {
     }
 
     /// How many domains there are (only for [`Counts::Spread`]).
+    #[inline]
     #[must_use]
     pub fn open_domains(&self, table: TableId) -> u32 {
         self.tables[table].histogram.values().sum()
