@@ -129,7 +129,6 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
             user: app.user.clone(),
             priority: pods.spec(pod).priority,
             run_ns: left.map(|left| left.run_ns),
-            ..PodRow::default()
         };
         writer.pod(&row)?;
         if left.is_some_and(|left| left.is_hold) {
