@@ -24,9 +24,10 @@ use serde::de::IgnoredAny;
 use super::config_file::{ConfigFile, SchedulerConfig};
 use super::diagnostic::{Diagnostic, did_you_mean, in_order};
 use super::duration::DurationNs;
+use super::resolve::operator;
 use super::spec::{MatchExpressionSpec, MatchOperator};
 use super::tree::{Path, Step};
-use crate::cluster::{Expression, HOSTNAME_LABEL, Operator, Term, WeightedTerm};
+use crate::cluster::{Expression, HOSTNAME_LABEL, Term, WeightedTerm};
 use crate::engine::SECOND;
 use crate::scheduler::kube::{Plugins, ResourceWeight, Weights};
 use crate::scheduler::{ScoringStrategy, Settings};
@@ -796,14 +797,7 @@ impl Reader<'_> {
                 }
                 expressions.push(Expression {
                     key: if fields { HOSTNAME_LABEL.to_owned() } else { e.key.clone() },
-                    operator: match e.operator {
-                        MatchOperator::In => Operator::In,
-                        MatchOperator::NotIn => Operator::NotIn,
-                        MatchOperator::Exists => Operator::Exists,
-                        MatchOperator::DoesNotExist => Operator::DoesNotExist,
-                        MatchOperator::Gt => Operator::Gt,
-                        MatchOperator::Lt => Operator::Lt,
-                    },
+                    operator: operator(e.operator),
                     values: e.values.clone(),
                 });
             }

@@ -93,17 +93,22 @@ fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
     }
 }
 
+/// The operator of a selector as the cluster knows it.
+pub(super) const fn operator(operator: MatchOperator) -> Operator {
+    match operator {
+        MatchOperator::In => Operator::In,
+        MatchOperator::NotIn => Operator::NotIn,
+        MatchOperator::Exists => Operator::Exists,
+        MatchOperator::DoesNotExist => Operator::DoesNotExist,
+        MatchOperator::Gt => Operator::Gt,
+        MatchOperator::Lt => Operator::Lt,
+    }
+}
+
 fn term(expressions: &[MatchExpressionSpec]) -> Term {
     let expression = |e: &MatchExpressionSpec| Expression {
         key: e.key.clone(),
-        operator: match e.operator {
-            MatchOperator::In => Operator::In,
-            MatchOperator::NotIn => Operator::NotIn,
-            MatchOperator::Exists => Operator::Exists,
-            MatchOperator::DoesNotExist => Operator::DoesNotExist,
-            MatchOperator::Gt => Operator::Gt,
-            MatchOperator::Lt => Operator::Lt,
-        },
+        operator: operator(e.operator),
         values: e.values.clone(),
     };
     Term { expressions: expressions.iter().map(expression).collect() }
