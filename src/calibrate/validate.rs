@@ -244,19 +244,17 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
     apply_sets(&mut conditions, &options.sets, file)?;
     let registry = Registry::built_in();
     let mut predictions = Vec::new();
+    let base = match plan(file, &conditions, &inputs, &options.profiles, 1) {
+        Ok(plan) => plan,
+        Err(MeasuredError::File { message, .. }) => return Ok(RunResult::LeftOut(conditions.run, message)),
+        Err(other) => return Err(other),
+    };
     for seed in 0..u64::from(options.seeds.max(1)) {
-        let plan = match plan(file, &conditions, &inputs, &options.profiles, seed + 1) {
-            Ok(mut plan) => {
-                if options.draw_constants {
-                    draw_constants(&mut plan, 1, seed);
-                }
-                plan
-            }
-            Err(MeasuredError::File { message, .. }) => {
-                return Ok(RunResult::LeftOut(conditions.run, message));
-            }
-            Err(other) => return Err(other),
-        };
+        let mut plan = base.clone();
+        plan.seed = seed + 1;
+        if options.draw_constants {
+            draw_constants(&mut plan, 1, seed);
+        }
         let simulation = Simulation::new(&plan, &registry)
             .map_err(|e| MeasuredError::File { file: file.to_owned(), message: e.to_string() })?;
         predictions.push(predict_once(&simulation.run(), &conditions, &inputs));

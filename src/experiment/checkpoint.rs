@@ -30,7 +30,7 @@ use crate::scheduler::Registry;
 
 const MAGIC: &[u8] = b"podpace checkpoint\n";
 /// To be raised with every change of what the state is made of that the version's number does not show.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HASH_BYTES: usize = 32;
 const ZSTD_LEVEL: i32 = 3;
 

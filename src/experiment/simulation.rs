@@ -775,19 +775,21 @@ impl Simulation {
             Action::CreatePod { pod } => {
                 control_plane.submit(kernel, s.client, Verb::CreatePod, pod, NO_NODE);
             }
-            Action::DeletePod { pod } => {
-                control_plane.submit(kernel, s.client, Verb::DeletePod, pod, NO_NODE);
-            }
             Action::Delete { pod } => {
-                let endless = match &self.lifetimes {
-                    Lifetimes::Endless => true,
-                    Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
-                };
+                // A placeholder has no grace period and is no pod of the workload.
+                let placeholder = self.cluster.pods.is_placeholder(pod);
+                let endless = !placeholder
+                    && match &self.lifetimes {
+                        Lifetimes::Endless => true,
+                        Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
+                    };
                 if endless && pod < self.scheduled && self.cluster.pods.stage(pod) != Stage::Finished {
                     self.expected_finishes += 1;
                 }
                 // Without an agent, or before it is bound, nobody holds the pod back.
-                let held = self.agents.kind() != AgentKind::None && self.cluster.pods.node(pod) != NO_NODE;
+                let held = !placeholder
+                    && self.agents.kind() != AgentKind::None
+                    && self.cluster.pods.node(pod) != NO_NODE;
                 let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
                 control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
             }
@@ -929,11 +931,7 @@ impl Simulation {
             self.call(|model, cx| model.on_pod_created(cx, pod));
         } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
         {
-            if self.cluster.pods.is_placeholder(pod) {
-                self.call(|model, cx| model.on_pod_deleted(cx, pod));
-            } else {
-                self.call(|model, cx| model.on_delete_done(cx, pod, ok));
-            }
+            self.call(|model, cx| model.on_delete_done(cx, pod, ok));
         } else if client == self.loader.client && verb == Verb::CreatePod {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();

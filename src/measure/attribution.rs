@@ -108,14 +108,12 @@ impl Stations {
                 (at - from > SLACK_NS).then_some((*station, from))
             });
             let (limit, from) = match found {
-                Some((Station::Scheduler, from)) => {
-                    let shared = self.shared_host.as_ref();
-                    let short = self.host_saturated.overlap(from, at) * 2 > at - from;
-                    match (shared, short) {
-                        (Some(host), true) => (Limit::HostCpu(host.clone()), from),
-                        _ => (Limit::Station(Station::Scheduler), from),
+                Some((Station::Scheduler, from)) => match &self.shared_host {
+                    Some(host) if self.host_saturated.overlap(from, at) * 2 > at - from => {
+                        (Limit::HostCpu(host.clone()), from)
                     }
-                }
+                    _ => (Limit::Station(Station::Scheduler), from),
+                },
                 // Requests hold their seats for long because the server's cores are short: more seats would not help.
                 Some((Station::Seats, from)) => match &self.server_host {
                     Some(host) if self.server_saturated.overlap(from, at) * 2 > at - from => {

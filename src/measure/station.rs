@@ -107,7 +107,9 @@ impl BusyIntervals {
     /// Busy time within a span.
     #[must_use]
     pub fn overlap(&self, from: Nanos, to: Nanos) -> Nanos {
-        self.intervals.iter().map(|(a, b)| b.min(&to).saturating_sub(*a.max(&from))).sum()
+        let first = self.intervals.partition_point(|(_, end)| *end <= from);
+        let within = self.intervals[first..].iter().take_while(|(begin, _)| *begin < to);
+        within.map(|(a, b)| b.min(&to).saturating_sub(*a.max(&from))).sum()
     }
 
     /// All busy time.

@@ -844,7 +844,8 @@ impl Reader<'_> {
             }
             (ScoringStrategy::RequestedToCapacityRatio, Some(ratio)) => {
                 self.shape(&path.key("shape"), &ratio.shape);
-                settings.kube.fit_shape = ratio.shape.iter().map(|p| (p.utilization, p.score * 10)).collect();
+                settings.kube.fit_shape =
+                    ratio.shape.iter().map(|p| (p.utilization, p.score.saturating_mul(10))).collect();
             }
             (_, Some(_)) => {
                 self.refused(&path, "Forbidden: must be nil when type is not RequestedToCapacityRatio");

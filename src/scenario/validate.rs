@@ -807,20 +807,12 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
                 "set `scheduler.kind: yunikorn`, or leave it out",
             );
         }
-        if let Some(members) = gang.min_member {
-            check.count(&format!("{path}.minMember"), members, 1, limits::PODS);
-        }
+        check.optional_count(&format!("{path}.minMember"), gang.min_member, 1, limits::PODS);
         if gang.min_resource.pods().is_some() {
             let hint = "each placeholder counts as one by itself";
             check.report(&format!("{path}.minResource.pods"), "a pod does not request `pods`", hint);
         }
-        if gang.placeholder_timeout.is_some_and(|t| t.0 == 0) {
-            check.expected(
-                &format!("{path}.placeholderTimeout"),
-                "a duration above zero",
-                "the default is 15m",
-            );
-        }
+        check.duration(&format!("{path}.placeholderTimeout"), gang.placeholder_timeout, true);
     }
     check.distribution(&format!("{path}.runTime"), shape.run_time);
     check.distribution(&format!("{path}.hold"), shape.hold);

@@ -27,12 +27,13 @@ use crate::cluster::ResourceNames;
 use crate::scheduler::NodeSortPolicy;
 use crate::scheduler::yunikorn::config::{
     Acl, Amounts, Config, Filter, Names, QueueSettings, Rule, RuleKind, Template, UserLimit, Weights,
+    is_queue_name,
 };
 
 /// Amounts by resource.
 type Res = BTreeMap<String, u64>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct RawQueue {
     path: Path,
     name: String,
@@ -56,7 +57,7 @@ struct RawTemplate {
     max: Res,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct RawLimit {
     path: Path,
     limit: String,
@@ -73,7 +74,7 @@ impl PartialEq for RawLimit {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct RawRule {
     path: Path,
     name: String,
@@ -83,7 +84,7 @@ struct RawRule {
     value: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct RawPartition {
     path: Path,
     name: String,
@@ -296,12 +297,8 @@ fn quantity(text: &str, milli: bool) -> Result<u64, &'static str> {
     };
     let scale = if milli && suffix != "m" { scale * 1000 } else { scale };
     let number: i64 = number.parse().map_err(|_| "invalid quantity: overflow")?;
-    let value = u128::try_from(number).unwrap_or(0) * scale;
-    i64::try_from(value).map(|v| v.unsigned_abs()).map_err(|_| "invalid quantity: overflow")
-}
-
-fn is_queue_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_:#/@-".contains(c))
+    let value = u128::try_from(number).unwrap_or(0).checked_mul(scale);
+    value.and_then(|v| i64::try_from(v).ok()).map(i64::unsigned_abs).ok_or("invalid quantity: overflow")
 }
 
 fn begins(name: &str) -> bool {
@@ -574,7 +571,7 @@ impl<'a> Reader<'a> {
                 _ if ["log.", "event.", "health.", "admissionController."]
                     .iter()
                     .any(|p| key.starts_with(p)) => {}
-                _ if *key == format!("{group}.yaml") || key.ends_with(".yaml") => {}
+                _ if key.ends_with(".yaml") => {}
                 _ => self.notes.push(format!("{at}: YuniKorn does not know this key and ignores it")),
             }
         }
@@ -598,16 +595,7 @@ impl<'a> Reader<'a> {
     }
 
     fn partition(&mut self, node: &Node, path: &Path) -> RawPartition {
-        let mut out = RawPartition {
-            path: path.clone(),
-            name: String::new(),
-            queues: None,
-            rules: Vec::new(),
-            limits: Vec::new(),
-            preemption: None,
-            policy: String::new(),
-            weights: BTreeMap::new(),
-        };
+        let mut out = RawPartition { path: path.clone(), ..RawPartition::default() };
         let known = [
             "name",
             "queues",
@@ -691,20 +679,7 @@ impl<'a> Reader<'a> {
     }
 
     fn raw_queue(&mut self, node: &Node, path: &Path) -> RawQueue {
-        let mut out = RawQueue {
-            path: path.clone(),
-            name: String::new(),
-            parent: false,
-            guaranteed: None,
-            max: None,
-            max_applications: 0,
-            properties: BTreeMap::new(),
-            admin_acl: String::new(),
-            submit_acl: String::new(),
-            template: None,
-            queues: Vec::new(),
-            limits: Vec::new(),
-        };
+        let mut out = RawQueue { path: path.clone(), ..RawQueue::default() };
         let known = [
             "name",
             "parent",
@@ -776,14 +751,7 @@ impl<'a> Reader<'a> {
         let mut list = Vec::new();
         for (i, item) in self.list(node, path, "configs.Limit").iter().enumerate() {
             let path = path.child(Step::Index(i));
-            let mut out = RawLimit {
-                path: path.clone(),
-                limit: String::new(),
-                users: Vec::new(),
-                groups: Vec::new(),
-                max: Res::new(),
-                max_applications: 0,
-            };
+            let mut out = RawLimit { path: path.clone(), ..RawLimit::default() };
             let known = ["limit", "users", "groups", "maxresources", "maxapplications"];
             for (key, value) in self.map(item, &path, "Limit", &known) {
                 let at = path.key(&key.text);
@@ -802,14 +770,7 @@ impl<'a> Reader<'a> {
     }
 
     fn raw_rule(&mut self, node: &Node, path: &Path) -> RawRule {
-        let mut out = RawRule {
-            path: path.clone(),
-            name: String::new(),
-            create: false,
-            filter: (String::new(), Vec::new(), Vec::new()),
-            parent: None,
-            value: String::new(),
-        };
+        let mut out = RawRule { path: path.clone(), ..RawRule::default() };
         for (key, value) in
             self.map(node, path, "PlacementRule", &["name", "create", "filter", "parent", "value"])
         {
@@ -1486,20 +1447,7 @@ impl<'a> Reader<'a> {
 }
 
 fn root_queue(path: &Path, queues: Vec<RawQueue>) -> RawQueue {
-    RawQueue {
-        path: path.clone(),
-        name: "root".to_owned(),
-        parent: true,
-        guaranteed: None,
-        max: None,
-        max_applications: 0,
-        properties: BTreeMap::new(),
-        admin_acl: String::new(),
-        submit_acl: String::new(),
-        template: None,
-        queues,
-        limits: Vec::new(),
-    }
+    RawQueue { path: path.clone(), name: "root".to_owned(), parent: true, queues, ..RawQueue::default() }
 }
 
 /// `newFilter`: one entry with special characters is a regular expression; entries that are no names are left out.

@@ -67,7 +67,7 @@ pub enum Action {
         /// Pod.
         pod: PodId,
     },
-    /// Deletes the pod (`DELETE pods`, with its grace period) through the scheduler's client;
+    /// Deletes the pod (`DELETE pods`, with its grace period; a placeholder has none) through the scheduler's client;
     /// [`SchedulerModel::on_delete_done`] follows when it is answered. The pod is gone when its node's agent says so.
     Delete {
         /// Pod.
@@ -75,11 +75,6 @@ pub enum Action {
     },
     /// Creates a placeholder of a gang through the scheduler's client; [`SchedulerModel::on_pod_created`] follows.
     CreatePod {
-        /// Pod.
-        pod: PodId,
-    },
-    /// Deletes a placeholder through the scheduler's client; [`SchedulerModel::on_pod_deleted`] follows.
-    DeletePod {
         /// Pod.
         pod: PodId,
     },
@@ -162,8 +157,6 @@ pub trait SchedulerModel: Send {
     fn on_status_patched(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// The creation of a placeholder was answered.
     fn on_pod_created(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
-    /// The deletion of a placeholder was answered.
-    fn on_pod_deleted(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// A DELETE was answered; `ok` if the API server has taken it.
     fn on_delete_done(&mut self, _cx: &mut Context<'_>, _pod: PodId, _ok: bool) {}
     /// CPU work asked for with `tag` is done.

@@ -145,7 +145,7 @@ impl Harness {
                     self.due.insert((at, self.sequence), Due::Timer(tag));
                 }
                 Action::Assume { .. } | Action::GiveUp { .. } => {}
-                Action::CreatePod { .. } | Action::DeletePod { .. } => unreachable!("it has no placeholders"),
+                Action::CreatePod { .. } => unreachable!("it has no placeholders"),
                 Action::Bind { pod, node } => {
                     self.binds.push((self.now, pod, node));
                     let outcome =

@@ -144,10 +144,9 @@ impl Harness {
             }
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
-            Action::Delete { .. } => {}
             Action::GiveUp { pod } => self.given_up.push(pod),
             Action::CreatePod { pod } => self.at(self.now + self.bind_latency, Event::Created(pod)),
-            Action::DeletePod { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),
+            Action::Delete { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),
         }
     }
 
@@ -191,7 +190,7 @@ impl Harness {
                 }
                 Event::Deleted(pod) => {
                     self.deleted.push((pod, at));
-                    self.call(|m, cx| m.on_pod_deleted(cx, pod));
+                    self.call(|m, cx| m.on_delete_done(cx, pod, true));
                     let node = self.cluster.pods.node(pod);
                     self.at(at, Event::Gone(pod, node));
                 }

@@ -47,7 +47,6 @@ impl Simulation {
             window_ns: _,
             step_ns: _,
             scheduled: _,
-            expected_finishes: _,
             start_ns: _,
             // Empty between events.
             actions: _,
@@ -62,6 +61,7 @@ impl Simulation {
             loader,
             counts,
             queued,
+            expected_finishes,
             stations,
             telemetry,
             last_progress,
@@ -87,7 +87,11 @@ impl Simulation {
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early))?;
         codec::write(out, "node agents", agents)?;
         codec::write(out, "controllers", &(replica_sets, loader))?;
-        codec::write(out, "measures", &(counts, queued, stations, telemetry, last_progress))?;
+        codec::write(
+            out,
+            "measures",
+            &(counts, queued, expected_finishes, stations, telemetry, last_progress),
+        )?;
         codec::write(out, "next event", in_hand)
     }
 
@@ -113,7 +117,8 @@ impl Simulation {
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early) = codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
         (it.replica_sets, it.loader) = codec::read(bytes, "controllers")?;
-        (it.counts, it.queued, it.stations, it.telemetry, it.last_progress) = codec::read(bytes, "measures")?;
+        (it.counts, it.queued, it.expected_finishes, it.stations, it.telemetry, it.last_progress) =
+            codec::read(bytes, "measures")?;
         it.in_hand = codec::read(bytes, "next event")?;
         if bytes.is_empty() {
             Ok(it)

@@ -5,7 +5,7 @@
 //! without scores. Else the scores of the plugins are normalised over the feasible nodes, weighed and added, and
 //! one of the best nodes is drawn with equal chances.
 //!
-//! Weights: TaintToleration 3, NodeAffinity 2, PodTopologySpread 2, InterPodAffinity 2, Fit 1, BalancedAllocation 1.
+//! Weights by default: TaintToleration 3, NodeAffinity 2, PodTopologySpread 2, InterPodAffinity 2, Fit 1, BalancedAllocation 1.
 //! ImageLocality gives 0 to all.
 //!
 //! A pod that is nominated to a node tries that node alone first.
@@ -166,16 +166,7 @@ impl Search<'_> {
     }
 
     fn topology_rejects(&self, plan: Option<Plan<'_>>, node: NodeId) -> Option<(PluginSet, &'static str)> {
-        let plan = plan?;
-        if self.plugins.spread
-            && let Some(reason) = plan.spread.rejects(self.cluster, self.topology, node)
-        {
-            return Some((PluginSet::SPREAD, reason));
-        }
-        if !self.plugins.pod_affinity {
-            return None;
-        }
-        plan.affinity.rejects(self.topology, node).map(|reason| (PluginSet::POD_AFFINITY, reason))
+        plan?.rejects(&self.plugins, self.cluster, self.topology, node)
     }
 
     fn choose(

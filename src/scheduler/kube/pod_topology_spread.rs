@@ -92,7 +92,7 @@ impl SpreadPlan {
                 continue;
             };
             let Some(smallest) = topology.smallest(c.table) else { continue };
-            let few = c.min_domains > 1 && topology.open_domains(c.table) < c.min_domains;
+            let few = smallest > 0 && c.min_domains > 1 && topology.open_domains(c.table) < c.min_domains;
             let smallest = if few { 0 } else { smallest };
             if count + i64::from(c.matches_itself) - smallest > c.max_skew {
                 return Some(REASON);
@@ -112,7 +112,8 @@ impl SpreadPlan {
         if self.soft.is_empty() || plugin_weight == 0 {
             return;
         }
-        // The tables of soft constraints share one set of eligible nodes: a node is in all of them or in none.
+        // Candidates have passed the filters on affinity and taints, so that only a missing key keeps one out, and then out of
+        // all tables.
         let ignored = |c: &Candidate| topology.domain(self.soft[0].table, c.node).is_none();
         let scored = candidates.iter().filter(|c| !ignored(c)).count();
         let weights: Vec<f64> = self

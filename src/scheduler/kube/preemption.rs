@@ -172,11 +172,8 @@ impl KubeScheduler {
         if self.classes.evaluate(cluster, &self.nodes, class, node) == 0 {
             return false;
         }
-        self.topology.plan(cluster.pods.spec_id(pod)).is_none_or(|plan| {
-            let spread = self.plugins.spread && plan.spread.rejects(cluster, &self.topology, node).is_some();
-            let affinity = self.plugins.pod_affinity && plan.affinity.rejects(&self.topology, node).is_some();
-            !spread && !affinity
-        })
+        let plan = self.topology.plan(cluster.pods.spec_id(pod));
+        plan.is_none_or(|plan| plan.rejects(&self.plugins, cluster, &self.topology, node).is_none())
     }
 
     /// Whether the first filter that rejects the node could accept it without some of its pods.
@@ -198,15 +195,8 @@ impl KubeScheduler {
             }
         }
         self.topology.plan(cluster.pods.spec_id(pod)).is_none_or(|plan| {
-            if self.plugins.spread
-                && let Some(reason) = plan.spread.rejects(cluster, &self.topology, node)
-            {
-                return !plan.spread.is_for_good(reason);
-            }
-            match plan.affinity.rejects(&self.topology, node) {
-                Some(reason) if self.plugins.pod_affinity => !plan.affinity.is_for_good(reason),
-                _ => true,
-            }
+            let rejected = plan.rejects(&self.plugins, cluster, &self.topology, node);
+            rejected.is_none_or(|(_, reason)| !plan.is_for_good(reason))
         })
     }
 

@@ -19,10 +19,11 @@ use crate::cluster::{
     Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, SpreadConstraint, selector_matches,
 };
 
+use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_affinity;
 use super::pod_topology_spread::SpreadPlan;
-use super::profile::Profile;
+use super::profile::{Plugins, Profile};
 use super::taint_toleration;
 
 /// Index of a table.
@@ -137,6 +138,35 @@ pub struct Plan<'a> {
     pub affinity: &'a AffinityPlan,
     /// PodTopologySpread.
     pub spread: &'a SpreadPlan,
+}
+
+impl Plan<'_> {
+    /// Which filter that looks at other pods rejects a node, and why.
+    #[inline]
+    #[must_use]
+    pub fn rejects(
+        &self,
+        plugins: &Plugins,
+        cluster: &Cluster,
+        topology: &Topology,
+        node: NodeId,
+    ) -> Option<(PluginSet, &'static str)> {
+        if plugins.spread
+            && let Some(reason) = self.spread.rejects(cluster, topology, node)
+        {
+            return Some((PluginSet::SPREAD, reason));
+        }
+        if !plugins.pod_affinity {
+            return None;
+        }
+        self.affinity.rejects(topology, node).map(|reason| (PluginSet::POD_AFFINITY, reason))
+    }
+
+    /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
+    #[must_use]
+    pub fn is_for_good(&self, reason: &str) -> bool {
+        self.spread.is_for_good(reason) || self.affinity.is_for_good(reason)
+    }
 }
 
 /// All tables.

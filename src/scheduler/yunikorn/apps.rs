@@ -91,8 +91,6 @@ pub struct Gang {
     pub swapping: u64,
     /// The timer of the placeholders was started.
     pub timer_started: bool,
-    /// Real pods that wait for a placeholder's place.
-    pub held: u64,
 }
 
 /// An application as the core knows it.

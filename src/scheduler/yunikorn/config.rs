@@ -99,12 +99,17 @@ impl Usage {
         self.memory += spec.requests.memory_bytes;
         self.pods += 1;
         for (id, v) in &spec.requests.extended {
-            let at = *id as usize;
-            if self.extended.len() <= at {
-                self.extended.resize(at + 1, 0);
-            }
-            self.extended[at] += v;
+            self.add_extended(*id, *v);
         }
+    }
+
+    /// Adds to an extended resource.
+    pub fn add_extended(&mut self, id: u16, amount: u64) {
+        let at = id as usize;
+        if self.extended.len() <= at {
+            self.extended.resize(at + 1, 0);
+        }
+        self.extended[at] = self.extended[at].saturating_add(amount);
     }
 
     /// Takes a pod off.
@@ -117,17 +122,13 @@ impl Usage {
         }
     }
 
-    /// Adds as many pods of a spec.
+    /// Adds as many pods of a spec. A gang may ask for more than there can be: such sums stay at the largest number.
     pub fn add_many(&mut self, requests: &Resources, count: u64) {
-        self.cpu += requests.cpu_millicores * count;
-        self.memory += requests.memory_bytes * count;
+        self.cpu = self.cpu.saturating_add(requests.cpu_millicores.saturating_mul(count));
+        self.memory = self.memory.saturating_add(requests.memory_bytes.saturating_mul(count));
         self.pods += count;
         for (id, v) in &requests.extended {
-            let at = *id as usize;
-            if self.extended.len() <= at {
-                self.extended.resize(at + 1, 0);
-            }
-            self.extended[at] += v * count;
+            self.add_extended(*id, v.saturating_mul(count));
         }
     }
 }
@@ -244,6 +245,12 @@ pub enum RuleKind {
     User,
     /// A tag of the application, such as `namespace`.
     Tag(String),
+}
+
+/// Whether it is a queue's own name (`QueueNameRegExp`).
+#[must_use]
+pub fn is_queue_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_:#/@-".contains(c))
 }
 
 /// A regular expression or a list of names.

@@ -398,7 +398,6 @@ impl Core {
                 group.count += 1;
             } else if group.can_replace() {
                 group.held.insert((Reverse(priority), seq), pod);
-                gang.held += 1;
                 *self.queues.get_mut(leaf).held.entry(priority).or_default() += 1;
                 self.replace(app_id);
                 return;
@@ -468,7 +467,6 @@ impl Core {
         let Some((key, _)) = group.held.iter().find(|(_, p)| **p == pod) else { return false };
         let key = *key;
         group.held.remove(&key);
-        gang.held -= 1;
         app.pending -= 1;
         let leaf = app.leaf;
         self.unhold(leaf, key.0.0);
@@ -495,7 +493,6 @@ impl Core {
         for group in gang.groups.values_mut().filter(|g| !g.can_replace()) {
             freed.extend(std::mem::take(&mut group.held));
         }
-        gang.held -= freed.len() as u64;
         freed.sort_unstable_by_key(|((_, seq), _)| *seq);
         for ((priority, seq), pod) in freed {
             self.unhold(leaf, priority.0);
@@ -953,11 +950,7 @@ impl Core {
                 sum.memory += table.memory_capacity[at];
                 sum.pods += u64::from(table.pods_capacity[at]);
                 for (id, v) in &cluster.nodes.template(node).allocatable.extended {
-                    let id = *id as usize;
-                    if sum.extended.len() <= id {
-                        sum.extended.resize(id + 1, 0);
-                    }
-                    sum.extended[id] += v;
+                    sum.add_extended(*id, *v);
                 }
             }
         }

@@ -405,7 +405,7 @@ impl YuniKorn {
                 Dispatch::Delete(pod) => {
                     let pod = *pod;
                     self.dispatching = true;
-                    cx.actions.push(Action::DeletePod { pod });
+                    cx.actions.push(Action::Delete { pod });
                     return;
                 }
             }
@@ -530,6 +530,7 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
+        self.core.now = cx.now;
         match self.core.state(pod) {
             PodState::Allocated if self.core.node_of(pod) == node => {
                 self.core.set_state(pod, PodState::Bound);
@@ -546,6 +547,7 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
+        self.core.now = cx.now;
         if cx.cluster.pods.is_placeholder(pod) {
             Self::send_events(cx, self.events.completed);
             self.placeholder_gone(cx, pod);
@@ -602,7 +604,7 @@ impl SchedulerModel for YuniKorn {
         self.create_next(cx);
     }
 
-    fn on_pod_deleted(&mut self, cx: &mut Context<'_>, pod: PodId) {
+    fn on_delete_done(&mut self, cx: &mut Context<'_>, pod: PodId, _ok: bool) {
         if self.shim.dispatch.front() == Some(&Dispatch::Delete(pod)) {
             self.shim.dispatch.pop_front();
             self.dispatching = false;

@@ -12,7 +12,7 @@
 //! Left out: the recovery queue; tags other than `namespace`.
 //!
 //! Cost: O(rules x depth) an application.
-use super::config::{Rule, RuleKind};
+use super::config::{Rule, RuleKind, is_queue_name};
 use super::queues::Queues;
 use crate::cluster::App;
 
@@ -25,10 +25,6 @@ const DEFAULT_NAMESPACE: &str = "default";
 #[must_use]
 pub fn user(app: &App) -> &str {
     if app.user.is_empty() { DEFAULT_USER } else { &app.user }
-}
-
-fn is_queue_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_:#/@-".contains(c))
 }
 
 fn checked(name: &str) -> Result<(), String> {
