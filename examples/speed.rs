@@ -73,6 +73,36 @@ fn million(scheduler: &str) -> Plan {
     plan
 }
 
+/// 5,000 nodes in 10 zones, 50 Deployments of 1,000 pods with a constraint, created as fast as the scheduler takes them.
+fn constrained(constraint: &str) -> Plan {
+    let text = format!(
+        "\
+apiVersion: podpace/v1
+kind: Scenario
+name: constrained
+cluster: {{nodes: [{{count: 5000, zones: 10, template: {{allocatable: {{cpu: 32, memory: 128Gi, pods: 110}}}}}}]}}
+scheduler: {{kind: kube-scheduler, client: {{qps: 500, burst: 500}}}}
+workload:
+  start: backlog
+  deployments:
+  - name: web
+    count: 50
+    replicas: 1000
+    requests: {{cpu: 100m, memory: 100Mi}}
+    {constraint}
+stop: {{when: allBound, limit: 24h}}
+"
+    );
+    let show = |errors: Vec<podpace::scenario::Diagnostic>| {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let document = Document::parse("constrained.yaml", &text, None).map_err(show).expect("valid YAML");
+    let spec = document.decode_scenario().map_err(show).expect("a valid scenario");
+    resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in())
+        .map_err(show)
+        .expect("resolvable")
+}
+
 fn main() {
     println!("{:58} {:>28}   target", "what", "CPU time");
     let (took, result) = best(|| reference::mm10(&mut RadixQueue::new(), 1_000_000));
@@ -91,6 +121,18 @@ fn main() {
         let plan = plan(scheduler, 5_000, 50_000, Arrivals::Rate(500), free).expect("built-in profile");
         let target = if scheduler == "kube-scheduler" { "<= 0.2 s (nearest peer: 132 s)" } else { "" };
         simulated(&format!("S-rate, 5,000 nodes, 50,000 pods at 500/s, {scheduler}"), &plan, target);
+    }
+    let zone = "topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule";
+    for (what, constraint) in [
+        ("anti-affinity by host", "antiAffinity: required".to_owned()),
+        ("spread over zones", format!("topologySpread: [{{maxSkew: 1, {zone}}}]")),
+        ("default spread", "labels: {tier: front}".to_owned()),
+    ] {
+        simulated(
+            &format!("5,000 nodes, 50,000 pods, {what}, kube-scheduler"),
+            &constrained(&constraint),
+            "<= 1 s",
+        );
     }
     for scheduler in ["kube-scheduler", "yunikorn"] {
         simulated(

@@ -45,9 +45,14 @@ fn plain_pods() {
 fn anti_affinity_by_host() {
     for (pods, filtered, scored) in [(3000, 1_927_742, 1_259_050), (4000, 2_927_369, 1_559_550)] {
         let h = run(1000, pods, 5, 0, |spec| {
-            let selector = spec.labels.clone();
-            let term =
-                PodAffinityTerm { selector, topology_key: HOSTNAME_LABEL.into(), weight: None, anti: true };
+            let selector = spec.labels.clone().into();
+            let term = PodAffinityTerm {
+                selector,
+                topology_key: HOSTNAME_LABEL.into(),
+                weight: None,
+                anti: true,
+                ..PodAffinityTerm::default()
+            };
             PodSpec { pod_affinity: vec![term], ..spec }
         });
         assert_eq!(h.count("score_node"), scored);
@@ -59,9 +64,14 @@ fn anti_affinity_by_host() {
 #[test]
 fn preferred_anti_affinity_by_host() {
     let h = run(1000, 3000, 5, 0, |spec| {
-        let selector = spec.labels.clone();
-        let term =
-            PodAffinityTerm { selector, topology_key: HOSTNAME_LABEL.into(), weight: Some(100), anti: true };
+        let selector = spec.labels.clone().into();
+        let term = PodAffinityTerm {
+            selector,
+            topology_key: HOSTNAME_LABEL.into(),
+            weight: Some(100),
+            anti: true,
+            ..PodAffinityTerm::default()
+        };
         PodSpec { pod_affinity: vec![term], ..spec }
     });
     assert_eq!(h.count("score_node"), 1_260_000);
@@ -72,7 +82,7 @@ fn preferred_anti_affinity_by_host() {
 #[test]
 fn hard_spread_by_zone() {
     let h = run(1000, 3000, 5, 0, |spec| {
-        let selector = spec.labels.clone();
+        let selector = spec.labels.clone().into();
         let constraint = SpreadConstraint {
             max_skew: 1,
             topology_key: ZONE_LABEL.into(),

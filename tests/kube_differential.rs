@@ -4,8 +4,9 @@ mod kube_support;
 use kube_support::naive::Naive;
 use kube_support::{Harness, S, node, pod, resources};
 use podpace::cluster::{
-    Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm, PodSpec, Resources,
-    SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
+    Expression, HOSTNAME_LABEL, HostPort, LabelSelector, Namespaces, NodeTemplate, Operator, PodAffinityTerm,
+    PodSpec, Resources, Service, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
+    ZONE_LABEL,
 };
 use podpace::engine::{Rng, Streams};
 use podpace::scheduler::kube::Weights;
@@ -38,6 +39,11 @@ fn random_template(rng: &mut Rng, kinds: &Kinds) -> NodeTemplate {
         if rng.chance(0.3) {
             template.allocatable.extended = vec![(0, 4)];
         }
+        for image in 0..3 {
+            if rng.chance(0.3) {
+                template.images.insert(format!("i{image}:v1"), (100 + rng.below(900)) << 20);
+            }
+        }
     }
     template
 }
@@ -58,7 +64,39 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
         labels: labels(&[("app", app)]),
         ..pod([0, 100, 250, 1000][rng.below(4) as usize], [0, 128, 512, 1024][rng.below(4) as usize])
     };
-    let selector = |rng: &mut Rng| labels(&[("app", ["a", "b", "c"][rng.below(3) as usize])]);
+    let selector = |rng: &mut Rng| {
+        let app = ["a", "b", "c"][rng.below(3) as usize];
+        let mut selector = LabelSelector::default();
+        match rng.below(8) {
+            0 => {}
+            1 => selector.is_null = true,
+            2..4 => selector.expressions.push(Expression {
+                key: "app".into(),
+                operator: [Operator::NotIn, Operator::In][rng.below(2) as usize],
+                values: vec![app.into(), "c".into()],
+            }),
+            _ => selector.labels = labels(&[("app", app)]),
+        }
+        selector
+    };
+    let namespaces = |rng: &mut Rng| match rng.below(5) {
+        0 => Namespaces { names: ["other".to_owned()].into(), selector: None },
+        1 => {
+            let selector = LabelSelector { labels: labels(&[("team", "x")]), ..LabelSelector::default() };
+            Namespaces { selector: Some(selector), ..Namespaces::default() }
+        }
+        2 => Namespaces { selector: Some(LabelSelector::default()), ..Namespaces::default() },
+        _ => Namespaces::default(),
+    };
+    if kinds.topology && rng.chance(0.3) {
+        spec.namespace_name = ["other", "third"][rng.below(2) as usize].into();
+    }
+    if kinds.topology && rng.chance(0.3) {
+        spec.controller_selector = Some(labels(&[("app", app)]).into());
+    }
+    if kinds.labels && rng.chance(0.4) {
+        spec.images = (0..1 + rng.below(2)).map(|_| format!("i{}:v1", rng.below(3))).collect();
+    }
     let key = |rng: &mut Rng| KEYS[rng.below(3) as usize].to_owned();
     if kinds.labels {
         if rng.chance(0.2) {
@@ -97,6 +135,7 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
                 topology_key: key(rng),
                 weight: rng.chance(0.6).then_some(1 + rng.below(20) as i32),
                 anti: rng.chance(0.7),
+                namespaces: namespaces(rng),
             });
         }
         for _ in 0..rng.below(3) {
@@ -124,6 +163,8 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
         ..Settings::default()
     };
     let mut settings = settings;
+    // The plain scheduler searches anew for each pod.
+    settings.feature_gates.opportunistic_batching = Some(false);
     let mut naive = Naive::new(1, strategy, percentage);
     if kinds.profile {
         let mut weight = || 1 + rng.below(20) as i64;
@@ -134,8 +175,25 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
             balanced: weight(),
             spread: weight(),
             pod_affinity: weight(),
-            images: 1,
+            images: weight(),
         };
+        if rng.chance(0.5) {
+            let mut defaults = Vec::new();
+            for (key, hard) in [("rack", true), (ZONE_LABEL, false), (HOSTNAME_LABEL, false)] {
+                if rng.chance(0.5) {
+                    let max_skew = 1 + rng.below(2) as u32;
+                    defaults.push(SpreadConstraint {
+                        max_skew,
+                        topology_key: key.into(),
+                        hard,
+                        ..SpreadConstraint::default()
+                    });
+                }
+            }
+            naive.defaults = (defaults, false);
+            settings.kube.default_constraints.clone_from(&naive.defaults.0);
+            settings.kube.system_defaults = false;
+        }
         naive.hard_weight = rng.below(3) as i64 * 10;
         settings.kube.plugins.weights = naive.weights;
         settings.kube.hard_pod_affinity_weight = naive.hard_weight;
@@ -143,6 +201,11 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
     let mut h = Harness::new(&settings);
     h.naive = Some(naive);
     h.cluster.resources.intern("nvidia.com/gpu");
+    h.cluster.namespaces.insert("third".into(), labels(&[("team", "x")]));
+    if kinds.topology && rng.chance(0.5) {
+        let selector = labels(&[("app", "b")]);
+        h.cluster.services.push(Service { namespace: "default".into(), selector });
+    }
     let templates: Vec<u32> =
         (0..1 + rng.below(5)).map(|_| h.template(random_template(&mut rng, &kinds))).collect();
     let mut specs = Vec::new();

@@ -1,6 +1,8 @@
 //! What kube-scheduler does with pods and nodes, seen from outside.
 mod kube_support;
 
+use std::collections::BTreeMap;
+
 use kube_support::{Harness, S, node, pod};
 use std::collections::BTreeSet;
 
@@ -296,10 +298,14 @@ fn an_empty_cluster_has_a_reason_too() {
 
 fn anti(selector: &[(&str, &str)], key: &str) -> PodAffinityTerm {
     PodAffinityTerm {
-        selector: selector.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        selector: selector
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect::<BTreeMap<_, _>>()
+            .into(),
         topology_key: key.into(),
-        weight: None,
         anti: true,
+        ..PodAffinityTerm::default()
     }
 }
 
@@ -429,7 +435,7 @@ fn hard_spread_keeps_the_skew() {
         max_skew: 1,
         topology_key: ZONE_LABEL.into(),
         hard: true,
-        selector: [("app".into(), "a".into())].into(),
+        selector: BTreeMap::from([("app".into(), "a".into())]).into(),
         ..SpreadConstraint::default()
     };
     let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });
@@ -454,7 +460,7 @@ fn soft_spread_evens_out_but_does_not_forbid() {
         max_skew: 1,
         topology_key: ZONE_LABEL.into(),
         hard: false,
-        selector: [("app".into(), "a".into())].into(),
+        selector: BTreeMap::from([("app".into(), "a".into())]).into(),
         ..SpreadConstraint::default()
     };
     let spec = h.add_spec(PodSpec { topology_spread: vec![constraint], ..labelled("a") });

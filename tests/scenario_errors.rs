@@ -5,6 +5,7 @@ use std::path::Path;
 use podpace::scenario::{Diagnostic, Document};
 
 const SMALL: &str = include_str!("fixtures/scenario/small.yaml");
+const KUBE: &str = include_str!("fixtures/scenario/kube.yaml");
 const STUDY: &str = include_str!("fixtures/scenario/study.yaml");
 
 fn rendered(errors: &[Diagnostic]) -> String {
@@ -42,7 +43,7 @@ fn one_edit_of_a_scenario() {
     let cases: &[(&str, &str, &str)] = &[
         ("unknown-key", "replicas: 500", "replica: 500"),
         ("unknown-key-top", "stop: {", "stopp: {"),
-        ("unknown-key-kubernetes", "      requests:", "      schedulerName: mine\n      requests:"),
+        ("unknown-key-kubernetes", "      requests:", "      serviceAccountName: mine\n      requests:"),
         ("unknown-key-far-off", "replicas: 500", "replicas: 500\n      zebra: 1"),
         ("duplicate-key", "replicas: 500", "replicas: 500\n      name: other"),
         ("duplicate-label", "labels: {disk: ssd}", "labels: {disk: ssd, size: big, disk: hdd}"),
@@ -267,4 +268,181 @@ fn bombs() {
     let labels = (0..100_000).map(|i| format!("l{i}: \"?\", ")).collect::<String>();
     let text = decoded("bomb.yaml", &SMALL.replace("{disk: ssd}", &format!("{{{labels}}}")));
     assert!(text.contains("more errors are not shown"), "{text}");
+}
+
+/// Fields that kube-scheduler reads: one edit each, the field that is named and the words. What Kubernetes refuses is refused in
+/// its words.
+#[test]
+fn one_edit_of_kubernetes_fields() {
+    let term = "namespaces: [shop, other]";
+    let mut wrong = Vec::new();
+    for (from, to, field, words) in [
+        (
+            "maxUnavailable: 20%",
+            "maxUnavailable: 120%",
+            "podDisruptionBudgets[0].maxUnavailable",
+            "at most 100%",
+        ),
+        (
+            "maxUnavailable: 20%",
+            "maxUnavailable: some",
+            "podDisruptionBudgets[0].maxUnavailable",
+            "such as 50%",
+        ),
+        ("maxUnavailable: 20%", "maxUnavailable: -1", "podDisruptionBudgets[0].maxUnavailable", "negative"),
+        (
+            "maxUnavailable: 20%",
+            "maxUnavailable: 1, minAvailable: 1",
+            "podDisruptionBudgets[0].maxUnavailable",
+            "minAvailable and maxUnavailable cannot be both set",
+        ),
+        ("    minAvailable: 1\n", "", "podDisruptionBudgets[1]", "neither"),
+        (
+            "operator: In, values: [batch, cart]",
+            "operator: Gt, values: ['1']",
+            "selector.matchExpressions[0].operator",
+            "not a valid label selector operator",
+        ),
+        (
+            "operator: In, values: [batch, cart]",
+            "operator: In",
+            "selector.matchExpressions[0].values",
+            "needs values",
+        ),
+        (
+            "operator: In, values: [batch, cart]",
+            "operator: Exists, values: [a]",
+            "selector.matchExpressions[0].values",
+            "takes no values",
+        ),
+        ("sizeBytes: 700Mi", "sizeBytes: -1", "template.images[0].sizeBytes", "at least 0"),
+        (
+            "names: [registry.example.com/cart:v2, registry.example.com/cart:latest]",
+            "names: []",
+            "template.images[0].names",
+            "at least one name",
+        ),
+        ("labels: {team: web}}]\n", "labels: {team: web}}, {name: shop}]\n", "namespaces[1].name", "shop"),
+        (
+            "services: [{namespace: shop, selector: {app: cart}}]",
+            "services: [{selector: {}}]",
+            "services[0].selector",
+            "labels",
+        ),
+        (
+            "volumeBindingMode: WaitForFirstConsumer",
+            "volumeBindingMode: Late",
+            "storageClasses[0].volumeBindingMode",
+            "Late",
+        ),
+        (
+            "    volumeBindingMode: WaitForFirstConsumer\n",
+            "",
+            "storageClasses[0].provisioning",
+            "are there before their pods",
+        ),
+        ("values: [zone-0, zone-1]", "values: []", "matchLabelExpressions[0].values", "at least one value"),
+        ("  - name: eager\n", "  - name: zonal\n", "storageClasses[1].name", "zonal"),
+        (
+            "volumeClaimTemplates: [{storageClassName: zonal}]",
+            "volumeClaimTemplates: [{storageClassName: zonel}]",
+            "volumeClaimTemplates[0].storageClassName",
+            "zonal",
+        ),
+        (
+            "SchedulerPopFromBackoffQ: true",
+            "SchedulerPopBackoffQ: true",
+            "featureGates.SchedulerPopBackoffQ",
+            "not modelled",
+        ),
+        (
+            "SchedulerPopFromBackoffQ: true",
+            "SchedulerQueueingHints: false",
+            "featureGates.SchedulerQueueingHints",
+            "cannot set feature gate SchedulerQueueingHints to false",
+        ),
+        (
+            "SchedulerPopFromBackoffQ: true",
+            "SchedulerAsyncPreemption: false",
+            "featureGates.SchedulerAsyncPreemption",
+            "not modelled",
+        ),
+        (
+            "SchedulerPopFromBackoffQ: true",
+            "GangScheduling: true",
+            "featureGates.GangScheduling",
+            "not modelled",
+        ),
+        ("hostPorts: [8080,", "hostPorts: [0,", "hostPorts[0]", "65535"),
+        ("hostPort: 53,", "hostPort: 70000,", "hostPorts[1]", "65535"),
+        ("protocol: UDP", "protocol: ICMP", "hostPorts[1].protocol", "TCP, UDP or SCTP"),
+        ("hostIP: 10.0.0.1", "hostIP: here", "hostPorts[1].hostIP", "an IP address"),
+        ("weight: 50", "weight: 0", "podAffinity.preferred[0].weight", "100"),
+        ("weight: 50", "weight: 101", "podAffinity.preferred[0].weight", "100"),
+        (term, "namespaces: [sh op]", "podAntiAffinity.required[0].namespaces[0]", "a name of Kubernetes"),
+        (
+            term,
+            "mismatchLabelKeys: [version]",
+            "podAntiAffinity.required[0].mismatchLabelKeys[0]",
+            "exists in both matchLabelKeys and mismatchLabelKeys",
+        ),
+        (
+            term,
+            "mismatchLabelKeys: [app]",
+            "podAntiAffinity.required[0].mismatchLabelKeys[0]",
+            "and labelSelector",
+        ),
+        (
+            "mismatchLabelKeys: [version]",
+            "mismatchLabelKeys: [app]",
+            "podAffinity.preferred[0].mismatchLabelKeys[0]",
+            "and labelSelector",
+        ),
+        (
+            "        labelSelector: {matchLabels: {app: cart}}\n        namespaces",
+            "        namespaces",
+            "podAntiAffinity.required[0].matchLabelKeys[0]",
+            "may not be specified when labelSelector is not set",
+        ),
+        (
+            "      labelSelector: {matchLabels: {app: cart}}\n      matchLabelKeys: [version]",
+            "      labelSelector: {matchLabels: {app: cart}}\n      matchLabelKeys: [app]",
+            "topologySpread[0].matchLabelKeys[0]",
+            "exists in both",
+        ),
+        (
+            "topologyKey: kubernetes.io/hostname",
+            "topologyKey: ''",
+            "podAntiAffinity.required[0].topologyKey",
+            "a name of Kubernetes",
+        ),
+        (
+            "{name: example.com/budget, removedAfter: 10s}",
+            "{name: example.com/quota}",
+            "schedulingGates[1].name",
+            "named twice",
+        ),
+        ("removedAfter: 10s", "removedAfter: -1s", "schedulingGates[1].removedAfter", "-1s"),
+        (
+            "schedulerName: default-scheduler",
+            "nodeName: node-00000",
+            "nodeName",
+            "a pod with scheduling gates",
+        ),
+        ("images: [registry.example.com/cart:v2]", "images: ['']", "images[0]", "the name of an image"),
+        ("kind: kube-scheduler", "kind: yunikorn", "featureGates", "feature gates are kube-scheduler's"),
+        (
+            "    podAntiAffinity:\n",
+            "    antiAffinity: required\n    podAntiAffinity:\n",
+            "antiAffinity",
+            "`podAntiAffinity` is given, too",
+        ),
+    ] {
+        let text = edit(KUBE, from, to);
+        let errors = decoded("scenario.yaml", &text);
+        if !errors.contains(field) || !errors.contains(words) {
+            wrong.push(format!("{from} -> {to}: not `{field}` and `{words}`, but\n{errors}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

@@ -10,6 +10,7 @@ use podpace::scenario::{Diagnostic, Document, DocumentKind, to_yaml};
 use proptest::prelude::*;
 
 const FULL: &str = include_str!("fixtures/scenario/full.yaml");
+const KUBE: &str = include_str!("fixtures/scenario/kube.yaml");
 const SMALL: &str = include_str!("fixtures/scenario/small.yaml");
 const STUDY: &str = include_str!("fixtures/scenario/study.yaml");
 
@@ -53,9 +54,65 @@ fn every_field_is_read() {
     assert_eq!(spec.expect[1].min.unwrap().0.to_bits(), 0.008f64.to_bits());
 }
 
+/// A selector without conditions means everything and must not be lost like other empty mappings.
+#[test]
+fn empty_selectors_read_back() {
+    let text = KUBE.replace("namespaceSelector: {matchLabels: {team: web}}", "namespaceSelector: {}");
+    let spec = scenario(&text);
+    let term = &spec.workload.deployments[0].pod_affinity.as_ref().unwrap().preferred[0];
+    assert!(term.namespace_selector.is_some());
+    assert_eq!(scenario(&to_yaml(&spec).unwrap()), spec);
+}
+
+/// What the fields become, and that the run binds everything: gates and volumes are waited for.
+#[test]
+fn kubernetes_fields_are_resolved_and_run() {
+    use podpace::cluster::{Amount, Operator};
+    let document = Document::parse("scenario.yaml", KUBE, None).map_err(show).unwrap();
+    let spec = document.decode_scenario().map_err(show).unwrap();
+    let library = podpace::cost::ProfileLibrary::built_in();
+    let registry = podpace::scheduler::Registry::built_in();
+    let plan = podpace::scenario::resolve(&spec, &document, &library, &registry).map_err(show).unwrap();
+    let c = &plan.cluster;
+    assert_eq!(c.disruption_budgets[0].max_unavailable, Some(Amount::Percent(20)));
+    assert_eq!(c.namespace_labels("shop")["team"], "web");
+    let cart = c.pods.spec(0);
+    assert_eq!((cart.namespace(), cart.images[0].as_str()), ("shop", "registry.example.com/cart:v2"));
+    assert_eq!(c.nodes.template(0).images.len(), 2);
+    assert_eq!((cart.host_ports[0].port, cart.host_ports[1].protocol.as_str()), (8080, "UDP"));
+    assert!(cart.controller_selector.is_some(), "a Deployment's pods belong to its ReplicaSet");
+    let preferred = cart.pod_affinity.iter().find(|t| t.weight.is_some()).unwrap();
+    let last = preferred.selector.expressions.last().unwrap();
+    assert_eq!(
+        (last.key.as_str(), last.operator, last.values[0].as_str()),
+        ("version", Operator::NotIn, "v2")
+    );
+    let required = cart.pod_affinity.iter().find(|t| t.weight.is_none()).unwrap();
+    assert_eq!(required.namespaces.names.len(), 2);
+    assert_eq!(required.selector.expressions[0].operator, Operator::In);
+    let batch = c.pods.spec(6);
+    assert_eq!(batch.scheduling_gates[0].removed_after_ns, 30_000_000_000);
+    assert!(!batch.volume_claims[0].bound && c.provisioning_ns.len() == 4);
+    // Each pod of a group has the volumes of one zone, in turn.
+    let zone = |pod| &c.pods.spec(pod).volume_claims[0].topology[0].expressions[0].values[0];
+    assert_eq!([zone(10), zone(11), zone(12)], ["zone-1", "zone-2", "zone-1"]);
+    let finished = podpace::experiment::run::simulate(&plan, &registry).unwrap();
+    assert_eq!(finished.counts.bound, 14);
+    let bound = |pod| finished.cluster.pods.timeline(pod).bound_ns;
+    assert!((6..10).all(|pod| bound(pod) > 30_000_000_000), "the last gate");
+    for pod in 10..14 {
+        let node = finished.cluster.pods.node(pod);
+        let zone = finished.cluster.nodes.label(node, "topology.kubernetes.io/zone").unwrap();
+        assert_eq!(
+            *zone,
+            *finished.cluster.pods.spec(pod).volume_claims[1].topology[0].expressions[0].values[0]
+        );
+    }
+}
+
 #[test]
 fn what_is_written_reads_back() {
-    for text in [FULL, SMALL] {
+    for text in [FULL, KUBE, SMALL] {
         let spec = scenario(text);
         let yaml = to_yaml(&spec).unwrap();
         assert_eq!(scenario(&yaml), spec, "{yaml}");
@@ -65,7 +122,7 @@ fn what_is_written_reads_back() {
 /// serde_yaml reads the same types by its own parser: where both accept, both must agree.
 #[test]
 fn agrees_with_serde_yaml() {
-    for text in [FULL, SMALL] {
+    for text in [FULL, KUBE, SMALL] {
         let theirs: ScenarioSpec = serde_yaml::from_str(text).unwrap();
         assert_eq!(scenario(text), theirs);
     }

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use podpace::cluster::{
-    App, Cluster, HOSTNAME_LABEL, NodeId, NodeTemplate, PodAffinityTerm, PodId, PodSpec, Resources,
-    SpreadConstraint, Taint, TaintEffect, Toleration, ZONE_LABEL, selector_matches,
+    App, Cluster, HOSTNAME_LABEL, LabelSelector, NodeId, NodeTemplate, PodAffinityTerm, PodId, PodSpec,
+    Resources, SpreadConstraint, Taint, TaintEffect, Toleration, ZONE_LABEL,
 };
 use podpace::scheduler::yunikorn::{Core, Work};
 use podpace::scheduler::{AppSort, NodeSortPolicy, QueueConfig, Settings, kube};
@@ -64,12 +64,12 @@ impl Naive<'_> {
             return true;
         }
         let label = |n: NodeId, key: &str| cluster.nodes.label(n, key).map(str::to_owned);
-        let matching = |key: &str, value: &str, selector: &BTreeMap<String, String>| {
+        let matching = |key: &str, value: &str, selector: &LabelSelector| {
             self.placed
                 .iter()
                 .filter(|(p, n)| {
                     label(*n, key).as_deref() == Some(value)
-                        && selector_matches(selector, &cluster.pods.spec(*p).labels)
+                        && selector.matches(&cluster.pods.spec(*p).labels)
                 })
                 .count()
         };
@@ -86,9 +86,9 @@ impl Naive<'_> {
             } else {
                 let any = self.placed.iter().any(|(p, n)| {
                     label(*n, &term.topology_key).is_some()
-                        && selector_matches(&term.selector, &cluster.pods.spec(*p).labels)
+                        && term.selector.matches(&cluster.pods.spec(*p).labels)
                 });
-                let first = !any && selector_matches(&term.selector, &spec.labels);
+                let first = !any && term.selector.matches(&spec.labels);
                 if here.is_none() || (near == 0 && !first) {
                     return false;
                 }
@@ -99,7 +99,7 @@ impl Naive<'_> {
                 let here = label(node, &term.topology_key);
                 if here.is_some()
                     && here == label(*other, &term.topology_key)
-                    && selector_matches(&term.selector, &spec.labels)
+                    && term.selector.matches(&spec.labels)
                 {
                     return false;
                 }
@@ -113,7 +113,7 @@ impl Naive<'_> {
             domains.dedup();
             let count = |d: &String| matching(&constraint.topology_key, d, &constraint.selector);
             let least = domains.iter().map(count).min().unwrap_or(0);
-            let own = usize::from(selector_matches(&constraint.selector, &spec.labels));
+            let own = usize::from(constraint.selector.matches(&spec.labels));
             if count(&here) + own > least + constraint.max_skew as usize {
                 return false;
             }
@@ -287,7 +287,8 @@ fn labels(app: u32) -> BTreeMap<String, String> {
 }
 
 fn affinity(app: u32, key: &str, anti: bool) -> PodAffinityTerm {
-    PodAffinityTerm { selector: labels(app), topology_key: key.to_owned(), weight: None, anti }
+    let selector = labels(app).into();
+    PodAffinityTerm { selector, topology_key: key.to_owned(), anti, ..PodAffinityTerm::default() }
 }
 
 /// One of a few dozen specs: sizes, priorities, tolerations and demands on other pods.
@@ -312,7 +313,7 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
             max_skew: 1,
             topology_key: ZONE_LABEL.to_owned(),
             hard: true,
-            selector: labels(app),
+            selector: labels(app).into(),
             ..SpreadConstraint::default()
         }),
         _ => {}

@@ -259,10 +259,10 @@ fn anti_affinity_makes_each_predicate_look_at_all_nodes() {
         let mut spec = plain(100, 500 * MEBI);
         spec.labels.insert("app".into(), format!("a{i}"));
         spec.pod_affinity.push(podpace::cluster::PodAffinityTerm {
-            selector: spec.labels.clone(),
+            selector: spec.labels.clone().into(),
             topology_key: podpace::cluster::HOSTNAME_LABEL.into(),
-            weight: None,
             anti: true,
+            ..podpace::cluster::PodAffinityTerm::default()
         });
         pods.extend(add_pods(&mut c, app, spec, 800));
     }

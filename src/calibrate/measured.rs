@@ -270,15 +270,17 @@ fn hetero_requests(i: i64) -> (u64, u64) {
 }
 
 fn pod_spec(c: &Conditions, app: &str, requests: Resources) -> PodSpec {
-    let selector: std::collections::BTreeMap<String, String> =
+    let labels: std::collections::BTreeMap<String, String> =
         [("app".to_owned(), app.to_owned())].into_iter().collect();
-    let mut spec = PodSpec { requests, labels: selector.clone(), ..PodSpec::default() };
+    let selector = labels.clone().into();
+    let mut spec = PodSpec { requests, labels, ..PodSpec::default() };
     match c.constraint.as_str() {
         "antiaffinity" | "prefantiaffinity" => spec.pod_affinity.push(PodAffinityTerm {
             selector,
             topology_key: HOSTNAME_LABEL.to_owned(),
             weight: (c.constraint == "prefantiaffinity").then_some(100),
             anti: true,
+            ..PodAffinityTerm::default()
         }),
         "spread" => spec.topology_spread.push(SpreadConstraint {
             max_skew: 1,

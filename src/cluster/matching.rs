@@ -1,7 +1,9 @@
 //! Label selectors, node affinity terms, taints and tolerations, as Kubernetes matches them.
 //!
-//! Sources: the API reference for `LabelSelector`, `NodeSelectorTerm` and `Toleration`.
-use std::collections::BTreeMap;
+//! Sources: the API reference for `LabelSelector`, `NodeSelectorTerm`, `PodAffinityTerm` and `Toleration`.
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Cluster, PodSpec};
 
 /// Effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -108,10 +110,115 @@ pub fn term_matches<'a>(term: &Term, label: impl Fn(&str) -> Option<&'a str>) ->
     !term.expressions.is_empty() && term.expressions.iter().all(|e| expression_matches(e, label(&e.key)))
 }
 
-/// Whether every key and value of a plain selector is among the labels.
-#[must_use]
-pub fn selector_matches(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+/// A label selector over pods or namespaces: all labels and all expressions must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct LabelSelector {
+    /// `matchLabels`.
+    pub labels: BTreeMap<String, String>,
+    /// `matchExpressions`; `Gt` and `Lt` are for nodes only.
+    pub expressions: Vec<Expression>,
+    /// There is no selector at all (`null`): it matches nothing, while one without conditions matches everything.
+    pub is_null: bool,
+}
+
+impl LabelSelector {
+    /// The selector that matches nothing.
+    #[must_use]
+    pub fn null() -> Self {
+        Self { is_null: true, ..Self::default() }
+    }
+
+    /// Whether it has no condition: it matches everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.is_null && self.labels.is_empty() && self.expressions.is_empty()
+    }
+
+    /// Whether labels match.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.is_null
+            && self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+            && self.expressions.iter().all(|e| expression_matches(e, labels.get(&e.key).map(String::as_str)))
+    }
+
+    /// The selector with the conditions of another one added.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (key, value) in &other.labels {
+            // Two values for one label: the second stays as an expression, and nothing has both.
+            if self.labels.get(key).is_some_and(|own| own != value) {
+                self.expressions.push(Expression {
+                    key: key.clone(),
+                    operator: Operator::In,
+                    values: vec![value.clone()],
+                });
+            } else {
+                self.labels.insert(key.clone(), value.clone());
+            }
+        }
+        self.expressions.extend(other.expressions.iter().cloned());
+        self.is_null |= other.is_null;
+        self
+    }
+}
+
+impl From<BTreeMap<String, String>> for LabelSelector {
+    fn from(labels: BTreeMap<String, String>) -> Self {
+        Self { labels, ..Self::default() }
+    }
+}
+
+/// Namespaces in which a term looks for pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Namespaces {
+    /// By name.
+    pub names: BTreeSet<String>,
+    /// And those whose labels match.
+    pub selector: Option<LabelSelector>,
+}
+
+impl Namespaces {
+    /// One namespace.
+    #[must_use]
+    pub fn one(name: &str) -> Self {
+        Self { names: [name.to_owned()].into(), selector: None }
+    }
+
+    /// Whether a namespace with such labels is among them.
+    #[must_use]
+    pub fn contain(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.names.contains(name) || self.selector.as_ref().is_some_and(|s| s.matches(labels))
+    }
+}
+
+/// Pods by their labels and namespaces: what affinity terms, spread constraints and disruption budgets speak of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct PodSelector {
+    /// Labels of the pods.
+    pub labels: LabelSelector,
+    /// Where they are.
+    pub namespaces: Namespaces,
+}
+
+impl PodSelector {
+    /// Pods of one namespace.
+    #[must_use]
+    pub fn within(namespace: &str, labels: LabelSelector) -> Self {
+        Self { labels, namespaces: Namespaces::one(namespace) }
+    }
+
+    /// Whether pods of a spec are meant.
+    #[must_use]
+    pub fn matches(&self, cluster: &Cluster, spec: &PodSpec) -> bool {
+        self.labels.matches(&spec.labels)
+            && (self.namespaces.names.contains(spec.namespace())
+                || self
+                    .namespaces
+                    .selector
+                    .as_ref()
+                    .is_some_and(|s| s.is_empty() || s.matches(&cluster.namespace_labels(spec.namespace()))))
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub struct NodeTemplate {
     pub unschedulable: bool,
     /// `status.allocatable`.
     pub allocatable: Resources,
+    /// `status.images`: size in bytes by name with tag.
+    pub images: BTreeMap<String, u64>,
 }
 
 /// One node.
@@ -123,11 +125,17 @@ impl Nodes {
     /// The value of a node's label.
     #[must_use]
     pub fn label(&self, node: NodeId, key: &str) -> Option<&str> {
+        self.label_in(node, self.template(node), key)
+    }
+
+    /// The value that a node's label has, or had, with a template.
+    #[must_use]
+    pub fn label_in<'a>(&'a self, node: NodeId, template: &'a NodeTemplate, key: &str) -> Option<&'a str> {
         let n = &self.nodes[node as usize];
         match key {
             HOSTNAME_LABEL => Some(&n.name),
             ZONE_LABEL if n.zone.is_some() => n.zone.map(|z| self.zones[z as usize].as_str()),
-            _ => self.template(node).labels.get(key).map(String::as_str),
+            _ => template.labels.get(key).map(String::as_str),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Pods: interned specs, applications, stages and the time at which each stage was reached.
 use std::collections::BTreeMap;
 
-use super::{NodeId, Resources, Term, Toleration};
+use super::{LabelSelector, Namespaces, NodeId, PodSelector, Resources, Term, Toleration};
 
 /// Index of a pod.
 pub type PodId = u32;
@@ -22,17 +22,34 @@ pub struct WeightedTerm {
     pub term: Term,
 }
 
-/// A pod (anti-)affinity term over pods whose labels hold `selector`, in the pod's own namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// The namespace of pods that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// A pod (anti-)affinity term over pods that `selector` matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PodAffinityTerm {
-    /// Labels that the other pods have.
-    pub selector: BTreeMap<String, String>,
+    /// Labels of the other pods, `matchLabelKeys` and `mismatchLabelKeys` included (the API server writes them into it).
+    pub selector: LabelSelector,
     /// Topology key.
     pub topology_key: String,
     /// None: required. Some(weight): preferred.
     pub weight: Option<i32>,
     /// Whether the pods repel.
     pub anti: bool,
+    /// `namespaces` and `namespaceSelector`; neither: the pod's own namespace.
+    pub namespaces: Namespaces,
+}
+
+impl PodAffinityTerm {
+    /// The pods that are meant, in the mouth of a pod of `namespace`.
+    #[must_use]
+    pub fn pods(&self, namespace: &str) -> PodSelector {
+        if self.namespaces == Namespaces::default() {
+            PodSelector::within(namespace, self.selector.clone())
+        } else {
+            PodSelector { labels: self.selector.clone(), namespaces: self.namespaces.clone() }
+        }
+    }
 }
 
 /// A topology spread constraint over pods whose labels hold `selector`.
@@ -45,13 +62,39 @@ pub struct SpreadConstraint {
     /// `DoNotSchedule` (true) or `ScheduleAnyway` (false).
     pub hard: bool,
     /// Labels of the pods that are spread, those of `matchLabelKeys` included.
-    pub selector: BTreeMap<String, String>,
+    pub selector: LabelSelector,
     /// `minDomains` of a hard constraint: with fewer domains the smallest count is taken for 0. 0 and 1 say nothing.
     pub min_domains: u32,
     /// `nodeAffinityPolicy: Ignore`: nodes that the pod's selector and affinity forbid are domains, too.
     pub ignore_node_affinity: bool,
     /// `nodeTaintsPolicy: Honor`: nodes with taints that the pod does not tolerate are no domains.
     pub honor_node_taints: bool,
+}
+
+impl SpreadConstraint {
+    /// The pods that count, in the mouth of a pod of `namespace`.
+    #[must_use]
+    pub fn pods(&self, namespace: &str) -> PodSelector {
+        PodSelector::within(namespace, self.selector.clone())
+    }
+}
+
+/// Something that holds a pod back from scheduling.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct SchedulingGate {
+    /// Name.
+    pub name: String,
+    /// When whoever set it takes it away, ns after the scheduler has seen the pod; `u64::MAX`: never.
+    pub removed_after_ns: u64,
+}
+
+/// A claim of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct VolumeClaim {
+    /// Where its volume is, or may be made: one of the terms must match the node; empty: anywhere.
+    pub topology: Vec<Term>,
+    /// It has a volume already; else one is made once the pod has a node (`WaitForFirstConsumer`).
+    pub bound: bool,
 }
 
 /// A port of the node that a pod takes.
@@ -105,6 +148,27 @@ pub struct PodSpec {
     pub host_ports: Vec<HostPort>,
     /// `preemptionPolicy: Never`.
     pub never_preempts: bool,
+    /// Namespace; empty: `default`. See [`PodSpec::namespace`].
+    pub namespace_name: String,
+    /// `spec.schedulerName`; empty: the scheduler's first profile.
+    pub scheduler_name: String,
+    /// `spec.schedulingGates`.
+    pub scheduling_gates: Vec<SchedulingGate>,
+    /// Images of the containers, init containers included, one each, with their tags; empty: not known.
+    pub images: Vec<String>,
+    /// `spec.selector` of the ReplicaSet, ReplicationController or StatefulSet that owns the pod.
+    pub controller_selector: Option<LabelSelector>,
+    /// Claims of volumes.
+    pub volume_claims: Vec<VolumeClaim>,
+}
+
+impl PodSpec {
+    /// The pod's namespace.
+    #[inline]
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        if self.namespace_name.is_empty() { DEFAULT_NAMESPACE } else { &self.namespace_name }
+    }
 }
 
 /// A task group of an application (`yunikorn.apache.org/task-groups`).

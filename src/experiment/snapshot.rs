@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use super::simulation::Simulation;
 use crate::cluster::{
-    AppId, Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, Operator, PodId, PodSpec, ResourceNames,
-    Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
+    AppId, Cluster, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, NodeId, Operator, PodId, PodSpec,
+    ResourceNames, Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
 };
 use crate::engine::Nanos;
 use crate::engine::time::format_exact;
@@ -31,8 +31,6 @@ use crate::trace::model::{
 };
 use crate::trace::{Report, TraceError, TraceWriter, WriteOptions};
 
-/// The label by which a scenario keeps the selectors of several namespaces apart; here it is the namespace again.
-const NAMESPACE_LABEL: &str = "podpace/namespace";
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// What a snapshot holds.
@@ -246,9 +244,15 @@ fn term(term: &Term, node_name: Option<&str>) -> Value {
     out
 }
 
-fn selector(labels: &BTreeMap<String, String>) -> Value {
-    let labels: BTreeMap<_, _> = labels.iter().filter(|(key, _)| *key != NAMESPACE_LABEL).collect();
-    json!({"matchLabels": labels})
+fn selector(selector: &LabelSelector) -> Value {
+    if selector.is_null {
+        return Value::Null;
+    }
+    let mut out = json!({"matchLabels": selector.labels});
+    if !selector.expressions.is_empty() {
+        out["matchExpressions"] = selector.expressions.iter().map(expression).collect();
+    }
+    out
 }
 
 fn affinity(spec: &PodSpec) -> String {
@@ -276,7 +280,13 @@ fn affinity(spec: &PodSpec) -> String {
     for (kind, anti) in [("podAffinity", false), ("podAntiAffinity", true)] {
         let (mut required, mut preferred) = (Vec::new(), Vec::new());
         for t in spec.pod_affinity.iter().filter(|t| t.anti == anti) {
-            let term = json!({"labelSelector": selector(&t.selector), "topologyKey": t.topology_key});
+            let mut term = json!({"labelSelector": selector(&t.selector), "topologyKey": t.topology_key});
+            if !t.namespaces.names.is_empty() {
+                term["namespaces"] = json!(t.namespaces.names);
+            }
+            if let Some(namespaces) = &t.namespaces.selector {
+                term["namespaceSelector"] = selector(namespaces);
+            }
             match t.weight {
                 None => required.push(term),
                 Some(weight) => preferred.push(json!({"weight": weight, "podAffinityTerm": term})),
@@ -302,21 +312,31 @@ fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecR
         without_empty(json!({"key": t.key, "operator": operator, "value": t.value, "effect": effect}))
     });
     let spread = spec.topology_spread.iter().map(|c| {
-        json!({
+        let mut out = json!({
             "maxSkew": c.max_skew,
             "topologyKey": c.topology_key,
             "whenUnsatisfiable": if c.hard { "DoNotSchedule" } else { "ScheduleAnyway" },
             "labelSelector": selector(&c.selector),
-        })
+        });
+        if c.min_domains > 1 {
+            out["minDomains"] = json!(c.min_domains);
+        }
+        if c.ignore_node_affinity {
+            out["nodeAffinityPolicy"] = json!("Ignore");
+        }
+        if c.honor_node_taints {
+            out["nodeTaintsPolicy"] = json!("Honor");
+        }
+        out
     });
-    let mut labels = spec.labels.clone();
-    let namespace = labels.remove(NAMESPACE_LABEL).unwrap_or_else(|| app_namespace.to_owned());
-    let namespace = if namespace == "default" { String::new() } else { namespace };
+    let namespace = if spec.namespace_name.is_empty() { app_namespace } else { &spec.namespace_name };
+    let namespace = if namespace == "default" { String::new() } else { namespace.to_owned() };
     SpecRow {
         spec_id: 0,
         namespace,
         requests: amounts(&spec.requests, names),
-        labels,
+        labels: spec.labels.clone(),
+        scheduler_name: spec.scheduler_name.clone(),
         node_selector: spec.node_selector.clone(),
         tolerations: list(tolerations.collect()),
         affinity: affinity(spec),

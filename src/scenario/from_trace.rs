@@ -13,8 +13,8 @@
 //!
 //! **Recorded outcomes** come along for the pods to schedule, to be put beside the simulated ones; nothing else reads them.
 //!
-//! **Left out, and said in a note**: gangs are scheduled pod by pod, deletions become run times, label selectors other
-//! than `key in (one value)`, namespaces of affinity terms other than the pod's own.
+//! **Left out, and said in a note**: gangs are scheduled pod by pod, deletions become run times, operators that Kubernetes
+//! does not have.
 //!
 //! Cost: O(pods log pods) time; the plan takes less than 100 bytes a pod, reading 40 more. Batches of the reader are
 //! all else that is held, plus one entry an event.
@@ -31,17 +31,15 @@ use super::plan::RecordedPod;
 use super::spec::TransformSpec;
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
-    App, AppId, Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, NodeTemplate, Operator,
-    PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Stage, Taint, TaintEffect,
-    Term, Toleration, WeightedTerm, ZONE_LABEL,
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, Namespaces,
+    NodeId, NodeTemplate, Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId,
+    SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use crate::engine::{Nanos, Streams};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
 
-/// A label that keeps selectors inside a namespace, given only where a trace has several.
-const NAMESPACE_LABEL: &str = "podpace/namespace";
 /// Distinct extended resources that are read.
 const EXTENDED_RESOURCES: usize = 10_000;
 
@@ -199,7 +197,6 @@ fn taints(json: &str) -> Result<Vec<Taint>, FromTraceError> {
 /// Reads specs, and counts what the models don't have.
 #[derive(Default)]
 struct SpecReader {
-    several_namespaces: bool,
     /// Specs whose selectors could not be taken as they are.
     inexact: BTreeMap<&'static str, u64>,
 }
@@ -246,15 +243,7 @@ impl SpecReader {
                 max_skew: u32::try_from(skew).unwrap_or(u32::MAX),
                 topology_key: text(constraint, "topologyKey"),
                 hard: text(constraint, "whenUnsatisfiable") != "ScheduleAnyway",
-                selector: {
-                    let mut selector = self.selector(constraint, row);
-                    for key in items(constraint, "/matchLabelKeys").filter_map(Value::as_str) {
-                        if let Some(value) = row.labels.get(key) {
-                            selector.insert(key.to_owned(), value.clone());
-                        }
-                    }
-                    selector
-                },
+                selector: self.term_selector(constraint, row),
                 min_domains: constraint
                     .get("minDomains")
                     .and_then(Value::as_u64)
@@ -263,14 +252,10 @@ impl SpecReader {
                 honor_node_taints: text(constraint, "nodeTaintsPolicy") == "Honor",
             });
         }
-        let mut labels = row.labels.clone();
-        if self.several_namespaces {
-            labels.insert(NAMESPACE_LABEL.to_owned(), namespace(row).to_owned());
-        }
         Ok(PodSpec {
             requests: Resources { pods: 0, ..resources(&row.requests, names)? },
             priority: 0,
-            labels,
+            labels: row.labels.clone(),
             node_selector: row.node_selector.clone(),
             node_name: None,
             tolerations: items(&tolerations, "").map(toleration).collect(),
@@ -279,8 +264,13 @@ impl SpecReader {
             pod_affinity,
             topology_spread,
             task_group: None,
-            host_ports: Vec::new(),
-            never_preempts: false,
+            namespace_name: if namespace(row) == DEFAULT_NAMESPACE {
+                String::new()
+            } else {
+                namespace(row).to_owned()
+            },
+            scheduler_name: row.scheduler_name.clone(),
+            ..PodSpec::default()
         })
     }
 
@@ -314,41 +304,65 @@ impl SpecReader {
     }
 
     fn pod_term(&mut self, term: &Value, weight: Option<i32>, anti: bool, row: &SpecRow) -> PodAffinityTerm {
-        if term.get("namespaces").is_some() || term.get("namespaceSelector").is_some() {
-            self.count("pod affinity over other namespaces, taken as the pod's own");
-        }
         PodAffinityTerm {
-            selector: self.selector(term, row),
+            selector: self.term_selector(term, row),
             topology_key: text(term, "topologyKey"),
             weight,
             anti,
+            namespaces: Namespaces {
+                names: items(term, "/namespaces").filter_map(Value::as_str).map(str::to_owned).collect(),
+                selector: term.get("namespaceSelector").filter(|s| !s.is_null()).map(|s| self.selector(s)),
+            },
         }
     }
 
-    /// The labels that a `labelSelector` (with `matchLabelKeys`) asks for.
-    fn selector(&mut self, value: &Value, row: &SpecRow) -> BTreeMap<String, String> {
-        let mut selector = BTreeMap::new();
-        if let Some(labels) = value.pointer("/labelSelector/matchLabels").and_then(Value::as_object) {
-            for (key, label) in labels {
-                selector.insert(key.clone(), label.as_str().unwrap_or_default().to_owned());
-            }
-        }
-        for e in items(value, "/labelSelector/matchExpressions") {
-            let values: Vec<&str> = items(e, "/values").filter_map(Value::as_str).collect();
-            match (text(e, "operator").as_str(), &values[..]) {
-                ("In", [one]) => {
-                    selector.insert(text(e, "key"), (*one).to_owned());
+    /// The selector of a term or constraint, with the pod's values of `matchLabelKeys` and `mismatchLabelKeys`, which the
+    /// API server may have written into it already.
+    fn term_selector(&mut self, value: &Value, row: &SpecRow) -> LabelSelector {
+        let mut selector = match value.get("labelSelector").filter(|s| !s.is_null()) {
+            Some(found) => self.selector(found),
+            None => LabelSelector::null(),
+        };
+        for (list, operator) in [("/matchLabelKeys", Operator::In), ("/mismatchLabelKeys", Operator::NotIn)] {
+            for key in items(value, list).filter_map(Value::as_str) {
+                if let Some(label) = row.labels.get(key) {
+                    let (key, values) = (key.to_owned(), vec![label.clone()]);
+                    let expression = Expression { key, operator, values };
+                    if !selector.expressions.contains(&expression) {
+                        selector.expressions.push(expression);
+                    }
                 }
-                _ => self.count("label selectors other than `key in (one value)`, left out"),
             }
         }
-        for key in items(value, "/matchLabelKeys").filter_map(Value::as_str) {
-            if let Some(label) = row.labels.get(key) {
-                selector.insert(key.to_owned(), label.clone());
-            }
+        selector
+    }
+
+    /// A `LabelSelector`. `key in (one value)` is kept as a label, so that equal selectors are equal.
+    fn selector(&mut self, value: &Value) -> LabelSelector {
+        let mut selector = LabelSelector::default();
+        for (key, label) in value.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+            selector.labels.insert(key.clone(), label.as_str().unwrap_or_default().to_owned());
         }
-        if self.several_namespaces {
-            selector.insert(NAMESPACE_LABEL.to_owned(), namespace(row).to_owned());
+        for e in items(value, "/matchExpressions") {
+            let key = text(e, "key");
+            let values: Vec<String> =
+                items(e, "/values").filter_map(Value::as_str).map(str::to_owned).collect();
+            let operator = match text(e, "operator").as_str() {
+                "In" => Operator::In,
+                "NotIn" => Operator::NotIn,
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::DoesNotExist,
+                _ => {
+                    self.count("label selectors with an operator that Kubernetes does not have, left out");
+                    continue;
+                }
+            };
+            match &values[..] {
+                [one] if operator == Operator::In && !selector.labels.contains_key(&key) => {
+                    selector.labels.insert(key, one.clone());
+                }
+                _ => selector.expressions.push(Expression { key, operator, values }),
+            }
         }
         selector
     }
@@ -441,20 +455,11 @@ fn fill(
     let transform = settings(transform);
     let mut rows = reader.specs()?;
     transform.specs(&mut rows, &mut out.notes);
-    let namespaces: BTreeSet<&str> = rows.iter().map(namespace).collect();
-    let renamed = transform.mapping.iter().any(|rule| !rule.namespace.is_empty());
-    let selects = |row: &SpecRow| row.affinity.contains("\"pod") || !row.topology_spread.is_empty();
-    let mut specs = SpecReader {
-        several_namespaces: (namespaces.len() > 1 || renamed) && rows.iter().any(selects),
-        ..SpecReader::default()
-    };
+    let mut specs = SpecReader::default();
     let pod_specs: Vec<PodSpec> =
         rows.iter().map(|row| specs.spec(row, &mut cluster.resources)).collect::<Result<_, _>>()?;
     for (what, count) in &specs.inexact {
         out.notes.push(format!("{} terms of specs: {what}", thousands(*count)));
-    }
-    if rows.iter().any(|row| !row.scheduler_name.is_empty()) {
-        out.notes.push("some pods name a scheduler of their own; all go to the scenario's".to_owned());
     }
     if cluster.nodes.is_empty() {
         nodes(cluster, reader, &labels_in_use(&pod_specs), &transform, &mut out)?;
@@ -554,7 +559,7 @@ fn nodes(
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let template =
-            NodeTemplate { labels, taints: taints(&row.taints)?, unschedulable: false, allocatable };
+            NodeTemplate { labels, taints: taints(&row.taints)?, allocatable, ..NodeTemplate::default() };
         let template = match templates.get(&template) {
             Some(id) => *id,
             None => {

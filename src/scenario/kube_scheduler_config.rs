@@ -6,7 +6,7 @@
 //! words, with the line. What it accepts falls into three groups:
 //! - it changes what pods wait for: it is honoured;
 //! - it has no such effect (lock names, profiling, arguments of plugins without work here): a note says so;
-//! - it would have one that is not modelled (several profiles, extenders, plugins from outside the tree): an error says so.
+//! - it would have one that is not modelled (extenders, plugins from outside the tree): an error says so.
 //!
 //! `multiPoint` is expanded as the framework does it: a plugin that is enabled there runs at all its extension points,
 //! except where that point's `disabled` names it (or `*`), and with that point's own entry where there is one. So a
@@ -27,13 +27,15 @@ use super::duration::DurationNs;
 use super::resolve::operator;
 use super::spec::{MatchExpressionSpec, MatchOperator};
 use super::tree::{Path, Step};
-use crate::cluster::{Expression, HOSTNAME_LABEL, Term, WeightedTerm};
+use crate::cluster::{Expression, HOSTNAME_LABEL, SpreadConstraint, Term, WeightedTerm};
 use crate::engine::SECOND;
-use crate::scheduler::kube::{Plugins, ResourceWeight, Weights};
+use crate::scheduler::kube::{NamedProfile, Plugins, ResourceWeight, Weights, system_default_constraints};
 use crate::scheduler::{ScoringStrategy, Settings};
 
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const KIND: &str = "KubeSchedulerConfiguration";
+/// `schedulerName` of the only profile, if it has none, and of pods that name none.
+const DEFAULT_NAME: &str = "default-scheduler";
 
 /// The extension points, as the file names them.
 const POINTS: [&str; 12] = [
@@ -52,7 +54,7 @@ const POINTS: [&str; 12] = [
 ];
 
 /// Plugins in the tree, all in the default profile: name, weight in `multiPoint` (0: none is given), extension points.
-const IN_TREE: [(&str, i64, &[&str]); 19] = [
+const IN_TREE: [(&str, i64, &[&str]); 20] = [
     ("SchedulingGates", 0, &["preEnqueue"]),
     ("PrioritySort", 0, &["queueSort"]),
     ("NodeUnschedulable", 0, &["filter"]),
@@ -76,6 +78,7 @@ const IN_TREE: [(&str, i64, &[&str]); 19] = [
     ("NodeResourcesBalancedAllocation", 1, &["preScore", "score"]),
     ("ImageLocality", 1, &["score"]),
     ("DefaultBinder", 0, &["bind"]),
+    ("NodeDeclaredFeatures", 0, &["preFilter", "filter"]),
 ];
 
 /// Plugins that v1 no longer has.
@@ -105,8 +108,42 @@ struct Configuration {
     #[serde(default)]
     profiles: Vec<ProfileSpec>,
     #[serde(default)]
-    extenders: Vec<IgnoredAny>,
+    extenders: Vec<ExtenderSpec>,
     delay_cache_until_active: Option<bool>,
+}
+
+/// An extender: read so that what the real kube-scheduler refuses is said first.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ExtenderSpec {
+    url_prefix: Option<String>,
+    #[serde(rename = "filterVerb")]
+    _filter_verb: Option<String>,
+    #[serde(rename = "preemptVerb")]
+    _preempt_verb: Option<String>,
+    prioritize_verb: Option<String>,
+    weight: Option<i64>,
+    bind_verb: Option<String>,
+    #[serde(rename = "enableHTTPS")]
+    _enable_https: Option<bool>,
+    #[serde(rename = "tlsConfig")]
+    _tls_config: Option<IgnoredAny>,
+    #[serde(rename = "httpTimeout")]
+    _http_timeout: Option<DurationNs>,
+    #[serde(rename = "nodeCacheCapable")]
+    _node_cache_capable: Option<bool>,
+    #[serde(default)]
+    managed_resources: Vec<ManagedResource>,
+    #[serde(rename = "ignorable")]
+    _ignorable: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ManagedResource {
+    name: String,
+    #[serde(rename = "ignoredByScheduler")]
+    _ignored_by_scheduler: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -145,7 +182,7 @@ struct ProfileSpec {
     plugin_config: Vec<PluginConfig>,
 }
 
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PluginSet {
     #[serde(default)]
@@ -154,7 +191,7 @@ struct PluginSet {
     disabled: Vec<Plugin>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Plugin {
     name: String,
@@ -209,6 +246,11 @@ plugin_args!(PodTopologySpreadArgs {
     default_constraints: Vec<DefaultConstraint>,
     defaulting_type: Option<String>,
 });
+plugin_args!(DynamicResourcesArgs {
+    #[serde(rename = "filterTimeout")]
+    _filter_timeout: Option<DurationNs>,
+    binding_timeout: Option<DurationNs>,
+});
 plugin_args!(VolumeBindingArgs {
     bind_timeout_seconds: Option<i64>,
     shape: Option<Vec<ShapePoint>>,
@@ -252,6 +294,11 @@ struct DefaultConstraint {
     topology_key: Option<String>,
     when_unsatisfiable: Option<String>,
     label_selector: Option<IgnoredAny>,
+    min_domains: Option<u32>,
+    node_affinity_policy: Option<String>,
+    node_taints_policy: Option<String>,
+    #[serde(default)]
+    match_label_keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -398,23 +445,72 @@ impl Reader<'_> {
         if spec.delay_cache_until_active == Some(true) {
             self.note(&root("delayCacheUntilActive"), "the one scheduler is the leader from the start");
         }
-        if !spec.extenders.is_empty() {
-            self.not_modelled(&root("extenders"), "extenders", "take them out to study the rest");
-        }
+        self.extenders(&spec.extenders);
         self.profiles(&spec.profiles);
-        if let Some(profile) = spec.profiles.first() {
-            let path = root("profiles").child(Step::Index(0));
+        for (i, profile) in spec.profiles.iter().enumerate() {
+            let path = root("profiles").child(Step::Index(i));
             let own =
                 percentage(self, &path.key("percentageOfNodesToScore"), profile.percentage_of_nodes_to_score);
-            let settings = &mut config.settings;
-            if let Some(own) = own {
-                settings.percentage_of_nodes_to_score = own;
+            // Plugins and arguments of one profile, read into settings of its own.
+            let mut read = Settings::default();
+            self.plugins(&path.key("plugins"), profile, &mut read);
+            self.plugin_config(&path.key("pluginConfig"), profile, &mut read);
+            let named = NamedProfile {
+                scheduler_name: profile.scheduler_name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+                percentage_of_nodes_to_score: own.or(global).unwrap_or(0),
+                scoring_strategy: read.scoring_strategy,
+                profile: read.kube,
+            };
+            if i == 0 {
+                let settings = &mut config.settings;
+                settings.percentage_of_nodes_to_score = named.percentage_of_nodes_to_score;
+                settings.scoring_strategy = named.scoring_strategy;
+                settings.kube = named.profile;
+                settings.scheduler_name = named.scheduler_name;
+            } else {
+                config.settings.more_profiles.push(named);
             }
-            self.plugins(&path.key("plugins"), profile, settings);
-            self.plugin_config(&path.key("pluginConfig"), profile, settings);
         }
         config.notes = std::mem::take(&mut self.notes);
         config
+    }
+
+    fn extenders(&mut self, extenders: &[ExtenderSpec]) {
+        let path = root("extenders");
+        let before = self.errors.len();
+        let mut managed: Vec<&str> = Vec::new();
+        for (i, extender) in extenders.iter().enumerate() {
+            let path = path.child(Step::Index(i));
+            let prioritizes = extender.prioritize_verb.as_deref().is_some_and(|verb| !verb.is_empty());
+            let weight = extender.weight.unwrap_or(0);
+            if prioritizes && weight <= 0 {
+                self.invalid(&path.key("weight"), weight, "must have a positive weight applied to it");
+            }
+            for (j, resource) in extender.managed_resources.iter().enumerate() {
+                let path = path.key("managedResources").child(Step::Index(j)).key("name");
+                let name = resource.name.as_str();
+                if !name.contains('/') || name.contains("kubernetes.io/") {
+                    self.invalid(&path, quoted(name), "is an invalid extended resource name");
+                }
+                if managed.contains(&name) {
+                    self.invalid(&path, quoted(name), "duplicate extender managed resource name");
+                }
+                managed.push(name);
+            }
+        }
+        let binders =
+            extenders.iter().filter(|e| e.bind_verb.as_deref().is_some_and(|v| !v.is_empty())).count();
+        if binders > 1 {
+            let value = format!("found {binders} extenders implementing bind");
+            self.invalid(&path, value, "only one extender can implement bind");
+        }
+        if self.errors.len() == before {
+            for (i, extender) in extenders.iter().enumerate() {
+                let url = super::diagnostic::shorten(extender.url_prefix.as_deref().unwrap_or(""));
+                let what = format!("the extender at {}, whose answers nobody knows here", quoted(&url));
+                self.not_modelled(&path.child(Step::Index(i)), &what, "take it out to study the rest");
+            }
+        }
     }
 
     fn backoff(&mut self, spec: &Configuration, settings: &mut Settings) {
@@ -507,14 +603,16 @@ impl Reader<'_> {
                     }
                 }
             }
-        }
-        if profiles.len() > 1 {
-            let hint = "keep the profile that the workload's pods name; all pods of a scenario go to one";
-            self.not_modelled(&root("profiles").child(Step::Index(1)), "more than one profile", hint);
+            let sort = |p: &ProfileSpec| p.plugins.get("queueSort").cloned().unwrap_or_default();
+            if i > 0 && sort(profile) != sort(&profiles[0]) {
+                let detail = "must be the same for all profiles";
+                self.invalid(&path.key("plugins").key("queueSort"), "{...}", detail);
+            }
         }
     }
 
     /// Expands `multiPoint` and each extension point.
+    // One rule of the framework after the other.
     fn plugins(&mut self, path: &Path, profile: &ProfileSpec, settings: &mut Settings) {
         let before = self.errors.len();
         for (point, set) in &profile.plugins {
@@ -533,7 +631,7 @@ impl Reader<'_> {
         let multi = merge(profile.plugins.get("multiPoint").unwrap_or(&empty));
         let at = |point: &str| expand(point, profile.plugins.get(point).unwrap_or(&empty), &multi);
         let points: BTreeMap<&str, Vec<(String, i64)>> = POINTS.into_iter().map(|p| (p, at(p))).collect();
-        let name = profile.scheduler_name.as_deref().unwrap_or("default-scheduler");
+        let name = profile.scheduler_name.as_deref().unwrap_or(DEFAULT_NAME);
         let queue_sort = points["queueSort"].len();
         if queue_sort != 1 {
             let words = format!(
@@ -569,6 +667,8 @@ impl Reader<'_> {
             spread: runs("filter", "PodTopologySpread"),
             pod_affinity: runs("filter", "InterPodAffinity"),
             preemption: runs("postFilter", "DefaultPreemption"),
+            gates: runs("preEnqueue", "SchedulingGates"),
+            volumes: runs("filter", "VolumeBinding"),
             weights: Weights {
                 taints: weight("TaintToleration"),
                 affinity: weight("NodeAffinity"),
@@ -664,8 +764,8 @@ impl Reader<'_> {
                 "NodeResourcesFit" => self.fit(&args, settings),
                 "NodeResourcesBalancedAllocation" => self.balanced(&args, settings),
                 "PodTopologySpread" => self.spread(&args, settings),
-                "VolumeBinding" => self.volumes(&args),
-                "DynamicResources" => self.note(&args, "no pod here claims devices"),
+                "VolumeBinding" => self.volumes(&args, settings),
+                "DynamicResources" => self.devices(&args),
                 _ if IN_TREE.iter().any(|(known, ..)| *known == name) => {
                     self.refused(&path.key("name"), &format!("the plugin {name} takes no arguments"));
                 }
@@ -917,7 +1017,7 @@ impl Reader<'_> {
         }
     }
 
-    fn spread(&mut self, path: &Path, _settings: &mut Settings) {
+    fn spread(&mut self, path: &Path, settings: &mut Settings) {
         let Some(args) = self.args::<PodTopologySpreadArgs>(path, "PodTopologySpreadArgs") else { return };
         let kind = args.defaulting_type.as_deref().unwrap_or("System");
         let before = self.errors.len();
@@ -968,13 +1068,46 @@ impl Reader<'_> {
                 self.refused(&path, &words);
             }
         }
-        if self.errors.len() == before && !args.default_constraints.is_empty() {
-            let hint = "write the constraints as `topologySpread` of the pods that they hold for";
-            self.not_modelled(&path.key("defaultConstraints"), "constraints for pods that have none", hint);
+        if self.errors.len() > before {
+            return;
+        }
+        settings.kube.system_defaults = kind == "System";
+        settings.kube.default_constraints = if kind == "System" {
+            system_default_constraints()
+        } else {
+            let constraint = |c: &DefaultConstraint| SpreadConstraint {
+                max_skew: c.max_skew.and_then(|s| u32::try_from(s).ok()).unwrap_or(1),
+                topology_key: c.topology_key.clone().unwrap_or_default(),
+                hard: c.when_unsatisfiable.as_deref() == Some("DoNotSchedule"),
+                min_domains: c.min_domains.unwrap_or(0),
+                ignore_node_affinity: c.node_affinity_policy.as_deref() == Some("Ignore"),
+                honor_node_taints: c.node_taints_policy.as_deref() == Some("Honor"),
+                ..SpreadConstraint::default()
+            };
+            args.default_constraints.iter().map(constraint).collect()
+        };
+        for (i, c) in args.default_constraints.iter().enumerate() {
+            if !c.match_label_keys.is_empty() {
+                // The selector that the framework deduces stands instead of what the keys were added to.
+                let path = path.key("defaultConstraints").child(Step::Index(i)).key("matchLabelKeys");
+                self.note(
+                    &path,
+                    "the selector of a default constraint is the Services' and the controller's",
+                );
+            }
         }
     }
 
-    fn volumes(&mut self, path: &Path) {
+    fn devices(&mut self, path: &Path) {
+        let Some(args) = self.args::<DynamicResourcesArgs>(path, "DynamicResourcesArgs") else { return };
+        if args.binding_timeout.is_some_and(|d| d.0 < SECOND) {
+            let shown = args.binding_timeout.unwrap_or_default();
+            self.invalid(&path.key("bindingTimeout"), shown, "must be at least 1 second");
+        }
+        self.note(path, "no pod here claims devices");
+    }
+
+    fn volumes(&mut self, path: &Path, settings: &mut Settings) {
         let Some(args) = self.args::<VolumeBindingArgs>(path, "VolumeBindingArgs") else { return };
         if let Some(timeout) = args.bind_timeout_seconds.filter(|t| *t < 0) {
             let detail = "invalid BindTimeoutSeconds, should not be a negative value";
@@ -985,7 +1118,8 @@ impl Reader<'_> {
                 "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
             self.refused(&path.key("shape"), words);
         }
-        self.note(path, "no pod here has volumes");
+        let seconds = u64::try_from(args.bind_timeout_seconds.unwrap_or(600)).unwrap_or(600);
+        settings.kube.volume_bind_timeout_ns = seconds.saturating_mul(SECOND);
     }
 }
 

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod quantity;
 pub mod reference;
 mod resolve;
+pub mod scheduling;
 pub mod schema;
 pub mod spec;
 mod text;
@@ -46,8 +47,10 @@ fn prune(value: &mut serde_yaml::Value) {
     match value {
         Value::Mapping(map) => {
             map.iter_mut().for_each(|(_, child)| prune(child));
-            map.retain(|_, child| match child {
+            map.retain(|key, child| match child {
                 Value::Null => false,
+                // A selector without conditions selects everything, none at all nothing.
+                Value::Mapping(_) if key.as_str().is_some_and(|key| key.ends_with("Selector")) => true,
                 Value::Mapping(map) => !map.is_empty(),
                 Value::Sequence(items) => !items.is_empty(),
                 _ => true,

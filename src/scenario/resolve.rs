@@ -8,6 +8,7 @@
 //! `workload.*` of the scenario's seed, so that two runs that differ in a setting share their workload.
 //!
 //! Cost: O(nodes + pods).
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -21,6 +22,7 @@ use super::plan::{
     Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::ResourceList;
+use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
@@ -30,15 +32,17 @@ use super::spec::{
 };
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
-    App, AppId, Cluster, Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm,
-    PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
-    WeightedTerm,
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
+    Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
+    TaintEffect, Term, Toleration, WeightedTerm,
 };
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
 use crate::cost::{CostProfile, ProfileLibrary};
 use crate::engine::{MILLISECOND, Nanos, Rng, SECOND, Streams, random::LogNormal};
-use crate::scheduler::{AppSort, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings};
+use crate::scheduler::{
+    AppSort, FeatureGates, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings,
+};
 
 const DEFAULT_LIMIT_NS: Nanos = 3600 * SECOND;
 /// A run in which no pod has moved for so long ends. Longer than kube-scheduler's five minutes after which
@@ -123,14 +127,15 @@ fn task_group(gang: &GangSpec) -> String {
 fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
     let mut labels = shape.labels.clone();
     labels.entry("app".to_owned()).or_insert_with(|| app.to_owned());
-    let selector = [("app".to_owned(), labels["app"].clone())].into_iter().collect();
-    let mut pod_affinity = Vec::new();
+    let same_app: LabelSelector = BTreeMap::from([("app".to_owned(), labels["app"].clone())]).into();
+    let mut pod_affinity = scheduling::pod_affinity(shape, &labels);
     if let Some(anti) = shape.anti_affinity.as_ref().filter(|a| a.mode != AntiAffinityMode::None) {
         pod_affinity.push(PodAffinityTerm {
-            selector,
+            selector: same_app.clone(),
             topology_key: anti.topology_key.clone().unwrap_or_else(|| HOSTNAME_LABEL.to_owned()),
             weight: (anti.mode == AntiAffinityMode::Preferred).then_some(100),
             anti: true,
+            ..PodAffinityTerm::default()
         });
     }
     let affinity = shape.node_affinity.clone().unwrap_or_default();
@@ -159,12 +164,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
             })
             .collect(),
         pod_affinity,
-        host_ports: shape
-            .host_ports
-            .iter()
-            .filter_map(|port| u16::try_from(*port).ok())
-            .map(|port| HostPort { port, protocol: "TCP".to_owned(), ip: String::new() })
-            .collect(),
+        host_ports: scheduling::host_ports(shape),
         never_preempts: shape.preemption_policy == Some(PreemptionPolicy::Never),
         topology_spread: shape
             .topology_spread
@@ -176,12 +176,20 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
                 max_skew: count(t.max_skew),
                 topology_key: t.topology_key.clone(),
                 hard: t.when_unsatisfiable == WhenUnsatisfiable::DoNotSchedule,
-                selector: std::iter::once("app")
-                    .chain(t.match_label_keys.iter().map(String::as_str))
-                    .filter_map(|key| Some((key.to_owned(), labels.get(key)?.clone())))
-                    .collect(),
+                selector: scheduling::with_label_keys(
+                    t.label_selector.as_ref().map_or_else(|| same_app.clone(), scheduling::label_selector),
+                    t.match_label_keys.iter().map(String::as_str),
+                    &labels,
+                    Operator::In,
+                ),
             })
             .collect(),
+        namespace_name: shape.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE).unwrap_or_default(),
+        scheduler_name: shape.scheduler_name.clone().unwrap_or_default(),
+        scheduling_gates: scheduling::gates(shape),
+        images: scheduling::images(shape),
+        controller_selector: None,
+        volume_claims: Vec::new(),
         labels,
         task_group: shape.gang.as_ref().map(task_group),
     }
@@ -239,6 +247,7 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) {
             .collect(),
         unschedulable: group.template.unschedulable.unwrap_or(false),
         allocatable,
+        images: scheduling::node_images(&group.template.images),
     });
     let base =
         group.name.clone().unwrap_or_else(|| if index == 0 { "node".into() } else { format!("node{index}") });
@@ -252,8 +261,9 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) {
 }
 
 /// Pods of a workload as they are expanded.
-#[derive(Default)]
 struct Expanded {
+    /// Draws how long volumes take.
+    volumes: Rng,
     /// Ranges of pods that one controller creates.
     sets: Vec<(u32, u32)>,
     run_ns: Vec<Nanos>,
@@ -414,6 +424,32 @@ impl Resolver<'_> {
             },
             disabled_plugins: s.plugins.map_or(defaults.disabled_plugins, |p| p.disabled),
             kube: defaults.kube,
+            scheduler_name: defaults.scheduler_name,
+            feature_gates: FeatureGates {
+                async_api_calls: s.feature_gates.get("SchedulerAsyncAPICalls").copied(),
+                opportunistic_batching: s.feature_gates.get("OpportunisticBatching").copied(),
+                pop_from_backoff: s.feature_gates.get("SchedulerPopFromBackoffQ").copied(),
+            },
+            more_profiles: defaults
+                .more_profiles
+                .into_iter()
+                .map(|mut profile| {
+                    // What the scenario says itself holds for all profiles.
+                    if let Some(percentage) = s.percentage_of_nodes_to_score {
+                        profile.percentage_of_nodes_to_score = count(percentage);
+                    }
+                    match s.scoring_strategy {
+                        Some(SpecScoring::MostAllocated) => {
+                            profile.scoring_strategy = ScoringStrategy::MostAllocated;
+                        }
+                        Some(SpecScoring::LeastAllocated) => {
+                            profile.scoring_strategy = ScoringStrategy::LeastAllocated;
+                        }
+                        None => {}
+                    }
+                    profile
+                })
+                .collect(),
             predicates: s.predicates.unwrap_or(defaults.predicates),
             node_sort: match s.node_sort {
                 Some(SpecNodeSort::Fullsort) => NodeSort::FullSort,
@@ -458,6 +494,47 @@ impl Resolver<'_> {
         }
     }
 
+    /// Pods whose profile is not there: the real kube-scheduler leaves them alone.
+    fn scheduler_names(&mut self, settings: &Settings, cluster: &Cluster) {
+        if self.spec.scheduler.kind != "kube-scheduler" {
+            return;
+        }
+        let known: Vec<&str> = std::iter::once(settings.scheduler_name.as_str())
+            .chain(settings.more_profiles.iter().map(|p| p.scheduler_name.as_str()))
+            .collect();
+        let w = &self.spec.workload;
+        let groups = (w.deployments.iter().enumerate())
+            .map(|(i, g)| (format!("workload.deployments[{i}]"), g.scheduler_name.as_ref()))
+            .chain(
+                w.jobs
+                    .iter()
+                    .enumerate()
+                    .map(|(i, g)| (format!("workload.jobs[{i}]"), g.scheduler_name.as_ref())),
+            )
+            .chain(
+                w.pods
+                    .iter()
+                    .enumerate()
+                    .map(|(i, g)| (format!("workload.pods[{i}]"), g.scheduler_name.as_ref())),
+            );
+        for (path, name) in groups {
+            if let Some(name) = name.filter(|name| !known.contains(&name.as_str())) {
+                let message =
+                    format!("no profile is named `{name}`; kube-scheduler would leave the pods alone");
+                let hint = format!("there are: {}; see scheduler.config", known.join(", "));
+                let path = format!("{path}.schedulerName");
+                self.errors.push(self.document.diagnostic(&path, message, Some(hint)));
+            }
+        }
+        let foreign = (0..cluster.pods.spec_count())
+            .map(|id| &cluster.pods.spec_by_id(id as SpecId).scheduler_name)
+            .any(|name| !name.is_empty() && !known.contains(&name.as_str()));
+        if foreign && (w.trace.is_some() || !w.manifests.is_empty()) {
+            let note = "some pods name a scheduler of their own; all go to the scenario's";
+            self.provenance.notes.push(note.to_owned());
+        }
+    }
+
     fn agents(&mut self) -> AgentsPlan {
         let spec = self.spec.control_plane.node_lifecycle.clone();
         let kind = match spec.kind.unwrap_or_default() {
@@ -488,10 +565,15 @@ impl Resolver<'_> {
         shape: &PodShape,
         app: &str,
         pods: u64,
-        rng: &mut Rng,
+        (owned, rng): (bool, &mut Rng),
     ) {
         let name = shape.app.clone().unwrap_or_else(|| app.to_owned());
-        let spec = pod_spec(shape, &name, &mut cluster.resources);
+        let mut spec = pod_spec(shape, &name, &mut cluster.resources);
+        if owned {
+            // Their ReplicaSet selects them by the label that all of its pods share.
+            spec.controller_selector =
+                Some(BTreeMap::from([("app".to_owned(), spec.labels["app"].clone())]).into());
+        }
         let queue = shape.queue.clone().unwrap_or_else(|| self.default_queue().to_owned());
         let gang = shape.gang.clone().unwrap_or_default();
         let app = cluster.pods.add_app(App {
@@ -514,13 +596,24 @@ impl Resolver<'_> {
             let placeholder = cluster.pods.add_spec(placeholder);
             expanded.gangs.push((app, task_group(gang), members, placeholder));
         }
-        let spec = cluster.pods.add_spec(spec);
+        let classes = &self.spec.cluster.storage_classes;
+        let specs: Vec<SpecId> = scheduling::volume_claims(shape, classes)
+            .into_iter()
+            .map(|volume_claims| cluster.pods.add_spec(PodSpec { volume_claims, ..spec.clone() }))
+            .collect();
+        let mut provisioning: Vec<_> =
+            scheduling::provisioning(shape, classes).into_iter().map(sampler).collect();
         let first = count(cluster.pods.len() as u64);
         let mut run = shape.run_time.map(sampler);
         let mut hold = shape.hold.map(sampler);
         cluster.pods.reserve(pods as usize);
-        for _ in 0..pods {
-            cluster.pods.add(spec, app);
+        for i in 0..pods {
+            let pod = cluster.pods.add(specs[i as usize % specs.len()], app);
+            // The slowest of a pod's volumes is waited for.
+            let draws = provisioning.iter_mut().map(|draw| draw(&mut expanded.volumes));
+            if let Some(slowest) = draws.max() {
+                cluster.provisioning_ns.insert(pod, slowest);
+            }
             expanded.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(rng)));
             expanded.hold_ns.push(hold.as_mut().map_or(u64::MAX, |draw| draw(rng)));
         }
@@ -573,13 +666,19 @@ impl Resolver<'_> {
             return self.recorded(cluster, streams);
         }
         let mut rng = streams.stream("workload.lifetimes");
-        let mut expanded = Expanded::default();
+        let mut expanded = Expanded {
+            volumes: streams.stream("workload.volumes"),
+            sets: Vec::new(),
+            run_ns: Vec::new(),
+            hold_ns: Vec::new(),
+            gangs: Vec::new(),
+        };
         for (index, d) in w.deployments.iter().enumerate() {
             let base = d.name.clone().unwrap_or_else(|| format!("deployment{index}"));
             let copies = d.count.unwrap_or(1);
             for copy in 0..copies {
                 let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
-                self.add_pods(cluster, &mut expanded, &d.shape(), &app, d.replicas, &mut rng);
+                self.add_pods(cluster, &mut expanded, &d.shape(), &app, d.replicas, (true, &mut rng));
             }
         }
         let deployments = expanded.sets.len();
@@ -588,7 +687,8 @@ impl Resolver<'_> {
             let copies = j.count.unwrap_or(1);
             for copy in 0..copies {
                 let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
-                self.add_pods(cluster, &mut expanded, &j.shape(), &app, j.completions.unwrap_or(1), &mut rng);
+                let pods = j.completions.unwrap_or(1);
+                self.add_pods(cluster, &mut expanded, &j.shape(), &app, pods, (false, &mut rng));
             }
         }
         for (index, g) in w.pods.iter().enumerate() {
@@ -599,7 +699,7 @@ impl Resolver<'_> {
                 let from = (a * g.count).div_ceil(apps);
                 let to = ((a + 1) * g.count).div_ceil(apps);
                 let app = if apps == 1 { base.clone() } else { format!("{base}-{a}") };
-                self.add_pods(cluster, &mut expanded, &g.shape(), &app, to - from, &mut rng);
+                self.add_pods(cluster, &mut expanded, &g.shape(), &app, to - from, (false, &mut rng));
             }
         }
         let creation = self.creation(cluster, &expanded, deployments, streams);
@@ -701,9 +801,11 @@ pub fn resolve(
     for (index, group) in spec.cluster.nodes.iter().enumerate() {
         add_nodes(&mut cluster, group, index);
     }
+    scheduling::add_objects(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
+    r.scheduler_names(&scheduler.settings, &cluster);
     let agents = r.agents();
     let cm = spec.control_plane.controller_manager.clone();
     let controller_manager = matches!(creation, Creation::ReplicaSets { .. }).then(|| {

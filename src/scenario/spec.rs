@@ -19,6 +19,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
+use super::scheduling::{
+    DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
+    SchedulingGateSpec, ServiceSpec, StorageClassSpec, VolumeClaimTemplateSpec,
+};
 use super::threshold::ThresholdSpec;
 
 /// The only `apiVersion` that is read.
@@ -90,6 +94,18 @@ pub struct ClusterSpec {
     /// Groups of equal nodes.
     #[serde(default)]
     pub nodes: Vec<NodeGroupSpec>,
+    /// Namespaces that have labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<NamespaceSpec>,
+    /// Services, whose pods kube-scheduler spreads by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceSpec>,
+    /// PodDisruptionBudgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pod_disruption_budgets: Vec<DisruptionBudgetSpec>,
+    /// StorageClasses, for the pods' `volumeClaimTemplates`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage_classes: Vec<StorageClassSpec>,
 }
 
 /// Equal nodes.
@@ -120,6 +136,9 @@ pub struct NodeTemplateSpec {
     pub taints: Vec<TaintSpec>,
     /// Cordoned. Default false.
     pub unschedulable: Option<bool>,
+    /// Images that the node has already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageSpec>,
 }
 
 /// A node's taint.
@@ -342,6 +361,10 @@ pub struct SchedulerSpec {
     pub scoring_strategy: Option<ScoringStrategy>,
     /// kube-scheduler: plugins to switch off.
     pub plugins: Option<PluginsSpec>,
+    /// kube-scheduler: `--feature-gates`: `OpportunisticBatching`, `SchedulerAsyncAPICalls`, `SchedulerPopFromBackoffQ`. Default:
+    /// as in the version of the cost profile.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_gates: BTreeMap<String, bool>,
 
     /// YuniKorn: run the shim's predicates per node. Default true.
     pub predicates: Option<bool>,
@@ -618,12 +641,24 @@ pub struct PodShape {
     pub tolerations: Vec<TolerationSpec>,
     /// The node, when placed by name.
     pub node_name: Option<String>,
-    /// TCP ports of the node.
-    pub host_ports: Vec<u64>,
+    /// Ports of the node.
+    pub host_ports: Vec<HostPortSpec>,
     /// Whether it may preempt.
     pub preemption_policy: Option<PreemptionPolicy>,
     /// Keeping apart pods of the same `app`.
     pub anti_affinity: Option<AntiAffinitySpec>,
+    /// Affinity to other pods.
+    pub pod_affinity: Option<PodAffinitySpec>,
+    /// Anti-affinity to other pods.
+    pub pod_anti_affinity: Option<PodAffinitySpec>,
+    /// Profile of kube-scheduler.
+    pub scheduler_name: Option<String>,
+    /// What holds the pod back.
+    pub scheduling_gates: Vec<SchedulingGateSpec>,
+    /// Images of the containers.
+    pub images: Vec<String>,
+    /// Volumes of its own.
+    pub volume_claim_templates: Vec<VolumeClaimTemplateSpec>,
     /// Spreading over a topology.
     pub topology_spread: Vec<TopologySpreadSpec>,
     /// Node affinity.
@@ -670,14 +705,32 @@ macro_rules! pod_group {
             pub tolerations: Vec<TolerationSpec>,
             /// Node by name, which the NodeName filter checks. Default any.
             pub node_name: Option<String>,
-            /// TCP ports that the pod takes on its node (`hostPort`).
+            /// Ports that the pod takes on its node: `8080`, or `{hostPort: 53, protocol: UDP, hostIP: 10.0.0.1}`.
             #[serde(default)]
-            pub host_ports: Vec<u64>,
+            pub host_ports: Vec<HostPortSpec>,
             /// Whether it may push pods of lower priority off a node. Default `PreemptLowerPriority`.
             pub preemption_policy: Option<PreemptionPolicy>,
             /// Keep pods with the same label `app` apart: `none`, `required`, `preferred`, or with a topology:
             /// `{mode: required, topologyKey: kubernetes.io/hostname}`. Default `none`.
             pub anti_affinity: Option<AntiAffinitySpec>,
+            /// Affinity to other pods, in full.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub pod_affinity: Option<PodAffinitySpec>,
+            /// Anti-affinity to other pods, in full.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub pod_anti_affinity: Option<PodAffinitySpec>,
+            /// kube-scheduler: the profile that schedules the pod. Default: the first.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub scheduler_name: Option<String>,
+            /// kube-scheduler: what holds the pod back, and for how long.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub scheduling_gates: Vec<SchedulingGateSpec>,
+            /// Images of the containers, init containers included; kube-scheduler prefers nodes that have them.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub images: Vec<String>,
+            /// kube-scheduler: volumes that each pod has of its own.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub volume_claim_templates: Vec<VolumeClaimTemplateSpec>,
             /// Spread pods with the same label `app` over a topology.
             #[serde(default)]
             pub topology_spread: Vec<TopologySpreadSpec>,
@@ -690,7 +743,7 @@ macro_rules! pod_group {
             /// YuniKorn: the user's groups.
             #[serde(default)]
             pub groups: Vec<String>,
-            /// YuniKorn: namespace, the tag `namespace` of placement rules. Default `default`.
+            /// Namespace. Default `default`. YuniKorn: the tag `namespace` of placement rules.
             pub namespace: Option<String>,
             /// YuniKorn: the pods are a gang. Default no gang.
             pub gang: Option<GangSpec>,
@@ -715,6 +768,12 @@ macro_rules! pod_group {
                     host_ports: self.host_ports.clone(),
                     preemption_policy: self.preemption_policy,
                     anti_affinity: self.anti_affinity.clone(),
+                    pod_affinity: self.pod_affinity.clone(),
+                    pod_anti_affinity: self.pod_anti_affinity.clone(),
+                    scheduler_name: self.scheduler_name.clone(),
+                    scheduling_gates: self.scheduling_gates.clone(),
+                    images: self.images.clone(),
+                    volume_claim_templates: self.volume_claim_templates.clone(),
                     topology_spread: self.topology_spread.clone(),
                     node_affinity: self.node_affinity.clone(),
                     queue: self.queue.clone(),
@@ -889,7 +948,7 @@ pub enum WhenUnsatisfiable {
     ScheduleAnyway,
 }
 
-/// Spreading pods with the same label `app`.
+/// Spreading pods, by default those with the same label `app`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TopologySpreadSpec {
@@ -905,9 +964,12 @@ pub struct TopologySpreadSpec {
     pub node_affinity_policy: Option<NodeInclusionPolicy>,
     /// Whether nodes with taints that the pod does not tolerate are left out of the counts. Default `Ignore`.
     pub node_taints_policy: Option<NodeInclusionPolicy>,
-    /// Only pods with the same values of these labels count, besides `app`. A label that the pod lacks is passed over.
+    /// Only pods with the same values of these labels count, too. A label that the pod lacks is passed over.
     #[serde(default)]
     pub match_label_keys: Vec<String>,
+    /// Labels of the pods that count. Default: the same `app`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelectorSpec>,
 }
 
 /// Whether something about nodes counts for a spread constraint.

@@ -12,6 +12,7 @@ use super::document::Document;
 use super::duration::DurationNs;
 use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
+use super::scheduling;
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
@@ -50,7 +51,7 @@ impl<'a> Check<'a> {
     }
 
     /// Reports a sentence and a hint at a path.
-    fn report(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn report(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
         if self.is_full() {
             return;
         }
@@ -60,7 +61,7 @@ impl<'a> Check<'a> {
     }
 
     /// Reports what was expected at a path instead of the scalar that stands there.
-    fn expected(&mut self, path: &str, expected: &str, hint: impl Into<String>) {
+    pub(super) fn expected(&mut self, path: &str, expected: &str, hint: impl Into<String>) {
         if self.is_full() {
             return;
         }
@@ -76,7 +77,7 @@ impl<'a> Check<'a> {
     }
 
     /// A whole number within bounds.
-    fn count(&mut self, path: &str, value: u64, least: u64, most: u64) {
+    pub(super) fn count(&mut self, path: &str, value: u64, least: u64, most: u64) {
         if value < least {
             let hint = format!("a whole number from {least} to {most}");
             self.expected(path, &format!("at least {least}"), hint);
@@ -99,7 +100,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn duration(&mut self, path: &str, value: Option<DurationNs>, positive: bool) {
+    pub(super) fn duration(&mut self, path: &str, value: Option<DurationNs>, positive: bool) {
         match value {
             Some(DurationNs(0)) if positive => {
                 self.expected(path, "more than 0s", "leave it out for the default")
@@ -126,7 +127,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn distribution(&mut self, path: &str, value: Option<TimeDistribution>) {
+    pub(super) fn distribution(&mut self, path: &str, value: Option<TimeDistribution>) {
         match value {
             None => {}
             Some(TimeDistribution::Fixed(fixed)) => self.duration(path, Some(fixed), false),
@@ -194,7 +195,24 @@ impl<'a> Check<'a> {
     }
 
     /// Names that may not occur twice.
-    fn distinct<'n>(&mut self, what: &str, names: impl Iterator<Item = (String, &'n str)>) {
+    /// Labels as Kubernetes allows them.
+    pub(super) fn labels(&mut self, path: &str, found: &BTreeMap<String, String>) {
+        labels(path, found, self);
+    }
+
+    /// A key or name as Kubernetes allows it.
+    pub(super) fn qualified(&mut self, path: &str, key: &str) {
+        if !is_qualified(key) {
+            self.expected(path, "a name of Kubernetes", QUALIFIED_HINT);
+        }
+    }
+
+    /// One expression of a selector.
+    pub(super) fn expression(&mut self, path: &str, found: &MatchExpressionSpec) {
+        expression(path, found, self);
+    }
+
+    pub(super) fn distinct<'n>(&mut self, what: &str, names: impl Iterator<Item = (String, &'n str)>) {
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
         for (path, name) in names {
             match seen.get(name) {
@@ -278,6 +296,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
 }
 
 fn cluster(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    scheduling::check_cluster(&spec.cluster, check);
     let groups = &spec.cluster.nodes;
     let total = groups.iter().fold(0u64, |sum, group| sum.saturating_add(group.count));
     if total == 0 && spec.workload.trace.is_none() && spec.workload.manifests.is_empty() {
@@ -430,6 +449,7 @@ fn control_plane(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
 }
 
 fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
+    scheduling::check_feature_gates(&spec.kind, &spec.feature_gates, check);
     check.host("scheduler.host", spec.host.as_deref(), hosts);
     check.client("scheduler.client", &spec.client);
     if let Some(client) = &spec.events_client {
@@ -816,9 +836,7 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     }
     check.distribution(&format!("{path}.runTime"), shape.run_time);
     check.distribution(&format!("{path}.hold"), shape.hold);
-    for (i, port) in shape.host_ports.iter().enumerate() {
-        check.count(&format!("{path}.hostPorts[{i}]"), *port, 1, 65_535);
-    }
+    scheduling::check_shape(path, shape, spec, check);
     for (i, spread) in shape.topology_spread.iter().enumerate() {
         let path = format!("{path}.topologySpread[{i}]");
         if spread.min_domains.is_some() && spread.when_unsatisfiable == WhenUnsatisfiable::ScheduleAnyway {
@@ -882,32 +900,31 @@ fn expressions(path: &str, expressions: &[MatchExpressionSpec], check: &mut Chec
         let hint = "add `{key: zone, operator: In, values: [a]}`";
         check.report(path, "a term without expressions matches no node", hint);
     }
-    for (i, expression) in expressions.iter().enumerate() {
-        let path = format!("{path}[{i}]");
-        if !is_qualified(&expression.key) {
-            check.expected(&format!("{path}.key"), "a label key of Kubernetes", QUALIFIED_HINT);
+    for (i, found) in expressions.iter().enumerate() {
+        expression(&format!("{path}[{i}]"), found, check);
+    }
+}
+
+fn expression(path: &str, expression: &MatchExpressionSpec, check: &mut Check<'_>) {
+    if !is_qualified(&expression.key) {
+        check.expected(&format!("{path}.key"), "a label key of Kubernetes", QUALIFIED_HINT);
+    }
+    let (count, operator) = (expression.values.len(), expression.operator);
+    let values = format!("{path}.values");
+    match operator {
+        MatchOperator::In | MatchOperator::NotIn if count == 0 => {
+            check.report(&values, format!("`operator: {operator:?}` needs values"), "add `values: [...]`");
         }
-        let (count, operator) = (expression.values.len(), expression.operator);
-        let values = format!("{path}.values");
-        match operator {
-            MatchOperator::In | MatchOperator::NotIn if count == 0 => {
-                check.report(
-                    &values,
-                    format!("`operator: {operator:?}` needs values"),
-                    "add `values: [...]`",
-                );
-            }
-            MatchOperator::Exists | MatchOperator::DoesNotExist if count > 0 => {
-                check.report(&values, format!("`operator: {operator:?}` takes no values"), "leave them out");
-            }
-            MatchOperator::Gt | MatchOperator::Lt
-                if count != 1 || expression.values[0].parse::<i64>().is_err() =>
-            {
-                let message = format!("`operator: {operator:?}` needs exactly one whole number");
-                check.report(&values, message, "such as `values: [\"4\"]`");
-            }
-            _ => {}
+        MatchOperator::Exists | MatchOperator::DoesNotExist if count > 0 => {
+            check.report(&values, format!("`operator: {operator:?}` takes no values"), "leave them out");
         }
+        MatchOperator::Gt | MatchOperator::Lt
+            if count != 1 || expression.values[0].parse::<i64>().is_err() =>
+        {
+            let message = format!("`operator: {operator:?}` needs exactly one whole number");
+            check.report(&values, message, "such as `values: [\"4\"]`");
+        }
+        _ => {}
     }
 }
 

@@ -268,6 +268,17 @@ pub struct QueueConfig {
     pub max: Option<(u64, u64)>,
 }
 
+/// Feature gates of kube-scheduler that a scenario sets; none: the cost profile's version decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureGates {
+    /// `SchedulerAsyncAPICalls`.
+    pub async_api_calls: Option<bool>,
+    /// `OpportunisticBatching`.
+    pub opportunistic_batching: Option<bool>,
+    /// `SchedulerPopFromBackoffQ`.
+    pub pop_from_backoff: Option<bool>,
+}
+
 /// Every setting that a scheduler may read; defaults are those of the real systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -283,8 +294,14 @@ pub struct Settings {
     pub scoring_strategy: ScoringStrategy,
     /// Names of disabled kube-scheduler plugins.
     pub disabled_plugins: Vec<String>,
-    /// kube-scheduler: plugins, weights and arguments, before `disabled_plugins`.
+    /// kube-scheduler: plugins, weights and arguments, before `disabled_plugins`; those of the first profile.
     pub kube: kube::Profile,
+    /// kube-scheduler: `schedulerName` of the first profile.
+    pub scheduler_name: String,
+    /// kube-scheduler: the other profiles.
+    pub more_profiles: Vec<kube::NamedProfile>,
+    /// kube-scheduler: feature gates.
+    pub feature_gates: FeatureGates,
     /// YuniKorn: predicates evaluated through the shim.
     pub predicates: bool,
     /// YuniKorn: how the order of nodes is kept.
@@ -316,6 +333,9 @@ impl Default for Settings {
             scoring_strategy: ScoringStrategy::default(),
             disabled_plugins: Vec::new(),
             kube: kube::Profile::default(),
+            scheduler_name: "default-scheduler".to_owned(),
+            more_profiles: Vec::new(),
+            feature_gates: FeatureGates::default(),
             predicates: true,
             node_sort: NodeSort::default(),
             node_sort_policy: NodeSortPolicy::default(),

@@ -2,10 +2,10 @@
 //! and pods. It draws from a twin of the scheduler's random stream, so its choice must be the same node.
 use std::collections::{BTreeMap, BTreeSet};
 
-use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpreadConstraint, selector_matches};
+use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpreadConstraint};
 use podpace::engine::{Rng, Streams};
 use podpace::scheduler::ScoringStrategy;
-use podpace::scheduler::kube::{Plugins, Weights};
+use podpace::scheduler::kube::{Plugins, Weights, system_default_constraints};
 use podpace::scheduler::kube::{num_feasible_nodes_to_find, static_rejection};
 
 pub struct Naive {
@@ -15,6 +15,8 @@ pub struct Naive {
     pub weights: Weights,
     /// `hardPodAffinityWeight`.
     pub hard_weight: i64,
+    /// PodTopologySpread's constraints of pods without any, and whether they are the system's.
+    pub defaults: (Vec<SpreadConstraint>, bool),
     percentage: u32,
     /// Known nodes in order of arrival.
     nodes: Vec<NodeId>,
@@ -35,6 +37,7 @@ impl Naive {
             strategy,
             weights: Plugins::DEFAULT.weights,
             hard_weight: 1,
+            defaults: (system_default_constraints(), true),
             percentage,
             nodes: Vec::new(),
             zones: Vec::new(),
@@ -176,6 +179,25 @@ impl Naive {
             && Self::has_keys(cluster, constraints, node)
     }
 
+    /// The constraints that hold for a pod, and whether a node needs the keys of all.
+    fn constraints(&self, cluster: &Cluster, spec: &PodSpec) -> (Vec<SpreadConstraint>, bool) {
+        if !spec.topology_spread.is_empty() {
+            return (spec.topology_spread.clone(), true);
+        }
+        let mut found = Vec::new();
+        if let Some(selector) = cluster.default_selector(spec) {
+            for c in &self.defaults.0 {
+                found.push(SpreadConstraint { selector: selector.clone(), ..c.clone() });
+            }
+        }
+        (found, !self.defaults.1)
+    }
+
+    fn counts(c: &SpreadConstraint, cluster: &Cluster, own: &PodSpec, other: &PodSpec) -> bool {
+        !c.selector.is_empty() && own.namespace() == other.namespace() && c.selector.matches(&other.labels)
+            || c.pods(own.namespace()).matches(cluster, other) && !c.selector.is_empty()
+    }
+
     /// Matching pods by value of the key, over eligible nodes; values without pods are there with 0.
     fn spread_counts(
         &self,
@@ -187,10 +209,9 @@ impl Naive {
         let mut counts = BTreeMap::new();
         for node in &self.nodes {
             if Self::eligible(cluster, spec, constraints, c, *node) {
-                let value = cluster.nodes.label(*node, &c.topology_key).unwrap().to_owned();
-                *counts.entry(value).or_insert(0) +=
-                    self.pods_on(cluster, *node).filter(|p| selector_matches(&c.selector, &p.labels)).count()
-                        as i64;
+                let Some(value) = cluster.nodes.label(*node, &c.topology_key) else { continue };
+                *counts.entry(value.to_owned()).or_insert(0) +=
+                    self.pods_on(cluster, *node).filter(|p| Self::counts(c, cluster, spec, p)).count() as i64;
             }
         }
         counts
@@ -210,7 +231,8 @@ impl Naive {
             return short;
         }
         let label = |key: &str| cluster.nodes.label(node, key);
-        let hard: Vec<_> = spec.topology_spread.iter().filter(|c| c.hard).collect();
+        let (constraints, _) = self.constraints(cluster, spec);
+        let hard: Vec<_> = constraints.iter().filter(|c| c.hard).collect();
         for c in &hard {
             let Some(value) = label(&c.topology_key) else {
                 return vec![
@@ -222,7 +244,7 @@ impl Naive {
                 continue;
             }
             let counts = self.spread_counts(cluster, spec, &hard, c);
-            let own = i64::from(selector_matches(&c.selector, &spec.labels));
+            let own = i64::from(c.selector.matches(&spec.labels));
             let few = counts.len() < c.min_domains as usize;
             let least = if few { 0 } else { *counts.values().min().unwrap() };
             if counts[value] + own - least > i64::from(c.max_skew) {
@@ -230,7 +252,7 @@ impl Naive {
             }
         }
         let required: Vec<_> = spec.pod_affinity.iter().filter(|t| !t.anti && t.weight.is_none()).collect();
-        let all = |p: &PodSpec| required.iter().all(|t| selector_matches(&t.selector, &p.labels));
+        let all = |p: &PodSpec| required.iter().all(|t| t.pods(spec.namespace()).matches(cluster, p));
         let met = required.iter().all(|t| {
             label(&t.topology_key).is_some_and(|value| {
                 self.pods_by(cluster, &t.topology_key).any(|(p, v)| v == value && all(p))
@@ -245,17 +267,18 @@ impl Naive {
             let value = label(&t.topology_key);
             if self
                 .pods_by(cluster, &t.topology_key)
-                .any(|(p, v)| Some(v) == value && selector_matches(&t.selector, &p.labels))
+                .any(|(p, v)| Some(v) == value && t.pods(spec.namespace()).matches(cluster, p))
             {
                 return vec!["node(s) didn't match pod anti-affinity rules".to_owned()];
             }
         }
         for (pod, on) in self.placed.iter().filter(|p| self.nodes.contains(p.1)) {
-            for t in cluster.pods.spec(*pod).pod_affinity.iter().filter(|t| t.anti && t.weight.is_none()) {
+            let existing = cluster.pods.spec(*pod);
+            for t in existing.pod_affinity.iter().filter(|t| t.anti && t.weight.is_none()) {
                 let value = cluster.nodes.label(*on, &t.topology_key);
                 if value.is_some()
                     && value == label(&t.topology_key)
-                    && selector_matches(&t.selector, &spec.labels)
+                    && t.pods(existing.namespace()).matches(cluster, spec)
                 {
                     return vec!["node(s) didn't satisfy existing pods anti-affinity rules".to_owned()];
                 }
@@ -308,13 +331,13 @@ impl Naive {
             for t in &spec.pod_affinity {
                 if let Some(weight) = t.weight
                     && same(&t.topology_key)
-                    && selector_matches(&t.selector, &existing.labels)
+                    && t.pods(spec.namespace()).matches(cluster, existing)
                 {
                     score += i64::from(if t.anti { -weight } else { weight });
                 }
             }
             for t in &existing.pod_affinity {
-                if same(&t.topology_key) && selector_matches(&t.selector, &spec.labels) {
+                if same(&t.topology_key) && t.pods(existing.namespace()).matches(cluster, spec) {
                     score += match (t.anti, t.weight) {
                         (false, None) => self.hard_weight,
                         (false, Some(weight)) => i64::from(weight),
@@ -327,25 +350,28 @@ impl Naive {
     }
 
     fn spread_scores(&self, cluster: &Cluster, spec: &PodSpec, feasible: &[NodeId]) -> Vec<i64> {
-        let soft: Vec<_> = spec.topology_spread.iter().filter(|c| !c.hard).collect();
+        let (constraints, all_keys) = self.constraints(cluster, spec);
+        let soft: Vec<_> = constraints.iter().filter(|c| !c.hard).collect();
         if soft.is_empty() {
             return vec![0; feasible.len()];
         }
         let counted: Vec<NodeId> =
-            feasible.iter().copied().filter(|n| Self::has_keys(cluster, &soft, *n)).collect();
+            feasible.iter().copied().filter(|n| !all_keys || Self::has_keys(cluster, &soft, *n)).collect();
+        let keys: &[&SpreadConstraint] = if all_keys { &soft } else { &[] };
         let raw: Vec<Option<i64>> = feasible
             .iter()
             .map(|node| {
                 counted.contains(node).then(|| {
                     let mut score = 0.0;
                     for c in &soft {
-                        let value = |n: NodeId| cluster.nodes.label(n, &c.topology_key).unwrap();
+                        let value = |n: NodeId| cluster.nodes.label(n, &c.topology_key);
                         let size = if c.topology_key == HOSTNAME_LABEL {
                             counted.len()
                         } else {
                             counted.iter().map(|n| value(*n)).collect::<BTreeSet<_>>().len()
                         };
-                        let count = self.spread_counts(cluster, spec, &soft, c)[value(*node)];
+                        let Some(here) = value(*node) else { continue };
+                        let count = self.spread_counts(cluster, spec, keys, c)[here];
                         score += count as f64 * libm::log((size + 2) as f64) + f64::from(c.max_skew - 1);
                     }
                     libm::round(score) as i64
@@ -361,6 +387,21 @@ impl Naive {
                 Some(r) => 100 * (most + least - r) / most,
             })
             .collect()
+    }
+
+    /// ImageLocality, in plain arithmetic.
+    fn image_score(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> i64 {
+        let mut sum = 0.0;
+        for image in &spec.images {
+            if let Some(size) = cluster.nodes.template(node).images.get(image) {
+                let has = |n: &&NodeId| cluster.nodes.template(**n).images.contains_key(image);
+                let with = self.nodes.iter().filter(has).count();
+                sum += (*size as f64 * (with as f64 / self.nodes.len() as f64)).trunc();
+            }
+        }
+        let mib = 1_048_576;
+        let most = 1000 * mib * spec.images.len().max(1) as i64;
+        100 * ((sum as i64).clamp(23 * mib, most) - 23 * mib) / (most - 23 * mib)
     }
 
     /// Whether a pod fits somewhere now.
@@ -411,8 +452,10 @@ impl Naive {
         let with_any = placed.iter().filter(|p| !p.pod_affinity.is_empty()).count();
         let pods = placed.len();
         self.add("prefilter_pod_visited", with_anti + if required(spec, false) { pods } else { 0 });
-        let hard = spec.topology_spread.iter().filter(|c| c.hard).count();
-        let soft = spec.topology_spread.len() - hard;
+        let (constraints, _) = self.constraints(cluster, spec);
+        let hard = constraints.iter().filter(|c| c.hard).count();
+        let soft = constraints.len() - hard;
+        let by_host = constraints.iter().filter(|c| !c.hard && c.topology_key == HOSTNAME_LABEL).count();
         self.add("spread_node_visited", if hard > 0 { all } else { 0 });
         self.add("spread_pod_visited", pods * hard);
         if feasible.len() <= 1 {
@@ -426,7 +469,9 @@ impl Naive {
         self.add("affinity_pod_visited", if prefers { pods } else { 0 });
         self.add("term_pod_visited", if prefers { 0 } else { with_any });
         self.add("spread_node_visited", if soft > 0 { all } else { 0 });
-        self.add("spread_pod_visited", pods * soft);
+        self.add("spread_pod_visited", pods * (soft - by_host));
+        let on_candidates: usize = feasible.iter().map(|n| self.pods_on(cluster, *n).count()).sum();
+        self.add("spread_pod_visited", on_candidates * by_host);
 
         let taints: Vec<i64> = feasible
             .iter()
@@ -464,6 +509,7 @@ impl Naive {
                     0
                 };
                 self.resource_score(cluster, spec, *n)
+                    + self.weights.images * self.image_score(cluster, spec, *n)
                     + self.weights.taints * (100 - scaled(taints[i], most_taints))
                     + self.weights.affinity * scaled(affinity[i], most_affinity)
                     + self.weights.pod_affinity * near

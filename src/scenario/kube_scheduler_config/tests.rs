@@ -100,6 +100,45 @@ profiles:
     assert_eq!(s.kube.added_preferred[0].weight, 7);
 }
 
+/// Several profiles (`TestValidateKubeSchedulerConfiguration` and the page "Scheduler Configuration", Multiple Profiles): each
+/// has plugins, arguments and a percentage of its own; what it leaves out is the default, not the first one's.
+#[test]
+fn profiles_are_told_apart() {
+    let config = good(
+        "\
+percentageOfNodesToScore: 40
+profiles:
+- schedulerName: default-scheduler
+- schedulerName: no-scoring-scheduler
+  percentageOfNodesToScore: 100
+  plugins:
+    preScore: {disabled: [{name: '*'}]}
+    score: {disabled: [{name: '*'}]}
+  pluginConfig:
+  - name: PodTopologySpread
+    args:
+      defaultingType: List
+      defaultConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, minDomains: 3}]
+",
+    );
+    let s = &config.settings;
+    assert_eq!((s.scheduler_name.as_str(), s.percentage_of_nodes_to_score), ("default-scheduler", 40));
+    assert_eq!(s.kube, crate::scheduler::kube::Profile::default());
+    let [second] = &s.more_profiles[..] else { panic!("two profiles") };
+    assert_eq!(
+        (second.scheduler_name.as_str(), second.percentage_of_nodes_to_score),
+        ("no-scoring-scheduler", 100)
+    );
+    assert!(!second.profile.plugins.scores() && second.profile.plugins.fit);
+    assert!(!second.profile.system_defaults);
+    let [constraint] = &second.profile.default_constraints[..] else { panic!("one constraint") };
+    assert_eq!((constraint.max_skew, constraint.hard, constraint.min_domains), (2, true, 3));
+    // `List` without constraints switches the defaults off.
+    let none =
+        good("profiles: [{pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List}}]}]\n");
+    assert!(none.settings.kube.default_constraints.is_empty() && !none.settings.kube.system_defaults);
+}
+
 /// Rows of `TestMergePlugins` (`pkg/scheduler/apis/config/v1/default_plugins_test.go`) and of
 /// `TestNewFrameworkMultiPointExpansion` (`pkg/scheduler/framework/runtime/framework_test.go`), with plugins of the tree.
 #[test]
@@ -252,11 +291,55 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
         ("leaderElection: {leaseDuration: 15}\n".into(), "leaderElection.leaseDuration", "15"),
         ("healthzBindAddress: 0.0.0.0:10251\n".into(), "healthzBindAddress", "unknown key"),
         ("percentageOfNodeToScore: 5\n".into(), "percentageOfNodeToScore", "unknown key"),
-        ("extenders: [{urlPrefix: http://x}]\n".into(), "extenders", "not modelled: extenders"),
         (
-            "profiles: [{schedulerName: a}, {schedulerName: b}]\n".into(),
-            "profiles[1]",
-            "not modelled: more than one profile",
+            "extenders: [{urlPrefix: 'http://x'}]\n".into(),
+            "extenders[0]",
+            "not modelled: the extender at \"http://x\"",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', prioritizeVerb: p}]\n".into(),
+            "extenders[0].weight",
+            "must have a positive weight applied to it",
+        ),
+        (
+            "extenders: [{bindVerb: b}, {bindVerb: b}]\n".into(),
+            "extenders",
+            "only one extender can implement bind",
+        ),
+        (
+            "extenders: [{managedResources: [{name: cpu}]}]\n".into(),
+            "extenders[0].managedResources[0].name",
+            "is an invalid extended resource name",
+        ),
+        (
+            "extenders: [{managedResources: [{name: a.b/c}]}, {managedResources: [{name: a.b/c}]}]\n".into(),
+            "extenders[1].managedResources[0].name",
+            "duplicate extender managed resource name",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', filterverb: f}]\n".into(),
+            "extenders[0].filterverb",
+            "unknown key",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {schedulerName: b, plugins: {queueSort: {enabled: [{name: PrioritySort}]}}}]\n".into(),
+            "profiles[1].plugins.queueSort",
+            "must be the same for all profiles",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {schedulerName: b, percentageOfNodesToScore: 101}]\n".into(),
+            "profiles[1].percentageOfNodesToScore",
+            "not in valid range [0-100]",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {schedulerName: b, plugins: {bind: {disabled: [{name: '*'}]}}}]\n".into(),
+            "profiles[1].plugins",
+            "at least one bind plugin is needed for profile with scheduler name \"b\"",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {schedulerName: b, pluginConfig: [{name: DynamicResources, args: {bindingTimeout: 100ms}}]}]\n".into(),
+            "profiles[1].pluginConfig[0].args.bindingTimeout",
+            "must be at least 1 second",
         ),
         ("profiles: [{schedulerName: a}, {}]\n".into(), "profiles[1].schedulerName", "Required value"),
         ("profiles: [{schedulerName: ''}]\n".into(), "profiles[0].schedulerName", "Required value"),

@@ -18,6 +18,7 @@ use crate::cluster::{Cluster, HostPort, NodeId, PodId, PodSpec, Resources, SpecI
 use std::sync::Arc;
 
 use super::hints::PluginSet;
+use super::image_locality::KnownNodes;
 use super::node_affinity;
 use super::node_resources::{FitScore, NodeCache, Request, balanced_score, fit_score};
 use super::profile::Profile;
@@ -109,8 +110,10 @@ pub struct Class {
     verdicts: Vec<Option<bool>>,
     /// By template: raw scores of (TaintToleration, NodeAffinity).
     preferences: Vec<Option<(i64, i64)>>,
-    /// Whether all nodes are preferred alike, and for how many templates that was found.
-    uniform: (usize, bool),
+    /// By template: score of ImageLocality, as of a version of the images and a number of nodes.
+    image_scores: Vec<Option<(u64, usize, i64)>>,
+    /// Whether all nodes are preferred alike, and for how many templates and which version of the images that was found.
+    uniform: (usize, u64, bool),
     table: Option<Table>,
     work: u64,
     diagnosis: Option<(u64, Diagnosis)>,
@@ -178,6 +181,10 @@ impl Classes {
             pod_affinity: Vec::new(),
             topology_spread: Vec::new(),
             never_preempts: false,
+            namespace_name: String::new(),
+            scheduler_name: String::new(),
+            scheduling_gates: Vec::new(),
+            controller_selector: None,
             ..spec.clone()
         };
         let next = self.classes.len();
@@ -189,7 +196,8 @@ impl Classes {
                 spec: key,
                 verdicts: Vec::new(),
                 preferences: Vec::new(),
-                uniform: (usize::MAX, true),
+                image_scores: Vec::new(),
+                uniform: (usize::MAX, 0, true),
                 table: None,
                 work: 0,
                 diagnosis: None,
@@ -392,19 +400,50 @@ impl Classes {
         is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, node)
     }
 
-    /// Whether TaintToleration and NodeAffinity give every node the same score.
-    pub fn prefers_all_alike(&mut self, cluster: &Cluster, id: ClassId) -> bool {
+    /// Whether TaintToleration, NodeAffinity and ImageLocality give every node the same score.
+    pub fn prefers_all_alike(&mut self, cluster: &Cluster, known: &KnownNodes, id: ClassId) -> bool {
         let class = &mut self.classes[id];
         let templates = cluster.nodes.templates();
-        if class.uniform.0 != templates.len() {
+        if (class.uniform.0, class.uniform.1) != (templates.len(), known.version) {
             let weights = &self.profile.plugins.weights;
             let taints = weights.taints == 0
                 || templates.iter().all(|t| taint_toleration::raw_score(&class.spec.tolerations, t) == 0);
             let affinity = weights.affinity == 0
                 || class.spec.preferred_node_affinity.is_empty() && self.profile.added_preferred.is_empty();
-            class.uniform = (templates.len(), taints && affinity);
+            let images = weights.images == 0 || !known.have_any(&class.spec.images);
+            class.uniform = (templates.len(), known.version, taints && affinity && images);
         }
-        class.uniform.1
+        class.uniform.2
+    }
+
+    /// Score of ImageLocality for a node of `nodes` in all.
+    pub fn image_score(
+        &mut self,
+        cluster: &Cluster,
+        known: &KnownNodes,
+        id: ClassId,
+        node: NodeId,
+        nodes: usize,
+    ) -> i64 {
+        let class = &mut self.classes[id];
+        let template = cluster.nodes.get(node).template as usize;
+        if class.image_scores.len() <= template {
+            class.image_scores.resize(template + 1, None);
+        }
+        match class.image_scores[template] {
+            Some((version, of, score)) if (version, of) == (known.version, nodes) => score,
+            _ => {
+                let score = known.score(&class.spec, cluster.nodes.template(node), nodes);
+                class.image_scores[template] = Some((known.version, nodes, score));
+                score
+            }
+        }
+    }
+
+    /// Whether a class has images that some node has.
+    #[must_use]
+    pub fn has_known_images(&self, known: &KnownNodes, id: ClassId) -> bool {
+        known.have_any(&self.classes[id].spec.images)
     }
 
     /// Raw scores of TaintToleration and NodeAffinity for a node.

@@ -6,7 +6,7 @@
 //! one of the best nodes is drawn with equal chances.
 //!
 //! Weights by default: TaintToleration 3, NodeAffinity 2, PodTopologySpread 2, InterPodAffinity 2, Fit 1, BalancedAllocation 1.
-//! ImageLocality gives 0 to all.
+//! ImageLocality 1.
 //!
 //! A pod that is nominated to a node tries that node alone first.
 //!
@@ -18,6 +18,7 @@ use crate::engine::Rng;
 
 use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
+use super::image_locality::KnownNodes;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Plugins;
@@ -70,11 +71,14 @@ pub(super) struct Search<'a> {
     pub plugins: Plugins,
     pub nodes: &'a NodeCache,
     pub order: &'a NodeOrder,
+    pub known: &'a KnownNodes,
     pub classes: &'a mut Classes,
     pub topology: &'a Topology,
     pub percentage: u32,
-    /// The node that the pod is nominated to.
+    /// The node that the pod is nominated to, or that its batch hints at.
     pub nominated: Option<NodeId>,
+    /// Candidates are gathered with their totals, though a scan of bytes would do.
+    pub keeps_candidates: bool,
     pub next_start: &'a mut usize,
     pub candidates: &'a mut Vec<Candidate>,
 }
@@ -104,11 +108,13 @@ impl Search<'_> {
             if self.classes.evaluate(self.cluster, self.nodes, class, node) != 0
                 && self.topology_rejects(plan, node).is_none()
             {
-                let walks = self.walks(plan, false);
+                let walks = self.walks(plan, 0);
                 return Decision { outcome: Ok(node), visited: 1, scored: 0, walks };
             }
         }
-        let plain = plan.is_none() && self.classes.prefers_all_alike(self.cluster, class);
+        let plain = plan.is_none()
+            && !self.keeps_candidates
+            && self.classes.prefers_all_alike(self.cluster, self.known, class);
         let (visited, scored, chosen) =
             match self.classes.prepare(self.cluster, self.nodes, self.order, class, enough) {
                 View::Table(infeasible) if plain => {
@@ -134,7 +140,16 @@ impl Search<'_> {
             None => Err(self.diagnose(class, plan)),
         };
         let visited = visited as u64 + tried;
-        Decision { outcome, visited, scored, walks: self.walks(plan, scored > 0) }
+        Decision { outcome, visited, scored, walks: self.walks(plan, scored) }
+    }
+
+    /// All feasible nodes with their totals.
+    pub fn scores(&mut self, pod: PodId) -> Vec<(NodeId, i64)> {
+        let class = self.classes.of_pod(self.cluster, pod);
+        let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
+        self.collect(plan, usize::MAX, |s, _, node| s.classes.evaluate(s.cluster, s.nodes, class, node));
+        self.score(class, plan);
+        self.candidates.iter().map(|c| (c.node, c.total)).collect()
     }
 
     /// Gathers the feasible nodes; returns how many were visited.
@@ -205,7 +220,8 @@ impl Search<'_> {
         diagnosis
     }
 
-    fn walks(&self, plan: Option<Plan<'_>>, scored: bool) -> Walks {
+    fn walks(&self, plan: Option<Plan<'_>>, scored: u64) -> Walks {
+        let scored = scored > 0;
         let (nodes, pods) = (self.order.list().len() as u64, self.nodes.pods);
         let mut walks = Walks::default();
         if self.plugins.pod_affinity || self.plugins.weights.pod_affinity > 0 {
@@ -222,10 +238,14 @@ impl Search<'_> {
             }
         }
         if let Some(plan) = plan {
-            let soft = if scored && self.plugins.weights.spread > 0 { plan.spread.soft() as u64 } else { 0 };
+            let scores = scored && self.plugins.weights.spread > 0;
+            let (soft, by_zone) = if scores { plan.spread.soft() } else { (0, 0) };
             let hard = if self.plugins.spread { plan.spread.hard() as u64 } else { 0 };
             walks.spread_nodes = nodes * (u64::from(hard > 0) + u64::from(soft > 0));
-            walks.spread_pods = pods * (hard + soft);
+            walks.spread_pods = pods * (hard + by_zone as u64);
+            if scores {
+                walks.spread_pods += plan.spread.pods_scored(self.nodes, self.candidates);
+            }
         }
         walks
     }
@@ -237,10 +257,17 @@ impl Search<'_> {
             plan.spread.add_score(self.topology, weights.spread, self.candidates);
             plan.affinity.add_score(self.topology, weights.pod_affinity, self.candidates);
         }
-        if self.classes.prefers_all_alike(self.cluster, class) {
+        if self.classes.prefers_all_alike(self.cluster, self.known, class) {
             return;
         }
         let weights = self.plugins.weights;
+        if weights.images > 0 && self.classes.has_known_images(self.known, class) {
+            let nodes = self.order.list().len();
+            for c in self.candidates.iter_mut() {
+                c.total +=
+                    weights.images * self.classes.image_score(self.cluster, self.known, class, c.node, nodes);
+            }
+        }
         if weights.taints > 0 {
             for c in self.candidates.iter_mut() {
                 c.raw = self.classes.preferences(self.cluster, class, c.node).0;

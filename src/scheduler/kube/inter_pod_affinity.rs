@@ -7,13 +7,14 @@
 //! - Score: weights of the newcomer's preferred terms for each pod that matches, and of existing pods' preferred
 //!   terms that the newcomer matches; existing pods' required affinity counts `hardPodAffinityWeight`, 1 by default.
 //!   Normalised from the smallest to the largest.
+//! - A term looks in the pod's own namespace, or in those of `namespaces` and `namespaceSelector`.
 //!
 //! Cost: O(terms) a node visited.
-use crate::cluster::{Cluster, NodeId, PodSpec, selector_matches};
+use crate::cluster::{Cluster, NodeId, PodSpec};
 
 use super::cycle::Candidate;
 use super::node_resources::MAX_NODE_SCORE;
-use super::topology::{Counts, Selector, TableId, Topology};
+use super::topology::{Counts, Selectors, TableId, Topology};
 
 const REASON_AFFINITY: &str = "node(s) didn't match pod affinity rules";
 const REASON_ANTI: &str = "node(s) didn't match pod anti-affinity rules";
@@ -42,37 +43,29 @@ impl AffinityPlan {
     ) -> (Self, Vec<(TableId, i64)>) {
         let mut plan = Self::default();
         let mut bears = Vec::new();
-        // Pods that match all required affinity terms: selectors of equalities are merged; two that contradict
-        // each other match nothing.
-        let mut all = Selector::new();
-        let mut contradiction = false;
-        let required = || spec.pod_affinity.iter().filter(|t| !t.anti && t.weight.is_none());
-        for (key, value) in required().flat_map(|t| &t.selector) {
-            contradiction |= all.insert(key.clone(), value.clone()).is_some_and(|before| before != *value);
-        }
-        if contradiction {
-            // No label value can hold a NUL.
-            all.insert("kubernetes.io/contradiction".to_owned(), "\0".to_owned());
-        }
-        plan.matches_itself = !contradiction && selector_matches(&all, &spec.labels);
+        // Required affinity is met by pods that match all its terms.
+        let required = spec.pod_affinity.iter().filter(|t| !t.anti && t.weight.is_none());
+        let all: Selectors = required.map(|t| t.pods(spec.namespace())).collect();
+        plan.matches_itself = all.iter().all(|s| s.matches(cluster, spec));
         for term in &spec.pod_affinity {
             let key = &term.topology_key;
-            let mut table = |selector: &Selector, what| topology.table(cluster, key, None, selector, what);
+            let pods = || vec![term.pods(spec.namespace())];
+            let mut table = |pods: Selectors, what| topology.table(cluster, key, None, pods, what);
             match (term.anti, term.weight) {
                 (false, None) => {
-                    plan.affinity.push(table(&all, Counts::Matching));
+                    plan.affinity.push(table(all.clone(), Counts::Matching));
                     if hard_weight > 0 {
-                        bears.push((table(&term.selector, Counts::Preference), hard_weight));
+                        bears.push((table(pods(), Counts::Preference), hard_weight));
                     }
                 }
                 (true, None) => {
-                    plan.anti.push(table(&term.selector, Counts::Matching));
-                    bears.push((table(&term.selector, Counts::RequiredAnti), 1));
+                    plan.anti.push(table(pods(), Counts::Matching));
+                    bears.push((table(pods(), Counts::RequiredAnti), 1));
                 }
                 (anti, Some(weight)) => {
                     let weight = if anti { -i64::from(weight) } else { i64::from(weight) };
-                    plan.preferred.push((table(&term.selector, Counts::Matching), weight));
-                    bears.push((table(&term.selector, Counts::Preference), weight));
+                    plan.preferred.push((table(pods(), Counts::Matching), weight));
+                    bears.push((table(pods(), Counts::Preference), weight));
                 }
             }
         }

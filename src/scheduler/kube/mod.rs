@@ -18,23 +18,35 @@
 //! | `inter_pod_affinity`   | InterPodAffinity                                                               |
 //! | `pod_topology_spread`  | PodTopologySpread                                                              |
 //! | `topology`             | counts of pods by zone, host or other label, for those two                     |
+//! | `image_locality`       | ImageLocality                                                                  |
+//! | `volumes`              | VolumeBinding, VolumeZone: where volumes are, and how long they take           |
 //! | `preemption`           | DefaultPreemption: victims, nominations                                        |
+//! | `budgets`              | PodDisruptionBudgets, as preemption reads them                                 |
+//! | `batching`             | opportunistic batching                                                         |
+//! | `api_calls`            | API calls that are waited for or not                                           |
 //! | `profile`              | which plugins are on, their weights and arguments                              |
 //! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
-//! cycle (`handleSchedulingFailure`, without `SchedulerAsyncAPICalls`); a failed binding is reported from its own.
+//! cycle (`handleSchedulingFailure`), unless `SchedulerAsyncAPICalls` is on; a failed binding is reported from its own.
 //!
-//! Versions differ by the profile's parameters `pop_from_backoff`, `queueing_hints` and `unschedulable_timeout_s`.
+//! Versions differ by the cost profile's parameters `pop_from_backoff`, `queueing_hints`, `opportunistic_batching`,
+//! `async_api_calls` and `unschedulable_timeout_s`; a scenario's feature gates win over them.
 //!
-//! Left out: several profiles, extenders, volumes, images, dynamic resources, permit plugins,
-//! opportunistic batching (the default profile switches it off for every pod), and the default topology spread
-//! of pods with an owner or a service, unless the spec spells it out.
+//! Several profiles share the queue, the cache and the place where the last search stopped; each has its own plugins,
+//! arguments and percentage of nodes. A pod names its profile (`schedulerName`, `default-scheduler` if it says nothing); one whose profile is not there belongs to the
+//! first.
+//!
+//! Left out: extenders, dynamic resources, permit plugins, groups of pods.
 //!
 //! Cost: see `cycle`; 20 bytes a pod.
+mod api_calls;
+mod batching;
+mod budgets;
 mod classes;
 mod cycle;
 mod hints;
+mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
 mod node_resources;
@@ -46,36 +58,50 @@ mod sampling;
 mod scan;
 mod taint_toleration;
 mod topology;
+mod volumes;
 
 use std::sync::{Arc, LazyLock};
 
 use super::{
     Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings,
 };
-use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
+use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec, SpecId};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
 use crate::engine::codec::{self, CodecError};
 
+use api_calls::ApiCalls;
+use batching::Batch;
+use budgets::Budgets;
 use classes::{Classes, Diagnosis};
 use cycle::{Candidate, Decision, Search};
 use hints::{ClusterEvent, PluginSet};
+use image_locality::KnownNodes;
 use node_resources::{FitScore, NodeCache};
 use preemption::{Attempt, Preemption};
-use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue};
+use queue::{BACKOFF_WINDOW_NS, LEFTOVER_PERIOD_NS, Place, QueueRules, SchedulingQueue, View};
 use sampling::NodeOrder;
 use topology::Topology;
+use volumes::Volumes;
 
-pub use profile::{Plugins, Profile, ResourceWeight, Weights};
+pub use image_locality::normalised_name;
+pub use pod_topology_spread::system_default_constraints;
+pub use profile::{NamedProfile, Plugins, Profile, ResourceWeight, Weights};
 pub use sampling::num_feasible_nodes_to_find;
 
 const TAG_SERIAL: u64 = 0;
 const TAG_PARALLEL: u64 = 1;
 const TAG_BACKOFF: u64 = 2;
 const TAG_LEFTOVER: u64 = 3;
+/// The last gate of a pod is gone; the pod stands above the tag's low byte.
+const TAG_UNGATED: u64 = 4;
+/// A pod's volumes are there, or it has waited long enough for them; as above.
+const TAG_VOLUMES: u64 = 5;
 
 /// Reason shown for pods that no cycle has looked at yet.
 const REASON_QUEUED: &str = "waiting in activeQ, not tried yet";
+/// Reason shown for pods with scheduling gates.
+const REASON_GATED: &str = "waiting for scheduling gates";
 /// Reason shown for pods whose binding failed.
 const REASON_BIND_FAILED: &str = "binding failed";
 /// Reason shown when there are no nodes.
@@ -106,23 +132,64 @@ struct InCycle {
     preemption: Option<Attempt>,
 }
 
+/// A profile with what it has learnt.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct ProfileState {
+    /// `schedulerName`.
+    name: String,
+    profile: Arc<Profile>,
+    plugins: Plugins,
+    percentage: u32,
+    classes: Classes,
+    topology: Topology,
+    batch: Batch,
+}
+
+impl ProfileState {
+    fn new(named: NamedProfile, disabled: &[String]) -> Self {
+        let NamedProfile { scheduler_name, percentage_of_nodes_to_score, scoring_strategy, mut profile } =
+            named;
+        profile.plugins = profile.plugins.without(disabled);
+        if !profile.plugins.spread && profile.plugins.weights.spread == 0 {
+            profile.default_constraints.clear();
+        }
+        let how = FitScore { strategy: scoring_strategy, shape: profile.fit_shape.clone() };
+        let profile = Arc::new(profile);
+        Self {
+            name: scheduler_name,
+            plugins: profile.plugins,
+            percentage: percentage_of_nodes_to_score,
+            classes: Classes::new(Arc::clone(&profile), how),
+            topology: Topology::new(Arc::clone(&profile)),
+            batch: Batch::default(),
+            profile,
+        }
+    }
+
+    /// No resource is ignored by the filter on resources: nothing can hold too much.
+    fn regards_all(&self) -> bool {
+        self.plugins.fit
+            && self.profile.ignored_resources.is_empty()
+            && self.profile.ignored_resource_groups.is_empty()
+    }
+}
+
 /// The kube-scheduler model.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct KubeScheduler {
-    plugins: Plugins,
-    /// No extended resource is ignored.
-    regards_all: bool,
-    percentage: u32,
+    profiles: Vec<ProfileState>,
     parallelism: u32,
     operations: Operations,
     queue: SchedulingQueue,
     nodes: NodeCache,
+    known: KnownNodes,
     order: NodeOrder,
-    classes: Classes,
-    topology: Topology,
     preemption: Preemption,
-    /// DefaultPreemption's least candidates: per cent of the nodes, and nodes.
-    min_candidates: (u32, u32),
+    budgets: Budgets,
+    volumes: Volumes,
+    calls: ApiCalls,
+    /// Opportunistic batching is on.
+    batches: bool,
     next_start: usize,
     /// Empty between cycles.
     #[serde(skip)]
@@ -139,6 +206,8 @@ pub struct KubeScheduler {
     cycles: u32,
     backoff_timer: bool,
     leftover_timer: bool,
+    /// Pods whose gates will be removed.
+    gates_to_come: u64,
     reasons: Vec<String>,
 }
 
@@ -151,11 +220,22 @@ impl KubeScheduler {
     /// # Errors
     /// The profile lacks an operation.
     pub fn build(settings: &Settings, meter: &mut Meter) -> Result<Box<dyn SchedulerModel>, ProfileError> {
+        Ok(Box::new(Self::new(settings, meter)?))
+    }
+
+    /// The same, not in a box.
+    ///
+    /// # Errors
+    /// See [`build`](Self::build).
+    pub fn new(settings: &Settings, meter: &mut Meter) -> Result<Self, ProfileError> {
         let parameter = |name: &str, default: u64| meter.profile().parameter(name).unwrap_or(default);
+        let gates = settings.feature_gates;
+        let on = |name: &str, default: u64| meter.profile().parameter(name).unwrap_or(default) != 0;
+        let (calls_default, batches_default) = (on("async_api_calls", 0), on("opportunistic_batching", 1));
         let rules = QueueRules {
             initial_backoff_ns: settings.pod_initial_backoff_ns,
             max_backoff_ns: settings.pod_max_backoff_ns,
-            pop_from_backoff: parameter("pop_from_backoff", 1) != 0,
+            pop_from_backoff: gates.pop_from_backoff.unwrap_or_else(|| parameter("pop_from_backoff", 1) != 0),
             hints: parameter("queueing_hints", 1) != 0,
             leftover_ns: parameter("unschedulable_timeout_s", 300).saturating_mul(1_000_000_000),
         };
@@ -172,25 +252,29 @@ impl KubeScheduler {
             spread_node_visited: meter.operation("spread_node_visited")?,
             spread_pod_visited: meter.operation("spread_pod_visited")?,
         };
-        let mut profile = settings.kube.clone();
-        profile.plugins = profile.plugins.without(&settings.disabled_plugins);
-        let plugins = profile.plugins;
-        let regards_all = profile.ignored_resources.is_empty() && profile.ignored_resource_groups.is_empty();
-        let how = FitScore { strategy: settings.scoring_strategy, shape: profile.fit_shape.clone() };
-        let profile = Arc::new(profile);
-        Ok(Box::new(Self {
-            plugins,
-            percentage: settings.percentage_of_nodes_to_score,
+        let first = NamedProfile {
+            scheduler_name: settings.scheduler_name.clone(),
+            percentage_of_nodes_to_score: settings.percentage_of_nodes_to_score,
+            scoring_strategy: settings.scoring_strategy,
+            profile: settings.kube.clone(),
+        };
+        let profiles = std::iter::once(first)
+            .chain(settings.more_profiles.iter().cloned())
+            .map(|named| ProfileState::new(named, &settings.disabled_plugins))
+            .collect();
+        Ok(Self {
+            profiles,
             parallelism: settings.parallelism.max(1),
             operations,
             queue: SchedulingQueue::new(rules),
             nodes: NodeCache::default(),
+            known: KnownNodes::default(),
             order: NodeOrder::default(),
-            classes: Classes::new(Arc::clone(&profile), how),
-            min_candidates: (profile.min_candidate_nodes_percentage, profile.min_candidate_nodes_absolute),
             preemption: Preemption::default(),
-            topology: Topology::new(profile),
-            regards_all,
+            budgets: Budgets::default(),
+            volumes: Volumes::default(),
+            calls: ApiCalls::new(gates.async_api_calls.unwrap_or(calls_default)),
+            batches: gates.opportunistic_batching.unwrap_or(batches_default),
             next_start: 0,
             candidates: Vec::new(),
             started: false,
@@ -202,8 +286,38 @@ impl KubeScheduler {
             cycles: 1,
             backoff_timer: false,
             leftover_timer: false,
+            gates_to_come: 0,
             reasons: Vec::new(),
-        }))
+        })
+    }
+
+    /// Total scores of all feasible nodes for a pod as things stand, without sampling; nothing is decided or charged.
+    pub fn scores(&mut self, cluster: &Cluster, pod: PodId) -> Vec<(NodeId, i64)> {
+        if self.order.refresh() {
+            for profile in &mut self.profiles {
+                profile.classes.order_changed();
+            }
+        }
+        let spec = cluster.pods.spec_id(pod);
+        let at = self.profile_of(cluster, spec);
+        let profile = &mut self.profiles[at];
+        profile.topology.learn(cluster, spec, || self.queue.placed());
+        let (mut start, mut candidates) = (0, Vec::new());
+        let mut search = Search {
+            cluster,
+            plugins: profile.plugins,
+            nodes: &self.nodes,
+            known: &self.known,
+            order: &self.order,
+            classes: &mut profile.classes,
+            topology: &profile.topology,
+            percentage: 100,
+            nominated: None,
+            keeps_candidates: false,
+            next_start: &mut start,
+            candidates: &mut candidates,
+        };
+        search.scores(pod)
     }
 
     fn touch(&mut self, node: NodeId) {
@@ -217,22 +331,32 @@ impl KubeScheduler {
         }
     }
 
+    /// Index of the profile that a spec's pods belong to.
+    fn profile_of(&self, cluster: &Cluster, spec: SpecId) -> usize {
+        profile_of(&self.profiles, cluster, spec)
+    }
+
     fn put(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
         // The pod is not in its place yet: what is learnt now does not count it.
         let spec = cluster.pods.spec_id(pod);
-        self.topology.learn(cluster, spec, || self.queue.placed());
-        self.topology.pods_changed(cluster, spec, node, 1);
+        for profile in &mut self.profiles {
+            profile.topology.learn(cluster, spec, || self.queue.placed());
+            profile.topology.pods_changed(cluster, pod, node, 1);
+            profile.classes.pods_changed(node);
+        }
         self.nodes.add_pod(cluster, node, cluster.pods.spec(pod));
         self.preemption.placed(pod, node, cluster.pods.spec(pod).priority);
-        self.classes.pods_changed(node);
         self.touch(node);
     }
 
     fn take(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
-        self.topology.pods_changed(cluster, cluster.pods.spec_id(pod), node, -1);
+        for profile in &mut self.profiles {
+            profile.topology.pods_changed(cluster, pod, node, -1);
+            profile.topology.terminated(pod);
+            profile.classes.pods_changed(node);
+        }
         self.nodes.remove_pod(node, cluster.pods.spec(pod));
         self.preemption.taken(pod, node, cluster.pods.spec(pod).priority);
-        self.classes.pods_changed(node);
         self.touch(node);
     }
 
@@ -243,28 +367,49 @@ impl KubeScheduler {
         let Some(pod) = self.queue.pop() else { return };
         *cx.cycle_started = Some(pod);
         if self.order.refresh() {
-            self.classes.order_changed();
+            for profile in &mut self.profiles {
+                profile.classes.order_changed();
+            }
         }
         self.disturbed = false;
-        self.topology.learn(cx.cluster, cx.cluster.pods.spec_id(pod), || self.queue.placed());
+        let spec = cx.cluster.pods.spec_id(pod);
+        let at = self.profile_of(cx.cluster, spec);
+        self.profiles[at].topology.learn(cx.cluster, spec, || self.queue.placed());
         let lifted = self.lift_nominated(cx.cluster, pod);
+        let signed = self.batches && batching::is_signed(cx.cluster, &self.profiles[at].profile, spec);
+        let hint = if signed { self.node_hint(cx, pod, at) } else { None };
+        let profile = &mut self.profiles[at];
+        let plugins = profile.plugins;
         let mut search = Search {
             cluster: cx.cluster,
-            plugins: self.plugins,
+            plugins,
             nodes: &self.nodes,
+            known: &self.known,
             order: &self.order,
-            classes: &mut self.classes,
-            topology: &self.topology,
-            percentage: self.percentage,
-            nominated: self.preemption.nomination(pod),
+            classes: &mut profile.classes,
+            topology: &profile.topology,
+            percentage: profile.percentage,
+            nominated: self.preemption.nomination(pod).or(hint.and_then(|h| h.1)),
+            keeps_candidates: signed,
             next_start: &mut self.next_start,
             candidates: &mut self.candidates,
         };
         let decision = search.decide(pod, cx.rng);
-        let mut filter_runs = 0;
-        let preemption = (decision.outcome.is_err() && self.plugins.preemption).then(|| {
+        // The node that the last pod got was filtered once for the hint.
+        let mut filter_runs = u64::from(hint.is_some());
+        if self.batches
+            && let Ok(node) = decision.outcome
+        {
+            let class = signed.then(|| (spec, profile.classes.of_pod(cx.cluster, pod)));
+            profile.batch.found(self.cycles, node);
+            if hint.and_then(|h| h.1) != Some(node) {
+                let others: &[Candidate] = if decision.scored > 0 { &self.candidates } else { &[] };
+                profile.batch.searched(class, node, others, cx.now);
+            }
+        }
+        let preemption = (decision.outcome.is_err() && plugins.preemption).then(|| {
             let (attempt, runs) = self.attempt_preemption(cx, pod);
-            filter_runs = runs;
+            filter_runs += runs;
             attempt
         });
         self.lower_nominated(cx.cluster, &lifted);
@@ -290,6 +435,20 @@ impl KubeScheduler {
         cx.cpu(serial_ns, 1, TAG_SERIAL);
     }
 
+    /// Whether the batch looks at the node that the last pod got, and the node that it then hints at.
+    fn node_hint(&mut self, cx: &mut Context<'_>, pod: PodId, at: usize) -> Option<(NodeId, Option<NodeId>)> {
+        let spec = cx.cluster.pods.spec_id(pod);
+        let class = self.profiles[at].classes.of_pod(cx.cluster, pod);
+        let last = self.profiles[at].batch.last_node(cx.cluster, (spec, class), self.cycles, cx.now)?;
+        self.order.position(last)?;
+        let hint = if self.passes(cx.cluster, pod, class, last) {
+            None
+        } else {
+            self.profiles[at].batch.take_best(cx.rng)
+        };
+        Some((last, hint))
+    }
+
     fn finish_cycle(&mut self, cx: &mut Context<'_>) {
         let Some(InCycle { pod, decision, preemption, .. }) = self.cycle.take() else { return };
         if self.queue.place(pod) == Place::InCycle {
@@ -298,8 +457,7 @@ impl KubeScheduler {
                     assert!(
                         self.disturbed
                             || self.preemption.any_nominated()
-                            || !self.plugins.fit
-                            || !self.regards_all
+                            || !self.profiles.iter().all(ProfileState::regards_all)
                             || self.nodes.fits(node, &cx.cluster.pods.spec(pod).requests),
                         "node {node} would hold more than its allocatable"
                     );
@@ -307,7 +465,13 @@ impl KubeScheduler {
                     self.put(cx.cluster, pod, node);
                     self.queue.assume(pod, node);
                     cx.actions.push(Action::Assume { pod });
-                    cx.actions.push(Action::Bind { pod, node });
+                    let spec = cx.cluster.pods.spec_id(pod);
+                    let claims = volumes::unbound(cx.cluster.pods.spec(pod));
+                    if claims > 0 && self.profiles[self.profile_of(cx.cluster, spec)].plugins.volumes {
+                        self.begin_volumes(cx, pod, node, claims);
+                    } else {
+                        self.calls.bind(cx.actions, pod, node);
+                    }
                 }
                 Err(diagnosis) => {
                     let nominated = match &preemption {
@@ -318,6 +482,10 @@ impl KubeScheduler {
                         }
                         Some(Attempt::NotEligible) => self.preemption.nomination(pod),
                     };
+                    if matches!(preemption, Some(Attempt::Found(_))) {
+                        // Deletions run from within the cycle on: events of the cycle don't move the pod.
+                        self.queue.block(pod);
+                    }
                     self.reject(cx, pod, &diagnosis, nominated);
                     if let Some(Attempt::Found(candidate)) = preemption {
                         self.prepare(cx, pod, &candidate);
@@ -333,7 +501,9 @@ impl KubeScheduler {
     fn reject(&mut self, cx: &mut Context<'_>, pod: PodId, diagnosis: &Diagnosis, nominated: Option<NodeId>) {
         // Without nodes the real scheduler retries with backoff for ever; here the pod waits for a node.
         let plugins = if diagnosis.plugins == PluginSet::NONE { PluginSet::FIT } else { diagnosis.plugins };
-        self.queue.reject(cx.cluster, pod, plugins, cx.now);
+        let profiles = &self.profiles;
+        let of = |spec| &*profiles[profile_of(profiles, cx.cluster, spec)].profile;
+        self.queue.reject(&View { cluster: cx.cluster, profile: &of }, pod, plugins, cx.now);
         // Ties go to the first reason in alphabetical order.
         let main = diagnosis.reasons.iter().max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)));
         let main = main.map_or(REASON_NO_NODES, |(reason, _)| reason);
@@ -351,7 +521,7 @@ impl KubeScheduler {
     }
 
     /// An event for the first failure (POST) and the second (PATCH of its count), later ones are counted in memory;
-    /// a status patch when the condition's message changes: says whether it does.
+    /// a status patch when the condition's message changes: says whether the next cycle waits for it.
     fn report_failure(&mut self, cx: &mut Context<'_>, pod: PodId, reason: &str, message: u64) -> bool {
         let index = self.reasons.iter().position(|r| r == reason).unwrap_or_else(|| {
             self.reasons.push(reason.to_owned());
@@ -366,13 +536,22 @@ impl KubeScheduler {
         let changed = failures.message != message;
         if changed {
             failures.message = message;
-            cx.actions.push(Action::PatchStatus { pod });
         }
-        changed
+        changed && self.calls.patch(cx.actions, pod)
+    }
+
+    /// The binding of an assumed pod has failed: its place is free, and it waits in the error backoffQ.
+    fn binding_failed(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, reason: &str, message: u64) {
+        self.take(cx.cluster, pod, node);
+        self.queue.fail(cx.cluster, pod, cx.now);
+        self.report_failure(cx, pod, reason, message);
+        self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
     }
 
     fn event(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
-        self.queue.event(cx.cluster, event, cx.now);
+        let profiles = &self.profiles;
+        let of = |spec| &*profiles[profile_of(profiles, cx.cluster, spec)].profile;
+        self.queue.event(&View { cluster: cx.cluster, profile: &of }, event, cx.now);
         self.arm_timers(cx);
         self.next_cycle(cx);
     }
@@ -405,33 +584,64 @@ impl SchedulerModel for KubeScheduler {
         match change {
             NodeChange::Added | NodeChange::Updated => {
                 self.nodes.set(cx.cluster, node);
-                self.topology.node_changed(cx.cluster, node, true, self.nodes.row(node).pods_used > 0);
+                let has_pods = self.nodes.row(node).pods_used > 0;
                 self.order.add(cx.cluster, node);
-                self.classes.node_changed(cx.cluster, &self.order, node);
-                self.event(cx, ClusterEvent::Node(node));
+                for profile in &mut self.profiles {
+                    profile.topology.node_changed(cx.cluster, node, true, has_pods);
+                    profile.classes.node_changed(cx.cluster, &self.order, node);
+                }
+                let after = cx.cluster.nodes.get(node).template;
+                let event = match self.known.set(cx.cluster, node, true) {
+                    Some(before) if before == after => return,
+                    Some(before) => ClusterEvent::NodeUpdated(node, before, after),
+                    None => ClusterEvent::NodeAdded(node),
+                };
+                self.event(cx, event);
             }
             NodeChange::Deleted => {
                 self.nodes.remove(node);
-                self.topology.node_changed(cx.cluster, node, false, self.nodes.row(node).pods_used > 0);
+                let has_pods = self.nodes.row(node).pods_used > 0;
+                for profile in &mut self.profiles {
+                    profile.topology.node_changed(cx.cluster, node, false, has_pods);
+                }
+                self.known.set(cx.cluster, node, false);
                 self.order.remove(node);
-                self.event(cx, ClusterEvent::NodeGone);
+                self.event(cx, ClusterEvent::NodeGone(node));
             }
         }
     }
 
     fn on_pod_pending(&mut self, cx: &mut Context<'_>, pod: PodId) {
-        if self.queue.add(cx.cluster, pod, cx.now) {
+        let spec = cx.cluster.pods.spec(pod);
+        let gates = &spec.scheduling_gates;
+        if !gates.is_empty()
+            && self.profiles[self.profile_of(cx.cluster, cx.cluster.pods.spec_id(pod))].plugins.gates
+        {
+            if self.queue.add_gated(pod, cx.now) {
+                self.budgets.created(cx.cluster, cx.cluster.pods.spec_id(pod));
+                let last = gates.iter().map(|g| g.removed_after_ns).max().unwrap_or(0);
+                if last < Nanos::MAX - cx.now {
+                    self.gates_to_come += 1;
+                    cx.timer(cx.now + last, TAG_UNGATED | u64::from(pod) << 8);
+                }
+            }
+        } else if self.queue.add(cx.cluster, pod, cx.now) {
+            self.budgets.created(cx.cluster, cx.cluster.pods.spec_id(pod));
             self.next_cycle(cx);
         }
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
+        let spec = cx.cluster.pods.spec_id(pod);
         match self.queue.place(pod) {
             Place::Bound | Place::Gone => return,
             // Our own: the assumed pod is confirmed.
             Place::Binding if self.queue.node(pod) == node => {}
             place => {
                 self.denominate(cx.cluster, pod);
+                if place == Place::Unknown {
+                    self.budgets.created(cx.cluster, spec);
+                }
                 if place == Place::Binding {
                     self.take(cx.cluster, pod, self.queue.node(pod));
                 }
@@ -440,14 +650,22 @@ impl SchedulerModel for KubeScheduler {
             }
         }
         self.queue.settle(pod, Place::Bound, node);
-        self.event(cx, ClusterEvent::PodBound(cx.cluster.pods.spec_id(pod)));
+        if !self.preemption.is_terminating(pod) {
+            self.budgets.healthy(cx.cluster, spec, 1);
+        }
+        self.event(cx, ClusterEvent::PodBound(spec));
     }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
         let place = self.queue.place(pod);
         let node = self.queue.node(pod);
         self.queue.settle(pod, Place::Gone, NO_NODE);
+        if !matches!(place, Place::Unknown | Place::Gone) {
+            let was_healthy = place == Place::Bound && !self.preemption.is_terminating(pod);
+            self.budgets.gone(cx.cluster, cx.cluster.pods.spec_id(pod), was_healthy);
+        }
         self.pod_left(cx.cluster, pod);
+        self.volumes.forget(pod);
         if matches!(place, Place::Binding | Place::Bound) {
             self.take(cx.cluster, pod, node);
             self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
@@ -462,15 +680,8 @@ impl SchedulerModel for KubeScheduler {
                 if self.queue.place(pod) != Place::Binding {
                     return;
                 }
-                self.take(cx.cluster, pod, node);
-                self.queue.fail(cx.cluster, pod, cx.now);
-                self.report_failure(
-                    cx,
-                    pod,
-                    REASON_BIND_FAILED,
-                    fnv1a(FNV_OFFSET, REASON_BIND_FAILED.as_bytes()),
-                );
-                self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
+                let message = fnv1a(FNV_OFFSET, REASON_BIND_FAILED.as_bytes());
+                self.binding_failed(cx, pod, node, REASON_BIND_FAILED, message);
             }
         }
     }
@@ -479,6 +690,10 @@ impl SchedulerModel for KubeScheduler {
         if self.victim_patched(cx, pod) {
             return;
         }
+        if self.volume_written(cx, pod) {
+            return;
+        }
+        self.calls.patched(cx.actions, pod);
         if self.patching == Some(pod) {
             self.patching = None;
             self.next_cycle(cx);
@@ -501,7 +716,12 @@ impl SchedulerModel for KubeScheduler {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64) {
-        match tag {
+        match tag & 0xff {
+            TAG_VOLUMES => self.volumes_due(cx, PodId::try_from(tag >> 8).expect("a pod stands there")),
+            TAG_UNGATED => {
+                self.gates_to_come -= 1;
+                self.queue.ungate(cx.cluster, PodId::try_from(tag >> 8).expect("a pod stands there"));
+            }
             TAG_BACKOFF => {
                 self.backoff_timer = false;
                 self.queue.flush_backoff(cx.cluster, cx.now);
@@ -520,7 +740,7 @@ impl SchedulerModel for KubeScheduler {
         self.next_cycle(cx);
     }
 
-    fn pending_reasons(&self, _cluster: &Cluster) -> PendingReasons {
+    fn pending_reasons(&self, cluster: &Cluster) -> PendingReasons {
         let mut reasons = PendingReasons::new();
         let mut failed_in_active = 0;
         let mut counts = vec![0_u64; self.reasons.len()];
@@ -537,7 +757,16 @@ impl SchedulerModel for KubeScheduler {
         if fresh > 0 {
             reasons.insert(REASON_QUEUED.to_owned(), fresh);
         }
+        for pod in self.queue.gated() {
+            let gates = &cluster.pods.spec(pod).scheduling_gates;
+            let names: Vec<&str> = gates.iter().map(|g| g.name.as_str()).collect();
+            *reasons.entry(format!("{REASON_GATED}: [{}]", names.join(" "))).or_default() += 1;
+        }
         reasons
+    }
+
+    fn waits_for_time(&self) -> bool {
+        self.gates_to_come > 0 || self.volumes.any_waits()
     }
 
     fn backlog(&self) -> u64 {
@@ -568,12 +797,14 @@ pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Opti
 static DEFAULT_PROFILE: LazyLock<Profile> = LazyLock::new(Profile::default);
 
 /// Filters that look at a node's labels, taints and name only, in their order, with what they say.
-const STATIC_FILTERS: [(PluginSet, &str); 5] = [
+const STATIC_FILTERS: [(PluginSet, &str); 7] = [
     (PluginSet::UNSCHEDULABLE, "node(s) were unschedulable"),
     (PluginSet::NAME, "node(s) didn't match the requested node name"),
     (PluginSet::TAINTS, taint_toleration::REASON),
     (PluginSet::AFFINITY, node_affinity::REASON),
     (PluginSet::AFFINITY, node_affinity::REASON_ADDED),
+    (PluginSet::VOLUMES, volumes::REASON_CONFLICT),
+    (PluginSet::VOLUMES, volumes::REASON_NO_VOLUME),
 ];
 
 /// Index in [`STATIC_FILTERS`] of the first that rejects the node.
@@ -592,9 +823,22 @@ fn static_rejection_by(profile: &Profile, cluster: &Cluster, spec: &PodSpec, nod
         Some(4)
     } else if plugins.affinity && !node_affinity::matches(cluster, spec, node) {
         Some(3)
+    } else if plugins.volumes && !spec.volume_claims.is_empty() {
+        let reason = volumes::rejection(cluster, spec, node)?;
+        Some(if reason == volumes::REASON_CONFLICT { 5 } else { 6 })
     } else {
         None
     }
+}
+
+/// Index of the profile that a spec's pods belong to.
+fn profile_of(profiles: &[ProfileState], cluster: &Cluster, spec: SpecId) -> usize {
+    if profiles.len() == 1 {
+        return 0;
+    }
+    let name = cluster.pods.spec_by_id(spec).scheduler_name.as_str();
+    let name = if name.is_empty() { "default-scheduler" } else { name };
+    profiles.iter().position(|p| p.name == name).unwrap_or(0)
 }
 
 fn next_multiple(now: Nanos, period: Nanos) -> Nanos {

@@ -19,10 +19,15 @@ pub const REASON_ADDED: &str = "node(s) didn't match scheduler-enforced node aff
 /// Whether the node matches the selector and one of the required terms.
 #[must_use]
 pub fn matches(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> bool {
-    let label = |key: &str| cluster.nodes.label(node, key);
+    matches_labels(spec, |key| cluster.nodes.label(node, key))
+}
+
+/// The same for a node with such labels.
+#[must_use]
+pub fn matches_labels<'a>(spec: &PodSpec, label: impl Fn(&str) -> Option<&'a str>) -> bool {
     spec.node_selector.iter().all(|(k, v)| label(k) == Some(v))
         && (spec.required_node_affinity.is_empty()
-            || spec.required_node_affinity.iter().any(|t| term_matches(t, label)))
+            || spec.required_node_affinity.iter().any(|t| term_matches(t, &label)))
 }
 
 /// Whether the node matches one of the terms that the profile adds to every pod.
@@ -53,4 +58,5 @@ pub fn depends_on_the_node(spec: &PodSpec, profile: &Profile) -> bool {
         || spec.required_node_affinity.iter().any(term)
         || spec.preferred_node_affinity.iter().chain(&profile.added_preferred).any(|p| term(&p.term))
         || profile.added_required.iter().any(term)
+        || spec.volume_claims.iter().any(|c| c.topology.iter().any(term))
 }

@@ -7,18 +7,19 @@
 //! - Candidates: nodes whose first failing filter could pass without some pods (not: taints, selectors, names, a request
 //!   above the node's allocatable). From a random one on, nodes are tried until `minCandidateNodesPercentage` of them
 //!   (at least `minCandidateNodesAbsolute`) are candidates.
-//! - Victims: all pods of lower priority leave; if the pod fits then, they come back one by one, the most important first
-//!   (higher priority, then earlier start), and those with whom it does not fit are the victims.
-//! - Choice: lowest highest priority of a victim, smallest sum of priorities (each plus 2^31), fewest victims, latest
+//! - Victims: all pods of lower priority leave; if the pod fits then, they come back one by one, those first whose loss would
+//!   violate a disruption budget (see `budgets`), in each group the most important first (higher priority, then earlier
+//!   start); those with whom it does not fit are the victims. The search goes on past enough candidates until one of
+//!   them violates no budget.
+//! - Choice: fewest violations of budgets, lowest highest priority of a victim, smallest sum of priorities (each plus 2^31), fewest victims, latest
 //!   start of the highest ones; then any.
 //! - The pod is nominated to the node: in cycles of pods of the same or lower priority its requests count there already;
 //!   its own next cycle tries that node first. Nominations of lower priority to the node are taken back.
-//! - Deletion, asynchronous since 1.33: a status patch (`DisruptionTarget`), then a DELETE, for all victims but the last
-//!   at once, then for the last. Until then the pod stays where it is; after that the victims' end moves it as any other
+//! - Deletion, asynchronous since 1.33: a status patch (`DisruptionTarget`), then a DELETE, for all victims but the last,
+//!   `parallelism` at once, then for the last. Until then the pod stays where it is; after that the victims' end moves it as any other
 //!   event does. The API server and the node's agent end the victim (see `experiment::simulation`).
 //!
-//! Left out: PodDisruptionBudgets (nobody's budget is violated); extenders; pods of a group. Deletions of one preemptor
-//! are not limited to 16 at once. A nominated pod counts in scores, too, and the second run of the filters without
+//! Left out: extenders; pods of a group. A nominated pod counts in scores, too, and the second run of the filters without
 //! nominated pods, which matters for affinity to them only, is left out. Victims are not created anew by a controller.
 //!
 //! Cost: O(nodes + candidates x pods on a node x filters) an attempt; nothing while no pod of lower priority is placed.
@@ -39,6 +40,8 @@ pub(super) struct Candidate {
     pub node: NodeId,
     /// The most important first.
     pub victims: Vec<PodId>,
+    /// Victims whose loss violates a disruption budget.
+    pub violations: usize,
 }
 
 /// What came of an attempt.
@@ -53,8 +56,10 @@ pub(super) enum Attempt {
 }
 
 /// Deletions on behalf of one pod.
-#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct UnderWay {
+    /// Deletions not begun, besides the last, in reverse.
+    waiting: Vec<PodId>,
     /// Deletions not answered.
     pending: usize,
     /// The last victim, once or before its deletion has begun.
@@ -110,16 +115,30 @@ impl Preemption {
     pub(super) fn any_nominated(&self) -> bool {
         !self.nominated.is_empty()
     }
+
+    /// Whether the API server has taken the pod's deletion as a victim.
+    pub(super) fn is_terminating(&self, pod: PodId) -> bool {
+        self.terminating.contains(&pod)
+    }
 }
 
 impl KubeScheduler {
     /// Adds (`sign` 1) or takes away a pod that is not there in truth: nominated, or gone for the sake of argument.
     fn pretend(&mut self, cluster: &Cluster, pod: PodId, node: NodeId, sign: i64) {
-        self.topology.pods_changed(cluster, cluster.pods.spec_id(pod), node, sign);
+        for profile in &mut self.profiles {
+            profile.topology.pods_changed(cluster, pod, node, sign);
+        }
         if sign > 0 {
             self.nodes.add_pod(cluster, node, cluster.pods.spec(pod));
         } else {
             self.nodes.remove_pod(node, cluster.pods.spec(pod));
+        }
+    }
+
+    /// Classes of all profiles hear that pods came to or left a node.
+    fn tell_classes(&mut self, node: NodeId) {
+        for profile in &mut self.profiles {
+            profile.classes.pods_changed(node);
         }
     }
 
@@ -138,7 +157,7 @@ impl KubeScheduler {
             .collect();
         for (pod, node) in &lifted {
             self.pretend(cluster, *pod, *node, -1);
-            self.classes.pods_changed(*node);
+            self.tell_classes(*node);
         }
         lifted
     }
@@ -147,15 +166,17 @@ impl KubeScheduler {
     pub(super) fn lower_nominated(&mut self, cluster: &Cluster, lifted: &[(PodId, NodeId)]) {
         for (pod, node) in lifted {
             self.pretend(cluster, *pod, *node, 1);
-            self.classes.pods_changed(*node);
+            self.tell_classes(*node);
         }
     }
 
     fn nominate(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
         self.denominate(cluster, pod);
-        self.topology.learn(cluster, cluster.pods.spec_id(pod), || self.queue.placed());
+        for profile in &mut self.profiles {
+            profile.topology.learn(cluster, cluster.pods.spec_id(pod), || self.queue.placed());
+        }
         self.pretend(cluster, pod, node, 1);
-        self.classes.pods_changed(node);
+        self.tell_classes(node);
         self.preemption.nominated.insert(pod, node);
     }
 
@@ -163,30 +184,34 @@ impl KubeScheduler {
     pub(super) fn denominate(&mut self, cluster: &Cluster, pod: PodId) {
         if let Some(node) = self.preemption.nominated.remove(&pod) {
             self.pretend(cluster, pod, node, -1);
-            self.classes.pods_changed(node);
+            self.tell_classes(node);
         }
     }
 
     /// Whether the pod passes all filters on the node, as things stand now.
-    fn passes(&mut self, cluster: &Cluster, pod: PodId, class: ClassId, node: NodeId) -> bool {
-        if self.classes.evaluate(cluster, &self.nodes, class, node) == 0 {
+    pub(super) fn passes(&mut self, cluster: &Cluster, pod: PodId, class: ClassId, node: NodeId) -> bool {
+        let at = self.profile_of(cluster, cluster.pods.spec_id(pod));
+        let profile = &mut self.profiles[at];
+        if profile.classes.evaluate(cluster, &self.nodes, class, node) == 0 {
             return false;
         }
-        let plan = self.topology.plan(cluster.pods.spec_id(pod));
-        plan.is_none_or(|plan| plan.rejects(&self.plugins, cluster, &self.topology, node).is_none())
+        let plan = profile.topology.plan(cluster.pods.spec_id(pod));
+        plan.is_none_or(|plan| plan.rejects(&profile.plugins, cluster, &profile.topology, node).is_none())
     }
 
     /// Whether the first filter that rejects the node could accept it without some of its pods.
     fn is_resolvable(&mut self, cluster: &Cluster, pod: PodId, class: ClassId, node: NodeId) -> bool {
         let spec = cluster.pods.spec(pod);
-        if self.classes.is_blocked_for_good(cluster, class, node) {
+        let at = self.profile_of(cluster, cluster.pods.spec_id(pod));
+        let profile = &mut self.profiles[at];
+        if profile.classes.is_blocked_for_good(cluster, class, node) {
             return false;
         }
-        if self.plugins.ports && self.nodes.lacks_ports(node, &spec.host_ports) {
+        if profile.plugins.ports && self.nodes.lacks_ports(node, &spec.host_ports) {
             return true;
         }
-        if self.plugins.fit {
-            let request = self.classes.requests(class);
+        if profile.plugins.fit {
+            let request = profile.classes.requests(class);
             if !cluster.nodes.template(node).allocatable.holds(request) {
                 return false;
             }
@@ -194,8 +219,8 @@ impl KubeScheduler {
                 return true;
             }
         }
-        self.topology.plan(cluster.pods.spec_id(pod)).is_none_or(|plan| {
-            let rejected = plan.rejects(&self.plugins, cluster, &self.topology, node);
+        profile.topology.plan(cluster.pods.spec_id(pod)).is_none_or(|plan| {
+            let rejected = plan.rejects(&profile.plugins, cluster, &profile.topology, node);
             rejected.is_none_or(|(_, reason)| !plan.is_for_good(reason))
         })
     }
@@ -213,7 +238,7 @@ impl KubeScheduler {
         class: ClassId,
         node: NodeId,
         filter_runs: &mut u64,
-    ) -> Option<Vec<PodId>> {
+    ) -> Option<Candidate> {
         let cluster = cx.cluster;
         let priority = cluster.pods.spec(pod).priority;
         let on_node = self.preemption.on_node.as_ref().and_then(|n| n.get(node as usize))?;
@@ -230,22 +255,31 @@ impl KubeScheduler {
         }
         *filter_runs += 1;
         let fits = self.passes(cluster, pod, class, node);
+        let (violating, others) =
+            if fits { self.budgets.split(cluster, &potential) } else { (Vec::new(), Vec::new()) };
+        let mut spared = Vec::new();
         let mut victims = Vec::new();
-        for candidate in potential {
-            self.pretend(cluster, candidate, node, 1);
-            if !fits {
-                continue;
-            }
-            *filter_runs += 1;
-            if !self.passes(cluster, pod, class, node) {
-                self.pretend(cluster, candidate, node, -1);
-                victims.push(candidate);
+        let mut violations = 0;
+        for (group, violates) in [(&violating, 1), (&others, 0)] {
+            for candidate in group {
+                self.pretend(cluster, *candidate, node, 1);
+                *filter_runs += 1;
+                if self.passes(cluster, pod, class, node) {
+                    spared.push(*candidate);
+                } else {
+                    self.pretend(cluster, *candidate, node, -1);
+                    victims.push(*candidate);
+                    violations += violates;
+                }
             }
         }
-        for victim in &victims {
+        let back = potential.iter().filter(|p| !spared.contains(p));
+        for victim in back {
             self.pretend(cluster, *victim, node, 1);
         }
-        fits.then_some(victims)
+        // In the order of importance again.
+        let victims = potential.into_iter().filter(|p| victims.contains(p)).collect();
+        fits.then_some(Candidate { node, victims, violations })
     }
 
     /// Looks for pods that could make room; `pod`'s spec has been learnt and nominations have been lifted. Says how often
@@ -267,7 +301,12 @@ impl KubeScheduler {
             }
             self.preemption.on_node = Some(on_node);
         }
-        let class = self.classes.of_pod(cluster, pod);
+        let at = self.profile_of(cluster, cluster.pods.spec_id(pod));
+        let class = self.profiles[at].classes.of_pod(cluster, pod);
+        let min_candidates = {
+            let profile = &self.profiles[at].profile;
+            (profile.min_candidate_nodes_percentage, profile.min_candidate_nodes_absolute)
+        };
         if let Some(nominated) = self.preemption.nomination(pod)
             && self.order.position(nominated).is_some()
             && self.is_resolvable(cluster, pod, class, nominated)
@@ -287,17 +326,18 @@ impl KubeScheduler {
             return (Attempt::NoCandidate, 0);
         }
         let nodes = potential.len();
-        let enough =
-            (nodes * self.min_candidates.0 as usize / 100).max(self.min_candidates.1 as usize).min(nodes);
+        let enough = (nodes * min_candidates.0 as usize / 100).max(min_candidates.1 as usize).min(nodes);
         let offset = usize::try_from(cx.rng.below(nodes as u64)).expect("below a count");
-        let mut candidates = Vec::new();
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut harmless = false;
         for i in 0..nodes {
-            if candidates.len() >= enough {
+            if harmless && candidates.len() >= enough {
                 break;
             }
             let node = potential[(offset + i) % nodes];
-            if let Some(victims) = self.victims_on(cx, pod, class, node, &mut filter_runs) {
-                candidates.push(Candidate { node, victims });
+            if let Some(candidate) = self.victims_on(cx, pod, class, node, &mut filter_runs) {
+                harmless |= candidate.violations == 0;
+                candidates.push(candidate);
             }
         }
         match self.pick(cx, candidates) {
@@ -321,7 +361,7 @@ impl KubeScheduler {
                 .map(|p| self.started(cluster, *p, now))
                 .min()
                 .unwrap_or(0);
-            (highest, sum, c.victims.len(), Reverse(earliest))
+            (c.violations, highest, sum, c.victims.len(), Reverse(earliest))
         };
         let best = candidates.iter().map(rank).min()?;
         let mut ties: Vec<Candidate> = candidates.into_iter().filter(|c| rank(c) == best).collect();
@@ -343,7 +383,7 @@ impl KubeScheduler {
         self.nominate(cx.cluster, pod, node);
         for other in displaced {
             self.denominate(cx.cluster, other);
-            cx.actions.push(Action::PatchStatus { pod: other });
+            self.calls.patch(cx.actions, other);
             self.queue.activate(cx.cluster, other, cx.now);
         }
         let victims: Vec<PodId> = candidate
@@ -353,18 +393,27 @@ impl KubeScheduler {
             .filter(|v| {
                 !self.preemption.terminating.contains(v)
                     && !self.preemption.preemptor_of.contains_key(v)
-                    && !self.preemption.under_way.values().any(|u| u.last == *v)
+                    && !self.preemption.under_way.values().any(|u| u.last == *v || u.waiting.contains(v))
                     && self.queue.place(*v) != Place::Gone
             })
             .collect();
-        let Some((last, others)) = victims.split_last() else { return };
-        self.queue.block(pod);
-        let under_way = UnderWay { pending: others.len(), last: *last, last_started: false, failed: false };
+        let Some((last, others)) = victims.split_last() else {
+            self.queue.unblock(pod);
+            return;
+        };
+        let (now, later) = others.split_at(others.len().min(self.parallelism as usize));
+        let under_way = UnderWay {
+            waiting: later.iter().rev().copied().collect(),
+            pending: now.len(),
+            last: *last,
+            last_started: false,
+            failed: false,
+        };
         self.preemption.under_way.insert(pod, under_way);
-        for victim in others {
+        for victim in now {
             self.begin_deletion(cx, pod, *victim);
         }
-        if others.is_empty() {
+        if now.is_empty() {
             self.begin_last(cx, pod);
         }
     }
@@ -408,14 +457,23 @@ impl KubeScheduler {
         let Some(preemptor) = self.preemption.preemptor_of.remove(&victim) else { return };
         if ok {
             cx.actions.push(Action::Events { count: 1 });
-            if self.queue.place(victim) != Place::Gone {
-                self.preemption.terminating.insert(victim);
+            let place = self.queue.place(victim);
+            if place != Place::Gone && self.preemption.terminating.insert(victim) && place == Place::Bound {
+                self.budgets.healthy(cx.cluster, cx.cluster.pods.spec_id(victim), -1);
+                let node = self.queue.node(victim);
+                for profile in &mut self.profiles {
+                    profile.topology.terminating(cx.cluster, victim, node);
+                }
             }
         }
         let Some(under_way) = self.preemption.under_way.get_mut(&preemptor) else { return };
         under_way.pending -= 1;
         under_way.failed |= !ok;
-        if under_way.pending == 0 {
+        // An error stops what has not begun.
+        if let Some(next) = (!under_way.failed).then(|| under_way.waiting.pop()).flatten() {
+            under_way.pending += 1;
+            self.begin_deletion(cx, preemptor, next);
+        } else if under_way.pending == 0 {
             if under_way.last_started {
                 let failed = under_way.failed;
                 self.end_deletions(cx, preemptor, failed);

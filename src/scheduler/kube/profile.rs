@@ -3,9 +3,13 @@
 //! Sources: `pkg/scheduler/apis/config/v1/{default_plugins,defaults}.go`. Names are the plugins' own. A configuration file
 //! (`scheduler.config`) is turned into a profile by the scenario layer; without one the default profile runs.
 //!
-//! Left out: plugins without work here (volumes, dynamic resources), several profiles in one scheduler. The order of
+//! Left out: plugins without work here (dynamic resources). The order of
 //! filters is that of the default profile: it says which of two reasons is told, not which nodes are feasible.
-use crate::cluster::{Term, WeightedTerm};
+use crate::cluster::{SpreadConstraint, Term, WeightedTerm};
+
+use crate::scheduler::ScoringStrategy;
+
+use super::pod_topology_spread::system_default_constraints;
 
 /// How much the scores of each plugin weigh; 0: the plugin does not score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,6 +51,10 @@ pub struct Plugins {
     pub pod_affinity: bool,
     /// DefaultPreemption runs after a failed cycle.
     pub preemption: bool,
+    /// SchedulingGates holds pods back.
+    pub gates: bool,
+    /// VolumeBinding filters and binds.
+    pub volumes: bool,
     /// Weights of the scores.
     pub weights: Weights,
 }
@@ -63,6 +71,8 @@ impl Plugins {
         spread: true,
         pod_affinity: true,
         preemption: true,
+        gates: true,
+        volumes: true,
         weights: Weights {
             taints: 3,
             affinity: 2,
@@ -88,6 +98,8 @@ impl Plugins {
         filter("PodTopologySpread", &mut self.spread);
         filter("InterPodAffinity", &mut self.pod_affinity);
         filter("DefaultPreemption", &mut self.preemption);
+        filter("SchedulingGates", &mut self.gates);
+        filter("VolumeBinding", &mut self.volumes);
         let score = |name: &str, weight: &mut i64| *weight *= i64::from(!off(name));
         score("TaintToleration", &mut self.weights.taints);
         score("NodeAffinity", &mut self.weights.affinity);
@@ -117,6 +129,7 @@ impl Plugins {
             || self.fit
             || self.spread
             || self.pod_affinity
+            || self.volumes
     }
 }
 
@@ -132,6 +145,19 @@ pub struct ResourceWeight {
 /// CPU and memory, alike.
 fn cpu_and_memory() -> Vec<ResourceWeight> {
     ["cpu", "memory"].map(|name| ResourceWeight { name: name.to_owned(), weight: 1 }).into()
+}
+
+/// A profile with its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedProfile {
+    /// `schedulerName`.
+    pub scheduler_name: String,
+    /// `percentageOfNodesToScore`, the global one if the profile says nothing; 0 = adaptive.
+    pub percentage_of_nodes_to_score: u32,
+    /// NodeResourcesFit's scoring strategy.
+    pub scoring_strategy: ScoringStrategy,
+    /// Plugins with their arguments.
+    pub profile: Profile,
 }
 
 /// The plugins of a scheduler with their arguments.
@@ -157,6 +183,12 @@ pub struct Profile {
     pub added_required: Vec<Term>,
     /// NodeAffinity: preferences added to every pod's own.
     pub added_preferred: Vec<WeightedTerm>,
+    /// PodTopologySpread: constraints of pods that have none, without their selectors.
+    pub default_constraints: Vec<SpreadConstraint>,
+    /// PodTopologySpread: `defaultingType: System`, whose constraints don't ask that a node has all their keys.
+    pub system_defaults: bool,
+    /// VolumeBinding: `bindTimeoutSeconds`, ns.
+    pub volume_bind_timeout_ns: u64,
     /// DefaultPreemption: `minCandidateNodesPercentage`.
     pub min_candidate_nodes_percentage: u32,
     /// DefaultPreemption: `minCandidateNodesAbsolute`.
@@ -176,6 +208,9 @@ impl Default for Profile {
             ignore_preferred_terms_of_existing_pods: false,
             added_required: Vec::new(),
             added_preferred: Vec::new(),
+            default_constraints: system_default_constraints(),
+            system_defaults: true,
+            volume_bind_timeout_ns: 600_000_000_000,
             min_candidate_nodes_percentage: 10,
             min_candidate_nodes_absolute: 100,
         }

@@ -10,7 +10,10 @@
 //!   (see `hints.rs`); events during a pod's own cycle count as well. Each 30 s, those that have waited 5 minutes
 //!   are tried again.
 //!
-//! Left out: gated pods; a pod's own updates. The retry after 5 minutes is skipped where its outcome is
+//! - gated pods (SchedulingGates) wait apart until their last gate is gone; their time of queueing stays that of their
+//!   arrival.
+//!
+//! Left out: a pod's own updates other than its gates. The retry after 5 minutes is skipped where its outcome is
 //! known: nothing has happened since the pod was rejected, or all the plugins that rejected it have exact hints. So a
 //! run with pods that never fit comes to an end.
 //!
@@ -28,6 +31,7 @@ use crate::engine::Nanos;
 use crate::scheduler::QueueLengths;
 
 use super::hints::{ClusterEvent, PluginSet, could_help};
+use super::profile::Profile;
 
 /// Width of the windows to which backoffs are aligned, and the period of the flush.
 pub const BACKOFF_WINDOW_NS: Nanos = 1_000_000_000;
@@ -49,6 +53,8 @@ pub enum Place {
     ErrorBackoff,
     /// Among the unschedulable pods.
     Unschedulable,
+    /// Held back by scheduling gates.
+    Gated,
     /// In its scheduling cycle.
     InCycle,
     /// Assumed on a node, its binding under way.
@@ -102,10 +108,19 @@ pub struct QueueRules {
 impl QueueRules {
     /// Whether an event moves pods of a spec that `plugins` rejected. Without hints, every node that comes or changes and
     /// every pod that leaves a node moves all.
-    fn moves(&self, cluster: &Cluster, event: &ClusterEvent, plugins: PluginSet, spec: SpecId) -> bool {
-        let any = !self.hints && matches!(event, ClusterEvent::Node(_) | ClusterEvent::PodGone(_));
-        any || could_help(cluster, event, plugins, spec)
+    fn moves(&self, view: &View<'_>, event: &ClusterEvent, plugins: PluginSet, spec: SpecId) -> bool {
+        use ClusterEvent::{NodeAdded, NodeUpdated, PodGone};
+        let any = !self.hints && matches!(event, NodeAdded(_) | NodeUpdated(..) | PodGone(_));
+        any || could_help(view.cluster, (view.profile)(spec), event, plugins, spec)
     }
+}
+
+/// What the queue looks at to say whether an event helps a pod.
+pub struct View<'a> {
+    /// Specs and nodes.
+    pub cluster: &'a Cluster,
+    /// The profile of a spec's pods.
+    pub profile: &'a dyn Fn(SpecId) -> &'a Profile,
 }
 
 /// One priority of activeQ: arrivals in order, and those that came back with an older time.
@@ -277,6 +292,30 @@ impl SchedulingQueue {
         true
     }
 
+    /// A new pod that gates hold back; false if it is known already.
+    pub fn add_gated(&mut self, pod: PodId, now: Nanos) -> bool {
+        if self.place(pod) != Place::Unknown {
+            return false;
+        }
+        self.slot(pod).since_ns = now;
+        self.set_place(pod, Place::Gated);
+        true
+    }
+
+    /// The last gate of a pod is gone; false if it is not gated (any more).
+    pub fn ungate(&mut self, cluster: &Cluster, pod: PodId) -> bool {
+        let gated = self.place(pod) == Place::Gated;
+        if gated {
+            self.push_active(cluster, pod);
+        }
+        gated
+    }
+
+    /// Pods that gates hold back.
+    pub fn gated(&self) -> impl Iterator<Item = PodId> {
+        self.pods.iter().zip(0..).filter(|(state, _)| state.place == Place::Gated).map(|(_, pod)| pod)
+    }
+
     fn push_active(&mut self, cluster: &Cluster, pod: PodId) {
         self.set_place(pod, Place::Active);
         let since_ns = self.pods[pod as usize].since_ns;
@@ -400,7 +439,8 @@ impl SchedulingQueue {
     }
 
     /// The pod in its cycle was rejected by plugins.
-    pub fn reject(&mut self, cluster: &Cluster, pod: PodId, plugins: PluginSet, now: Nanos) {
+    pub fn reject(&mut self, view: &View<'_>, pod: PodId, plugins: PluginSet, now: Nanos) {
+        let cluster = view.cluster;
         self.failed_attempts += 1;
         self.in_flight = false;
         self.slot(pod).since_ns = now;
@@ -410,9 +450,11 @@ impl SchedulingQueue {
         failures.errors = 0;
         failures.plugins = plugins;
         let events = std::mem::take(&mut self.in_flight_events);
-        let helped = events.iter().any(|e| self.rules.moves(cluster, e, plugins, spec));
+        let helped = events
+            .iter()
+            .any(|e| *e == ClusterEvent::Activated(pod) || self.rules.moves(view, e, plugins, spec));
         self.in_flight_events = events;
-        if helped {
+        if helped && !self.blocked.contains(&pod) {
             self.requeue(cluster, pod, now);
         } else {
             self.set_place(pod, Place::Unschedulable);
@@ -454,10 +496,12 @@ impl SchedulingQueue {
         self.blocked.remove(&pod);
     }
 
-    /// Moves an unschedulable pod without an event.
+    /// Moves an unschedulable pod without an event. One in its cycle is tried again if it fails.
     pub fn activate(&mut self, cluster: &Cluster, pod: PodId, now: Nanos) {
-        if self.place(pod) == Place::Unschedulable && !self.blocked.contains(&pod) {
-            self.requeue(cluster, pod, now);
+        match self.place(pod) {
+            Place::Unschedulable if !self.blocked.contains(&pod) => self.requeue(cluster, pod, now),
+            Place::InCycle if self.in_flight => self.in_flight_events.push(ClusterEvent::Activated(pod)),
+            _ => {}
         }
     }
 
@@ -467,7 +511,8 @@ impl SchedulingQueue {
     }
 
     /// Something happened: moves the unschedulable pods that it could help.
-    pub fn event(&mut self, cluster: &Cluster, event: ClusterEvent, now: Nanos) {
+    pub fn event(&mut self, view: &View<'_>, event: ClusterEvent, now: Nanos) {
+        let cluster = view.cluster;
         self.last_event_ns = now;
         if self.in_flight {
             self.in_flight_events.push(event);
@@ -479,7 +524,7 @@ impl SchedulingQueue {
         let helped: Vec<_> = self
             .unschedulable
             .keys()
-            .filter(|(plugins, spec)| rules.moves(cluster, &event, *plugins, *spec))
+            .filter(|(plugins, spec)| rules.moves(view, &event, *plugins, *spec))
             .copied()
             .collect();
         for group in helped {
@@ -549,6 +594,12 @@ mod tests {
         }
     }
 
+    static PROFILE: std::sync::LazyLock<Profile> = std::sync::LazyLock::new(Profile::default);
+
+    fn view(cluster: &Cluster) -> View<'_> {
+        View { cluster, profile: &|_| &PROFILE }
+    }
+
     fn cluster(priorities: &[i32]) -> Cluster {
         let mut cluster = Cluster::default();
         let app = cluster.pods.add_app(App { name: "a".into(), queue: "q".into(), ..App::default() });
@@ -609,13 +660,13 @@ mod tests {
         }
         assert_eq!(queue.pop(), Some(2));
         // A pod of the cycle's own event comes back at once into backoffQ.
-        queue.event(&cluster, ClusterEvent::PodGone(0), 1);
-        queue.reject(&cluster, 2, PluginSet::FIT, 2);
+        queue.event(&view(&cluster), ClusterEvent::PodGone(0), 1);
+        queue.reject(&view(&cluster), 2, PluginSet::FIT, 2);
         assert_eq!(queue.place(2), Place::Backoff);
         assert_eq!(queue.pop(), Some(0));
         queue.fail(&cluster, 0, 3);
         assert_eq!(queue.pop(), Some(1));
-        queue.reject(&cluster, 1, PluginSet::FIT, 4);
+        queue.reject(&view(&cluster), 1, PluginSet::FIT, 4);
         assert_eq!(queue.place(1), Place::Unschedulable);
         assert_eq!(queue.pop(), Some(2), "activeQ is empty");
         queue.assume(2, 7);
@@ -632,14 +683,14 @@ mod tests {
         let mut queue = SchedulingQueue::new(rules());
         queue.add(&cluster, 0, 0);
         queue.pop();
-        queue.reject(&cluster, 0, PluginSet::FIT, S);
-        queue.event(&cluster, ClusterEvent::PodBound(0), 2 * S);
+        queue.reject(&view(&cluster), 0, PluginSet::FIT, S);
+        queue.event(&view(&cluster), ClusterEvent::PodBound(0), 2 * S);
         assert_eq!(queue.place(0), Place::Unschedulable, "a bound pod frees nothing");
-        queue.event(&cluster, ClusterEvent::PodGone(0), 2 * S);
+        queue.event(&view(&cluster), ClusterEvent::PodGone(0), 2 * S);
         assert_eq!(queue.place(0), Place::Backoff, "its first second is not over in windows");
         assert_eq!(queue.pop(), Some(0));
-        queue.reject(&cluster, 0, PluginSet::FIT, 3 * S);
-        queue.event(&cluster, ClusterEvent::PodGone(0), 60 * S);
+        queue.reject(&view(&cluster), 0, PluginSet::FIT, 3 * S);
+        queue.event(&view(&cluster), ClusterEvent::PodGone(0), 60 * S);
         assert_eq!(queue.place(0), Place::Active, "its backoff is long over");
     }
 
@@ -649,10 +700,10 @@ mod tests {
         let mut queue = SchedulingQueue::new(rules());
         queue.add(&cluster, 0, 0);
         queue.pop();
-        queue.reject(&cluster, 0, PluginSet::POD_AFFINITY, S);
+        queue.reject(&view(&cluster), 0, PluginSet::POD_AFFINITY, S);
         assert!(!queue.flush_leftover(&cluster, 600 * S), "nothing happened");
         assert_eq!(queue.place(0), Place::Unschedulable);
-        queue.event(&cluster, ClusterEvent::PodBound(0), 2 * S);
+        queue.event(&view(&cluster), ClusterEvent::PodBound(0), 2 * S);
         assert!(queue.flush_leftover(&cluster, 300 * S));
         assert_eq!(queue.place(0), Place::Unschedulable);
         assert!(!queue.flush_leftover(&cluster, 330 * S));

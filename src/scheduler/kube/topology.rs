@@ -8,28 +8,28 @@
 //! An *axis* maps nodes to domains: by a label, among the nodes that a spread constraint looks at (its two inclusion
 //! policies, all topology keys present).
 //!
-//! Left out: namespaces (all pods are in one; traces with several say so in a label).
+//! A selector is of labels and namespaces ([`PodSelector`]); labels of namespaces do not change while a run goes on.
 //!
 //! Cost: O(tables that match the pod) a pod; O(pods) when a table is made, and when a node with pods changes its
 //! domain or is deleted. Pods and tables that have nothing to do with each other cost nothing.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::{
-    Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpecId, SpreadConstraint, selector_matches,
+    Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSelector, PodSpec, SpecId, SpreadConstraint,
 };
 
 use super::hints::PluginSet;
 use super::inter_pod_affinity::AffinityPlan;
 use super::node_affinity;
-use super::pod_topology_spread::SpreadPlan;
+use super::pod_topology_spread::{self, SpreadPlan};
 use super::profile::{Plugins, Profile};
 use super::taint_toleration;
 
 /// Index of a table.
 pub type TableId = usize;
-/// Labels that a pod must have.
-pub type Selector = BTreeMap<String, String>;
+/// Pods that all of the selectors match.
+pub type Selectors = Vec<PodSelector>;
 
 /// No domain: the node lacks the label, is not looked at, or is not there.
 const NO_DOMAIN: u32 = u32::MAX;
@@ -110,7 +110,7 @@ impl Axis {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Table {
     axis: usize,
-    selector: Selector,
+    selectors: Selectors,
     what: Counts,
     counts: Vec<i64>,
     /// Pods counted, each as often as it counts.
@@ -177,8 +177,10 @@ pub struct Topology {
     axes: Vec<Axis>,
     axis_index: BTreeMap<(String, Option<Eligible>), usize>,
     tables: Vec<Table>,
-    table_index: BTreeMap<(usize, Selector, Counts), TableId>,
+    table_index: BTreeMap<(usize, Selectors, Counts), TableId>,
     entries: Vec<Entry>,
+    /// Pods on nodes that are being deleted.
+    terminating: BTreeSet<PodId>,
     stale: bool,
     /// Pods on nodes that have a required anti-affinity term.
     pub pods_with_required_anti: u64,
@@ -198,6 +200,7 @@ impl Topology {
             tables: Vec::new(),
             table_index: BTreeMap::new(),
             entries: Vec::new(),
+            terminating: BTreeSet::new(),
             stale: false,
             pods_with_required_anti: 0,
             pods_with_affinity: 0,
@@ -236,8 +239,9 @@ impl Topology {
         }
     }
 
-    /// A pod of the spec came to a node (`sign` 1) or left it (-1).
-    pub fn pods_changed(&mut self, cluster: &Cluster, id: SpecId, node: NodeId, sign: i64) {
+    /// A pod came to a node (`sign` 1) or left it (-1).
+    pub fn pods_changed(&mut self, cluster: &Cluster, pod: PodId, node: NodeId, sign: i64) {
+        let id = cluster.pods.spec_id(pod);
         let spec = cluster.pods.spec_by_id(id);
         if !spec.pod_affinity.is_empty() {
             self.pods_with_affinity = self.pods_with_affinity.wrapping_add_signed(sign);
@@ -245,14 +249,38 @@ impl Topology {
                 self.pods_with_required_anti = self.pods_with_required_anti.wrapping_add_signed(sign);
             }
         }
+        if !self.terminating.is_empty() && self.terminating.contains(&pod) {
+            self.change(cluster, id, node, sign, |axis| axis.eligible.is_none());
+        } else {
+            self.change(cluster, id, node, sign, |_| true);
+        }
+    }
+
+    /// A pod that was being deleted is gone.
+    pub fn terminated(&mut self, pod: PodId) {
+        self.terminating.remove(&pod);
+    }
+
+    #[inline]
+    fn change(
+        &mut self,
+        cluster: &Cluster,
+        id: SpecId,
+        node: NodeId,
+        sign: i64,
+        concerns: impl Fn(&Axis) -> bool,
+    ) {
         if self.tables.is_empty() || self.stale {
             return;
         }
         self.look(cluster, id);
         for (table, weight) in &self.entries[id as usize].updates {
             let table = &mut self.tables[*table];
-            let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
-            table.add(domain, sign * weight, sign);
+            let axis = &self.axes[table.axis];
+            if concerns(axis) {
+                let domain = axis.domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
+                table.add(domain, sign * weight, sign);
+            }
         }
     }
 
@@ -278,8 +306,10 @@ impl Topology {
                 entry.affinity = plan;
                 entry.updates.extend(bears);
             }
-            if (plugins.spread || plugins.weights.spread > 0) && !spec.topology_spread.is_empty() {
-                self.entries[id as usize].spread = SpreadPlan::new(self, cluster, spec);
+            if (plugins.spread || plugins.weights.spread > 0)
+                && pod_topology_spread::constrains(cluster, &profile, spec)
+            {
+                self.entries[id as usize].spread = SpreadPlan::new(self, cluster, &profile, spec);
             }
             if self.tables.len() > first_new && !self.stale {
                 self.fill(cluster, first_new, placed());
@@ -310,21 +340,15 @@ impl Topology {
         cluster: &Cluster,
         key: &str,
         eligible: Option<Eligible>,
-        selector: &Selector,
+        selectors: Selectors,
         what: Counts,
     ) -> TableId {
         let axis = self.axis(cluster, key, eligible);
         let next = self.tables.len();
-        let id = *self.table_index.entry((axis, selector.clone(), what)).or_insert(next);
+        let id = *self.table_index.entry((axis, selectors.clone(), what)).or_insert(next);
         if id == next {
-            let mut table = Table {
-                axis,
-                selector: selector.clone(),
-                what,
-                counts: Vec::new(),
-                pods: 0,
-                histogram: BTreeMap::new(),
-            };
+            let mut table =
+                Table { axis, selectors, what, counts: Vec::new(), pods: 0, histogram: BTreeMap::new() };
             table.open_domains(&self.axes[axis]);
             self.tables.push(table);
         }
@@ -358,9 +382,9 @@ impl Topology {
             self.entries.resize(id as usize + 1, Entry::default());
         }
         let entry = &mut self.entries[id as usize];
-        let labels = &cluster.pods.spec_by_id(id).labels;
+        let spec = cluster.pods.spec_by_id(id);
         for (at, table) in self.tables.iter().enumerate().skip(entry.seen) {
-            if !selector_matches(&table.selector, labels) {
+            if !table.matches(cluster, spec) {
                 continue;
             }
             match table.what {
@@ -379,16 +403,19 @@ impl Topology {
         for (pod, node) in placed {
             let spec = cluster.pods.spec_id(pod) as usize;
             let matching = of_spec[spec].get_or_insert_with(|| {
-                let labels = &cluster.pods.spec(pod).labels;
+                let spec = cluster.pods.spec(pod);
                 let counts = |t: &Table| matches!(t.what, Counts::Matching | Counts::Spread);
                 (0..tables.len())
-                    .filter(|t| counts(&tables[*t]) && selector_matches(&tables[*t].selector, labels))
+                    .filter(|t| counts(&tables[*t]) && tables[*t].matches(cluster, spec))
                     .collect()
             });
+            let terminating = self.terminating.contains(&pod);
             for table in matching.iter() {
                 let table = &mut tables[*table];
-                let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
-                table.add(domain, 1, 1);
+                let axis = &self.axes[table.axis];
+                if !(terminating && axis.eligible.is_some()) {
+                    table.add(axis.domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN), 1, 1);
+                }
             }
         }
     }
@@ -403,12 +430,8 @@ impl Topology {
         }
         for (pod, node) in placed {
             let id = cluster.pods.spec_id(pod);
-            self.look(cluster, id);
-            for (table, weight) in &self.entries[id as usize].updates {
-                let table = &mut self.tables[*table];
-                let domain = self.axes[table.axis].domain_of.get(node as usize).copied().unwrap_or(NO_DOMAIN);
-                table.add(domain, *weight, 1);
-            }
+            let terminating = self.terminating.contains(&pod);
+            self.change(cluster, id, node, 1, |axis| !(terminating && axis.eligible.is_some()));
         }
     }
 
@@ -418,6 +441,20 @@ impl Topology {
     pub fn domain(&self, table: TableId, node: NodeId) -> Option<u32> {
         let domain = *self.axes[self.tables[table].axis].domain_of.get(node as usize)?;
         (domain != NO_DOMAIN).then_some(domain)
+    }
+
+    /// The count of a domain.
+    #[inline]
+    #[must_use]
+    pub fn count_of(&self, table: TableId, domain: u32) -> i64 {
+        self.tables[table].count(domain)
+    }
+
+    /// A pod is being deleted: spread constraints no longer count it.
+    pub fn terminating(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
+        let id = cluster.pods.spec_id(pod);
+        self.change(cluster, id, node, -1, |axis| axis.eligible.is_some());
+        self.terminating.insert(pod);
     }
 
     /// The count of a node's domain; none if the node is in no domain.
@@ -491,6 +528,10 @@ impl Eligible {
 }
 
 impl Table {
+    fn matches(&self, cluster: &Cluster, spec: &PodSpec) -> bool {
+        self.selectors.iter().all(|s| s.matches(cluster, spec))
+    }
+
     #[inline]
     fn count(&self, domain: u32) -> i64 {
         self.counts.get(domain as usize).copied().unwrap_or(0)

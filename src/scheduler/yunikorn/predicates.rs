@@ -6,7 +6,7 @@
 //! spread are counted here per term and topology domain.
 //!
 //! Left out: host ports, volumes, `minDomains` and node inclusion policies of spread (every known node's domain
-//! counts), namespaces (one).
+//! counts).
 //!
 //! Cost: O(1) a node for plain pods, O(terms of the pod) else; a pod put on or taken off a node costs
 //! O(terms that its labels match).
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodSpec, SpecId, selector_matches};
+use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodSelector, PodSpec, SpecId};
 use crate::scheduler::kube;
 
 const NO_DOMAIN: u32 = u32::MAX;
@@ -54,7 +54,7 @@ impl Topology {
 /// Pods that match a selector, by topology domain.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Counter {
-    selector: BTreeMap<String, String>,
+    selector: PodSelector,
     topology: usize,
     /// Pods in the domain whose labels match.
     matching: Vec<u32>,
@@ -87,7 +87,7 @@ pub struct Predicates {
     verdicts: Vec<Vec<u8>>,
     topologies: Vec<Topology>,
     counters: Vec<Counter>,
-    counter_of: BTreeMap<(BTreeMap<String, String>, usize), usize>,
+    counter_of: BTreeMap<(PodSelector, usize), usize>,
     rules: Vec<Rules>,
     /// Pods on nodes, by spec.
     placed: Vec<u32>,
@@ -181,20 +181,21 @@ impl Predicates {
         for (key, value) in &spec.labels {
             self.specs_by_label.entry((key.clone(), value.clone())).or_default().push(id);
         }
-        self.rules[at].matched = (0..self.counters.len())
-            .filter(|c| selector_matches(&self.counters[*c].selector, &spec.labels))
-            .collect();
+        self.rules[at].matched =
+            (0..self.counters.len()).filter(|c| self.counters[*c].selector.matches(cluster, spec)).collect();
         for term in spec.pod_affinity.iter().filter(|t| t.weight.is_none()) {
-            let counter = self.counter(cluster, &term.selector, &term.topology_key, &placed);
+            let pods = term.pods(spec.namespace());
+            let counter = self.counter(cluster, &pods, &term.topology_key, &placed);
             if term.anti {
                 self.rules[at].anti.push(counter);
             } else {
-                self.rules[at].affinity.push((counter, selector_matches(&term.selector, &spec.labels)));
+                self.rules[at].affinity.push((counter, pods.matches(cluster, spec)));
             }
         }
         for constraint in spec.topology_spread.iter().filter(|c| c.hard) {
-            let counter = self.counter(cluster, &constraint.selector, &constraint.topology_key, &placed);
-            let own = u32::from(selector_matches(&constraint.selector, &spec.labels));
+            let pods = constraint.pods(spec.namespace());
+            let counter = self.counter(cluster, &pods, &constraint.topology_key, &placed);
+            let own = u32::from(pods.matches(cluster, spec));
             self.rules[at].spread.push((counter, constraint.max_skew, own));
         }
     }
@@ -202,7 +203,7 @@ impl Predicates {
     fn counter<I: Iterator<Item = (SpecId, NodeId)>>(
         &mut self,
         cluster: &Cluster,
-        selector: &BTreeMap<String, String>,
+        selector: &PodSelector,
         key: &str,
         placed: &impl Fn() -> I,
     ) -> usize {
@@ -225,7 +226,7 @@ impl Predicates {
             return *counter;
         }
         let at = self.counters.len();
-        let matching: Vec<SpecId> = match selector.iter().next() {
+        let matching: Vec<SpecId> = match selector.labels.labels.iter().next() {
             Some((key, value)) => {
                 self.specs_by_label.get(&(key.clone(), value.clone())).cloned().unwrap_or_default()
             }
@@ -233,9 +234,7 @@ impl Predicates {
         };
         let mut counted = Vec::new();
         for spec in matching {
-            if self.rules[spec as usize].known
-                && selector_matches(selector, &cluster.pods.spec_by_id(spec).labels)
-            {
+            if self.rules[spec as usize].known && selector.matches(cluster, cluster.pods.spec_by_id(spec)) {
                 self.rules[spec as usize].matched.push(at);
                 counted.push(spec);
             }

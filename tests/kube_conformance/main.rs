@@ -2,20 +2,31 @@
 //!
 //! Each table names the test that its facts are from, under `pkg/scheduler/framework/plugins` of Kubernetes; the names
 //! of cases are abridged. Where the real test asks one plugin, all filters run here, with room enough for the others.
-//! Label selectors are equalities here: cases that need more are restated with one, or left out. A decision that the
-//! real scheduler draws at random is compared as a set.
+//! A decision that the real scheduler draws at random is compared as a set.
+#[path = "../kube_support/mod.rs"]
 mod kube_support;
+
+mod affinity;
+mod affinity_scores;
+mod cycles;
+mod images;
+mod objects;
+mod resources;
+mod spread;
+mod spread_filters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube_support::{Harness, S, resources};
 use podpace::cluster::{
-    Expression, HOSTNAME_LABEL, HostPort, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, Resources,
-    SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
+    App, Cluster, Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NodeTemplate, Operator,
+    PodAffinityTerm, PodId, PodSpec, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
+    WeightedTerm,
 };
+use podpace::cost::Meter;
 use podpace::engine::Streams;
-use podpace::scheduler::kube::{Plugins, Profile, Weights};
-use podpace::scheduler::{NodeChange, ScoringStrategy, Settings};
+use podpace::scheduler::kube::{KubeScheduler, Plugins, Profile, Weights};
+use podpace::scheduler::{Context, NodeChange, SchedulerModel, ScoringStrategy, Settings};
 
 /// `zone=z1 node` is `{zone: z1, node: ""}`.
 fn labels(text: &str) -> BTreeMap<String, String> {
@@ -87,6 +98,76 @@ fn winners(
         h.node_of(pod).expect("it fits") as usize
     };
     (0..24).map(drawn).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Scores of the feasible nodes by index, exactly.
+fn scores(
+    settings: &Settings,
+    nodes: &[NodeTemplate],
+    pods: &[(usize, PodSpec)],
+    pod: &PodSpec,
+    prepare: impl Fn(&mut Cluster),
+) -> Vec<Option<i64>> {
+    let mut meter = Meter::new(kube_support::profile());
+    let mut scheduler = KubeScheduler::new(settings, &mut meter).unwrap();
+    let mut cluster = Cluster::default();
+    let app = cluster.pods.add_app(App::default());
+    prepare(&mut cluster);
+    let mut placed = Vec::new();
+    for (i, node) in nodes.iter().enumerate() {
+        let template = cluster.nodes.add_template(node.clone());
+        cluster.nodes.add(format!("node-{i}"), template, None);
+    }
+    for (node, spec) in pods {
+        let spec = cluster.pods.add_spec(spec.clone());
+        let pod = cluster.pods.add(spec, app);
+        cluster.pods.bind(pod, u32::try_from(*node).unwrap());
+        placed.push((pod, u32::try_from(*node).unwrap()));
+    }
+    let spec = cluster.pods.add_spec(pod.clone());
+    let pod = cluster.pods.add(spec, app);
+    let mut rng = Streams::new(1).stream("scheduler");
+    let mut call = |f: &mut dyn FnMut(&mut Context<'_>)| {
+        let (mut actions, mut cycle_started) = (Vec::new(), None);
+        f(&mut Context {
+            now: 0,
+            cluster: &cluster,
+            rng: &mut rng,
+            meter: &mut meter,
+            actions: &mut actions,
+            cycle_started: &mut cycle_started,
+        });
+    };
+    for node in 0..u32::try_from(nodes.len()).unwrap() {
+        call(&mut |cx| scheduler.on_node(cx, node, NodeChange::Added));
+    }
+    for (pod, node) in placed {
+        call(&mut |cx| scheduler.on_pod_bound(cx, pod, node));
+    }
+    let found: BTreeMap<u32, i64> = scheduler.scores(&cluster, pod).into_iter().collect();
+    (0..nodes.len()).map(|node| found.get(&u32::try_from(node).unwrap()).copied()).collect()
+}
+
+/// A label selector: `app In a,b & tier Exists & x=y`.
+fn select(text: &str) -> LabelSelector {
+    let mut selector = LabelSelector::default();
+    for part in text.split('&').map(str::trim).filter(|t| !t.is_empty()) {
+        let mut words = part.split_whitespace();
+        let first = words.next().unwrap();
+        let Some(operator) = words.next() else {
+            selector.labels.extend(labels(first));
+            continue;
+        };
+        let operator = match operator {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            _ => Operator::DoesNotExist,
+        };
+        let values = words.next().map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        selector.expressions.push(Expression { key: first.to_owned(), operator, values });
+    }
+    selector
 }
 
 /// Only one score counts.
@@ -595,7 +676,7 @@ fn hard(max_skew: u32, key: &str, selector: &str) -> SpreadConstraint {
         max_skew,
         topology_key: key.into(),
         hard: true,
-        selector: labels(selector),
+        selector: labels(selector).into(),
         ..SpreadConstraint::default()
     }
 }
@@ -728,7 +809,8 @@ fn spread_with_two_constraints() {
 // ---- InterPodAffinity ----------------------------------------------------------------------------------------------
 
 fn near(selector: &str, key: &str, anti: bool, weight: Option<i32>) -> PodAffinityTerm {
-    PodAffinityTerm { selector: labels(selector), topology_key: key.into(), weight, anti }
+    let selector = labels(selector).into();
+    PodAffinityTerm { selector, topology_key: key.into(), weight, anti, ..PodAffinityTerm::default() }
 }
 
 /// `interpodaffinity/filtering_test.go`: TestRequiredAffinitySingleNode, with selectors of one value. The node has
@@ -1283,8 +1365,12 @@ fn no_second_preemption_while_a_victim_leaves() {
     h.start();
     h.run_until(S);
     assert_eq!(h.deleted.len(), 1);
-    // A node event moves it; the cycle finds no room and leaves it at that.
-    h.call_node(0, NodeChange::Updated);
+    // A node with room comes, which moves it, but has a taint; the cycle finds no other room and leaves it at that.
+    let other = h.template(NodeTemplate {
+        allocatable: very_large_node().allocatable,
+        ..tainted("dedicated=user1:NoSchedule")
+    });
+    h.add_node(other, None);
     h.run_until(20 * S);
     assert!(h.cycles.iter().filter(|c| c.1 == pod).count() >= 2);
     assert_eq!(h.deleted.len(), 1, "{:?}", h.deleted);
