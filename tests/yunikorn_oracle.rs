@@ -302,8 +302,7 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
         0 => spec.tolerations.push(Toleration {
             key: "t".into(),
             exists: true,
-            value: String::new(),
-            effect: None,
+            ..Toleration::default()
         }),
         1 => spec.pod_affinity.push(affinity(app, HOSTNAME_LABEL, true)),
         2 => spec.pod_affinity.push(affinity(app, ZONE_LABEL, true)),

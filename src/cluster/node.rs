@@ -84,6 +84,11 @@ impl Nodes {
         self.nodes[node as usize].present = present;
     }
 
+    /// Gives a node another template: its taints, labels or capacity have changed.
+    pub fn set_template(&mut self, node: NodeId, template: u32) {
+        self.nodes[node as usize].template = template;
+    }
+
     /// How many nodes there ever were.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -100,6 +105,12 @@ impl Nodes {
     #[must_use]
     pub fn get(&self, node: NodeId) -> &Node {
         &self.nodes[node as usize]
+    }
+
+    /// A template by its index.
+    #[must_use]
+    pub fn template_by_id(&self, template: u32) -> &NodeTemplate {
+        &self.templates[template as usize]
     }
 
     /// A node's template.

@@ -147,6 +147,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
                 exists: t.operator == Some(TolerationOperator::Exists),
                 value: t.value.clone().unwrap_or_default(),
                 effect: t.effect.map(taint_effect),
+                seconds: t.toleration_seconds,
             })
             .collect(),
         required_node_affinity: affinity.required.iter().map(|t| term(&t.match_expressions)).collect(),

@@ -788,6 +788,8 @@ pub struct TolerationSpec {
     pub value: Option<String>,
     /// Effect. Default: every effect.
     pub effect: Option<TaintEffect>,
+    /// How long the pod stays on a node that gets a matching `NoExecute` taint, in whole seconds. Default: for good.
+    pub toleration_seconds: Option<u64>,
 }
 
 /// How a toleration compares.

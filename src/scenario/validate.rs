@@ -15,7 +15,7 @@ use super::quantity::{Rate, Ratio, ResourceList};
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
+    StopWhen, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
     WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
@@ -844,6 +844,10 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
         if !exists && toleration.key.as_deref().unwrap_or("").is_empty() {
             let hint = "add `key`, or `operator: Exists` to tolerate every taint";
             check.report(&path, "a toleration without a key needs `operator: Exists`", hint);
+        }
+        if toleration.toleration_seconds.is_some() && toleration.effect != Some(TaintEffect::NoExecute) {
+            let message = "only running pods are evicted, so it goes with `effect: NoExecute`, as Kubernetes says";
+            check.report(&format!("{path}.tolerationSeconds"), message, "set the effect, or leave it out");
         }
     }
     if let Some(affinity) = &shape.node_affinity {
