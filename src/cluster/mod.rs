@@ -16,7 +16,7 @@ pub use matching::{
     Expression, Operator, Taint, TaintEffect, Term, Toleration, expression_matches, selector_matches,
     term_matches, tolerates,
 };
-pub use node::{HOSTNAME_LABEL, Node, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
+pub use node::{HOSTNAME_LABEL, Node, NodeChange, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
 pub use pod::{
     App, AppId, HostPort, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SpecId, SpreadConstraint, Stage,
     TaskGroup, Timeline, WeightedTerm,

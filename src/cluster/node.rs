@@ -11,6 +11,17 @@ pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// The well-known label of a node's host name, always the node's name here.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
+/// What changed about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum NodeChange {
+    /// Seen for the first time.
+    Added,
+    /// Labels, taints, allocatable or readiness changed.
+    Updated,
+    /// Gone.
+    Deleted,
+}
+
 /// What many nodes share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NodeTemplate {
