@@ -529,3 +529,28 @@ fn results_of_a_resumed_run_are_written_like_any_other() {
     }
     assert_eq!(tree(&folder.path().join("whole")), tree(&folder.path().join("resumed")));
 }
+
+/// Faults, controllers and the pods that they make are part of the state.
+#[test]
+fn a_run_with_faults_goes_on_as_if_it_had_not_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = "workload: {deployments: [{count: 2, replicas: 12, requests: {cpu: 400m, memory: 1Gi}, runTime: {min: 5m, max: 40m}}]}";
+    let faults = "faults:
+  - {kind: nodeFailure, at: 1m, duration: 12m}
+  - {kind: nodePartition, at: 3m, duration: 200s}
+  - {kind: nodeFlap, at: 5m, duration: 70s, pause: 40s, times: 3}
+  - {kind: podFailure, every: 2m, to: 15m}
+  - {kind: nodeAdd, at: 8m}
+  - {kind: nodeRemove, at: 9m}
+stop: {when: time, limit: 25m}";
+    for scheduler in SCHEDULERS {
+        for server in ["", "apiServer: {profile: apiserver-1.36}, "] {
+            for agents in ["kubelet", "kwok"] {
+                let plane = format!("controlPlane: {{{server}nodeLifecycle: {{kind: {agents}}}}}");
+                let scheduler = format!("scheduler: {{kind: {scheduler}}}");
+                let spec = scenario(folder.path(), &[NODES, &plane, &scheduler, workload, faults]);
+                stop_and_go(folder.path(), &spec, &[30, 150, 290, 480, 700]);
+            }
+        }
+    }
+}

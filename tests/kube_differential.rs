@@ -114,7 +114,7 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
         }
         if rng.chance(0.4) {
             let key = format!("t{}", rng.below(2));
-            spec.tolerations = vec![Toleration { key, exists: true, value: String::new(), effect: None }];
+            spec.tolerations = vec![Toleration { key, exists: true, ..Toleration::default() }];
         }
         if rng.chance(0.2) {
             spec.requests.extended = vec![(0, 1 + rng.below(2))];

@@ -300,12 +300,7 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
         ..Resources::default()
     };
     match flavour {
-        0 => spec.tolerations.push(Toleration {
-            key: "t".into(),
-            exists: true,
-            value: String::new(),
-            effect: None,
-        }),
+        0 => spec.tolerations.push(Toleration { key: "t".into(), exists: true, ..Toleration::default() }),
         1 => spec.pod_affinity.push(affinity(app, HOSTNAME_LABEL, true)),
         2 => spec.pod_affinity.push(affinity(app, ZONE_LABEL, true)),
         3 => spec.pod_affinity.push(affinity(app, ZONE_LABEL, false)),

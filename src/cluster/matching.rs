@@ -28,7 +28,7 @@ pub struct Taint {
 }
 
 /// A toleration of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Toleration {
     /// Key; empty with `exists` tolerates every key.
     pub key: String,
@@ -38,16 +38,24 @@ pub struct Toleration {
     pub value: String,
     /// Effect; none tolerates every effect.
     pub effect: Option<TaintEffect>,
+    /// `tolerationSeconds`: how long a running pod stays on a node with a matching `NoExecute` taint; none: for good.
+    pub seconds: Option<u64>,
+}
+
+impl Toleration {
+    /// Whether it covers a taint.
+    #[must_use]
+    pub fn covers(&self, taint: &Taint) -> bool {
+        self.effect.is_none_or(|e| e == taint.effect)
+            && (self.key.is_empty() && self.exists || self.key == taint.key)
+            && (self.exists || self.value == taint.value)
+    }
 }
 
 /// Whether one of the tolerations covers the taint.
 #[must_use]
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|t| {
-        t.effect.is_none_or(|e| e == taint.effect)
-            && (t.key.is_empty() && t.exists || t.key == taint.key)
-            && (t.exists || t.value == taint.value)
-    })
+    tolerations.iter().any(|t| t.covers(taint))
 }
 
 /// Operator of a match expression.
@@ -230,7 +238,7 @@ mod tests {
     }
 
     fn toleration(key: &str, exists: bool, value: &str, effect: Option<TaintEffect>) -> Toleration {
-        Toleration { key: key.into(), exists, value: value.into(), effect }
+        Toleration { key: key.into(), exists, value: value.into(), effect, seconds: None }
     }
 
     /// The examples of the Kubernetes page "Taints and Tolerations".

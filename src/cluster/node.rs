@@ -11,6 +11,17 @@ pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// The well-known label of a node's host name, always the node's name here.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
+/// What changed about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum NodeChange {
+    /// Seen for the first time.
+    Added,
+    /// Labels, taints, allocatable or readiness changed.
+    Updated,
+    /// Gone.
+    Deleted,
+}
+
 /// What many nodes share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NodeTemplate {
@@ -86,6 +97,11 @@ impl Nodes {
         self.nodes[node as usize].present = present;
     }
 
+    /// Gives a node another template: its taints, labels or capacity have changed.
+    pub fn set_template(&mut self, node: NodeId, template: u32) {
+        self.nodes[node as usize].template = template;
+    }
+
     /// How many nodes there ever were.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -102,6 +118,12 @@ impl Nodes {
     #[must_use]
     pub fn get(&self, node: NodeId) -> &Node {
         &self.nodes[node as usize]
+    }
+
+    /// A template by its index.
+    #[must_use]
+    pub fn template_by_id(&self, template: u32) -> &NodeTemplate {
+        &self.templates[template as usize]
     }
 
     /// A node's template.

@@ -275,6 +275,8 @@ pub struct Pods {
     stage: Vec<Stage>,
     timeline: Vec<Timeline>,
     placeholders: PodId,
+    /// Pods that the plan knew, placeholders included; none: all so far.
+    planned: Option<PodId>,
 }
 
 impl Pods {
@@ -292,20 +294,30 @@ impl Pods {
         self.apps[app as usize].task_groups.push(group);
     }
 
-    /// Id of the first placeholder: one past the last pod of the workload. Placeholders come last.
+    /// Id of the first placeholder: one past the last pod of the workload's plan. Only pods that are made later
+    /// ([`Pods::add_later`]) come after the placeholders.
+    #[inline]
     #[must_use]
     pub fn first_placeholder(&self) -> PodId {
-        PodId::try_from(self.len()).expect("pods are limited") - self.placeholders
+        self.first_later() - self.placeholders
     }
 
-    /// Forgets the placeholders: what is measured of a run are the workload's pods.
+    /// Id of the first pod that the plan did not know.
+    #[inline]
+    #[must_use]
+    pub fn first_later(&self) -> PodId {
+        self.planned.unwrap_or(self.spec.len() as PodId)
+    }
+
+    /// Forgets the placeholders: what is measured of a run are the workload's pods. Later pods move down.
     pub fn drop_placeholders(&mut self) {
-        let pods = self.first_placeholder() as usize;
-        self.spec.truncate(pods);
-        self.app.truncate(pods);
-        self.node.truncate(pods);
-        self.stage.truncate(pods);
-        self.timeline.truncate(pods);
+        let gone = self.first_placeholder() as usize..self.first_later() as usize;
+        self.spec.drain(gone.clone());
+        self.app.drain(gone.clone());
+        self.node.drain(gone.clone());
+        self.stage.drain(gone.clone());
+        self.timeline.drain(gone);
+        self.planned = self.planned.map(|planned| planned - self.placeholders);
         self.placeholders = 0;
     }
 
@@ -313,7 +325,16 @@ impl Pods {
     #[inline]
     #[must_use]
     pub fn is_placeholder(&self, pod: PodId) -> bool {
-        pod >= self.first_placeholder()
+        pod >= self.first_placeholder() && pod < self.first_later()
+    }
+
+    /// Adds a pod that the plan did not know: a controller makes it while the run goes on.
+    ///
+    /// # Panics
+    /// Past 2^32 pods.
+    pub fn add_later(&mut self, spec: SpecId, app: AppId) -> PodId {
+        self.planned = Some(self.first_later());
+        self.add(spec, app)
     }
 
     /// An application, to be changed.

@@ -67,6 +67,15 @@ const VERB_NAMES: [&str; VERBS.len()] = [
     "delete_pod",
     "delete_gracefully",
     "create_event",
+    "patch_failed",
+    "patch_not_ready",
+    "get_pod",
+    "list",
+    "evict",
+    "create_node",
+    "patch_node",
+    "delete_node",
+    "put_object",
 ];
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

@@ -61,6 +61,61 @@ pub enum Event {
     },
     /// The limit of virtual time, or a check for progress.
     Watchdog,
+    /// A timer of one of the controller manager's controllers, or of somebody who drains nodes.
+    Controller {
+        /// Which.
+        what: ControllerEvent,
+    },
+    /// A fault begins, goes on or ends.
+    Fault {
+        /// What happens.
+        what: FaultEvent,
+        /// Index of the fault in the plan, or of its occurrence.
+        index: u32,
+        /// The node, if it is about one.
+        node: u32,
+    },
+}
+
+/// What a controller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ControllerEvent {
+    /// The node lifecycle controller looks at the nodes' leases.
+    NodeMonitor,
+    /// It hands `NoExecute` taints to nodes that wait for them.
+    TaintPass,
+    /// A pod's toleration of a taint is over.
+    Evict {
+        /// Pod.
+        pod: u32,
+    },
+    /// A deletion that failed is tried again.
+    EvictAgain {
+        /// Pod.
+        pod: u32,
+    },
+    /// Pods on nodes that are gone are collected.
+    PodGc,
+    /// An object is due in its controller's queue.
+    Requeue {
+        /// The object.
+        owner: u32,
+    },
+}
+
+/// What happens to a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum FaultEvent {
+    /// It is due: `index` is that of the plan.
+    Due,
+    /// An occurrence ends.
+    Over,
+    /// A node of an occurrence comes back, or comes to be.
+    NodeBack,
+    /// A node of an occurrence fails again.
+    NodeAgain,
+    /// A kubelet that is reached again, or is new, reports its node as ready.
+    NodeReports,
 }
 
 /// What happens to a request.
@@ -85,6 +140,8 @@ pub enum AgentEvent {
     Delete,
     /// A pod that was deleted with a grace period has ended.
     Evicted,
+    /// Its node has no room for it.
+    Rejected,
 }
 
 /// Index of a process.

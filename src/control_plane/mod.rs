@@ -12,7 +12,10 @@
 //! [`ControlPlane`] joins the steps and reports to the simulation through [`Outcome`]s. A scenario without an
 //! `apiServer` gets an ideal one: tokens still count, everything else takes no time.
 //!
-//! Left out: reads other than the watches, admission webhooks, several API servers, lost or stale watches.
+//! What a write does to pods and nodes that others write to as well, and what is refused, is [`store`]'s; a run without
+//! faults and controllers has none. Reads are those that controllers and drains make; they cost a request, not etcd.
+//!
+//! Left out: admission webhooks, several API servers.
 //!
 //! Cost: about five queue operations a request; the ideal server none.
 pub mod accounts;
@@ -21,6 +24,7 @@ pub mod controllers;
 pub mod etcd;
 pub mod kernel;
 pub mod node_agents;
+pub mod store;
 pub mod token_bucket;
 pub mod transport;
 
@@ -30,10 +34,11 @@ use self::accounts::Accounts;
 use self::apf::{Admission, Admitter, FlowId, Hold, RequestKind, Width};
 use self::etcd::Etcd;
 use self::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
+use self::store::{Refusal, Store};
 use self::token_bucket::TokenBucket;
 use self::transport::{ConnectionId, Transport};
-use crate::cluster::{NodeId, PodId};
-use crate::cost::{OpId, ProfileError};
+use crate::cluster::{NodeChange, NodeId, PodId};
+use crate::cost::{Meter, OpId, ProfileError};
 use crate::engine::{Nanos, SECOND};
 
 /// client-go gives a request up after this many answers with Retry-After (`maxRetries` 10 retries).
@@ -42,6 +47,11 @@ const MAX_ATTEMPTS: u8 = 11;
 const REQUEST_TIMEOUT_NS: Nanos = 60 * SECOND;
 /// net/http's TLSHandshakeTimeout as client-go sets it.
 const TLS_HANDSHAKE_TIMEOUT_NS: Nanos = 10 * SECOND;
+
+/// Mean size of a pod in memory, for the seats of a LIST: 1,000 pods reach the cap of a list from the watch cache.
+const LIST_BYTES_PER_POD: u64 = 2_000;
+/// In an informer's job: changes from here on are those of nodes.
+const NODE_CHANGES: u64 = PodChange::ALL.len() as u64;
 
 /// Index of a client.
 pub type ClientId = usize;
@@ -66,18 +76,79 @@ pub enum Verb {
     DeleteGracefully,
     /// `POST events`.
     CreateEvent,
+    /// `PATCH pods/status`: failed.
+    PatchFailed,
+    /// `PATCH pods/status` by the node lifecycle controller: not ready.
+    PatchNotReady,
+    /// `GET pods`, one pod.
+    GetPod,
+    /// `GET pods`, as many as the request's `pod` says.
+    List,
+    /// `POST pods/eviction`.
+    Evict,
+    /// `POST nodes`.
+    CreateNode,
+    /// `PATCH nodes`; the request's `pod` is its content ([`store::NodePatch`]).
+    PatchNode,
+    /// `DELETE nodes`.
+    DeleteNode,
+    /// A write to an object that no pod depends on: a status of a controller's object, an object created or deleted.
+    PutObject,
 }
 
-const VERBS: [(Verb, &str); 8] = [
-    (Verb::CreatePod, "create_pod"),
-    (Verb::Bind, "bind"),
-    (Verb::PatchCondition, "patch_status"),
-    (Verb::PatchRunning, "patch_status"),
-    (Verb::PatchSucceeded, "patch_status"),
-    (Verb::DeletePod, "delete_pod"),
-    (Verb::DeleteGracefully, "delete_pod"),
-    (Verb::CreateEvent, "create_event"),
+/// Verbs with the operation that their handler costs, and another where a profile knows nothing of it (empty: nothing,
+/// every request pays `ingress` and `respond`).
+const VERBS: [(Verb, &str, &str); 17] = [
+    (Verb::CreatePod, "create_pod", ""),
+    (Verb::Bind, "bind", ""),
+    (Verb::PatchCondition, "patch_status", ""),
+    (Verb::PatchRunning, "patch_status", ""),
+    (Verb::PatchSucceeded, "patch_status", ""),
+    (Verb::DeletePod, "delete_pod", ""),
+    (Verb::DeleteGracefully, "delete_pod", ""),
+    (Verb::CreateEvent, "create_event", ""),
+    (Verb::PatchFailed, "patch_status", ""),
+    (Verb::PatchNotReady, "patch_status", ""),
+    (Verb::GetPod, "get_pod", ""),
+    (Verb::List, "list_pod", ""),
+    (Verb::Evict, "evict", "delete_pod"),
+    (Verb::CreateNode, "create_node", "create_pod"),
+    (Verb::PatchNode, "patch_node", "lease"),
+    (Verb::DeleteNode, "delete_node", "delete_pod"),
+    (Verb::PutObject, "put_object", "lease"),
 ];
+
+/// Verbs whose cost every profile of an API server has.
+const NEEDED_VERBS: usize = 8;
+
+impl Verb {
+    /// Whether it reads only: it costs a request but nothing in etcd.
+    #[must_use]
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::GetPod | Self::List)
+    }
+
+    /// What watchers of nodes see of it.
+    const fn node_change(self) -> Option<NodeChange> {
+        match self {
+            Self::CreateNode => Some(NodeChange::Added),
+            Self::PatchNode => Some(NodeChange::Updated),
+            Self::DeleteNode => Some(NodeChange::Deleted),
+            _ => None,
+        }
+    }
+}
+
+/// The cost of a verb's handler.
+fn server_op(meter: &mut Meter, at: usize) -> Result<OpId, ProfileError> {
+    let (_, operation, instead) = VERBS[at];
+    match meter.operation(operation) {
+        Err(error) if at < NEEDED_VERBS => Err(error),
+        Err(_) if !instead.is_empty() => meter.operation(instead),
+        Err(_) => Ok(meter.operation_or_free(operation)),
+        found => found,
+    }
+}
 
 /// What watchers see of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -99,9 +170,18 @@ impl PodChange {
         match verb {
             Verb::CreatePod => Some(Self::Added),
             Verb::Bind => Some(Self::Bound),
-            Verb::PatchCondition | Verb::PatchRunning | Verb::DeleteGracefully => Some(Self::Status),
-            Verb::PatchSucceeded | Verb::DeletePod => Some(Self::Gone),
-            Verb::CreateEvent => None,
+            Verb::PatchCondition | Verb::PatchRunning | Verb::PatchNotReady | Verb::DeleteGracefully => {
+                Some(Self::Status)
+            }
+            Verb::PatchSucceeded | Verb::PatchFailed | Verb::DeletePod => Some(Self::Gone),
+            Verb::CreateEvent
+            | Verb::GetPod
+            | Verb::List
+            | Verb::Evict
+            | Verb::CreateNode
+            | Verb::PatchNode
+            | Verb::DeleteNode
+            | Verb::PutObject => None,
         }
     }
 }
@@ -137,6 +217,8 @@ pub enum Outcome {
         node: NodeId,
         /// Whether it succeeded.
         ok: bool,
+        /// Why the server refused it, if it did.
+        refusal: Option<Refusal>,
     },
     /// A watcher's informer has handled a change.
     Observed {
@@ -146,6 +228,15 @@ pub enum Outcome {
         pod: PodId,
         /// What changed.
         change: PodChange,
+    },
+    /// A watcher's informer has handled a change of a node.
+    NodeObserved {
+        /// Which watcher.
+        watcher: usize,
+        /// Which node.
+        node: NodeId,
+        /// What changed.
+        change: NodeChange,
     },
 }
 
@@ -158,6 +249,7 @@ struct Request {
     verb: Verb,
     attempts: u8,
     ingress_charged: bool,
+    refusal: Option<Refusal>,
     arrived_ns: Nanos,
 }
 
@@ -185,6 +277,8 @@ pub struct Watcher {
     pub name: String,
     process: Option<ProcessId>,
     ops: [OpId; 4],
+    /// Cost of a node's change; none: it does not watch nodes.
+    node_op: Option<OpId>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -236,6 +330,8 @@ pub struct ControlPlane {
     queued: u64,
     backing_off: u64,
     accounts: Accounts,
+    /// What is stored, where others than the scheduler and the load client write.
+    store: Option<Box<Store>>,
 }
 
 /// What an API server is made of.
@@ -268,6 +364,7 @@ impl ControlPlane {
             queued: 0,
             backing_off: 0,
             accounts: Accounts::default(),
+            store: None,
         }
     }
 
@@ -278,8 +375,8 @@ impl ControlPlane {
     pub fn with_server(kernel: &mut Kernel, parts: ServerParts) -> Result<Self, ProfileError> {
         let meter = kernel.meter(parts.process);
         let mut verbs = Vec::new();
-        for (_, operation) in VERBS {
-            verbs.push(meter.operation(operation)?);
+        for at in 0..VERBS.len() {
+            verbs.push(server_op(meter, at)?);
         }
         let server = Server {
             process: parts.process,
@@ -308,6 +405,35 @@ impl ControlPlane {
         if let (Some(server), Some(built)) = (&mut self.server, built.server) {
             server.admitter.keep_inputs_of(built.admitter);
         }
+    }
+
+    /// From now on several write: the API server looks at what is stored.
+    pub fn keep_store(&mut self, store: Store) {
+        self.store = Some(Box::new(store));
+    }
+
+    /// What is stored.
+    ///
+    /// # Panics
+    /// In a run that keeps none.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("a run with several writers keeps a store")
+    }
+
+    /// What is stored, to be noted in.
+    ///
+    /// # Panics
+    /// In a run that keeps none.
+    pub fn store_mut(&mut self) -> &mut Store {
+        self.store.as_mut().expect("a run with several writers keeps a store")
+    }
+
+    /// A watcher watches nodes, too.
+    pub fn watch_nodes(&mut self, kernel: &mut Kernel, watcher: usize) {
+        let watcher = &mut self.watchers[watcher];
+        let op = watcher.process.map(|p| kernel.meter(p).operation_or_free("informer_node"));
+        watcher.node_op = Some(op.unwrap_or(OpId::NONE));
     }
 
     /// The admitter, to register flows.
@@ -352,7 +478,7 @@ impl ControlPlane {
         bucket: TokenBucket,
         flow: FlowId,
     ) -> ClientId {
-        let encode = VERBS.map(|(_, operation)| match process {
+        let encode = VERBS.map(|(_, operation, _)| match process {
             Some(p) => kernel.meter(p).operation_or_free(&format!("{operation}_request")),
             None => OpId::NONE,
         });
@@ -378,7 +504,7 @@ impl ControlPlane {
     pub fn add_watcher(&mut self, kernel: &mut Kernel, name: &str, process: Option<ProcessId>) -> usize {
         let ops = ["informer_added", "informer_bound", "informer_status", "informer_gone"]
             .map(|operation| process.map_or(OpId::NONE, |p| kernel.meter(p).operation_or_free(operation)));
-        self.watchers.push(Watcher { name: name.to_owned(), process, ops });
+        self.watchers.push(Watcher { name: name.to_owned(), process, ops, node_op: None });
         self.watchers.len() - 1
     }
 
@@ -443,6 +569,7 @@ impl ControlPlane {
             verb,
             attempts: 0,
             ingress_charged: false,
+            refusal: None,
             arrived_ns: 0,
         };
         let id = match self.free.pop() {
@@ -480,8 +607,9 @@ impl ControlPlane {
 
     fn on_client_sent(&mut self, kernel: &mut Kernel, id: u32) {
         if self.server.is_none() {
-            self.store(id);
-            self.notify_watchers(kernel, id);
+            if self.commit(id) {
+                self.notify_watchers(kernel, id);
+            }
             self.answer(id, true);
             return;
         }
@@ -545,7 +673,15 @@ impl ControlPlane {
         let mut ready = std::mem::take(&mut self.ready);
         let width = Width::mutating(self.watchers.len() as u32, server.admitter.max_seats(flow));
         let width = if PodChange::of(request.verb).is_some() { width } else { Width::ONE };
-        match server.admitter.arrive(kernel.now(), flow, id, RequestKind::Mutating, width, &mut ready) {
+        let (kind, width) = match request.verb {
+            Verb::List => {
+                let bytes = u64::from(request.pod) * LIST_BYTES_PER_POD;
+                (RequestKind::ReadOnly, Width::list(bytes, true, server.admitter.max_seats(flow)))
+            }
+            Verb::GetPod => (RequestKind::ReadOnly, Width::ONE),
+            _ => (RequestKind::Mutating, width),
+        };
+        match server.admitter.arrive(kernel.now(), flow, id, kind, width, &mut ready) {
             Admission::Execute => {
                 self.accounts.dispatched(request.client, kernel.now() - request.arrived_ns, false);
                 self.handle(kernel, id);
@@ -578,7 +714,8 @@ impl ControlPlane {
         let Some(server) = &self.server else { return };
         let request = &self.requests[id as usize];
         let meter = kernel.meter(server.process);
-        let mut cost = meter.charge(server.verbs[request.verb as usize], 1);
+        let objects = if request.verb == Verb::List { u64::from(request.pod) } else { 1 };
+        let mut cost = meter.charge(server.verbs[request.verb as usize], objects);
         if !request.ingress_charged {
             cost += meter.charge(server.ingress, 1);
         }
@@ -614,26 +751,82 @@ impl ControlPlane {
         }
     }
 
-    fn store(&mut self, id: u32) {
-        let Request { verb, pod, node, .. } = self.requests[id as usize];
-        self.outcomes.push_back(Outcome::Stored { verb, pod, node });
+    /// The write takes effect, unless what is stored forbids it; says whether it does.
+    #[inline]
+    fn commit(&mut self, id: u32) -> bool {
+        let request = &mut self.requests[id as usize];
+        if let Some(store) = &mut self.store {
+            match store.take(request.verb, request.pod, request.node) {
+                Ok(verb) => request.verb = verb,
+                Err(refusal) => {
+                    request.refusal = Some(refusal);
+                    return false;
+                }
+            }
+        }
+        let Request { verb, pod, node, .. } = *request;
+        if !verb.is_read() {
+            self.outcomes.push_back(Outcome::Stored { verb, pod, node });
+        }
+        true
+    }
+
+    /// The handler has run. What can't be written is refused before it reaches etcd; reads don't go there.
+    fn on_handled(&mut self, kernel: &mut Kernel, id: u32) {
+        let request = &mut self.requests[id as usize];
+        let store = self.store.as_ref();
+        request.refusal = store.and_then(|s| s.refuses(request.verb, request.pod, request.node));
+        if request.refusal.is_some() || request.verb.is_read() {
+            self.respond(kernel, id);
+        } else if let Some(server) = &mut self.server {
+            server.etcd.propose(kernel, id);
+        }
     }
 
     fn on_stored(&mut self, kernel: &mut Kernel, id: u32) {
-        self.store(id);
+        self.commit(id);
+        self.respond(kernel, id);
+    }
+
+    /// The server encodes the answer, and what watchers are to see.
+    fn respond(&mut self, kernel: &mut Kernel, id: u32) {
         let Some(server) = &self.server else { return };
-        let verb = self.requests[id as usize].verb;
+        let Request { verb, refusal, .. } = self.requests[id as usize];
         let meter = kernel.meter(server.process);
         let mut cost = meter.charge(server.respond, 1);
-        if PodChange::of(verb).is_some() {
-            cost += meter.charge(server.watch_event, self.watchers.len() as u64);
+        if refusal.is_none() {
+            if PodChange::of(verb).is_some() {
+                cost += meter.charge(server.watch_event, self.watchers.len() as u64);
+            } else if verb.node_change().is_some() {
+                let watchers = self.watchers.iter().filter(|w| w.node_op.is_some()).count() as u64;
+                cost += meter.charge(server.watch_event, watchers);
+            }
         }
         kernel.cpu_picos(server.process, cost, Job::ServerFinish(id));
     }
 
+    fn notify_node_watchers(&mut self, kernel: &mut Kernel, node: NodeId, change: NodeChange) {
+        for (at, watcher) in self.watchers.iter().enumerate() {
+            let Some(op) = watcher.node_op else { continue };
+            match watcher.process {
+                Some(process) => {
+                    let change = NODE_CHANGES + change as u64;
+                    let payload = (at as u64) << 40 | change << 36 | u64::from(node);
+                    kernel.charge_cpu(process, op, Job::Informer(payload));
+                }
+                None => self.outcomes.push_back(Outcome::NodeObserved { watcher: at, node, change }),
+            }
+        }
+    }
+
     fn notify_watchers(&mut self, kernel: &mut Kernel, id: u32) {
-        let Request { verb, pod, .. } = self.requests[id as usize];
-        let Some(change) = PodChange::of(verb) else { return };
+        let Request { verb, pod, node, .. } = self.requests[id as usize];
+        let Some(change) = PodChange::of(verb) else {
+            if let Some(change) = verb.node_change() {
+                self.notify_node_watchers(kernel, node, change);
+            }
+            return;
+        };
         for (at, watcher) in self.watchers.iter().enumerate() {
             match watcher.process {
                 Some(process) => {
@@ -652,7 +845,9 @@ impl ControlPlane {
         let duration_ns = kernel.now() - request.arrived_ns;
         let in_time = duration_ns <= REQUEST_TIMEOUT_NS;
         self.accounts.answered(request.client, request.verb, duration_ns, in_time);
-        self.notify_watchers(kernel, id);
+        if request.refusal.is_none() {
+            self.notify_watchers(kernel, id);
+        }
         let Some(server) = &mut self.server else { return };
         let mut ready = std::mem::take(&mut self.ready);
         if let Some(linger) = server.admitter.finish(kernel.now(), id, &mut ready) {
@@ -663,13 +858,14 @@ impl ControlPlane {
     }
 
     fn answer(&mut self, id: u32, ok: bool) {
-        let Request { verb, pod, node, client, .. } = self.requests[id as usize];
+        let Request { verb, pod, node, client, refusal, .. } = self.requests[id as usize];
         let client = client as usize;
         if !ok {
             self.clients[client].failures += 1;
         }
+        let ok = ok && refusal.is_none();
         self.in_flight -= 1;
-        self.outcomes.push_back(Outcome::Answered { client, verb, pod, node, ok });
+        self.outcomes.push_back(Outcome::Answered { client, verb, pod, node, ok, refusal });
         self.free.push(id);
     }
 
@@ -736,11 +932,7 @@ impl ControlPlane {
         match job {
             Job::ClientSend(id) => self.on_client_sent(kernel, id),
             Job::ServerIngress(id) => self.admit(kernel, id),
-            Job::ServerHandle(id) => {
-                if let Some(server) = &mut self.server {
-                    server.etcd.propose(kernel, id);
-                }
-            }
+            Job::ServerHandle(id) => self.on_handled(kernel, id),
             Job::ServerFinish(id) => self.on_finished(kernel, id),
             Job::ServerReject(id) => self.on_rejected(kernel, id),
             Job::TlsClient(dial) => {
@@ -756,9 +948,19 @@ impl ControlPlane {
                 }
             }
             Job::Informer(payload) => {
-                let watcher = (payload >> 40) as usize;
-                let change = PodChange::ALL[(payload >> 36 & 0xf) as usize];
-                self.outcomes.push_back(Outcome::Observed { watcher, pod: payload as u32, change });
+                let (watcher, id) = ((payload >> 40) as usize, payload as u32);
+                let change = payload >> 36 & 0xf;
+                self.outcomes.push_back(match change {
+                    NODE_CHANGES.. => {
+                        let change = match change - NODE_CHANGES {
+                            0 => NodeChange::Added,
+                            1 => NodeChange::Updated,
+                            _ => NodeChange::Deleted,
+                        };
+                        Outcome::NodeObserved { watcher, node: id, change }
+                    }
+                    _ => Outcome::Observed { watcher, pod: id, change: PodChange::ALL[change as usize] },
+                });
             }
             Job::Background => {}
             other => return Some(other),

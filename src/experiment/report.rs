@@ -8,9 +8,10 @@ use crate::cluster::{PodId, Pods, Timeline};
 use crate::engine::{Nanos, SECOND};
 use crate::measure::attribution::{Limit, PathSpan, shares};
 use crate::measure::metrics::quantile;
+use crate::measure::recovery::Case;
 use crate::measure::{Metrics, Station};
 
-use super::simulation::{Ended, Finished};
+use super::simulation::{Ended, FaultsReport, Finished};
 
 /// What limited a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +195,44 @@ pub fn metrics(run: &Finished) -> Metrics {
         m.set("etcd.entries", etcd.entries() as f64);
     }
     m.set("end_s", seconds(end));
+    if let Some(faults) = &run.faults {
+        fault_metrics(faults, &mut m);
+    }
     m
+}
+
+/// What faults did, and how long it took to recover.
+fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
+    let cases = || faults.cases.iter().map(|c| &c.case);
+    for (name, value) in [
+        ("faults.count", faults.cases.len() as u64),
+        ("faults.nodes", faults.cases.iter().map(|c| c.nodes).sum()),
+        ("faults.pods_lost", cases().map(|c| c.pods_lost).sum()),
+        ("faults.not_recovered", cases().filter(|c| !c.is_closed()).count() as u64),
+        ("pods.replaced", faults.pods_replaced),
+        ("pods.abandoned", faults.pods_abandoned),
+        ("pods.evicted", faults.pods_evicted),
+        ("pods.collected", faults.pods_collected),
+        ("pods.failed_phase", faults.pods_failed),
+    ] {
+        m.set(name, value as f64);
+    }
+    for (name, of_running) in [("bound", false), ("running", true)] {
+        let took = |c: &Case| {
+            let again = if of_running { c.running_again_ns } else { c.bound_again_ns };
+            again.map(|at| at.saturating_sub(c.at_ns))
+        };
+        let mut spans: Vec<Nanos> = cases().filter(|c| c.pods_lost > 0).filter_map(took).collect();
+        spans.sort_unstable();
+        if spans.is_empty() {
+            continue;
+        }
+        let sum: u128 = spans.iter().map(|s| u128::from(*s)).sum();
+        m.set(format!("recovery.{name}.mean_s"), sum as f64 / spans.len() as f64 / SECOND as f64);
+        for (label, q) in [("p50", 500), ("p90", 900), ("p99", 990), ("max", 1000)] {
+            m.set(format!("recovery.{name}.{label}_s"), seconds(quantile(&spans, q).unwrap_or(0)));
+        }
+    }
 }
 
 /// The critical path and the next limit behind it.

@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 
 use super::recorded::{self, Comparison};
 use super::report;
-use super::simulation::{BuildError, Ended, Finished, Simulation};
+use super::simulation::{BuildError, Ended, FaultCase, Finished, Simulation};
 use crate::cost::{CostProfile, ProfileLibrary};
-use crate::engine::Nanos;
+use crate::engine::{Nanos, SECOND};
 use crate::measure::Metrics;
 use crate::scenario::plan::{Placement, Plan};
 use crate::scenario::spec::ScenarioSpec;
@@ -377,6 +377,32 @@ pub struct Span {
     pub limit: String,
 }
 
+/// One fault and what became of it. Times are in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultSummary {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// When it began, since t = 0.
+    pub at_s: f64,
+    /// Nodes that it hit.
+    pub nodes: u64,
+    /// Pods that were bound and in order before it.
+    pub bound_before: u64,
+    /// Those of them that ran.
+    pub running_before: u64,
+    /// Pods that it took out of service.
+    pub pods_lost: u64,
+    /// From its begin until the API server stored the first of its nodes as `Unknown`; none: nobody noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed_after_s: Option<f64>,
+    /// From its begin until as many pods were bound and in order as before; none: not in this run.
+    pub bound_again_after_s: Option<f64>,
+    /// The same for pods that run.
+    pub running_again_after_s: Option<f64>,
+}
+
 /// The limit behind the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NextLimit {
@@ -447,10 +473,31 @@ pub struct Summary {
     /// Waits that the trace recorded, beside the simulated ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Comparison>,
+    /// Faults, in order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultSummary>,
     /// What limited it.
     pub bottleneck: BottleneckSummary,
     /// Operations counted, times unit costs.
     pub costs: Vec<CostSummary>,
+}
+
+fn fault_summary(fault: &FaultCase) -> FaultSummary {
+    let case = &fault.case;
+    let seconds = |ns: Nanos| ns as f64 / SECOND as f64;
+    let after = |at: Option<Nanos>| at.map(|at| seconds(at.saturating_sub(case.at_ns)));
+    FaultSummary {
+        name: fault.name.clone(),
+        kind: fault.kind.to_owned(),
+        at_s: seconds(case.at_ns),
+        nodes: fault.nodes,
+        bound_before: case.bound_before,
+        running_before: case.running_before,
+        pods_lost: case.pods_lost,
+        noticed_after_s: after(fault.noticed_ns),
+        bound_again_after_s: after(case.bound_again_ns),
+        running_again_after_s: after(case.running_again_ns),
+    }
 }
 
 impl Summary {
@@ -494,6 +541,7 @@ impl Summary {
             metrics: metrics.iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             pending_reasons: run.pending_reasons.clone(),
             recorded,
+            faults: run.faults.iter().flat_map(|faults| &faults.cases).map(fault_summary).collect(),
             bottleneck: BottleneckSummary {
                 sentence: report::sentence(run, &bottleneck),
                 shares: bottleneck

@@ -8,13 +8,15 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+mod changes;
 pub mod state;
 
 use std::collections::VecDeque;
 
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
-use crate::control_plane::controllers::ReplicaSets;
+use crate::control_plane::controllers::Answer;
+use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
@@ -29,6 +31,9 @@ use crate::scenario::plan::{
     ApiServerPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, StopWhen,
 };
 use crate::scheduler::{Action, BindOutcome, Context, NodeChange, Registry, SchedulerModel};
+
+use changes::Changes;
+pub use changes::{FaultCase, FaultsReport};
 
 /// How often a run is checked for progress, at the least.
 const WATCHDOG_PERIOD_NS: Nanos = 30 * SECOND;
@@ -104,6 +109,8 @@ pub struct Finished {
     pub window_ns: Nanos,
     /// Step of time series.
     pub step_ns: Nanos,
+    /// What faults did; none: nothing could go wrong.
+    pub faults: Option<FaultsReport>,
 }
 
 struct SchedulerRuntime {
@@ -139,6 +146,8 @@ pub struct Simulation {
     agents: NodeAgents,
     agents_watcher: Option<usize>,
     replica_sets: Option<ReplicaSets>,
+    /// What changes besides: faults, and what repairs them.
+    changes: Option<Box<Changes>>,
     loader: Loader,
     creation: Creation,
     lifetimes: Lifetimes,
@@ -289,26 +298,10 @@ impl Simulation {
             load_flow,
         );
 
-        let replica_sets = match (&plan.creation, &plan.controller_manager) {
-            (Creation::ReplicaSets { ranges, .. }, Some((place, limits, syncs))) => {
-                let process = b.process("controller-manager", place);
-                let transport = control_plane.add_transport(&mut b.kernel, Some(process), max_streams);
-                let flow = flow(&mut control_plane, ClientIdentity::ControllerManager, "controller-manager");
-                let client = control_plane.add_client(
-                    &mut b.kernel,
-                    "controller-manager",
-                    Some(process),
-                    transport,
-                    bucket(*limits),
-                    flow,
-                );
-                control_plane.add_watcher(&mut b.kernel, "controller-manager", Some(process));
-                Some(ReplicaSets::new(client, *syncs, ranges))
-            }
-            _ => None,
-        };
+        let manager = Self::manager(&mut b, &mut control_plane, max_streams);
+        let replica_sets = manager.as_ref().and_then(|manager| Self::replica_sets(plan, manager));
 
-        let (agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
+        let (mut agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
         if plan.agents.heartbeats && plan.agents.kind != AgentKind::None {
             Self::heartbeats(&mut b, server_process, etcd_process);
         }
@@ -325,6 +318,10 @@ impl Simulation {
             let process = watcher.place.as_ref().map(|place| b.process(&watcher.name, place));
             control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
         }
+
+        let changes = manager.as_ref().and_then(|manager| {
+            Self::build_changes(&mut b, &mut control_plane, &mut agents, manager, scheduler_watcher)
+        });
 
         Self::idle_load(&mut b);
         let meter = b.kernel.meter(scheduler_process);
@@ -378,6 +375,7 @@ impl Simulation {
             agents,
             agents_watcher,
             replica_sets,
+            changes,
             loader: Loader { client: load_client, watcher: load_watcher, next: 0 },
             creation: plan.creation.clone(),
             lifetimes: plan.lifetimes.clone(),
@@ -466,6 +464,9 @@ impl Simulation {
             Creation::Existing => {
                 for pod in 0..pods {
                     self.mark_created(pod, 0);
+                    if self.changes.is_some() {
+                        self.control_plane.store_mut().exists_from_the_beginning(pod);
+                    }
                 }
             }
             Creation::ClosedLoop { concurrency } => {
@@ -487,6 +488,7 @@ impl Simulation {
                 }
             }
         }
+        self.begin_changes();
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
         self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
@@ -594,8 +596,13 @@ impl Simulation {
                 let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
                 self.kernel.at(at, Event::Watchdog);
             }
+            Event::Controller { what } => self.on_controller(what),
+            Event::Fault { what, index, node } => self.on_fault(what, index, node),
         }
         self.drain_outcomes();
+        if let Some(changes) = &mut self.changes {
+            changes.recovery.settle(self.kernel.now());
+        }
         self.watch_stations();
         Ok(())
     }
@@ -614,6 +621,9 @@ impl Simulation {
 
     fn is_done(&self) -> bool {
         let c = &self.counts;
+        if self.changes_to_come() {
+            return false;
+        }
         match self.stop {
             StopWhen::AllBound => c.bound + c.failed >= c.total,
             StopWhen::AllRunning => c.running + c.failed >= c.total,
@@ -636,6 +646,7 @@ impl Simulation {
             || more_to_come
             || lives
             || waits
+            || self.faults_to_come()
             || self.stop == StopWhen::Time
         {
             self.last_progress = (self.counts, now);
@@ -686,7 +697,7 @@ impl Simulation {
                 self.call(|model, cx| model.on_node(cx, node, NodeChange::Added));
             }
         }
-        for pod in self.scheduled..self.cluster.pods.len() as PodId {
+        for pod in self.scheduled..self.cluster.pods.first_later() {
             if self.cluster.pods.stage(pod) == Stage::Running {
                 let node = self.cluster.pods.node(pod);
                 self.call(|model, cx| model.on_pod_bound(cx, pod, node));
@@ -778,7 +789,8 @@ impl Simulation {
             Action::Delete { pod } => {
                 // A placeholder has no grace period and is no pod of the workload.
                 let placeholder = self.cluster.pods.is_placeholder(pod);
-                let endless = !placeholder
+                let endless = self.changes.is_none()
+                    && !placeholder
                     && match &self.lifetimes {
                         Lifetimes::Endless => true,
                         Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans[pod as usize] == u64::MAX,
@@ -790,11 +802,14 @@ impl Simulation {
                 let held = !placeholder
                     && self.agents.kind() != AgentKind::None
                     && self.cluster.pods.node(pod) != NO_NODE;
+                // Where others delete, too, the API server decides when the pod is deleted.
+                let held = held || self.changes.is_some() && !placeholder;
                 let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
                 control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
             }
             Action::GiveUp { pod } => {
-                if self.cluster.pods.node(pod) == NO_NODE && !self.cluster.pods.is_placeholder(pod) {
+                let over = self.cluster.pods.stage(pod) == Stage::Finished;
+                if self.cluster.pods.node(pod) == NO_NODE && !over && !self.cluster.pods.is_placeholder(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
                     self.counts.failed += 1;
                 }
@@ -815,9 +830,10 @@ impl Simulation {
             Outcome::Sent { verb: Verb::Bind, pod } => self.cluster.pods.timeline_mut(pod).bind_sent_ns = now,
             Outcome::Sent { .. } => {}
             Outcome::Stored { verb, pod, node } => self.on_stored(verb, pod, node),
-            Outcome::Answered { client, verb, pod, node, ok } => {
-                self.on_answered(client, verb, pod, node, ok)
+            Outcome::Answered { client, verb, pod, node, ok, refusal } => {
+                self.on_answered(client, Answer { verb, pod, node, ok, refusal });
             }
+            Outcome::NodeObserved { watcher, node, change } => self.on_node_observed(watcher, node, change),
             Outcome::Observed { watcher, pod, change } => {
                 if watcher == self.scheduler.watcher {
                     if self.scheduler.started {
@@ -827,15 +843,20 @@ impl Simulation {
                     }
                 }
                 if Some(watcher) == self.agents_watcher && change == PodChange::Bound {
-                    self.agents.on_bound(&mut self.kernel, pod);
+                    self.on_agent_observes(pod);
                 }
                 if Some(watcher) == self.loader.watcher
                     && change == PodChange::Bound
-                    && let Lifetimes::Hold(spans) = &self.lifetimes
-                    && let Some(span) = spans.get(pod as usize).filter(|span| **span != u64::MAX)
+                    && matches!(self.lifetimes, Lifetimes::Hold(_))
+                    && let Some(span) = self.span(pod)
                 {
                     let at = now + span;
                     self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Delete });
+                }
+                if let Some(changes) = &self.changes
+                    && watcher == changes.controllers.watcher
+                {
+                    self.on_manager_observes(pod, change);
                 }
             }
         }
@@ -843,6 +864,13 @@ impl Simulation {
 
     fn on_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
         let now = self.kernel.now();
+        if matches!(verb, Verb::CreateNode | Verb::PatchNode | Verb::DeleteNode) {
+            self.on_node_stored(verb, pod, node);
+            return;
+        }
+        if self.changes.is_some() && pod != PodId::MAX {
+            self.note_stored(verb, pod, node);
+        }
         if pod != PodId::MAX && self.cluster.pods.is_placeholder(pod) {
             self.on_placeholder_stored(verb, pod, node);
             return;
@@ -863,17 +891,30 @@ impl Simulation {
             }
             Verb::PatchRunning => {
                 self.cluster.pods.set_stage(pod, Stage::Running);
-                self.cluster.pods.timeline_mut(pod).running_ns = now;
-                self.counts.running += 1;
-                self.schedule_finish(pod);
+                let timeline = self.cluster.pods.timeline_mut(pod);
+                // One that had to start anew has run before.
+                if timeline.running_ns == u64::MAX {
+                    timeline.running_ns = now;
+                    self.counts.running += u64::from(self.is_counted(pod));
+                    self.schedule_finish(pod);
+                } else if self.agents.restarted_ns(pod).is_some() {
+                    self.schedule_finish(pod);
+                }
             }
-            Verb::PatchSucceeded | Verb::DeletePod => {
-                if pod >= self.scheduled {
+            Verb::PatchSucceeded | Verb::PatchFailed | Verb::DeletePod => {
+                if !self.is_counted(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                 } else if self.cluster.pods.stage(pod) != Stage::Finished {
                     if self.cluster.pods.node(pod) == NO_NODE {
                         // Deleted before it was bound: nothing more will come of it.
                         self.counts.failed += 1;
+                    }
+                    if self.cluster.pods.stage(pod) == Stage::Failed {
+                        // It was given up before; it is counted as failed already.
+                        self.counts.failed -= 1;
+                    }
+                    if self.changes.is_some() && self.span(pod).is_none() {
+                        self.expected_finishes += 1;
                     }
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
@@ -884,7 +925,16 @@ impl Simulation {
                 // The agent has ended the pod's containers and deletes it for good.
                 self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
             }
-            Verb::PatchCondition | Verb::CreateEvent => {}
+            Verb::PatchCondition
+            | Verb::PatchNotReady
+            | Verb::CreateEvent
+            | Verb::GetPod
+            | Verb::List
+            | Verb::Evict
+            | Verb::CreateNode
+            | Verb::PatchNode
+            | Verb::DeleteNode
+            | Verb::PutObject => {}
         }
     }
 
@@ -913,15 +963,17 @@ impl Simulation {
     }
 
     fn schedule_finish(&mut self, pod: PodId) {
-        if let Lifetimes::Run(spans) = &self.lifetimes
-            && spans[pod as usize] != u64::MAX
+        if matches!(self.lifetimes, Lifetimes::Run(_))
+            && let Some(span) = self.span(pod)
         {
-            let at = self.kernel.now() + spans[pod as usize];
+            let at = self.kernel.now() + span;
+            self.agents.will_end(pod, at);
             self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Finished });
         }
     }
 
-    fn on_answered(&mut self, client: ClientId, verb: Verb, pod: PodId, node: NodeId, ok: bool) {
+    fn on_answered(&mut self, client: ClientId, answer: Answer) {
+        let Answer { verb, pod, node, ok, refusal } = answer;
         if client == self.scheduler.client && verb == Verb::Bind {
             let outcome = if ok { BindOutcome::Bound } else { BindOutcome::Failed };
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
@@ -936,12 +988,13 @@ impl Simulation {
             if matches!(self.creation, Creation::ClosedLoop { .. }) {
                 self.create_next();
             }
-        } else if let Some(sets) = &mut self.replica_sets
-            && client == sets.client()
-        {
-            sets.on_answered(&mut self.kernel, &mut self.control_plane, pod);
+        } else if self.replica_sets.as_ref().is_some_and(|sets| client == sets.client()) {
+            let owner = self.changes.is_some().then(|| self.control_plane.store().owner(pod));
+            self.sets(|sets, env| sets.on_answered(env, pod, owner, ok, refusal));
         } else if Some(client) == self.agents.client() {
-            self.agents.on_answered(&mut self.kernel, &mut self.control_plane);
+            self.agents.on_answered(&mut self.kernel, &mut self.control_plane, verb);
+        } else if self.changes.is_some() {
+            self.on_controller_answered(client, answer);
         }
     }
 
@@ -985,9 +1038,7 @@ impl Simulation {
                 }
             }
             Creation::ReplicaSets { .. } => {
-                if let Some(sets) = &mut self.replica_sets {
-                    sets.start(&mut self.kernel, &mut self.control_plane, index);
-                }
+                self.sets(|sets, env| sets.start(env, index));
             }
             Creation::Existing | Creation::ClosedLoop { .. } => {}
         }
@@ -997,14 +1048,21 @@ impl Simulation {
         if self.cluster.pods.stage(pod) == Stage::Finished {
             return;
         }
+        if !self.agents.happens(pod, self.cluster.pods.node(pod), what, self.kernel.now()) {
+            return;
+        }
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
+            AgentEvent::Rejected => self.agents.patch(kernel, control_plane, pod, Verb::PatchFailed),
             AgentEvent::Evicted => self.agents.patch(kernel, control_plane, pod, Verb::DeletePod),
             AgentEvent::Started => self.agents.patch(kernel, control_plane, pod, Verb::PatchRunning),
             AgentEvent::Finished if self.agents.kind() != AgentKind::None => {
                 self.agents.patch(kernel, control_plane, pod, Verb::PatchSucceeded);
             }
             AgentEvent::Finished | AgentEvent::Delete => {
+                if self.changes.is_some() {
+                    control_plane.store_mut().leaves_on_purpose(pod);
+                }
                 control_plane.submit(kernel, self.loader.client, Verb::DeletePod, pod, NO_NODE);
             }
         }
@@ -1148,6 +1206,7 @@ impl Simulation {
         self.check_invariants();
         let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
         self.cluster.pods.drop_placeholders();
+        let faults = self.faults_report();
         Finished {
             name: self.name,
             seed: self.seed,
@@ -1162,6 +1221,7 @@ impl Simulation {
             pending_reasons,
             window_ns: self.window_ns,
             step_ns: self.step_ns,
+            faults,
         }
     }
 
@@ -1169,7 +1229,7 @@ impl Simulation {
     fn check_invariants(&self) {
         let pods = &self.cluster.pods;
         let mut by_stage = [0u64; 8];
-        for pod in 0..self.scheduled {
+        for pod in self.counted_pods() {
             by_stage[pods.stage(pod) as usize] += 1;
             let t = pods.timeline(pod);
             assert!(

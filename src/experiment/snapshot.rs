@@ -309,7 +309,12 @@ fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecR
     let tolerations = spec.tolerations.iter().map(|t| {
         let operator = if t.exists { "Exists" } else { "Equal" };
         let effect = t.effect.map_or("", effect);
-        without_empty(json!({"key": t.key, "operator": operator, "value": t.value, "effect": effect}))
+        let mut out =
+            without_empty(json!({"key": t.key, "operator": operator, "value": t.value, "effect": effect}));
+        if let (Some(seconds), Some(fields)) = (t.seconds, out.as_object_mut()) {
+            fields.insert("tolerationSeconds".to_owned(), seconds.into());
+        }
+        out
     });
     let spread = spec.topology_spread.iter().map(|c| {
         let mut out = json!({

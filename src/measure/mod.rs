@@ -4,6 +4,7 @@
 //! that measuring costs the event loop next to nothing.
 pub mod attribution;
 pub mod metrics;
+pub mod recovery;
 pub mod station;
 pub mod telemetry;
 

@@ -19,6 +19,8 @@ use super::svg::{Axis, Heat, Line, Segment, escape, lines, number, ribbons, span
 
 /// Runs that get charts of their own; all are compared.
 pub const MAX_DETAILS: usize = 8;
+/// Faults of a run that are shown one by one.
+const MAX_FAULTS: usize = 200;
 /// Points of a line over time, columns of a heat map.
 const STEPS: usize = 120;
 
@@ -196,7 +198,45 @@ fn overview(out: &mut String, runs: &[RunResult]) {
         }
         out.push_str("</tbody></table></div>");
     }
+    for run in runs.iter().take(MAX_DETAILS).filter(|run| !run.summary.faults.is_empty()) {
+        faults(out, run);
+    }
     out.push_str("</section>");
+}
+
+/// What went wrong, and how long it took until as many pods were bound, and ran, as before.
+fn faults(out: &mut String, run: &RunResult) {
+    let all = &run.summary.faults;
+    let _ = write!(out, "<h3>Faults of {}</h3>", escape(&run.name));
+    if all.len() > MAX_FAULTS {
+        let _ = write!(out, "<p class=\"dim\">The first {MAX_FAULTS} of {}.</p>", number(all.len() as f64));
+    }
+    let heads = [
+        "fault",
+        ">at",
+        ">nodes",
+        ">pods lost",
+        ">noticed after",
+        ">bound again after",
+        ">running again after",
+    ];
+    table_head(out, &heads);
+    for fault in all.iter().take(MAX_FAULTS) {
+        let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), span);
+        row(
+            out,
+            &fault.name,
+            &[
+                span(fault.at_s),
+                number(fault.nodes as f64),
+                number(fault.pods_lost as f64),
+                fault.noticed_after_s.map_or_else(String::new, span),
+                after(fault.bound_again_after_s),
+                after(fault.running_again_after_s),
+            ],
+        );
+    }
+    out.push_str("</tbody></table></div>");
 }
 
 /// Ascending times of a stage.

@@ -211,6 +211,11 @@ impl SpecReader {
             exists: t.get("operator").and_then(Value::as_str) == Some("Exists"),
             value: text(t, "value"),
             effect: t.get("effect").and_then(Value::as_str).and_then(effect),
+            // Less than 0 means 0: at once.
+            seconds: t
+                .get("tolerationSeconds")
+                .and_then(Value::as_i64)
+                .map(|s| u64::try_from(s).unwrap_or(0)),
         };
         let required = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         let preferred = "/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution";

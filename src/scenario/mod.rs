@@ -13,6 +13,7 @@ mod decode;
 mod diagnostic;
 mod document;
 pub mod duration;
+pub mod faults;
 mod from_trace;
 mod kube_scheduler_config;
 pub mod limits;

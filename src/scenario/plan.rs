@@ -4,9 +4,11 @@
 //! a measured run, or from a test. Units are in the names; profiles are loaded.
 use std::collections::BTreeMap;
 
-use crate::cluster::Cluster;
+use super::spec::TimeDistribution;
+use crate::cluster::{Cluster, NodeId};
+use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
-use crate::control_plane::node_agents::AgentKind;
+use crate::control_plane::node_agents::{AgentKind, Trouble};
 use crate::cost::CostProfile;
 use crate::engine::Nanos;
 use crate::scheduler::Settings;
@@ -154,6 +156,112 @@ pub enum Creation {
     },
 }
 
+/// When a fault comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultTimes {
+    /// Once, ns.
+    Once(Nanos),
+    /// At random times with exponential gaps.
+    Random {
+        /// Mean gap, ns.
+        mean_ns: Nanos,
+        /// Of each node or pod, and not of all together.
+        each: bool,
+        /// Not before, ns.
+        from_ns: Nanos,
+        /// Before, ns.
+        to_ns: Nanos,
+        /// So often at most.
+        most: u64,
+    },
+}
+
+/// Which nodes a fault hits: those that match, or some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeChoice {
+    /// These; empty: any.
+    pub names: Vec<NodeId>,
+    /// Of this zone.
+    pub zone: Option<u32>,
+    /// With these labels.
+    pub labels: BTreeMap<String, String>,
+    /// So many.
+    pub count: Option<u64>,
+    /// Such a share, in parts per million.
+    pub share_ppm: Option<u64>,
+}
+
+/// Which pods a fault hits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodChoice {
+    /// With these labels.
+    pub labels: BTreeMap<String, String>,
+    /// So many.
+    pub count: Option<u64>,
+    /// Such a share, in parts per million.
+    pub share_ppm: Option<u64>,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Machines fail.
+    Machines {
+        /// Which.
+        nodes: NodeChoice,
+        /// How.
+        trouble: Trouble,
+        /// For how long; none: for good.
+        lasts: Option<TimeDistribution>,
+        /// Again after such a pause, and how often in all.
+        flap: Option<(TimeDistribution, u64)>,
+    },
+    /// Nodes leave.
+    Remove {
+        /// Which.
+        nodes: NodeChoice,
+    },
+    /// Nodes join.
+    Add {
+        /// Index of their template.
+        template: u32,
+        /// Their zones, in turn; empty: none.
+        zones: Vec<u32>,
+        /// How many.
+        count: u32,
+        /// First part of their names.
+        prefix: String,
+    },
+    /// Pods fail.
+    Pods(PodChoice),
+}
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// Name in results and of its stream.
+    pub name: String,
+    /// Its kind, as files name it.
+    pub kind_name: &'static str,
+    /// When.
+    pub times: FaultTimes,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What a run needs in which nodes and pods come and go by others than the scheduler and the load client.
+#[derive(Clone, Debug)]
+pub struct ChangesPlan {
+    /// Faults.
+    pub faults: Vec<FaultPlan>,
+    /// Flags of the controller manager's node lifecycle controller.
+    pub node_lifecycle: NodeLifecycleSettings,
+    /// How long a pod tolerates a node that is not ready, ns.
+    pub default_toleration_ns: Nanos,
+    /// Ranges of pods that ReplicaSets own.
+    pub replica_sets: Vec<(u32, u32)>,
+}
+
 /// How long pods last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lifetimes {
@@ -193,8 +301,10 @@ pub struct Plan {
     pub cluster: Cluster,
     /// API server and etcd; none: ideal.
     pub api_server: Option<ApiServerPlan>,
-    /// The controller manager, if it creates pods.
+    /// The controller manager, if it has something to do: its process, each controller's limits, syncs at once.
     pub controller_manager: Option<(Placement, ClientLimits, u32)>,
+    /// What changes besides; none: nothing.
+    pub changes: Option<ChangesPlan>,
     /// Node agents.
     pub agents: AgentsPlan,
     /// Other watchers.

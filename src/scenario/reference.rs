@@ -102,6 +102,7 @@ pub fn plan(
         cluster,
         api_server: None,
         controller_manager: None,
+        changes: None,
         agents: AgentsPlan {
             kind: AgentKind::None,
             place: None,

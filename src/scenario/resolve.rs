@@ -16,12 +16,13 @@ use sha2::{Digest, Sha256};
 use super::config_file::{self, SchedulerConfig};
 use super::document::Document;
 use super::duration::DurationNs;
+use super::faults;
 use super::from_trace;
 use super::plan::{
-    AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
-    Provenance, SchedulerPlan, StopWhen, WatcherPlan,
+    AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes,
+    Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
-use super::quantity::ResourceList;
+use super::quantity::{Rate, ResourceList};
 use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
@@ -36,6 +37,7 @@ use crate::cluster::{
     Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm,
 };
+use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
 use crate::cost::{CostProfile, ProfileLibrary};
@@ -56,6 +58,8 @@ const DEFAULT_INFLIGHT: (u32, u32) = (400, 200);
 const DEFAULT_MAX_STREAMS: u32 = 100;
 /// fdatasync on an SSD; the measured machine's etcd showed 0.5 to 0.9 ms on average.
 const DEFAULT_FSYNC_NS: (Nanos, Nanos) = (550_000, 3 * MILLISECOND);
+/// How long a pod tolerates `not-ready` and `unreachable` by admission.
+const DEFAULT_TOLERATION_NS: Nanos = 300 * SECOND;
 /// Concurrent ReplicaSet syncs of the controller manager.
 const DEFAULT_CONCURRENT_SYNCS: u32 = 5;
 
@@ -67,6 +71,8 @@ struct Resolver<'a> {
     provenance: Provenance,
     /// Largest virtual time of a scenario that doesn't say.
     default_limit_ns: Nanos,
+    /// Ranges of pods that belong to Deployments.
+    replica_sets: Vec<(u32, u32)>,
 }
 
 fn count(value: u64) -> u32 {
@@ -152,6 +158,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
                 exists: t.operator == Some(TolerationOperator::Exists),
                 value: t.value.clone().unwrap_or_default(),
                 effect: t.effect.map(taint_effect),
+                seconds: t.toleration_seconds,
             })
             .collect(),
         required_node_affinity: affinity.required.iter().map(|t| term(&t.match_expressions)).collect(),
@@ -228,7 +235,8 @@ fn limits(spec: ClientSpec, default: ClientLimits) -> ClientLimits {
     }
 }
 
-fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) {
+/// Adds a group's nodes; returns their template.
+fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 {
     let mut allocatable = resource_amount(&group.template.allocatable, &mut cluster.resources);
     if group.template.allocatable.pods().is_none() {
         allocatable.pods = count(DEFAULT_NODE_PODS);
@@ -258,6 +266,7 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) {
         let zone = (!zones.is_empty()).then(|| zones[(i % zones.len() as u64) as usize]);
         cluster.nodes.add(format!("{base}-{i:0width$}"), template, zone);
     }
+    template
 }
 
 /// Pods of a workload as they are expanded.
@@ -306,8 +315,10 @@ impl Resolver<'_> {
     }
 
     fn api_server(&mut self) -> Option<ApiServerPlan> {
-        let server = self.spec.control_plane.api_server.clone();
+        let mut server = self.spec.control_plane.api_server.clone();
         let etcd = self.spec.control_plane.etcd.clone();
+        // Tolerations are given to pods, whatever the server costs.
+        server.default_toleration_seconds = None;
         if server == Default::default() && etcd == Default::default() {
             return None;
         }
@@ -558,6 +569,55 @@ impl Resolver<'_> {
         }
     }
 
+    /// What a run needs in which others than the scheduler and the load client change nodes and pods.
+    fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
+        let spec = self.spec;
+        if spec.faults.is_empty() {
+            return None;
+        }
+        let mut plans = Vec::new();
+        for (index, fault) in spec.faults.iter().enumerate() {
+            let template = |group: usize| templates.get(group).copied().unwrap_or(0);
+            match faults::resolve(fault, index, spec, cluster, template) {
+                Ok(plan) => plans.push(plan),
+                Err((field, message, hint)) => {
+                    let path = format!("faults[{index}].{field}");
+                    let hint = (!hint.is_empty()).then_some(hint);
+                    self.errors.push(self.document.diagnostic(&path, message, hint));
+                }
+            }
+        }
+        let flags = &spec.control_plane.controller_manager;
+        let defaults = NodeLifecycleSettings::default();
+        let rate = |rate: Option<Rate>, default: u64| rate.map_or(default, Rate::micro_per_second);
+        Some(ChangesPlan {
+            faults: plans,
+            node_lifecycle: NodeLifecycleSettings {
+                monitor_period_ns: flags.node_monitor_period.map_or(defaults.monitor_period_ns, |d| d.0),
+                monitor_grace_period_ns: flags
+                    .node_monitor_grace_period
+                    .map_or(defaults.monitor_grace_period_ns, |d| d.0),
+                eviction_rate_micro: rate(flags.node_eviction_rate, defaults.eviction_rate_micro),
+                secondary_eviction_rate_micro: rate(
+                    flags.secondary_node_eviction_rate,
+                    defaults.secondary_eviction_rate_micro,
+                ),
+                large_cluster_size_threshold: flags
+                    .large_cluster_size_threshold
+                    .map_or(defaults.large_cluster_size_threshold, count),
+                unhealthy_zone_threshold_ppm: flags
+                    .unhealthy_zone_threshold
+                    .map_or(defaults.unhealthy_zone_threshold_ppm, |share| share.ppm()),
+            },
+            default_toleration_ns: spec
+                .control_plane
+                .api_server
+                .default_toleration_seconds
+                .map_or(DEFAULT_TOLERATION_NS, |seconds| seconds.saturating_mul(SECOND)),
+            replica_sets: std::mem::take(&mut self.replica_sets),
+        })
+    }
+
     fn add_pods(
         &mut self,
         cluster: &mut Cluster,
@@ -682,6 +742,7 @@ impl Resolver<'_> {
             }
         }
         let deployments = expanded.sets.len();
+        self.replica_sets.clone_from(&expanded.sets);
         for (index, j) in w.jobs.iter().enumerate() {
             let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
             let copies = j.count.unwrap_or(1);
@@ -794,13 +855,13 @@ pub fn resolve(
         errors: Vec::new(),
         provenance: Provenance::default(),
         default_limit_ns: DEFAULT_LIMIT_NS,
+        replica_sets: Vec::new(),
     };
     let seed = spec.seed.unwrap_or(1);
     let streams = Streams::new(seed);
     let mut cluster = Cluster::default();
-    for (index, group) in spec.cluster.nodes.iter().enumerate() {
-        add_nodes(&mut cluster, group, index);
-    }
+    let groups = spec.cluster.nodes.iter().enumerate();
+    let templates: Vec<u32> = groups.map(|(index, group)| add_nodes(&mut cluster, group, index)).collect();
     scheduling::add_objects(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
     let api_server = r.api_server();
@@ -808,7 +869,9 @@ pub fn resolve(
     r.scheduler_names(&scheduler.settings, &cluster);
     let agents = r.agents();
     let cm = spec.control_plane.controller_manager.clone();
-    let controller_manager = matches!(creation, Creation::ReplicaSets { .. }).then(|| {
+    let changes = r.changes(&mut cluster, &templates);
+    let has_manager = changes.is_some() || matches!(creation, Creation::ReplicaSets { .. });
+    let controller_manager = has_manager.then(|| {
         let place = r.placement(
             "controlPlane.controllerManager",
             cm.profile.as_ref(),
@@ -857,6 +920,7 @@ pub fn resolve(
         cluster,
         api_server,
         controller_manager,
+        changes,
         agents,
         watchers,
         load_client: (load_place, load_limits),

@@ -18,6 +18,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
+use super::faults::FaultSpec;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
 use super::scheduling::{
     DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
@@ -56,10 +57,9 @@ pub struct ScenarioSpec {
     pub scheduler: SchedulerSpec,
     /// The pods and when they come.
     pub workload: WorkloadSpec,
-    /// Failures. Not modelled yet: must be empty.
+    /// What goes wrong: nodes, pods, servers.
     #[serde(default)]
-    #[schemars(with = "Vec<serde_json::Value>")]
-    pub faults: Vec<serde_yaml::Value>,
+    pub faults: Vec<FaultSpec>,
     /// When the run ends.
     #[serde(default)]
     pub stop: StopSpec,
@@ -203,6 +203,9 @@ pub struct ApiServerSpec {
     pub max_streams_per_connection: Option<u64>,
     /// Threads that run at once (GOMAXPROCS). Default: the host's cores.
     pub max_threads: Option<u64>,
+    /// `--default-not-ready-toleration-seconds` and `--default-unreachable-toleration-seconds`: how long a pod stays on a
+    /// node that is not ready or not heard of, if it does not say so itself. Default 300.
+    pub default_toleration_seconds: Option<u64>,
 }
 
 /// etcd.
@@ -244,6 +247,18 @@ pub struct ControllerManagerSpec {
     pub client: ClientSpec,
     /// `--concurrent-replicaset-syncs` and its like. Default 5.
     pub concurrent_syncs: Option<u64>,
+    /// `--node-monitor-period`: time between two looks at the nodes' leases. Default 5s.
+    pub node_monitor_period: Option<DurationNs>,
+    /// `--node-monitor-grace-period`: a node that is not heard of for so long is `Unknown`. Default 50s.
+    pub node_monitor_grace_period: Option<DurationNs>,
+    /// `--node-eviction-rate`: nodes that are tainted per second. Default 0.1.
+    pub node_eviction_rate: Option<Rate>,
+    /// `--secondary-node-eviction-rate`: the same in a large zone that is unhealthy. Default 0.01.
+    pub secondary_node_eviction_rate: Option<Rate>,
+    /// `--unhealthy-zone-threshold`: share of nodes that are not ready in an unhealthy zone. Default 55%.
+    pub unhealthy_zone_threshold: Option<Ratio>,
+    /// `--large-cluster-size-threshold`: a zone with more nodes is large. Default 50.
+    pub large_cluster_size_threshold: Option<u64>,
 }
 
 /// What brings bound pods to Running.
@@ -847,6 +862,8 @@ pub struct TolerationSpec {
     pub value: Option<String>,
     /// Effect. Default: every effect.
     pub effect: Option<TaintEffect>,
+    /// How long the pod stays on a node that gets a matching `NoExecute` taint, in whole seconds. Default: for good.
+    pub toleration_seconds: Option<u64>,
 }
 
 /// How a toleration compares.

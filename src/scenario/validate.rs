@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use super::diagnostic::{did_you_mean, nearest};
 use super::document::Document;
 use super::duration::DurationNs;
+use super::faults;
 use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, SweepSpec, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
+    StopWhen, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
     WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
@@ -90,7 +91,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn optional_count(&mut self, path: &str, value: Option<u64>, least: u64, most: u64) {
+    pub(super) fn optional_count(&mut self, path: &str, value: Option<u64>, least: u64, most: u64) {
         match value {
             Some(value) if value < least => {
                 self.expected(path, &format!("at least {least}"), "leave it out for the default");
@@ -162,7 +163,7 @@ impl<'a> Check<'a> {
     }
 
     /// A name that becomes part of file names.
-    fn name(&mut self, path: &str, name: &str) {
+    pub(super) fn name(&mut self, path: &str, name: &str) {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if name.is_empty() || !name.bytes().all(allowed) || name.starts_with('.') {
             let hint = "it becomes part of file names; it does not begin with a dot";
@@ -194,7 +195,6 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Names that may not occur twice.
     /// Labels as Kubernetes allows them.
     pub(super) fn labels(&mut self, path: &str, found: &BTreeMap<String, String>) {
         labels(path, found, self);
@@ -212,6 +212,7 @@ impl<'a> Check<'a> {
         expression(path, found, self);
     }
 
+    /// Names that may not occur twice.
     pub(super) fn distinct<'n>(&mut self, what: &str, names: impl Iterator<Item = (String, &'n str)>) {
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
         for (path, name) in names {
@@ -268,9 +269,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     control_plane(spec, &hosts, check);
     scheduler(&spec.scheduler, &hosts, check);
     workload(spec, &hosts, check);
-    if !spec.faults.is_empty() {
-        check.report("faults", "faults are not modelled yet", "leave `faults` empty");
-    }
+    faults::validate(spec, check);
     check.duration("stop.limit", spec.stop.limit, true);
     if spec.stop.when == Some(StopWhen::Time) && spec.stop.limit.is_none() {
         check.report(
@@ -425,6 +424,27 @@ fn control_plane(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
     }
     check.host("controlPlane.controllerManager.host", plane.controller_manager.host.as_deref(), hosts);
     check.client("controlPlane.controllerManager.client", &plane.controller_manager.client);
+    let manager = &plane.controller_manager;
+    check.duration("controlPlane.controllerManager.nodeMonitorPeriod", manager.node_monitor_period, true);
+    let grace = "controlPlane.controllerManager.nodeMonitorGracePeriod";
+    check.duration(grace, manager.node_monitor_grace_period, true);
+    if manager.node_monitor_grace_period.is_some_and(|grace| grace < DurationNs::from_secs(20)) {
+        let hint = "leases are renewed each 10 s, and a node must be heard of at least twice";
+        check.expected(grace, "at least 20s", hint);
+    }
+    check.rate("controlPlane.controllerManager.nodeEvictionRate", manager.node_eviction_rate);
+    check.rate(
+        "controlPlane.controllerManager.secondaryNodeEvictionRate",
+        manager.secondary_node_eviction_rate,
+    );
+    if manager.unhealthy_zone_threshold.is_some_and(|share| share.ppm() == 0 || share.ppm() > 1_000_000) {
+        let path = "controlPlane.controllerManager.unhealthyZoneThreshold";
+        check.expected(path, "more than 0 and at most 100%", "such as 55%");
+    }
+    if let Some(seconds) = api.default_toleration_seconds {
+        let path = "controlPlane.apiServer.defaultTolerationSeconds";
+        check.count(path, seconds, 0, limits::DURATION_NS / 1_000_000_000);
+    }
     let agents = &plane.node_lifecycle;
     check.host("controlPlane.nodeLifecycle.host", agents.host.as_deref(), hosts);
     check.distribution("controlPlane.nodeLifecycle.startLatency", agents.start_latency);
@@ -862,6 +882,11 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
         if !exists && toleration.key.as_deref().unwrap_or("").is_empty() {
             let hint = "add `key`, or `operator: Exists` to tolerate every taint";
             check.report(&path, "a toleration without a key needs `operator: Exists`", hint);
+        }
+        if toleration.toleration_seconds.is_some() && toleration.effect != Some(TaintEffect::NoExecute) {
+            let message =
+                "only running pods are evicted, so it goes with `effect: NoExecute`, as Kubernetes says";
+            check.report(&format!("{path}.tolerationSeconds"), message, "set the effect, or leave it out");
         }
     }
     if let Some(affinity) = &shape.node_affinity {

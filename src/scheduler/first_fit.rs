@@ -17,6 +17,20 @@ use crate::cluster::{Cluster, NO_NODE, NodeId, PodId};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::codec::{self, CodecError};
 
+/// Where a pod is, as far as the scheduler knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Place {
+    /// In one of the queues, in a cycle, or not seen.
+    #[default]
+    Waiting,
+    /// Assumed on a node; its binding is under way.
+    Assumed(NodeId),
+    /// Seen to be bound to a node.
+    On(NodeId),
+    /// Finished or deleted.
+    Gone,
+}
+
 /// The first-fit scheduler.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct FirstFit {
@@ -24,8 +38,8 @@ pub struct FirstFit {
     queue: VecDeque<PodId>,
     unschedulable: Vec<PodId>,
     in_cycle: Option<(PodId, NodeId)>,
-    /// By pod: whether it is counted on a node.
-    placed: Vec<bool>,
+    /// By pod.
+    places: Vec<Place>,
     cycle: OpId,
     node_visited: OpId,
 }
@@ -41,25 +55,41 @@ impl FirstFit {
             queue: VecDeque::new(),
             unschedulable: Vec::new(),
             in_cycle: None,
-            placed: Vec::new(),
+            places: Vec::new(),
             cycle: meter.operation("cycle")?,
             node_visited: meter.operation("node_visited")?,
         }))
     }
 
-    /// Notes whether a pod is counted on a node, and says whether it was before.
-    fn set_placed(&mut self, pod: PodId, placed: bool) -> bool {
-        if self.placed.len() <= pod as usize {
-            self.placed.resize(pod as usize + 1, false);
+    fn place(&self, pod: PodId) -> Place {
+        self.places.get(pod as usize).copied().unwrap_or_default()
+    }
+
+    /// Notes where a pod is; off its node if it was on one.
+    fn move_to(&mut self, cluster: &Cluster, pod: PodId, place: Place) {
+        if self.places.len() <= pod as usize {
+            self.places.resize(pod as usize + 1, Place::Waiting);
         }
-        std::mem::replace(&mut self.placed[pod as usize], placed)
+        let before = std::mem::replace(&mut self.places[pod as usize], place);
+        if let Place::Assumed(node) | Place::On(node) = before {
+            self.nodes.remove_pod(node, cluster.pods.spec(pod));
+        }
+        if let Place::Assumed(node) | Place::On(node) = place {
+            self.nodes.force_pod(node, cluster.pods.spec(pod));
+        }
     }
 
     fn next_cycle(&mut self, cx: &mut Context<'_>) {
         if self.in_cycle.is_some() {
             return;
         }
-        let Some(pod) = self.queue.pop_front() else { return };
+        // Pods that were bound by someone else or are gone have left the queue's care.
+        let pod = loop {
+            let Some(pod) = self.queue.pop_front() else { return };
+            if self.place(pod) == Place::Waiting {
+                break pod;
+            }
+        };
         *cx.cycle_started = Some(pod);
         let spec = cx.cluster.pods.spec(pod);
         let mut visited = 0;
@@ -108,24 +138,22 @@ impl SchedulerModel for FirstFit {
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        // One that someone else bound, or that was there before the scheduler.
-        if !self.set_placed(pod, true) {
-            self.nodes.force_pod(node, cx.cluster.pods.spec(pod));
+        // One that someone else bound, or that was there before the scheduler; or the assumed one is confirmed.
+        if self.place(pod) != Place::Gone {
+            self.move_to(cx.cluster, pod, Place::On(node));
         }
     }
 
-    fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        if self.set_placed(pod, false) {
-            self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
-        }
+    fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
+        self.move_to(cx.cluster, pod, Place::Gone);
+        self.unschedulable.retain(|p| *p != pod);
         self.retry_unschedulable(cx);
     }
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
-        if outcome == BindOutcome::Failed {
-            if self.set_placed(pod, false) {
-                self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
-            }
+        // The informer may have shown meanwhile that it is bound after all, or gone.
+        if outcome == BindOutcome::Failed && self.place(pod) == Place::Assumed(node) {
+            self.move_to(cx.cluster, pod, Place::Waiting);
             self.queue.push_back(pod);
             self.next_cycle(cx);
         }
@@ -133,11 +161,15 @@ impl SchedulerModel for FirstFit {
 
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, _tag: u64) {
         let Some((pod, node)) = self.in_cycle.take() else { return };
-        if node == NO_NODE {
+        if self.place(pod) != Place::Waiting {
+            // Bound by someone else or gone while the cycle ran.
+        } else if node == NO_NODE {
             self.unschedulable.push(pod);
+        } else if !self.nodes.fits(node, cx.cluster.pods.spec(pod)) {
+            // Someone else's pod came to the node while the cycle ran.
+            self.queue.push_front(pod);
         } else {
-            self.nodes.add_pod(node, cx.cluster.pods.spec(pod));
-            self.set_placed(pod, true);
+            self.move_to(cx.cluster, pod, Place::Assumed(node));
             cx.actions.push(Action::Assume { pod });
             cx.actions.push(Action::Bind { pod, node });
         }
@@ -148,7 +180,7 @@ impl SchedulerModel for FirstFit {
 
     fn pending_reasons(&self, cluster: &Cluster) -> PendingReasons {
         let mut reasons = PendingReasons::new();
-        for pod in &self.unschedulable {
+        for pod in self.unschedulable.iter().filter(|pod| self.place(**pod) == Place::Waiting) {
             let spec = cluster.pods.spec(*pod);
             let reason = (0..NodeId::try_from(self.nodes.len()).expect("nodes are limited"))
                 .filter(|n| self.nodes.is_present(*n))

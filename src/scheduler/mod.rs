@@ -21,6 +21,7 @@ use crate::cost::{CostProfile, Meter, ProfileError};
 use crate::engine::codec::CodecError;
 use crate::engine::{Nanos, Rng};
 
+pub use crate::cluster::NodeChange;
 pub use first_fit::FirstFit;
 pub use node_table::NodeTable;
 
@@ -92,17 +93,6 @@ pub enum BindOutcome {
     Bound,
     /// Too many requests after the client's retries, a time-out or a failed connection.
     Failed,
-}
-
-/// What changed about a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeChange {
-    /// Seen for the first time.
-    Added,
-    /// Labels, taints, allocatable or readiness changed.
-    Updated,
-    /// Gone.
-    Deleted,
 }
 
 /// What a model sees and uses during a call.

@@ -30,11 +30,9 @@ pub struct NodeTable {
 }
 
 impl NodeTable {
-    /// Adds or updates a node from the cluster.
-    pub fn set(&mut self, cluster: &Cluster, node: NodeId) {
-        let at = node as usize;
-        if self.present.len() <= at {
-            let len = at + 1;
+    fn grow(&mut self, node: NodeId) {
+        let len = node as usize + 1;
+        if self.present.len() < len {
             self.present.resize(len, false);
             self.cpu_capacity.resize(len, 0);
             self.memory_capacity.resize(len, 0);
@@ -43,6 +41,12 @@ impl NodeTable {
             self.memory_used.resize(len, 0);
             self.pods_used.resize(len, 0);
         }
+    }
+
+    /// Adds or updates a node from the cluster.
+    pub fn set(&mut self, cluster: &Cluster, node: NodeId) {
+        let at = node as usize;
+        self.grow(node);
         let allocatable = &cluster.nodes.template(node).allocatable;
         self.cpu_capacity[at] = allocatable.cpu_millicores;
         self.memory_capacity[at] = allocatable.memory_bytes;
@@ -154,15 +158,34 @@ impl NodeTable {
         self.force_pod(node, spec);
     }
 
-    /// Puts a pod on a node even if it does not fit (pods that were bound by someone else).
+    /// Puts a pod on a node even if it does not fit (pods that were bound by someone else), or if nobody has heard of
+    /// the node.
     #[inline]
     pub fn force_pod(&mut self, node: NodeId, spec: &PodSpec) {
         let at = node as usize;
+        if at >= self.present.len() {
+            self.grow(node);
+        }
         self.pods_used[at] += 1;
         self.cpu_used[at] += spec.requests.cpu_millicores;
         self.memory_used[at] += spec.requests.memory_bytes;
         for (id, v) in &spec.requests.extended {
-            self.extended_used[*id as usize][at] += v;
+            let column = *id as usize;
+            if self.extended_used.len() <= column || self.extended_used[column].len() <= at {
+                self.grow_extended(column, at);
+            }
+            self.extended_used[column][at] += v;
+        }
+    }
+
+    #[cold]
+    fn grow_extended(&mut self, column: usize, at: usize) {
+        let columns = self.extended_used.len().max(column + 1);
+        self.extended_capacity.resize(columns, Vec::new());
+        self.extended_used.resize(columns, Vec::new());
+        for columns in [&mut self.extended_capacity, &mut self.extended_used] {
+            let len = columns[column].len().max(at + 1);
+            columns[column].resize(len, 0);
         }
     }
 

@@ -285,7 +285,13 @@ fn tolerating(text: &str) -> PodSpec {
     let toleration = |t: &str| {
         let (pair, how) = t.split_once(':').unwrap();
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Toleration { key: key.into(), exists: !pair.contains('='), value: value.into(), effect: effect(how) }
+        Toleration {
+            key: key.into(),
+            exists: !pair.contains('='),
+            value: value.into(),
+            effect: effect(how),
+            seconds: None,
+        }
     };
     PodSpec { tolerations: text.split_whitespace().map(toleration).collect(), ..PodSpec::default() }
 }

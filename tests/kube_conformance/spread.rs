@@ -114,13 +114,14 @@ fn soft_spread_over_hosts_and_zones() {
             vec![50, 25, 100, -1],
         ),
         (
-            "a node without the key is left out",
-            vec!["zone=a", "", "zone=b"],
-            vec![],
-            pods("foo", &[2, 1, 1]),
+            // By host in the real table; hosts are one domain each, too.
+            "4/?2?/1/~3~, one node lacks the key",
+            vec!["rack=a", "", "rack=x", "rack=y"],
+            vec![3],
+            pods("foo", &[4, 2, 1, 3]),
             "foo",
-            zone(),
-            vec![50, 0, 100],
+            vec![soft(1, "rack", "foo Exists")],
+            vec![16, 0, 100, -1],
         ),
     ];
     for (name, nodes, cordoned, existing, own, constraints, expected) in cases {

@@ -168,10 +168,8 @@ impl Naive {
             node_selector: spec.node_selector.clone(),
             required_node_affinity: spec.required_node_affinity.clone(),
             tolerations: vec![podpace::cluster::Toleration {
-                key: String::new(),
                 exists: true,
-                value: String::new(),
-                effect: None,
+                ..podpace::cluster::Toleration::default()
             }],
             ..PodSpec::default()
         };

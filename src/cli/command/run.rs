@@ -378,6 +378,10 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(grid.render());
     }
 
+    if !s.faults.is_empty() {
+        parts.push(faults(s, colour));
+    }
+
     let window = format!(">best {}", crate::engine::time::format_short(run.finished.window_ns));
     let mut grid = Grid::new(&["pods/s", ">mean", ">p10-p90", &window, ">first at", ">last at"], colour);
     for stage in ["created", "assumed", "bound", "started"] {
@@ -426,6 +430,40 @@ fn table(run: &Completed, with_costs: bool, colour: bool) -> String {
         parts.push(costs(s, colour));
     }
     parts.join("\n")
+}
+
+/// Faults that are shown one by one; of more, the first.
+const FAULTS: usize = 20;
+
+/// Faults, and how long it took until as many pods were bound, and ran, as before.
+fn faults(s: &Summary, colour: bool) -> String {
+    let heading = [
+        "fault",
+        ">at",
+        ">nodes",
+        ">pods lost",
+        ">noticed after",
+        ">bound again after",
+        ">running again after",
+    ];
+    let mut grid = Grid::new(&heading, colour);
+    for fault in s.faults.iter().take(FAULTS) {
+        let after = |span: Option<f64>| span.map_or_else(|| "never".to_owned(), span_s);
+        grid.row([
+            fault.name.clone(),
+            span_s(fault.at_s),
+            whole(fault.nodes),
+            whole(fault.pods_lost),
+            fault.noticed_after_s.map_or_else(String::new, span_s),
+            after(fault.bound_again_after_s),
+            after(fault.running_again_after_s),
+        ]);
+    }
+    let mut text = grid.render();
+    if s.faults.len() > FAULTS {
+        text += &format!("and {} more\n", whole((s.faults.len() - FAULTS) as u64));
+    }
+    text
 }
 
 /// Waits that the trace recorded beside the simulated ones, of the same pods.

@@ -58,6 +58,7 @@ impl Simulation {
             scheduler,
             agents,
             replica_sets,
+            changes,
             loader,
             counts,
             queued,
@@ -86,7 +87,7 @@ impl Simulation {
         codec::write(out, "scheduler", &model.save()?)?;
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early))?;
         codec::write(out, "node agents", agents)?;
-        codec::write(out, "controllers", &(replica_sets, loader))?;
+        codec::write(out, "controllers", &(replica_sets, loader, changes))?;
         codec::write(
             out,
             "measures",
@@ -116,7 +117,11 @@ impl Simulation {
         s.model.restore(&codec::read::<Vec<u8>>(bytes, "scheduler")?)?;
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early) = codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
-        (it.replica_sets, it.loader) = codec::read(bytes, "controllers")?;
+        let built = it.changes.take();
+        (it.replica_sets, it.loader, it.changes) = codec::read(bytes, "controllers")?;
+        if let (Some(changes), Some(built)) = (&mut it.changes, built) {
+            changes.faults.keep_inputs_of(built.faults);
+        }
         (it.counts, it.queued, it.expected_finishes, it.stations, it.telemetry, it.last_progress) =
             codec::read(bytes, "measures")?;
         it.in_hand = codec::read(bytes, "next event")?;
@@ -161,14 +166,12 @@ impl Simulation {
     /// What is left at `at_ns` of the life of a pod that has not finished; none: it stays.
     #[must_use]
     pub fn time_left(&self, pod: PodId, at_ns: Nanos) -> Option<TimeLeft> {
-        let (spans, is_hold) = match &self.lifetimes {
-            Lifetimes::Endless => return None,
-            Lifetimes::Run(spans) => (spans, false),
-            Lifetimes::Hold(spans) => (spans, true),
-        };
-        let span = *spans.get(pod as usize).filter(|span| **span != Nanos::MAX)?;
+        let is_hold = matches!(self.lifetimes, Lifetimes::Hold(_));
+        let span = self.span(pod)?;
         let timeline = self.cluster.pods.timeline(pod);
-        let since_ns = if pod >= self.scheduled {
+        let since_ns = if let Some(restarted_ns) = self.agents.restarted_ns(pod) {
+            if restarted_ns <= at_ns { restarted_ns } else { Nanos::MAX }
+        } else if !self.is_counted(pod) {
             // It has been there from the beginning.
             0
         } else if is_hold || self.agents.kind() == AgentKind::None {

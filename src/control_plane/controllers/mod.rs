@@ -1,0 +1,180 @@
+//! kube-controller-manager: the controllers that keep nodes and pods as they should be.
+//!
+//! | module           | models                                                                     |
+//! |------------------|----------------------------------------------------------------------------|
+//! | `replica_set`    | ReplicaSets: pods created in batches, replaced when they are lost          |
+//! | `node_lifecycle` | the Ready condition and the taints of nodes that are not heard of          |
+//! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
+//! | `pod_gc`         | pods of nodes that are gone                                                |
+//!
+//! The manager is one process. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
+//! `ClientBuilder.ClientOrDie` makes one a controller); they share informers. A controller acts when its informer has shown
+//! a change, or at a time of its own; what it then looks at is what the API server stores at that moment, which the real
+//! one sees as late as its informer is behind: milliseconds.
+//!
+//! A controller's call may submit requests and make pods; [`Env`] carries what it may touch, and [`Made`] tells the
+//! simulation of the pods. Answers come back by client.
+//!
+//! Left out: leader election's cost, events, the garbage collector of owners, endpoints, namespaces, everything about
+//! volumes and services.
+//!
+//! Cost: each module's; O(1) to find whose an answer is.
+pub mod node_lifecycle;
+pub mod pod_gc;
+pub mod replica_set;
+pub mod taint_eviction;
+
+use super::kernel::{ControllerEvent, Event, Kernel};
+use super::node_agents::NodeAgents;
+use super::store::Refusal;
+use super::{ClientId, ControlPlane, PodChange, Verb};
+use crate::cluster::{Cluster, NodeChange, NodeId, PodId};
+use crate::engine::{MILLISECOND, Nanos, SECOND};
+
+use node_lifecycle::NodeLifecycle;
+use pod_gc::PodGc;
+use taint_eviction::TaintEviction;
+
+/// First wait of a work queue after an error, doubled for each (`DefaultControllerRateLimiter`).
+const FIRST_RETRY_NS: Nanos = 5 * MILLISECOND;
+/// Longest wait.
+const LAST_RETRY_NS: Nanos = 1000 * SECOND;
+
+/// When an object whose sync has failed `failures` times in a row is due again, from now on.
+#[must_use]
+pub fn retry_after_ns(failures: u32) -> Nanos {
+    FIRST_RETRY_NS
+        .checked_shl(failures)
+        .filter(|ns| ns >> failures == FIRST_RETRY_NS)
+        .map_or(LAST_RETRY_NS, |ns| ns.min(LAST_RETRY_NS))
+}
+
+/// A pod that a controller has made, and that the plan does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The new pod.
+    pub pod: PodId,
+    /// The pod in whose place it comes; it runs as long.
+    pub instead_of: PodId,
+}
+
+/// What a controller may touch during a call.
+pub struct Env<'a> {
+    /// Clock and events.
+    pub kernel: &'a mut Kernel,
+    /// Requests.
+    pub control_plane: &'a mut ControlPlane,
+    /// Nodes and pods.
+    pub cluster: &'a mut Cluster,
+    /// Leases.
+    pub agents: &'a NodeAgents,
+    /// Pods made during the call.
+    pub made: &'a mut Vec<Made>,
+}
+
+impl Env<'_> {
+    /// Makes a pod in the place of another: same spec, application and owner.
+    pub fn make(&mut self, instead_of: PodId, owner: u32) -> PodId {
+        let pods = &mut self.cluster.pods;
+        let pod = pods.add_later(pods.spec_id(instead_of), pods.app_id(instead_of));
+        self.control_plane.store_mut().set_owner(pod, owner);
+        self.made.push(Made { pod, instead_of });
+        pod
+    }
+}
+
+/// An answered request, as its controller gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub verb: Verb,
+    /// About which pod.
+    pub pod: PodId,
+    /// About which node.
+    pub node: NodeId,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// Why it was refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// The controllers that a run needs only where something can go wrong.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Controllers {
+    /// The manager's informer.
+    pub watcher: usize,
+    /// Nodes that are not heard of.
+    pub node_lifecycle: NodeLifecycle,
+    /// Pods on tainted nodes.
+    pub taint_eviction: TaintEviction,
+    /// Pods of nodes that are gone.
+    pub pod_gc: PodGc,
+}
+
+impl Controllers {
+    /// Hands an answer to the controller whose client asked; false: it is none of theirs.
+    pub fn on_answered(&mut self, env: &mut Env<'_>, client: ClientId, answer: Answer) -> bool {
+        if client == self.node_lifecycle.client() {
+            self.node_lifecycle.on_answered(env, answer);
+        } else if client == self.taint_eviction.client() {
+            self.taint_eviction.on_answered(env, answer);
+        } else if client == self.pod_gc.client() {
+            self.pod_gc.on_answered(env, answer);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// The manager's informer has shown a change of a node.
+    pub fn on_node(&mut self, env: &mut Env<'_>, node: NodeId, change: NodeChange) {
+        self.node_lifecycle.on_node(env, node, change);
+        self.taint_eviction.on_node(env, node, change);
+        self.pod_gc.on_node(env, node, change);
+    }
+
+    /// The manager's informer has shown a change of a pod.
+    pub fn on_pod(&mut self, env: &mut Env<'_>, pod: PodId, change: PodChange) {
+        match change {
+            PodChange::Bound => {
+                self.node_lifecycle.on_pod_bound(env, pod);
+                self.taint_eviction.on_pod_bound(env, pod);
+                self.pod_gc.on_pod_bound(env, pod);
+            }
+            PodChange::Gone => self.taint_eviction.on_pod_gone(pod),
+            PodChange::Added | PodChange::Status => {}
+        }
+    }
+
+    /// A timer of one of these controllers.
+    pub fn on_timer(&mut self, env: &mut Env<'_>, what: ControllerEvent) {
+        match what {
+            ControllerEvent::NodeMonitor => self.node_lifecycle.on_monitor(env),
+            ControllerEvent::TaintPass => self.node_lifecycle.on_taint_pass(env),
+            ControllerEvent::Evict { pod } => self.taint_eviction.on_timer(env, pod),
+            ControllerEvent::EvictAgain { pod } => self.taint_eviction.on_retry(env, pod),
+            ControllerEvent::PodGc => self.pod_gc.on_timer(env),
+            ControllerEvent::Requeue { .. } => {}
+        }
+    }
+}
+
+/// Schedules a controller's timer.
+fn timer(kernel: &mut Kernel, at: Nanos, what: ControllerEvent) {
+    kernel.at(at.max(kernel.now()), Event::Controller { what });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ItemExponentialFailureRateLimiter(5ms, 1000s)` of client-go's default controller rate limiter.
+    #[test]
+    fn retries_wait_twice_as_long_each_time() {
+        let waits: Vec<Nanos> = (0..4).map(retry_after_ns).collect();
+        assert_eq!(waits, [5, 10, 20, 40].map(|ms| ms * MILLISECOND));
+        assert_eq!(retry_after_ns(17), FIRST_RETRY_NS << 17);
+        assert_eq!(retry_after_ns(18), LAST_RETRY_NS);
+        assert_eq!(retry_after_ns(200), LAST_RETRY_NS);
+    }
+}

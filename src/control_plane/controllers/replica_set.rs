@@ -1,0 +1,225 @@
+//! The ReplicaSet controller: slow start, bursts of 500, concurrent syncs, replacement of lost pods.
+//!
+//! A sync creates at most 500 pods (`burstReplicas`) in batches of 1, 2, 4, ..; a batch's requests run in
+//! parallel and all are answered before the next begins. Then the ReplicaSet is queued again. At most
+//! `concurrent_syncs` syncs run at once (default 5). All requests share the controller's token bucket
+//! (default 20/s, burst 30). A batch in which a creation failed is the last of its sync, and the ReplicaSet waits in the
+//! work queue, 5 ms doubled for each failure in a row. A pod that is deleted, has failed or is gone is replaced by a new
+//! one as soon as the informer has shown it; the controller does not wait until a deleted pod is gone.
+//! Source: k/k `pkg/controller/replicaset/replica_set.go`, `pkg/controller/controller_utils.go` (`FilterActivePods`).
+//!
+//! Pods that end by themselves (run times) and pods that the load client deletes leave on purpose: nobody replaces them,
+//! as if their ReplicaSet had been scaled down.
+//!
+//! Left out: the Deployment's own few requests, the wait for the informer to see the created pods (the
+//! answers stand for it), `SuccessfulCreate` events, status updates, scaling by hand.
+//!
+//! Cost: O(1) a pod.
+use std::collections::VecDeque;
+
+use super::super::kernel::ControllerEvent;
+use super::super::store::Refusal;
+use super::super::{ClientId, Verb};
+use super::{Env, retry_after_ns, timer};
+use crate::cluster::{NO_NODE, PodId, Stage};
+
+const BURST_REPLICAS: u32 = 500;
+const SLOW_START_INITIAL_BATCH: u32 = 1;
+
+/// Where a ReplicaSet is in the controller's work queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Place {
+    /// Nowhere.
+    #[default]
+    Idle,
+    /// Queued.
+    Queued,
+    /// A worker syncs it.
+    Syncing,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct ReplicaSet {
+    next: PodId,
+    end: PodId,
+    sync_left: u32,
+    batch: u32,
+    in_batch: u32,
+    place: Place,
+    /// Something happened during its sync.
+    dirty: bool,
+    /// A creation of this sync failed.
+    failed: bool,
+    /// Syncs that failed, in a row.
+    failures: u32,
+    /// Pods whose creation failed.
+    again: VecDeque<PodId>,
+    /// Lost pods that are to be replaced.
+    lost: VecDeque<PodId>,
+}
+
+/// The ReplicaSets of a run and the workers that sync them.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ReplicaSets {
+    client: ClientId,
+    concurrent_syncs: u32,
+    active: u32,
+    sets: Vec<ReplicaSet>,
+    queue: VecDeque<u32>,
+}
+
+impl ReplicaSets {
+    /// ReplicaSets over consecutive ranges of pods, none started; if the pods `exist`, there is nothing to start.
+    #[must_use]
+    pub fn new(client: ClientId, concurrent_syncs: u32, ranges: &[(PodId, PodId)], exist: bool) -> Self {
+        let set = |&(next, end): &(PodId, PodId)| ReplicaSet {
+            next: if exist { end } else { next },
+            end,
+            sync_left: 0,
+            batch: 0,
+            in_batch: 0,
+            place: Place::Idle,
+            dirty: false,
+            failed: false,
+            failures: 0,
+            again: VecDeque::new(),
+            lost: VecDeque::new(),
+        };
+        Self {
+            client,
+            concurrent_syncs: concurrent_syncs.max(1),
+            active: 0,
+            sets: ranges.iter().map(set).collect(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// The client that creates.
+    #[must_use]
+    pub const fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// How many there are; their owners' ids are 0, 1, ..
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// A ReplicaSet was created, or is due again: it is queued.
+    pub fn start(&mut self, env: &mut Env<'_>, set: u32) {
+        self.enqueue(set);
+        self.pump(env);
+    }
+
+    /// A pod of a ReplicaSet is lost.
+    pub fn lost(&mut self, env: &mut Env<'_>, set: u32, pod: PodId) {
+        self.sets[set as usize].lost.push_back(pod);
+        self.start(env, set);
+    }
+
+    fn enqueue(&mut self, at: u32) {
+        let set = &mut self.sets[at as usize];
+        match set.place {
+            Place::Idle => {
+                set.place = Place::Queued;
+                self.queue.push_back(at);
+            }
+            Place::Queued => {}
+            Place::Syncing => set.dirty = true,
+        }
+    }
+
+    fn pump(&mut self, env: &mut Env<'_>) {
+        while self.active < self.concurrent_syncs {
+            let Some(at) = self.queue.pop_front() else { return };
+            let set = &mut self.sets[at as usize];
+            let missing = (set.end - set.next) as usize + set.again.len() + set.lost.len();
+            set.sync_left = BURST_REPLICAS.min(u32::try_from(missing).unwrap_or(u32::MAX));
+            if set.sync_left == 0 {
+                set.place = Place::Idle;
+                continue;
+            }
+            set.place = Place::Syncing;
+            (set.dirty, set.failed) = (false, false);
+            set.batch = SLOW_START_INITIAL_BATCH;
+            self.active += 1;
+            self.issue(env, at);
+        }
+    }
+
+    fn issue(&mut self, env: &mut Env<'_>, at: u32) {
+        let set = &mut self.sets[at as usize];
+        let count = set.batch.min(set.sync_left);
+        set.in_batch = count;
+        set.sync_left -= count;
+        for _ in 0..count {
+            let pod = if let Some(pod) = set.again.pop_front() {
+                pod
+            } else if set.next < set.end {
+                set.next += 1;
+                set.next - 1
+            } else {
+                let lost = set.lost.pop_front().expect("as many are missing as the sync creates");
+                env.make(lost, at)
+            };
+            env.control_plane.submit(env.kernel, self.client, Verb::CreatePod, pod, NO_NODE);
+        }
+    }
+
+    /// The set that a pod of the plan belongs to.
+    fn set_of(&self, pod: PodId) -> Option<u32> {
+        let at = self.sets.partition_point(|s| s.end <= pod);
+        (at < self.sets.len()).then_some(at as u32)
+    }
+
+    /// A creation was answered. `owner` is the pod's, where one is noted.
+    pub fn on_answered(
+        &mut self,
+        env: &mut Env<'_>,
+        pod: PodId,
+        owner: Option<u32>,
+        ok: bool,
+        refusal: Option<Refusal>,
+    ) {
+        let Some(at) = owner.or_else(|| self.set_of(pod)) else { return };
+        let Some(set) = self.sets.get_mut(at as usize) else { return };
+        if !ok && refusal != Some(Refusal::Conflict) {
+            set.failed = true;
+            // It may have been stored although the answer was lost.
+            if env.cluster.pods.stage(pod) == Stage::Planned {
+                set.again.push_back(pod);
+            }
+        }
+        set.in_batch -= 1;
+        if set.in_batch > 0 {
+            return;
+        }
+        if set.failed {
+            self.active -= 1;
+            set.place = Place::Idle;
+            let wait_ns = retry_after_ns(set.failures);
+            set.failures += 1;
+            timer(env.kernel, env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: at });
+            if std::mem::take(&mut set.dirty) {
+                self.enqueue(at);
+            }
+            self.pump(env);
+        } else if set.sync_left > 0 {
+            set.batch *= 2;
+            self.issue(env, at);
+        } else {
+            self.active -= 1;
+            set.failures = 0;
+            set.place = Place::Queued;
+            self.queue.push_back(at);
+            self.pump(env);
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! What changes in a run besides creating, scheduling and ending pods: faults, and the controllers that answer them.
+//!
+//! [`Changes`] is there only where something can go wrong; a run without it pays one comparison an event. It joins three
+//! things: the faults (`faults`), which act on machines, nodes and pods; the controllers of
+//! [`control_plane::controllers`](crate::control_plane::controllers), which notice and repair; and the accounts of
+//! [`measure::recovery`](crate::measure::recovery).
+//!
+//! **Pods that are lost.** A pod whose node fails, that is deleted or that fails serves no longer. If a controller owns it,
+//! its informer shows the loss and the controller makes another pod, which the plan did not know: it gets the next free id
+//! (after a gang's placeholders), runs as long as the one it replaces, and is counted as every other. A pod that nobody
+//! owns is gone.
+//!
+//! Cost: O(1) an event; O(pods on the node) for a node that fails.
+pub(super) mod faults;
+
+use super::{Builder, Simulation, bucket, flow};
+use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
+use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
+use crate::control_plane::controllers::pod_gc::PodGc;
+use crate::control_plane::controllers::replica_set::ReplicaSets;
+use crate::control_plane::controllers::taint_eviction::TaintEviction;
+use crate::control_plane::controllers::{Answer, Controllers, Env, Made};
+use crate::control_plane::kernel::{AgentEvent, ControllerEvent, Event, ProcessId};
+use crate::control_plane::node_agents::{AgentKind, NodeAgents};
+use crate::control_plane::store::{NO_OWNER, NodePatch, Ready, Store};
+use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
+use crate::engine::Nanos;
+use crate::measure::recovery::Recovery;
+use crate::scenario::plan::{ClientIdentity, Creation, Lifetimes, Plan};
+
+use faults::Faults;
+
+/// The controller manager's process and what its controllers' clients share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manager {
+    process: ProcessId,
+    transport: usize,
+    flow: crate::control_plane::apf::FlowId,
+    /// Client of the ReplicaSet controller.
+    pub(super) client: ClientId,
+    pub(super) watcher: usize,
+}
+
+/// Faults, controllers, recovery.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct Changes {
+    pub(super) controllers: Controllers,
+    pub(super) faults: Faults,
+    pub(super) recovery: Recovery,
+    /// Run time of each pod that the plan did not know, ns; `u64::MAX`: it stays.
+    later_run_ns: Vec<Nanos>,
+    /// Pods lost, by what became of them.
+    pub(super) replaced: u64,
+    pub(super) failed_pods: u64,
+    /// Empty between events.
+    #[serde(skip)]
+    made: Vec<Made>,
+}
+
+/// What is left of faults when a run has ended.
+#[derive(Clone, Debug, Default)]
+pub struct FaultsReport {
+    /// Each occurrence.
+    pub cases: Vec<FaultCase>,
+    /// Pods made in the place of lost ones.
+    pub pods_replaced: u64,
+    /// Lost pods that nobody replaced.
+    pub pods_abandoned: u64,
+    /// Pods deleted from tainted nodes.
+    pub pods_evicted: u64,
+    /// Pods deleted because their node is gone.
+    pub pods_collected: u64,
+    /// Pods that failed.
+    pub pods_failed: u64,
+}
+
+/// One occurrence of a fault.
+#[derive(Clone, Debug)]
+pub struct FaultCase {
+    /// Name of the fault.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Nodes that it hit.
+    pub nodes: u64,
+    /// When the first of them was stored as not heard of.
+    pub noticed_ns: Option<Nanos>,
+    /// When, and what became of it.
+    pub case: crate::measure::recovery::Case,
+}
+
+impl Simulation {
+    /// The controller manager's process, if it has something to do.
+    pub(super) fn manager(
+        b: &mut Builder<'_>,
+        control_plane: &mut ControlPlane,
+        max_streams: u32,
+    ) -> Option<Manager> {
+        let (place, limits, _) = b.plan.controller_manager.as_ref()?;
+        let process = b.process("controller-manager", place);
+        let transport = control_plane.add_transport(&mut b.kernel, Some(process), max_streams);
+        let flow = flow(control_plane, ClientIdentity::ControllerManager, "controller-manager");
+        let client = control_plane.add_client(
+            &mut b.kernel,
+            "controller-manager",
+            Some(process),
+            transport,
+            bucket(*limits),
+            flow,
+        );
+        let watcher = control_plane.add_watcher(&mut b.kernel, "controller-manager", Some(process));
+        Some(Manager { process, transport, flow, client, watcher })
+    }
+
+    /// The ReplicaSets of a plan.
+    pub(super) fn replica_sets(plan: &Plan, manager: &Manager) -> Option<ReplicaSets> {
+        let syncs = plan.controller_manager.as_ref()?.2;
+        match (&plan.creation, &plan.changes) {
+            (Creation::ReplicaSets { ranges, .. }, _) => {
+                Some(ReplicaSets::new(manager.client, syncs, ranges, false))
+            }
+            (_, Some(changes)) => Some(ReplicaSets::new(manager.client, syncs, &changes.replica_sets, true)),
+            _ => None,
+        }
+    }
+
+    /// Everything that only a run with changes has.
+    pub(super) fn build_changes(
+        b: &mut Builder<'_>,
+        control_plane: &mut ControlPlane,
+        agents: &mut NodeAgents,
+        manager: &Manager,
+        scheduler_watcher: usize,
+    ) -> Option<Box<Changes>> {
+        let plan = b.plan.changes.as_ref()?;
+        let limits = b.plan.controller_manager.as_ref()?.1;
+        let cluster = &b.plan.cluster;
+        let mut store = Store::new(cluster, agents.kind() != AgentKind::None);
+        let sets = match &b.plan.creation {
+            Creation::ReplicaSets { ranges, .. } => ranges,
+            _ => &plan.replica_sets,
+        };
+        for (owner, (from, to)) in sets.iter().enumerate() {
+            (*from..*to).for_each(|pod| store.set_owner(pod, owner as u32));
+        }
+        control_plane.keep_store(store);
+        agents.keep_machines(cluster.nodes.len(), b.streams.stream("agents.lease"));
+        control_plane.watch_nodes(&mut b.kernel, scheduler_watcher);
+        control_plane.watch_nodes(&mut b.kernel, manager.watcher);
+        let mut client = |name: &str| {
+            let process = Some(manager.process);
+            control_plane.add_client(
+                &mut b.kernel,
+                name,
+                process,
+                manager.transport,
+                bucket(limits),
+                manager.flow,
+            )
+        };
+        let mut phases = b.streams.stream("controllers.phase");
+        let (monitor, gc) = (phases.next_u64(), phases.next_u64());
+        let node_lifecycle = client("node-lifecycle-controller");
+        let controllers = Controllers {
+            watcher: manager.watcher,
+            node_lifecycle: NodeLifecycle::new(node_lifecycle, plan.node_lifecycle, cluster, monitor),
+            taint_eviction: TaintEviction::new(
+                client("taint-eviction-controller"),
+                plan.default_toleration_ns,
+            ),
+            pod_gc: PodGc::new(client("pod-garbage-collector"), gc),
+        };
+        // Who removes nodes and, where no agent does, marks pods.
+        let cloud = client("cloud-controller-manager");
+        Some(Box::new(Changes {
+            controllers,
+            faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
+            recovery: Recovery::default(),
+            later_run_ns: Vec::new(),
+            replaced: 0,
+            failed_pods: 0,
+            made: Vec::new(),
+        }))
+    }
+
+    /// The first faults are due; pods that run from the beginning serve.
+    pub(super) fn begin_changes(&mut self) {
+        let Some(changes) = &mut self.changes else { return };
+        changes.faults.begin(&mut self.kernel, &self.cluster);
+        for pod in 0..self.cluster.pods.len() as PodId {
+            if self.cluster.pods.stage(pod) == Stage::Running {
+                changes.recovery.serves(pod);
+                changes.recovery.runs(pod);
+            }
+        }
+    }
+
+    /// Calls a controller with all that it may touch.
+    fn control(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
+        let Some(changes) = self.changes.as_mut() else { return };
+        let Changes { controllers, made, .. } = &mut **changes;
+        let mut env = Env {
+            kernel: &mut self.kernel,
+            control_plane: &mut self.control_plane,
+            cluster: &mut self.cluster,
+            agents: &self.agents,
+            made,
+        };
+        f(controllers, &mut env);
+        self.welcome();
+    }
+
+    /// Calls the ReplicaSets.
+    pub(super) fn sets(&mut self, f: impl FnOnce(&mut ReplicaSets, &mut Env<'_>)) {
+        let Some(sets) = self.replica_sets.as_mut() else { return };
+        let mut none = Vec::new();
+        let made = self.changes.as_mut().map_or(&mut none, |changes| &mut changes.made);
+        let mut env = Env {
+            kernel: &mut self.kernel,
+            control_plane: &mut self.control_plane,
+            cluster: &mut self.cluster,
+            agents: &self.agents,
+            made,
+        };
+        f(sets, &mut env);
+        self.welcome();
+    }
+
+    /// Pods that were made: from now on they count.
+    fn welcome(&mut self) {
+        let Some(changes) = self.changes.as_mut() else { return };
+        for Made { pod, instead_of } in std::mem::take(&mut changes.made) {
+            let run_ns = span(&self.lifetimes, &self.cluster, &changes.later_run_ns, instead_of);
+            changes.later_run_ns.push(run_ns.unwrap_or(Nanos::MAX));
+            self.counts.total += 1;
+            self.expected_finishes += u64::from(run_ns.is_some());
+            changes.replaced += 1;
+            changes.recovery.replaced(instead_of);
+            debug_assert!(pod >= self.cluster.pods.first_later(), "a pod of the plan is not made twice");
+        }
+    }
+
+    /// How long a pod runs, or is held, ns; none: it stays.
+    #[inline]
+    pub(super) fn span(&self, pod: PodId) -> Option<Nanos> {
+        let later = self.changes.as_ref().map_or(&[][..], |changes| &changes.later_run_ns);
+        span(&self.lifetimes, &self.cluster, later, pod)
+    }
+
+    /// Whether a pod is in the counts: those that ran before the run began are not, nor are placeholders.
+    #[inline]
+    pub(super) fn is_counted(&self, pod: PodId) -> bool {
+        pod < self.scheduled || pod >= self.cluster.pods.first_later()
+    }
+
+    /// Ids of all pods that are in the counts.
+    pub(super) fn counted_pods(&self) -> impl Iterator<Item = PodId> + use<> {
+        (0..self.scheduled).chain(self.cluster.pods.first_later()..self.cluster.pods.len() as PodId)
+    }
+
+    /// A controller's timer.
+    pub(super) fn on_controller(&mut self, what: ControllerEvent) {
+        match what {
+            ControllerEvent::Requeue { owner } => self.sets(|sets, env| sets.start(env, owner)),
+            what => self.control(|controllers, env| controllers.on_timer(env, what)),
+        }
+    }
+
+    /// An answer to one of the controllers; false: it is none of theirs.
+    pub(super) fn on_controller_answered(&mut self, client: ClientId, answer: Answer) -> bool {
+        let mut taken = false;
+        self.control(|controllers, env| taken = controllers.on_answered(env, client, answer));
+        taken
+    }
+
+    /// The controller manager's informer has shown a change of a pod.
+    pub(super) fn on_manager_observes(&mut self, pod: PodId, change: PodChange) {
+        self.control(|controllers, env| controllers.on_pod(env, pod, change));
+        if change != PodChange::Added && self.control_plane.store_mut().notice_loss(pod) {
+            let owner = self.control_plane.store().owner(pod);
+            if owner != NO_OWNER {
+                self.sets(|sets, env| sets.lost(env, owner, pod));
+            }
+        }
+    }
+
+    /// An informer has shown a change of a node.
+    pub(super) fn on_node_observed(&mut self, watcher: usize, node: NodeId, change: NodeChange) {
+        if watcher == self.scheduler.watcher && self.scheduler.started {
+            self.call(|model, cx| model.on_node(cx, node, change));
+        }
+        if self.changes.as_ref().is_some_and(|changes| changes.controllers.watcher == watcher) {
+            self.control(|controllers, env| controllers.on_node(env, node, change));
+        }
+    }
+
+    /// A write to a node is stored.
+    pub(super) fn on_node_stored(&mut self, verb: Verb, code: PodId, node: NodeId) {
+        match verb {
+            Verb::DeleteNode => {
+                self.cluster.nodes.set_present(node, false);
+                self.agents.remove_machine(node);
+            }
+            _ => {
+                if verb == Verb::CreateNode {
+                    self.cluster.nodes.set_present(node, true);
+                }
+                let patch = NodePatch::decode(code);
+                let store = self.control_plane.store_mut();
+                let before = store.node(node).ready;
+                store.patch_node(&mut self.cluster, node, patch);
+                if before != Ready::Unknown
+                    && store.node(node).ready == Ready::Unknown
+                    && let Some(changes) = &mut self.changes
+                {
+                    changes.faults.noticed(node, self.kernel.now());
+                }
+            }
+        }
+        if verb == Verb::CreateNode {
+            self.on_node_created(node);
+        }
+    }
+
+    /// A write to a pod is stored: who serves, and what its node holds. To be called before the pod's stage changes.
+    pub(super) fn note_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
+        let now = self.kernel.now();
+        let Some(changes) = self.changes.as_mut() else { return };
+        match verb {
+            Verb::Bind if self.cluster.nodes.get(node).present && self.agents.trouble(node).is_none() => {
+                changes.recovery.serves(pod);
+            }
+            Verb::PatchRunning => {
+                let node = self.cluster.pods.node(pod);
+                if node != NO_NODE && self.agents.trouble(node).is_none() {
+                    changes.recovery.serves(pod);
+                    changes.recovery.runs(pod);
+                }
+            }
+            Verb::DeleteGracefully => {
+                changes.recovery.lost(pod, now, None);
+                if self.control_plane.store().owner(pod) == NO_OWNER {
+                    changes.recovery.abandoned(pod);
+                }
+            }
+            Verb::PatchSucceeded | Verb::PatchFailed | Verb::DeletePod => {
+                let node = self.cluster.pods.node(pod);
+                let store = self.control_plane.store_mut();
+                if node != NO_NODE {
+                    store.leave_node(pod, node);
+                }
+                self.agents.forget(pod);
+                if store.is_wanted_away(pod) {
+                    changes.recovery.left(pod, now);
+                } else {
+                    changes.failed_pods += u64::from(verb == Verb::PatchFailed);
+                    changes.recovery.lost(pod, now, None);
+                    if store.owner(pod) == NO_OWNER {
+                        changes.recovery.abandoned(pod);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A node's agent sees a bound pod: it starts it, if there is room.
+    pub(super) fn on_agent_observes(&mut self, pod: PodId) {
+        let node = self.cluster.pods.node(pod);
+        let checks = matches!(self.agents.kind(), AgentKind::Hollow | AgentKind::Kubelet);
+        if self.changes.is_some()
+            && checks
+            && self.agents.trouble(node).is_none()
+            && !self.control_plane.store_mut().admit(&self.cluster, pod, node)
+        {
+            self.kernel.at(self.kernel.now(), Event::Agent { pod, what: AgentEvent::Rejected });
+            return;
+        }
+        self.agents.on_bound(&mut self.kernel, pod, node);
+    }
+
+    /// Whether something is still to come that the run must not end before: a fault at a given time, a recovery.
+    pub(super) fn changes_to_come(&self) -> bool {
+        self.changes.as_ref().is_some_and(|c| c.faults.are_scripted_to_come() || c.recovery.is_open())
+    }
+
+    /// Whether the run waits for the time of a fault.
+    pub(super) fn faults_to_come(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.faults.are_scripted_to_come())
+    }
+
+    /// What is left of faults.
+    pub(super) fn faults_report(&self) -> Option<FaultsReport> {
+        let changes = self.changes.as_ref()?;
+        Some(FaultsReport {
+            cases: changes.faults.cases(&changes.recovery),
+            pods_replaced: changes.replaced,
+            pods_abandoned: changes.recovery.abandoned_count(),
+            pods_evicted: changes.controllers.taint_eviction.evicted(),
+            pods_collected: changes.controllers.pod_gc.collected(),
+            pods_failed: changes.failed_pods,
+        })
+    }
+}
+
+fn span(lifetimes: &Lifetimes, cluster: &Cluster, later: &[Nanos], pod: PodId) -> Option<Nanos> {
+    let spans = match lifetimes {
+        Lifetimes::Endless => return None,
+        Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans,
+    };
+    let ns = match spans.get(pod as usize) {
+        Some(ns) => *ns,
+        None => {
+            let first = cluster.pods.first_later();
+            let at = pod.checked_sub(first)?;
+            *later.get(at as usize)?
+        }
+    };
+    (ns != Nanos::MAX).then_some(ns)
+}

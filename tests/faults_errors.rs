@@ -1,0 +1,145 @@
+//! What a reader sees for every kind of wrong fault: file, line, field, what was expected, what to do.
+use podpace::experiment::run::{Environment, RunSpec};
+use podpace::scenario::{Diagnostic, Document};
+
+/// The scenario around a list of faults; the kind of node agents can be changed.
+fn scenario(agents: &str, faults: &str) -> String {
+    format!(
+        "apiVersion: podpace/v1
+kind: Scenario
+name: wrong
+cluster:
+  nodes:
+    - {{name: big, count: 4, zones: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi}}}}}}
+controlPlane: {{nodeLifecycle: {{kind: {agents}}}}}
+scheduler: {{kind: kube-scheduler}}
+workload: {{deployments: [{{name: web, replicas: 10, requests: {{cpu: 100m}}}}]}}
+stop: {{when: allBound, limit: 1h}}
+faults:
+{faults}
+"
+    )
+}
+
+fn rendered(errors: &[Diagnostic]) -> String {
+    errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n")
+}
+
+fn message(text: &str) -> String {
+    let document = Document::parse("faults.yaml", text, None).expect("it is YAML");
+    let errors = match RunSpec::of_scenario(document) {
+        Err(errors) => rendered(&errors),
+        Ok(spec) => match spec.plan(&Environment::built_in()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("nothing is wrong with\n{text}"),
+        },
+    };
+    assert!(errors.contains("help: "), "no next step: {errors}");
+    errors
+}
+
+/// Messages of one kind of mistakes, as one page.
+fn page(name: &str, cases: &[(&str, &str)]) {
+    let mut text = String::new();
+    for (agents, faults) in cases {
+        text += &format!("faults: {faults}\n{}\n\n", message(&scenario(agents, &format!("  - {faults}"))));
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("fixtures/faults/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn times() {
+    page(
+        "times",
+        &[
+            ("kubelet", "{kind: nodeFailure}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, every: 1h}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, mtbf: 1h}"),
+            ("kubelet", "{kind: nodeFailure, every: 0s}"),
+            ("kubelet", "{kind: nodeFailure, at: 5}"),
+            ("kubelet", "{kind: nodeFailure, at: 2h}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, from: 1m}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, most: 3}"),
+            ("kubelet", "{kind: nodeFailure, every: 5m, from: 10m, to: 10m}"),
+            ("kubelet", "{kind: nodeFailure, every: 5m, most: 0}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, duration: {p50: 2m, p99: 1m}}"),
+        ],
+    );
+}
+
+#[test]
+fn fields_and_kinds() {
+    page(
+        "fields",
+        &[
+            ("kubelet", "{kind: nodeFailed, at: 5m}"),
+            ("kubelet", "{at: 5m}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, node: 3}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, pods: {count: 3}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, pause: 1m}"),
+            ("kubelet", "{kind: nodeFlap, at: 5m, duration: 1m}"),
+            ("kubelet", "{kind: nodeFlap, at: 5m, duration: 1m, pause: 1m, times: 0}"),
+            ("kubelet", "{kind: nodeAdd, at: 5m, mtbf: 1h}"),
+            ("kubelet", "{kind: nodeAdd, at: 5m, count: 0}"),
+            ("kubelet", "{kind: podFailure, at: 5m, nodes: {count: 3}}"),
+            ("none", "{kind: nodeFailure, at: 5m}"),
+            ("none", "{kind: nodePartition, every: 5m}"),
+        ],
+    );
+}
+
+#[test]
+fn choices() {
+    page(
+        "choices",
+        &[
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {names: [node-1]}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {zone: zone-7}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {count: 0}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {count: 2, share: 10%}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {share: 120%}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {share: 0%}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, nodes: {names: [big-00001], count: 1}}"),
+            ("kubelet", "{kind: nodeFailure, mtbf: 5m, nodes: {count: 2}}"),
+            ("kubelet", "{kind: podFailure, mtbf: 5m, pods: {count: 2}}"),
+            ("kubelet", "{kind: podFailure, at: 5m, pods: {share: 200%}}"),
+            ("kubelet", "{kind: nodeAdd, at: 5m, group: small}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, name: a}\n  - {kind: nodeFailure, at: 6m, name: a}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, name: a/b}"),
+        ],
+    );
+}
+
+#[test]
+fn flags_of_the_controller_manager() {
+    let mut text = String::new();
+    for flags in [
+        "nodeMonitorPeriod: 0s",
+        "nodeMonitorGracePeriod: 10s",
+        "nodeEvictionRate: 0",
+        "secondaryNodeEvictionRate: fast",
+        "unhealthyZoneThreshold: 150%",
+    ] {
+        let agents = format!("kubelet}}, controllerManager: {{{flags}");
+        let scenario = scenario(&agents, "  - {kind: nodeFailure, at: 5m}");
+        text += &format!("{flags}\n{}\n\n", message(&scenario));
+    }
+    let agents = "kubelet}, apiServer: {defaultTolerationSeconds: -5";
+    text += &message(&scenario(agents, "  - {kind: nodeFailure, at: 5m}"));
+    let toleration = "requests: {cpu: 100m}, tolerations: [{key: a, operator: Exists, tolerationSeconds: 5}]";
+    let text_of = scenario("kubelet", "  - {kind: nodeFailure, at: 5m}");
+    text += "\n\n";
+    text += &message(&text_of.replace("requests: {cpu: 100m}", toleration));
+    text += "\n\n";
+    let core_only = text_of.replace("kind: kube-scheduler", "kind: yunikorn, coreOnly: true");
+    text += &message(&core_only);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("fixtures/faults/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("flags", text));
+}

@@ -1,0 +1,196 @@
+//! No pod is lost or bound twice, whatever goes wrong: random clusters, workloads and fault schedules.
+//!
+//! That a pod is bound twice, lost or in two stages, or that a node holds too much, is asserted by the simulation itself,
+//! in release builds too. What is checked here besides: after the faults everything that a controller owns is there again,
+//! as often as it should be, and bound, if there is room; every fault is accounted for; the same seed gives the same bytes.
+//!
+//! Ten thousand seeds: cargo test --release --test faults_random -- --ignored
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use podpace::cluster::PodId;
+use podpace::experiment::output::digest;
+use podpace::experiment::run::{Completed, Environment, RunSpec};
+use podpace::scenario::Document;
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in from..=to.
+    fn roll(&mut self, from: u64, to: u64) -> u64 {
+        from + self.next() % (to - from + 1)
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.roll(0, of.len() as u64 - 1) as usize]
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.roll(1, 100) <= percent
+    }
+}
+
+/// When the last fault begins, s.
+const LAST_FAULT_S: u64 = 900;
+
+fn fault(dice: &mut Dice) -> String {
+    let at = if dice.chance(70) {
+        format!("at: {}s", dice.roll(0, LAST_FAULT_S))
+    } else {
+        format!("every: {}s, to: {LAST_FAULT_S}s, most: {}", dice.roll(60, 600), dice.roll(1, 8))
+    };
+    let lasts = |dice: &mut Dice| match dice.roll(0, 3) {
+        0 => String::new(),
+        1 => format!(", duration: {}s", dice.roll(1, 120)),
+        2 => format!(", duration: {{min: 1s, max: {}s}}", dice.roll(2, 900)),
+        _ => format!(", duration: {}s", dice.roll(300, 900)),
+    };
+    let nodes = |dice: &mut Dice| match dice.roll(0, 3) {
+        0 => String::new(),
+        1 => format!(", nodes: {{count: {}}}", dice.roll(1, 4)),
+        2 => ", nodes: {share: 30%}".to_owned(),
+        _ => format!(", nodes: {{zone: zone-{}}}", dice.roll(0, 1)),
+    };
+    match dice.roll(0, 5) {
+        0 => format!("{{kind: nodeFailure, {at}{}{}}}", nodes(dice), lasts(dice)),
+        1 => format!("{{kind: nodePartition, {at}{}{}}}", nodes(dice), lasts(dice)),
+        2 => format!(
+            "{{kind: nodeFlap, {at}{}, duration: {}s, pause: {}s, times: {}}}",
+            nodes(dice),
+            dice.roll(1, 90),
+            dice.roll(1, 90),
+            dice.roll(1, 5)
+        ),
+        3 => format!("{{kind: nodeAdd, {at}, count: {}}}", dice.roll(1, 3)),
+        4 => format!("{{kind: nodeRemove, {at}, nodes: {{count: {}}}}}", dice.roll(1, 2)),
+        _ => format!("{{kind: podFailure, {at}, pods: {{count: {}}}}}", dice.roll(1, 10)),
+    }
+}
+
+/// A random scenario. Its size is that of a unit test.
+fn scenario(seed: u64) -> String {
+    let dice = &mut Dice(seed);
+    let nodes = dice.roll(3, 10);
+    let mut text = format!("apiVersion: podpace/v1\nkind: Scenario\nname: random\nseed: {seed}\n");
+    // Room for all pods on half of the nodes, so that most schedules leave enough.
+    let _ = writeln!(
+        text,
+        "cluster: {{nodes: [{{count: {nodes}, zones: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi, pods: {}}}}}}}]}}",
+        dice.roll(12, 40)
+    );
+    let server = if dice.chance(50) { "apiServer: {profile: apiserver-1.36}, " } else { "" };
+    let _ = writeln!(
+        text,
+        "controlPlane: {{{server}nodeLifecycle: {{kind: {}}}}}",
+        dice.pick(&["kubelet", "hollow", "kwok"])
+    );
+    let scheduler = dice.pick(&["first-fit", "kube-scheduler", "kube-scheduler", "yunikorn"]);
+    let _ = writeln!(text, "scheduler: {{kind: {scheduler}}}");
+    let shapes = ["", ", antiAffinity: preferred", ", runTime: {min: 30s, max: 900s}", ", priority: 10"];
+    let requests = dice.pick(&["{cpu: 100m, memory: 100Mi}", "{cpu: 500m, memory: 1Gi}", "{}"]);
+    let groups = if dice.chance(70) {
+        let mut sets = Vec::new();
+        for i in 0..dice.roll(1, 3) {
+            let replicas = dice.roll(1, 2 * nodes);
+            let shape = dice.pick(&shapes);
+            sets.push(format!("{{name: d{i}, replicas: {replicas}, requests: {requests}{shape}}}"));
+        }
+        format!("deployments: [{}]", sets.join(", "))
+    } else {
+        format!(
+            "pods: [{{count: {}, apps: 2, requests: {requests}{}}}]",
+            dice.roll(2, 4 * nodes),
+            dice.pick(&shapes)
+        )
+    };
+    let start = if dice.chance(30) { ", start: backlog" } else { "" };
+    let _ = writeln!(text, "workload: {{{groups}{start}}}");
+    text.push_str("faults:\n");
+    for _ in 0..dice.roll(1, 6) {
+        let _ = writeln!(text, "  - {}", fault(dice));
+    }
+    text.push_str("stop: {when: time, limit: 90m}\n");
+    text
+}
+
+fn run(text: &str) -> Completed {
+    let document = Document::parse("random.yaml", text, None).unwrap();
+    let spec = RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
+    spec.simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Runs a schedule and looks at what is left.
+fn check(seed: u64) {
+    let text = scenario(seed);
+    let completed = run(&text);
+    let finished = &completed.finished;
+    let (pods, store) = (&finished.cluster.pods, finished.control_plane.store());
+    let counts = &completed.summary.counts;
+    assert_eq!(counts.pending, counts.created - counts.bound - counts.failed, "{text}");
+    // What each Deployment has. Pods that end by themselves or are given up by YuniKorn are not replaced.
+    let mut active: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for pod in 0..pods.len() as PodId {
+        let app = &pods.apps()[pods.app_id(pod) as usize].name;
+        let (there, bound) = active.entry(app).or_default();
+        *there += u64::from(store.is_active(pod));
+        *bound += u64::from(store.is_active(pod) && store.is_bound(pod));
+    }
+    let nodes_left = (0..finished.cluster.nodes.len() as u32)
+        .filter(|n| {
+            let template = finished.cluster.nodes.template(*n);
+            finished.cluster.nodes.get(*n).present && template.taints.is_empty()
+        })
+        .count() as u64;
+    for line in text.lines().filter(|line| line.starts_with("workload: {deployments")) {
+        for (i, set) in line.split("{name: ").skip(1).enumerate() {
+            if set.contains("runTime") || text.contains("kind: yunikorn") && counts.failed > 0 {
+                continue;
+            }
+            let replicas = set.split("replicas: ").nth(1).and_then(|t| t.split(',').next());
+            let replicas: u64 = replicas.unwrap().parse().unwrap();
+            let (there, bound) = active[format!("d{i}").as_str()];
+            assert_eq!(there, replicas, "d{i}: as many pods as it should have\n{text}");
+            if nodes_left >= 3 && finished.pending_reasons.is_empty() {
+                assert_eq!(bound, replicas, "d{i}: nothing stands against binding them\n{text}");
+            }
+        }
+    }
+    if nodes_left >= 3 {
+        let fits_nowhere = |reason: &str| {
+            ["Too many pods", "Insufficient", "didn't", "taint"].iter().any(|w| reason.contains(w))
+        };
+        for reason in finished.pending_reasons.keys() {
+            assert!(fits_nowhere(reason) || reason.starts_with("given up"), "pods wait: {reason}\n{text}");
+        }
+    }
+    if seed.is_multiple_of(20) {
+        assert_eq!(digest(&completed).unwrap(), digest(&run(&text)).unwrap(), "{text}");
+    }
+}
+
+fn seeds(from: u64, to: u64) {
+    for seed in from..to {
+        if std::panic::catch_unwind(|| check(seed)).is_err() {
+            panic!("seed {seed}:\n{}", scenario(seed));
+        }
+    }
+}
+
+#[test]
+fn two_hundred_random_fault_schedules() {
+    seeds(0, 200);
+}
+
+#[test]
+#[ignore = "minutes: cargo test --release --test faults_random -- --ignored"]
+fn ten_thousand_random_fault_schedules() {
+    seeds(0, 10_000);
+}
