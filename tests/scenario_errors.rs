@@ -43,7 +43,7 @@ fn one_edit_of_a_scenario() {
     let cases: &[(&str, &str, &str)] = &[
         ("unknown-key", "replicas: 500", "replica: 500"),
         ("unknown-key-top", "stop: {", "stopp: {"),
-        ("unknown-key-kubernetes", "      requests:", "      serviceAccountName: mine\n      requests:"),
+        ("unknown-key-kubernetes", "      requests:", "      limits: {cpu: 1}\n      requests:"),
         ("unknown-key-far-off", "replicas: 500", "replicas: 500\n      zebra: 1"),
         ("duplicate-key", "replicas: 500", "replicas: 500\n      name: other"),
         ("duplicate-label", "labels: {disk: ssd}", "labels: {disk: ssd, size: big, disk: hdd}"),

@@ -149,7 +149,6 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
     let in_workload = matches!(&parent.0[..], [Step::Key(k)] if k == "workload");
     let in_scheduler = matches!(&parent.0[..], [Step::Key(k)] if k == "scheduler");
     let known = match field {
-        "schedulerName" if in_pods => Some("leave it out: every pod goes to the scheduler of the scenario"),
         "resources" | "cpu" | "memory" if in_pods => Some("write `requests: {cpu: 100m, memory: 500Mi}`"),
         "limits" if in_pods => Some("leave it out: only requests are scheduled"),
         "spec" | "metadata" | "status" => {

@@ -206,13 +206,11 @@ fn plugins_are_merged_and_expanded_as_the_framework_does() {
 #[test]
 fn what_has_no_effect_is_noted() {
     let config = good(
-        "enableProfiling: true\nprofiles:\n- pluginConfig:\n  - {name: VolumeBinding, args: {bindTimeoutSeconds: 300}}\n  \
-         - {name: Coscheduling, args: {permitWaitingTimeSeconds: 10}}\n  plugins: {filter: {disabled: [{name: NodeResourceFit}]}}\n",
+        "enableProfiling: true\nprofiles:\n- pluginConfig:\n  - {name: Coscheduling, args: {permitWaitingTimeSeconds: 10}}\n  plugins: {filter: {disabled: [{name: NodeResourceFit}]}}\n",
     );
     let notes = config.notes.join("\n");
     for part in [
         "enableProfiling has no effect here",
-        "pluginConfig[0].args has no effect here: no pod here has volumes",
         "the plugin `Coscheduling` does not run",
         "there is no plugin `NodeResourceFit`; did you mean `NodeResourcesFit`?",
     ] {

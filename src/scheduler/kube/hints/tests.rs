@@ -30,6 +30,7 @@ enum Change {
 fn helps(plugins: PluginSet, waiting: PodSpec, change: Change) -> bool {
     let profile = Profile::default();
     let mut cluster = Cluster::default();
+    cluster.resources.intern("example.com/foo");
     cluster.pods.add_app(App::default());
     let spec = cluster.pods.add_spec(waiting);
     let event = match change {
