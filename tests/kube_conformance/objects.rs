@@ -86,7 +86,7 @@ fn budgets_decide_who_goes_and_where() {
     // One disruption for both pods: the more important takes it, and the other, whose loss would then violate, is spared first.
     let wide = DisruptionBudget { selector: select("app In a,b"), ..allows("ab", 1, 2) };
     let pods: Pods = vec![(0, app("a", MID, MEDIUM), 0), (0, app("b", MID, MEDIUM), 5)];
-    assert_eq!(victims(1, &pods, &[wide.clone()], &pod, 1).0, [0]);
+    assert_eq!(victims(1, &pods, std::slice::from_ref(&wide), &pod, 1).0, [0]);
     // A pod of two budgets violates if one of them has nothing left.
     assert_eq!(victims(1, &pods, &[wide, allows("a", 0, 1)], &pod, 1).0, [1]);
     // A pod without labels has no budget, whatever the selector says.

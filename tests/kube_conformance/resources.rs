@@ -9,8 +9,8 @@ use podpace::scheduler::kube::ResourceWeight;
 /// CPU in cores, bytes, `example.com/foo`, `example.com/bar`.
 type Amounts = (u64, u64, u64, u64);
 
-fn of((cpu, memory, foo, bar): Amounts) -> Resources {
-    let extended = [(0, foo), (1, bar)].into_iter().filter(|r| r.1 > 0).collect();
+fn of((cpu, memory, first, second): Amounts) -> Resources {
+    let extended = [(0, first), (1, second)].into_iter().filter(|r| r.1 > 0).collect();
     Resources { cpu_millicores: cpu * 1000, memory_bytes: memory, pods: 0, extended }
 }
 
