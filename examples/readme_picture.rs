@@ -10,13 +10,11 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use podpace::cost::ProfileLibrary;
 use podpace::engine::Nanos;
 use podpace::experiment::check::{self, CurvePoint};
 use podpace::experiment::report::stage_times;
 use podpace::experiment::run::{Environment, RunError, runs_of};
 use podpace::scenario::Document;
-use podpace::scheduler::Registry;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 470.0;
@@ -57,7 +55,7 @@ struct Throughput {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let environment = Environment { profiles: ProfileLibrary::built_in(), registry: Registry::built_in() };
+    let environment = Environment::built_in();
     let curves = curves(&environment)?;
     let throughputs = throughputs(&environment)?;
     print!("{}", picture(&curves, &throughputs)?);

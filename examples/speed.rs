@@ -67,6 +67,13 @@ fn study(scheduler: &str) -> Plan {
     resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).expect("resolvable")
 }
 
+fn fifty_queues() -> Plan {
+    let document = Document::load(Path::new("scenarios/fifty-queues/scenario.yaml"))
+        .expect("run this from the project's folder");
+    let spec = document.decode_scenario().expect("a valid scenario");
+    resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).expect("resolvable")
+}
+
 fn million(scheduler: &str) -> Plan {
     let mut plan = plan(scheduler, 10_000, 1_000_000, Arrivals::Rate(500), false).expect("built-in profile");
     plan.name = "million".to_owned();
@@ -116,6 +123,7 @@ fn main() {
     for scheduler in ["yunikorn", "kube-scheduler"] {
         simulated(&format!("study, 4,000 nodes, 50,000 pods, {scheduler}"), &study(scheduler), "<= 1 s");
     }
+    simulated("500 gangs in 50 queues, 5,000 nodes, 50,000 pods, yunikorn", &fifty_queues(), "<= 1 s");
     for scheduler in ["kube-scheduler", "yunikorn", "first-fit"] {
         let free = scheduler == "first-fit";
         let plan = plan(scheduler, 5_000, 50_000, Arrivals::Rate(500), free).expect("built-in profile");

@@ -408,7 +408,7 @@ fn a_snapshot_holds_what_the_cluster_shows() {
     let at_ns = 13 * SECOND + SECOND / 2;
     assert_eq!(simulation.advance(at_ns), None);
     let path = folder.path().join("snapshot");
-    let counts = snapshot::write(&path, &simulation, at_ns).unwrap();
+    let counts = snapshot::write(&path, &simulation, at_ns, |_| Ok(())).unwrap();
     let findings = trace::validate(&path).unwrap();
     assert!(!findings.has_errors(), "{findings}");
 
@@ -510,6 +510,106 @@ fn snapshots_of_several_times_lie_side_by_side_and_equal_runs_write_equal_ones()
     assert!(!findings.has_errors(), "{findings}");
 }
 
+/// The folder of a snapshot is also where the run itself goes on.
+#[test]
+fn a_snapshot_goes_on_with_the_run_it_was_taken_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = mixed(folder.path());
+    let path = folder.path().join("s");
+    let taken =
+        Pauses { snapshot: Some(path.clone()), snapshot_at_ns: vec![9 * SECOND], ..Pauses::default() };
+    with(&taken, &spec);
+    let resumed = with(&Pauses { resume: Some(path.clone()), ..Pauses::default() }, &spec);
+    assert_eq!(digest(&resumed.completed).unwrap(), digest(&whole(&spec)).unwrap());
+    // It is no part of the trace: neither its checks nor its hash see it.
+    let findings = trace::validate(&path).unwrap();
+    assert!(!findings.has_errors(), "{findings}");
+    let next = "cluster: {}\nscheduler: {kind: yunikorn}\nworkload: {trace: s}\nstop: {when: allFinished}";
+    let inputs = |spec: &RunSpec| whole(spec).summary.inputs;
+    let with_it = inputs(&scenario(folder.path(), &[next]));
+    std::fs::remove_file(path.join("run.checkpoint")).unwrap();
+    assert_eq!(inputs(&scenario(folder.path(), &[next])), with_it);
+}
+
+/// YuniKorn's gangs: the places that placeholders hold when the snapshot is taken are held in the run that starts from
+/// it, and the gang's pods come for them.
+#[test]
+fn a_running_gang_keeps_its_places() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four members fill the cluster; the pods come one a second from 0 on, so that at 2.5 s a placeholder waits for the last one.
+    let text = "cluster: {nodes: [{count: 2, template: {allocatable: {cpu: 4, memory: 16Gi, pods: 20}}}]}\nscheduler: {kind: yunikorn}\nworkload: {pods: [{count: 4, apps: 1, requests: {cpu: 2, memory: 1Gi}, gang: {minMember: 4}, runTime: 60s}], arrivals: {process: constant, rate: 1}}\nstop: {when: allFinished, limit: 10m}";
+    let spec = scenario(folder.path(), &[text]);
+    let path = folder.path().join("s");
+    let environment = Environment::built_in();
+    let plan = spec.plan(&environment).unwrap();
+    let mut simulation = Simulation::new(&plan, &environment.registry).unwrap();
+    let at_ns = 2 * SECOND + SECOND / 2;
+    assert_eq!(simulation.advance(at_ns), None);
+    let counts = snapshot::write(&path, &simulation, at_ns, |_| Ok(())).unwrap();
+    assert!(counts.placeholders > 0, "{counts}");
+    assert_eq!(counts.bound, 4, "pods and placeholders together: {counts}");
+    let findings = trace::validate(&path).unwrap();
+    assert!(!findings.has_errors(), "{findings}");
+    let next = "cluster: {}\nscheduler: {kind: yunikorn}\nworkload: {trace: s}\nstop: {when: allFinished, limit: 10m}";
+    let next = scenario(folder.path(), &[next]);
+    assert_eq!(whole(&next).summary.counts.total, counts.pending, "placeholders are no pods of the workload");
+    stop_and_go(folder.path(), &next, &[0, 500]);
+}
+
+/// The shim takes placeholders up again when it starts (`Application.skipReservationStage`): pods of the gang come into
+/// their places, others do not.
+#[test]
+fn places_that_are_held_when_a_run_begins_are_for_the_gang() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = WriteOptions { encoding: Encoding::Jsonl, ..WriteOptions::default() };
+    let mut writer = TraceWriter::create(&folder.path().join("trace"), options).unwrap();
+    let amounts = |cpu: u64| BTreeMap::from([("cpu_millicores".to_owned(), cpu), ("pods".to_owned(), 20)]);
+    let requests = BTreeMap::from([("cpu_millicores".to_owned(), 2000)]);
+    writer.spec(&SpecRow { requests, ..SpecRow::default() }).unwrap();
+    let node = NodeRow { name: "n".to_owned(), allocatable: amounts(4000), ..NodeRow::default() };
+    writer.node(&node).unwrap();
+    let pods =
+        [("p0", 0, "train"), ("p1", 0, "train"), ("other", 0, ""), ("g0", 5, "train"), ("g1", 5, "train")];
+    for (seq, (uid, second, app)) in (0..).zip(pods) {
+        let gang = !app.is_empty();
+        let row = PodRow {
+            submit_ns: second * SECOND,
+            seq,
+            uid: uid.to_owned(),
+            app: app.to_owned(),
+            task_group: if gang { "workers".to_owned() } else { String::new() },
+            min_member: if gang { 2 } else { 0 },
+            run_ns: Some(60 * SECOND),
+            ..PodRow::default()
+        };
+        writer.pod(&row).unwrap();
+    }
+    for (seq, uid) in [(0, "p0"), (1, "p1")] {
+        let (op, uid, node) = (EventOp::PlaceholderBound, uid.to_owned(), "n".to_owned());
+        writer.event(&EventRow { t_ns: 0, seq, op, uid, node }).unwrap();
+    }
+    writer.finish(Manifest::default()).unwrap();
+    let findings = trace::validate(&folder.path().join("trace")).unwrap();
+    assert!(!findings.has_errors(), "{findings}");
+    let bound_s = |scheduler: &str| -> (Vec<u64>, usize) {
+        let text = format!(
+            "cluster: {{}}\nscheduler: {{kind: {scheduler}}}\nworkload: {{trace: trace}}\nstop: {{when: allFinished, limit: 10m}}"
+        );
+        let run = whole(&scenario(folder.path(), &[&text]));
+        let pods = &run.finished.cluster.pods;
+        let of = |p: PodId| pods.timeline(p).bound_ns / SECOND;
+        let work: Vec<u64> = (0..pods.len() as PodId).filter(|p| !pods.is_placeholder(*p)).map(of).collect();
+        (work, run.summary.notes.iter().filter(|n| n.contains("placeholders of gangs")).count())
+    };
+    let (yunikorn, notes) = bound_s("yunikorn");
+    assert_eq!(notes, 0);
+    let [other, g0, g1] = yunikorn[..] else { panic!("{yunikorn:?}") };
+    assert!(other >= 65 && (5..12).contains(&g0) && (5..12).contains(&g1), "{yunikorn:?}");
+    // Others know no gangs: the places are free for whoever comes.
+    let (kube, notes) = bound_s("kube-scheduler");
+    assert_eq!((kube[0], notes), (0, 1), "{kube:?}");
+}
+
 #[test]
 fn results_of_a_resumed_run_are_written_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -528,6 +628,29 @@ fn results_of_a_resumed_run_are_written_like_any_other() {
         staging.publish().unwrap();
     }
     assert_eq!(tree(&folder.path().join("whole")), tree(&folder.path().join("resumed")));
+}
+
+/// So is what is lost and missed while servers are away, and who takes over.
+#[test]
+fn a_run_with_outages_goes_on_as_if_it_had_not_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = "workload: {deployments: [{count: 2, replicas: 12, requests: {cpu: 400m, memory: 1Gi}, runTime: {min: 5m, max: 40m}}]}";
+    let plane = "controlPlane: {apiServer: {profile: apiserver-1.36}, nodeLifecycle: {kind: kubelet}}";
+    let faults = "faults:
+  - {kind: apiServerRestart, at: 1s, duration: 40s}
+  - {kind: etcdOutage, at: 3m, duration: 20s}
+  - {kind: watchDisconnect, at: 5m, duration: 100s}
+  - {kind: podFailure, every: 1m, to: 15m}
+  - {kind: schedulerRestart, every: 3m, to: 15m}
+  - {kind: controllerManagerLeaderChange, at: 8m}
+  - {kind: etcdSlow, at: 9m, factor: 50, duration: 2m}
+  - {kind: apiServerSlow, at: 10m, factor: 50, duration: 2m}
+stop: {when: time, limit: 20m}";
+    for scheduler in SCHEDULERS {
+        let scheduler = format!("scheduler: {{kind: {scheduler}}}");
+        let spec = scenario(folder.path(), &[NODES, plane, &scheduler, workload, faults]);
+        stop_and_go(folder.path(), &spec, &[5, 20, 40, 155, 160, 290, 405, 480, 520, 700]);
+    }
 }
 
 /// Faults, controllers and the pods that they make are part of the state.

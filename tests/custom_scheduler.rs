@@ -1,11 +1,11 @@
-//! A scheduler from outside the crate: one type, one registration, and scenarios select it by name.
+//! Schedulers from outside: one type and one registration, or a program of its own.
 use std::collections::VecDeque;
 use std::path::Path;
 
-use podpace::cluster::{Cluster, NodeId, PodId};
+use podpace::cluster::{Cluster, NodeId, PodId, Timeline};
 use podpace::cost::{CostProfile, Meter, OpId, ProfileError};
 use podpace::experiment::pause::Pauses;
-use podpace::experiment::run::{Environment, RunSpec};
+use podpace::experiment::run::{Completed, Environment, RunError, RunSpec};
 use podpace::scenario::Document;
 use podpace::scheduler::{
     Action, BindOutcome, Context, NodeChange, PendingReasons, SchedulerModel, Settings,
@@ -134,4 +134,265 @@ fn without_its_registration_the_kind_is_told() {
     let error = RunSpec::of_scenario(document).unwrap().simulate(&Environment::built_in()).err().unwrap();
     let text = error.to_string();
     assert!(text.contains("there is no scheduler `round-robin`") && text.contains("first-fit"), "{text}");
+}
+
+// ---- a scheduler that is a program of its own ----
+
+/// Whether there is a Python; without one these tests say so and pass, as Rust is all that the project needs.
+fn python() -> bool {
+    let found = std::process::Command::new("python3").arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: there is no python3");
+    }
+    found
+}
+
+/// Files beside a scenario, and the scenario with this scheduler.
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("scheduler.py"), text).unwrap();
+        Self { folder }
+    }
+
+    fn first_fit() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/custom-scheduler/first_fit.py");
+        Self::new(&std::fs::read_to_string(path).unwrap())
+    }
+
+    fn spec(&self, scheduler: &str, rest: &str) -> RunSpec {
+        let text = format!(
+            "apiVersion: podpace/v1\nkind: Scenario\nname: t\nseed: 4\nscheduler: {{{scheduler}}}\n{rest}"
+        );
+        let document = Document::parse("t.yaml", &text, Some(self.folder.path())).unwrap();
+        RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
+    }
+
+    fn run(&self, scheduler: &str, rest: &str) -> Result<Completed, RunError> {
+        self.spec(scheduler, rest).simulate(&Environment::built_in())
+    }
+
+    fn refused(&self) -> String {
+        self.run(PYTHON, SMALL).err().expect("it is refused").to_string()
+    }
+}
+
+const PYTHON: &str = "kind: process, command: [python3, scheduler.py], client: {qps: 20, burst: 5}";
+const RUST: &str = "kind: first-fit, client: {qps: 20, burst: 5}";
+const SMALL: &str = "cluster: {nodes: [{count: 2, template: {allocatable: {cpu: 1, memory: 64Gi}}}]}
+workload: {pods: [{count: 3, requests: {cpu: 1}}], start: backlog}
+";
+
+/// A program that answers each line with what these expressions (of `events`) come to.
+fn answering(actions: &str) -> Program {
+    Program::new(&format!(
+        "import json, sys
+input()
+print(json.dumps({{'protocol': 1}}), flush=True)
+for line in sys.stdin:
+    events = json.loads(line)['events']
+    print(json.dumps({{'actions': {actions}}}), flush=True)
+"
+    ))
+}
+
+/// Nodes and timelines of all pods, metrics, and why pods are pending.
+type Trail = (Vec<(u32, Timeline)>, Vec<(String, u64)>, PendingReasons);
+
+/// Everything that the scheduler did: the pods' timelines, places and counted operations.
+fn trail(run: &Completed) -> Trail {
+    let pods = &run.finished.cluster.pods;
+    let all = u32::try_from(pods.len()).unwrap();
+    let operations = run.finished.kernel.processes().iter().filter(|p| p.name == "scheduler");
+    let operations = operations
+        .flat_map(|p| p.meter.accounts())
+        .map(|a| (a.operation.clone(), a.count))
+        .collect::<std::collections::BTreeMap<_, _>>();
+    (
+        (0..all).map(|p| (pods.node(p), *pods.timeline(p))).collect(),
+        operations.into_iter().collect(),
+        run.finished.pending_reasons.clone(),
+    )
+}
+
+/// The program and `kind: first-fit` do the same at the same times.
+#[test]
+fn the_program_in_python_is_the_first_fit_in_rust() {
+    if !python() {
+        return;
+    }
+    let program = Program::first_fit();
+    let taints = "cluster:
+  nodes:
+    - {count: 3, template: {allocatable: {cpu: 4, memory: 8Gi, pods: 6}}}
+    - {count: 2, template: {allocatable: {cpu: 8, memory: 8Gi, gpu.example/a: 2}, labels: {size: large}}}
+    - {count: 2, template: {allocatable: {cpu: 64, memory: 64Gi}, taints: [{key: k, effect: NoSchedule}]}}
+";
+    let cases = [
+        // Bound from the bucket, more than fits: by cpu, by the number of pods, by an extended resource, by selectors.
+        format!(
+            "{taints}workload:
+  pods:
+    - {{count: 9, requests: {{cpu: 100m, memory: 1Gi}}}}
+    - {{count: 3, requests: {{cpu: 3}}}}
+    - {{count: 5, requests: {{cpu: 1, gpu.example/a: 1}}}}
+    - {{count: 5, requests: {{cpu: 2}}, nodeSelector: {{size: large}}}}
+    - {{count: 2, requests: {{cpu: 1}}, nodeSelector: {{size: small}}}}
+    - {{count: 2, requests: {{cpu: 40}}}}
+    - {{count: 2, requests: {{cpu: 40}}, tolerations: [{{key: k, operator: Exists}}]}}
+  start: backlog
+stop: {{when: time, limit: 40s}}
+"
+        ),
+        // Pods that run and end make room; the API server refuses bindings when its queues are full.
+        format!(
+            "{taints}controlPlane:
+  apiServer: {{profile: apiserver-1.36}}
+  nodeLifecycle: {{kind: kubelet}}
+workload:
+  pods: [{{count: 60, requests: {{cpu: 1500m, memory: 1Gi}}, runTime: {{fixed: 3s}}}}]
+  arrivals: {{process: poisson, rate: 10}}
+stop: {{when: allFinished, limit: 5m}}
+"
+        ),
+    ];
+    for case in cases {
+        let (python, rust) = (program.run(PYTHON, &case), program.run(RUST, &case));
+        let (python, rust) =
+            (python.unwrap_or_else(|e| panic!("{e}")), rust.unwrap_or_else(|e| panic!("{e}")));
+        assert!(rust.summary.counts.bound > 10);
+        assert_eq!(trail(&python), trail(&rust), "{case}");
+        assert_eq!(trail(&python), trail(&program.run(PYTHON, &case).unwrap()), "the same bytes each time");
+    }
+}
+
+/// What a real API server or node could not do ends the run, and says what was done.
+#[test]
+fn a_program_that_does_what_cannot_be_is_told() {
+    if !python() {
+        return;
+    }
+    let bind = "[{'do': 'bind', 'pod': e['id'], 'node': 0} for e in events if e['event'] == 'pod']";
+    let twice =
+        "[{'do': 'bind', 'pod': e['id'], 'node': n} for e in events if e['event'] == 'pod' for n in (0, 1)]";
+    for (actions, expected) in [
+        (bind, "binds pod 1 to node 0 (node-00000): Insufficient cpu"),
+        (twice, "binds pod 0 twice: it is being bound to node 0"),
+        ("[{'do': 'bind', 'pod': 9, 'node': 0}]", "wants to bind pod 9, which it was not shown"),
+        (&bind.replace("'node': 0", "'node': 7"), "binds pod 0 to node 7, which is not there"),
+        (
+            "[{'do': 'work', 'ops': {'cycles': 1}, 'tag': 0}]",
+            "charges `cycles`, which its cost profile does not have; it has cycle",
+        ),
+        ("[{'do': 'timer', 'at_ns': -5, 'tag': 0}]", "has answered what is no answer"),
+        ("[{'do': 'bond', 'pod': 0, 'node': 0}]", "has answered what is no answer: unknown variant `bond`"),
+        ("[{'do': 'bind', 'pod': 0, 'node': 0, 'force': 1}]", "unknown field `force`"),
+    ] {
+        let message = answering(actions).refused();
+        assert!(message.contains(expected), "{actions}: {message}");
+        assert!(message.contains("scheduler `python3 scheduler.py`"), "{message}");
+    }
+}
+
+/// A program that ends, does not answer, or speaks another version.
+#[test]
+fn a_program_that_does_not_answer_is_told() {
+    if !python() {
+        return;
+    }
+    let message = Program::new("input()").refused();
+    assert!(
+        message.contains("has ended (exit status: 0) instead of answering `{\"protocol\":1"),
+        "{message}"
+    );
+    let message = Program::new("print('{\"protocol\": 2}', flush=True)\ninput()\ninput()").refused();
+    assert!(message.contains("speaks version 2 of the protocol; podpace speaks 1"), "{message}");
+    let message = Program::new("print('hello', flush=True)\ninput()\ninput()").refused();
+    assert!(message.contains("has answered what is no answer") && message.contains("`hello`"), "{message}");
+    let slow = Program::new("import time\ntime.sleep(60)");
+    let message = slow.run(&format!("{PYTHON}, answerTimeout: 300ms"), SMALL).err().unwrap().to_string();
+    assert!(message.contains("has not answered"), "{message}");
+    let absent = slow.run("kind: process, command: [no-such-program]", SMALL).err().unwrap();
+    assert!(absent.to_string().contains("can't be started"), "{absent}");
+}
+
+/// Its state goes into a checkpoint if it can be saved; else that is told before the run.
+#[test]
+fn a_program_is_saved_if_it_can_be() {
+    if !python() {
+        return;
+    }
+    let pauses = |folder: &Path, resume: bool| Pauses {
+        resume: resume.then(|| folder.join("ck")),
+        checkpoint: (!resume).then(|| folder.join("ck")),
+        checkpoint_at_ns: if resume { Vec::new() } else { vec![2_500_000_000] },
+        ..Pauses::default()
+    };
+    let unable = Program::first_fit();
+    let error = pauses(unable.folder.path(), false)
+        .simulate(&unable.spec(PYTHON, SMALL), &Environment::built_in())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("checkpoint") && error.contains("\"checkpoint\": true"), "{error}");
+
+    // Pods are bound one a second to the nodes in turn; the turn is its state.
+    let able = Program::new(
+        "import json, sys
+input()
+print(json.dumps({'protocol': 1, 'checkpoint': True}), flush=True)
+state = {'turn': 0, 'pods': []}
+for line in sys.stdin:
+    line, actions = json.loads(line), []
+    if 'save' in line:
+        print(json.dumps({'state': state}), flush=True)
+        continue
+    if 'restore' in line:
+        state = line['restore']
+        print('{}', flush=True)
+        continue
+    for event in line['events']:
+        if event['event'] == 'pod':
+            state['pods'].append(event['id'])
+        if event['event'] in ('start', 'timer') and state['pods']:
+            actions += [{'do': 'bind', 'pod': state['pods'].pop(0), 'node': state['turn'] % 2},
+                        {'do': 'timer', 'at_ns': line['now_ns'] + 1_000_000_000, 'tag': 0}]
+            state['turn'] += 1
+    print(json.dumps({'actions': actions, 'backlog': len(state['pods']), 'waits_for_time': True}), flush=True)
+",
+    );
+    let case = SMALL.replace("cpu: 1,", "cpu: 10,").replace("count: 3", "count: 6");
+    let spec = able.spec(PYTHON, &case);
+    let whole = spec.simulate(&Environment::built_in()).unwrap();
+    assert_eq!(whole.summary.counts.bound, 6);
+    let folder = able.folder.path();
+    let paused =
+        pauses(folder, false).simulate(&spec, &Environment::built_in()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(paused.failures, Vec::<String>::new());
+    let resumed =
+        pauses(folder, true).simulate(&spec, &Environment::built_in()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(trail(&resumed.completed), trail(&whole));
+}
+
+/// `command` is a field of `process`, which needs it.
+#[test]
+fn wrong_fields_of_a_program_are_told() {
+    let errors = |scheduler: &str| {
+        let text =
+            format!("apiVersion: podpace/v1\nkind: Scenario\nname: t\nscheduler: {{{scheduler}}}\n{SMALL}");
+        let document = Document::parse("t.yaml", &text, Some(Path::new("."))).unwrap();
+        RunSpec::of_scenario(document).err().unwrap()[0].to_string()
+    };
+    let text = errors("kind: process");
+    assert!(text.contains("t.yaml:4:") && text.contains("command: [python3, first_fit.py]"), "{text}");
+    let text = errors("kind: yunikorn, command: [a]");
+    assert!(text.contains("a field of process, but the scheduler's kind is `yunikorn`"), "{text}");
+    let text = errors("kind: process, command: [a], answerTimeout: 0s");
+    assert!(text.contains("more than 0s"), "{text}");
+    let text = errors("kind: process, command: [a], queues: [{name: root.a}]");
+    assert!(text.contains("a field of yunikorn"), "{text}");
 }

@@ -315,7 +315,9 @@ fn kubernetes_watch_events() {
         "{{\"type\":\"ADDED\",\"ts\":\"2024-01-01T00:00:10.25Z\",\"object\":{NODE}}}\n{{\"type\":\"ADDED\",\"ts\":\"2024-01-01T00:00:10.5Z\",\"object\":{pending}}}}}}}\n{{\"type\":\"MODIFIED\",\"ts\":\"2024-01-01T00:00:11.5Z\",\"object\":{POD}}}\n{{\"type\":\"DELETED\",\"ts\":\"2024-01-01T00:01:11.5Z\",\"object\":{POD}}}\n"
     );
     let i = import("k8s-watch", &[("watch.jsonl", &lines)]);
-    assert_eq!(i.outcome("u1").bound_ns, Some(1_500_000_000), "{:?}", i.outcomes);
+    // The pod's creationTimestamp says :10, the event :10.5: it was created between them. Time 0 is when the node was seen.
+    assert_eq!(i.outcome("u1").created_ns, Some(250_000_000), "{:?}", i.outcomes);
+    assert_eq!(i.outcome("u1").bound_ns, Some(1_250_000_000), "{:?}", i.outcomes);
     assert_eq!(i.pod("u1").run_ns, Some(60 * S));
     let orphan = format!("{{\"type\":\"DELETED\",\"object\":{POD}}}\n");
     let e = try_import("k8s-watch", &[("watch.jsonl", &orphan)], &ImportOptions::default()).err().unwrap();
@@ -472,4 +474,34 @@ fn measured_runs_bring_inputs_and_outcomes() {
         (Some(1_020_000), Some(1_500_000), "node-00003")
     );
     assert!(t.specs[0].affinity.contains("podAntiAffinity"));
+}
+
+/// The kubelet's clock may be behind the scheduler's: a trace says so and stays valid.
+#[test]
+fn clocks_that_differ_are_put_in_order() {
+    let late = POD.replace("00:00:11Z", "00:00:15Z");
+    let i = import("k8s-list", &[("p.json", &late)]);
+    let outcome = i.outcome("u1");
+    assert_eq!(
+        (outcome.bound_ns, outcome.running_ns),
+        (Some(5 * S), Some(5 * S)),
+        "the start is on record as :13"
+    );
+    assert!(i.manifest.report.invented.contains_key("outcomes"));
+}
+
+#[test]
+fn a_template_that_cannot_be_read_is_a_counted_row() {
+    let manifest = "kind: Deployment\nmetadata:\n  name: d\nspec:\n  template:\n    spec:\n      containers:\n      - name: c\n        resources: {requests: {cpu: NaN}}\n";
+    let options = ImportOptions { on_error: OnError::Skip, ..ImportOptions::default() };
+    let i = try_import("k8s-list", &[("m.yaml", manifest)], &options).unwrap();
+    assert_eq!((i.pods.len(), i.dropped("objects", "not-a-number")), (0, 1));
+}
+
+#[test]
+fn two_pods_of_one_uid_are_one() {
+    let text = "kube_pod_created{namespace=\"d\",pod=\"p\",uid=\"u\"} 1.7e+09 1700000030000\nkube_pod_created{namespace=\"d\",pod=\"q\",uid=\"u\"} 1.7e+09 1700000030000\n";
+    let i = import("kube-state-metrics", &[("metrics.txt", text)]);
+    assert_eq!(i.pods.len(), 1);
+    assert_eq!(i.manifest.report.left_out["pods with the uid of another"].count, 1);
 }

@@ -153,6 +153,30 @@ fn exports() {
     let k8s = dir.path().join("k8s");
     trace::export(&a, "k8s", &k8s, &o).unwrap();
     let schedule = std::fs::read_to_string(k8s.join("schedule.csv")).unwrap();
+    let [pods, nodes, setup] = ["pods.yaml", "nodes.yaml", "setup.yaml"]
+        .map(|name| std::fs::read_to_string(k8s.join(name)).unwrap());
+    // In order of time, and each row's document is where it says.
+    let mut last = 0;
+    for line in schedule.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let at: u64 = fields[0].parse().unwrap();
+        assert!(at >= last, "{line}");
+        last = at;
+        let text = if fields[2] == "Pod" { &pods } else { &nodes };
+        let (from, bytes): (usize, usize) = (fields[5].parse().unwrap(), fields[6].parse().unwrap());
+        let document: serde_json::Value = serde_yaml::from_str(&text[from..from + bytes]).unwrap();
+        assert_eq!(
+            (&document["kind"], &document["metadata"]["name"]),
+            (&fields[2].into(), &fields[4].into())
+        );
+    }
+    // What the API server admits: a priority has a class of that value, which is in the setup.
+    for class in pods.lines().filter_map(|l| l.trim().strip_prefix("priorityClassName: ")) {
+        assert!(setup.contains(&format!("name: {class}\n")), "{class}");
+    }
+    for name in ["replay.py", "stages.yaml"] {
+        assert!(k8s.join(name).exists(), "{name}");
+    }
     assert_eq!(schedule.lines().filter(|l| l.contains(",create,Pod,")).count() as u64, m.counts.pods);
     let back = trace::import(
         "k8s-list",

@@ -7,60 +7,16 @@ use podpace::cluster::{App, Cluster, PodId, PodSpec};
 use podpace::cost::ProfileLibrary;
 use podpace::engine::SECOND;
 use podpace::experiment::run::{Completed, Environment, RunSpec};
-use podpace::scenario::{Diagnostic, Document, resolve};
-use podpace::scheduler::yunikorn::Core;
-use podpace::scheduler::{NodeSortPolicy, Registry, Settings};
+use podpace::scenario::{Document, resolve};
+use podpace::scheduler::yunikorn::{Core, Version};
+use podpace::scheduler::{NodeSortPolicy, Registry};
 use proptest::prelude::*;
 
 mod yunikorn_harness;
-use yunikorn_harness::{GIBI, Harness, MEBI, cluster as nodes, plain, resources};
-
-const SCENARIO: &str = "
-apiVersion: podpace/v1
-kind: Scenario
-name: t
-cluster: {nodes: [{count: 1, template: {allocatable: {cpu: 4, memory: 8Gi, pods: 110}}}]}
-scheduler: {kind: yunikorn, config: queues.yaml}
-workload: {pods: [{count: 1, requests: {cpu: 100m}}], start: backlog}
-";
-
-/// The settings that a configuration comes to, and the notes; or its errors.
-fn read(config: &str) -> Result<(Settings, Vec<String>), Vec<Diagnostic>> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("queues.yaml"), config).unwrap();
-    let path = folder.path().join("scenario.yaml");
-    std::fs::write(&path, SCENARIO).unwrap();
-    let document = Document::load(&path).unwrap();
-    let spec = document.decode_scenario().unwrap();
-    let plan = resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in())?;
-    Ok((plan.scheduler.settings, plan.provenance.notes))
-}
-
-fn settings(config: &str) -> Settings {
-    read(config).map_or_else(|errors| panic!("{config}\n{}", shown(&errors)), |(settings, _)| settings)
-}
-
-fn shown(errors: &[Diagnostic]) -> String {
-    errors.iter().fold(String::new(), |mut text, error| {
-        let _ = writeln!(text, "{error}");
-        text
-    })
-}
-
-/// A partition with these lines; the first of them is line 3.
-fn partition(lines: &str) -> String {
-    format!("partitions:\n- name: default\n{lines}\n")
-}
-
-/// A root with these queues; the first line of them is line 6.
-fn below_root(lines: &str) -> String {
-    partition(&format!("  queues:\n  - name: root\n    queues:\n{lines}"))
-}
-
-/// The same, open to everybody; the first line is line 7.
-fn open(lines: &str) -> String {
-    partition(&format!("  queues:\n  - name: root\n    submitacl: '*'\n    queues:\n{lines}"))
-}
+use yunikorn_harness::{
+    GIBI, Harness, MEBI, SCENARIO, Shop, below_root, cluster as nodes, open, partition, plain, read,
+    resources, settings, shown,
+};
 
 struct Wrong {
     source: &'static str,
@@ -744,43 +700,13 @@ fn placement_rules_that_lead_nowhere_are_refused() {
 /// What YuniKorn takes and the model can't do is an error of its own; several at once are all told.
 #[test]
 fn what_is_not_modelled_is_an_error() {
-    check_wrong(vec![
-        wrong(
-            "partition.go updatePreemption",
-            partition("  preemption:\n    enabled: true\n  queues: []"),
-            4,
-            "enabled",
-            "set it to false",
-        ),
-        wrong(
-            "queue_test.go TestPreemptionDelay",
-            below_root("    - name: a\n      properties:\n        preemption.delay: 10s"),
-            8,
-            "properties[\"preemption.delay\"]",
-            "preemption.enabled",
-        ),
-        wrong(
-            "queue_test.go TestQueueProps",
-            below_root("    - name: a\n      properties:\n        preemption.policy: fence"),
-            8,
-            "properties[\"preemption.policy\"]",
-            "preemption.enabled",
-        ),
-        wrong(
-            "queue_test.go TestQueueBackoffProperties",
-            below_root("    - name: a\n      properties:\n        application.unschedasks.backoff: '3'"),
-            8,
-            "properties[\"application.unschedasks.backoff\"]",
-            "leave it out",
-        ),
-        wrong(
-            "partitions by node attribute",
-            "partitions:\n- name: gpu\n  queues: []\n".into(),
-            2,
-            "name",
-            "shim",
-        ),
-    ]);
+    check_wrong(vec![wrong(
+        "partitions by node attribute",
+        "partitions:\n- name: gpu\n  queues: []\n".into(),
+        2,
+        "name",
+        "shim",
+    )]);
     let two = below_root("    - name: a!\n    - name: b\n      maxapplications: x");
     assert_eq!(read(&two).unwrap_err().len(), 1, "a file out of form is told before its contradictions");
     let two = below_root("    - name: a!\n    - name: b!");
@@ -856,6 +782,11 @@ fn what_yunikorn_corrects_is_a_note() {
         ("priority.policy", "wall", "takes the default"),
         ("preemption.quota.delay", "-1s", "takes the default"),
         ("quota.preemption.delay", "soon", "takes the default"),
+        ("preemption.delay", "0s", "takes the default"),
+        ("preemption.delay", "half a minute", "takes the default"),
+        ("preemption.policy", "moat", "takes the default"),
+        ("application.unschedasks.backoff", "-3", "takes the default"),
+        ("application.unschedasks.backoff.delay", "-3s", "takes the default"),
         ("application.sort.polici", "fair", "perhaps `application.sort.policy`"),
     ] {
         let config = open(&format!("    - name: a\n      properties: {{{property}: {value}}}"));
@@ -863,8 +794,6 @@ fn what_yunikorn_corrects_is_a_note() {
         assert!(notes.iter().any(|n| n.contains(note) && n.contains(property)), "{property}: {notes:?}");
         assert!(settings.yunikorn.is_some());
     }
-    let (_, notes) = read(&open("    - name: a\n      resources: {guaranteed: {vcore: 1}}")).unwrap();
-    assert!(notes.iter().any(|n| n.contains("preemption is not modelled")), "{notes:?}");
     let (_, notes) = read(&open("    - name: a\n      resources: {max: {cpu: 1}}")).unwrap();
     assert!(notes.iter().any(|n| n.contains("`vcore`")), "{notes:?}");
 }
@@ -889,7 +818,7 @@ const fn from(namespace: &'static str) -> Who {
 /// The queues in which applications come to be, one after the other.
 fn place(config: &str, apps: &[Who]) -> Vec<Result<String, String>> {
     let settings = settings(config);
-    let mut core = Core::new(&settings, true);
+    let mut core = Core::new(&settings, Version::default());
     let mut cluster = Cluster::default();
     apps.iter()
         .map(|who| {
@@ -1225,57 +1154,6 @@ fn the_default_configuration_makes_a_queue_a_namespace() {
 
 // ---- scheduling ----
 
-struct Shop {
-    cluster: Cluster,
-    core: Core,
-}
-
-impl Shop {
-    /// One node of 10 cores and 10 GiB, unless told otherwise.
-    fn new(config: &str) -> Self {
-        Self::with(config, nodes(1, resources(10_000, 10 * GIBI, 110)))
-    }
-
-    fn with(config: &str, cluster: Cluster) -> Self {
-        let mut core = Core::new(&settings(config), true);
-        for node in 0..u32::try_from(cluster.nodes.len()).unwrap() {
-            core.set_node(&cluster, node);
-        }
-        Self { cluster, core }
-    }
-
-    fn app(&mut self, queue: &str, user: &str, groups: &[&str]) -> u32 {
-        let groups = groups.iter().map(|g| (*g).to_owned()).collect();
-        let name = format!("app-{}", self.cluster.pods.apps().len());
-        let app = App { name, queue: queue.to_owned(), user: user.to_owned(), groups, ..App::default() };
-        self.cluster.pods.add_app(app)
-    }
-
-    fn ask(&mut self, app: u32, spec: PodSpec) -> PodId {
-        let spec = self.cluster.pods.add_spec(spec);
-        let pod = self.cluster.pods.add(spec, app);
-        self.core.learn(&self.cluster, pod);
-        self.core.add_app(&self.cluster, app).unwrap();
-        self.core.add_ask(&self.cluster, pod);
-        pod
-    }
-
-    fn asks(&mut self, app: u32, millicores: u64, count: usize) -> Vec<PodId> {
-        (0..count).map(|_| self.ask(app, plain(millicores, MEBI))).collect()
-    }
-
-    /// The applications of the pods that are allocated, in order, until nothing more is.
-    fn run(&mut self) -> Vec<u32> {
-        std::iter::from_fn(|| self.core.try_allocate(&self.cluster).0)
-            .map(|(pod, _)| self.cluster.pods.app_id(pod))
-            .collect()
-    }
-
-    fn release(&mut self, pod: PodId) {
-        self.core.release(&self.cluster, pod);
-    }
-}
-
 /// `queue_test.go` TestMaxResource, TestHeadroom: the tightest maximum up to the root holds pods back, others go on.
 #[test]
 fn maximum_resources_hold_pods_back() {
@@ -1523,7 +1401,7 @@ fn resource_weights_order_nodes() {
             shop.core.occupy(&shop.cluster, pod, node);
         }
         shop.asks(app, 100, 1);
-        shop.core.try_allocate(&shop.cluster).0.unwrap().1
+        shop.allocate().unwrap().1
     };
     assert_eq!(at("fair", "{vcore: 4.0, memory: 1.0}"), 0);
     assert_eq!(at("fair", "{vcore: 1.0, memory: 4.0}"), 1);

@@ -5,10 +5,14 @@
 //! holds the results and is read by a function of its own, after the prediction.
 //!
 //! Cost: O(rows).
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
+
+use super::run::{Outcome, Reading};
 
 use crate::cluster::{
     App, Cluster, HOSTNAME_LABEL, NodeTemplate, PodAffinityTerm, PodSpec, Resources, SpreadConstraint,
@@ -18,11 +22,13 @@ use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
 use crate::cost::{CostProfile, ProfileError, ProfileLibrary};
 use crate::engine::{Nanos, SECOND};
+use crate::experiment::run::RunError;
 use crate::scenario::plan::{
     AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
     Provenance, SchedulerPlan, StopWhen,
 };
 use crate::scheduler::Settings;
+use crate::trace::TraceError;
 
 /// A measured run can't be read or has conditions that are not modelled.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,12 @@ use crate::scheduler::Settings;
 pub enum MeasuredError {
     #[error("{}: {message}", file.display())]
     File { file: PathBuf, message: String },
+    #[error("{}: {message}", file.display())]
+    NotModelled { file: PathBuf, message: String },
+    #[error(transparent)]
+    Input(Box<TraceError>),
+    #[error("{0}")]
+    Scenario(RunError),
     #[error(transparent)]
     Profile(#[from] ProfileError),
 }
@@ -129,11 +141,52 @@ pub struct Measured {
     #[serde(default)]
     pub bind_to_running_p99_s: Option<f64>,
     /// CPU seconds per process from t = 0 to the end.
-    pub cpu_s: std::collections::BTreeMap<String, f64>,
+    pub cpu_s: BTreeMap<String, f64>,
     /// How many pods were bound.
     pub bound: u64,
     /// No pod was bound for 25 s, or the limit passed.
     pub timed_out: bool,
+}
+
+impl Conditions {
+    /// Sets a field that the run's file lacks.
+    pub(super) fn set(&mut self, field: &str, value: &str) -> Result<(), String> {
+        let value: u32 = value.parse().map_err(|_| "not a whole number".to_owned())?;
+        match field {
+            "percentage_of_nodes_to_score" => self.percentage_of_nodes_to_score = Some(value),
+            "parallelism" => self.parallelism = Some(value),
+            _ => return Err("the field is neither percentage_of_nodes_to_score nor parallelism".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+impl Measured {
+    /// By the names of predictions.
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        let known = [
+            ("bound_per_s_p10_p90", Some(self.bound_per_s_p10_p90)),
+            ("last_bound_s", Some(self.last_bound_s)),
+            ("latency_p50_s", Some(self.latency_p50_s)),
+            ("latency_p99_s", Some(self.latency_p99_s)),
+        ]
+        .into_iter()
+        .chain(
+            // Minus one stands for nothing.
+            [
+                ("latency_p90_s", self.latency_p90_s),
+                ("first_bound_s", self.first_bound_s),
+                ("bind_to_running_p50_s", self.bind_to_running_p50_s),
+                ("bind_to_running_p99_s", self.bind_to_running_p99_s),
+            ]
+            .map(|(name, value)| (name, value.filter(|v| *v >= 0.0))),
+        );
+        let mut values: BTreeMap<String, Reading> =
+            known.filter_map(|(name, value)| Some((name.to_owned(), Reading::exact(value?)))).collect();
+        values.extend(self.cpu_s.into_iter().map(|(k, v)| (format!("cpu_s.{k}"), Reading::exact(v))));
+        Outcome { values, bound: self.bound, timed_out: self.timed_out, ..Outcome::default() }
+    }
 }
 
 fn error(file: &Path, message: impl Into<String>) -> MeasuredError {
@@ -143,25 +196,6 @@ fn error(file: &Path, message: impl Into<String>) -> MeasuredError {
 fn read_json<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<T, MeasuredError> {
     let text = std::fs::read_to_string(file).map_err(|e| error(file, format!("can't read: {e}")))?;
     serde_json::from_str(&text).map_err(|e| error(file, format!("not a measured run: {e}")))
-}
-
-/// The JSON files directly in a folder, sorted by name.
-///
-/// # Errors
-/// The folder can't be read or holds no run.
-pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, MeasuredError> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|e| error(folder, format!("can't read the folder: {e}")))?;
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.is_file() && p.extension().is_some_and(|x| x == "json"))
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(error(folder, "holds no measured run: expected NAME.json beside NAME.pods.csv.gz"));
-    }
-    Ok(files)
 }
 
 /// Reads a run's conditions and inputs, and nothing else.
@@ -313,7 +347,10 @@ pub fn plan(
     profiles: &ProfileLibrary,
     seed: u64,
 ) -> Result<Plan, MeasuredError> {
-    let unsupported = |what: &str| Err(error(file, format!("{what} is not modelled; leave this run out")));
+    let unsupported = |what: &str| {
+        let message = format!("{what} is not modelled; leave this run out");
+        Err(MeasuredError::NotModelled { file: file.to_owned(), message })
+    };
     if c.fail_nodes > 0 {
         return unsupported("fail_nodes");
     }
@@ -374,7 +411,7 @@ pub fn plan(
         Creation::Existing
     } else {
         let at = |i: &usize| u64::try_from(inputs.create_sent_us[*i]).unwrap_or(0) * 1000;
-        Creation::Scheduled { times_ns: order.iter().map(at).collect() }
+        Creation::Scheduled { times_ns: Arc::new(order.iter().map(at).collect()) }
     };
     let holds = c.hold_s.is_some_and(|[_, longest]| longest > 0.0);
     let lifetimes = if holds {
@@ -382,7 +419,7 @@ pub fn plan(
             0 => u64::MAX,
             ms => ms * 1_000_000,
         };
-        Lifetimes::Hold(order.iter().map(span).collect())
+        Lifetimes::Hold(Arc::new(order.iter().map(span).collect()))
     } else {
         Lifetimes::Endless
     };
@@ -438,6 +475,7 @@ pub fn plan(
         agents,
         watchers: Vec::new(),
         load_client: (Some(place("client-go", 3)?), ClientLimits::NONE),
+        record_seen: true,
         scheduler: SchedulerPlan {
             kind: if yunikorn { "yunikorn" } else { "kube-scheduler" }.to_owned(),
             place: place(if yunikorn { "yunikorn-1.8" } else { "kube-scheduler-1.36" }, 4)?,
@@ -480,6 +518,33 @@ mod tests {
         assert_eq!(plans[1].cores, 2);
         assert_eq!(on, [1, 1, 1, 1, 0]);
         assert!(hosts(Some("somewhere"), &machine, 2).is_none());
+    }
+
+    /// The recorder learns of everything after it happened, each pod once, and the run goes on until it has seen the last one.
+    #[test]
+    fn the_recorder_sees_what_happened_a_little_later() {
+        let pods = 60;
+        let conditions: Conditions = serde_json::from_value(serde_json::json!({
+            "run": "live", "class": "cpu-bound", "scheduler": "default-scheduler", "nodes": 100, "pods": pods,
+            "apps": 1, "qps": 5000.0, "burst": 5000, "inflight": [400, 200], "preload": false,
+            "rate": 200.0, "constraint": "none", "cpu_request": "100m", "mem_request": "500Mi", "hetero": false,
+            "too_big_every": 0, "kwok": true, "etcd_fsync": true, "clients": "identities",
+        }))
+        .unwrap();
+        let create_sent_us = (0..pods as i64).map(|i| i * 5_000).collect();
+        let inputs = Inputs { create_sent_us, hold_ms: vec![0; pods] };
+        let plan =
+            plan(Path::new("live.json"), &conditions, &inputs, &ProfileLibrary::built_in(), 1).unwrap();
+        let registry = crate::scheduler::Registry::built_in();
+        let run = crate::experiment::simulation::Simulation::new(&plan, &registry).unwrap().run();
+        let seen = run.seen.expect("plans of measured runs note what was seen");
+        assert_eq!((seen.bound, seen.running), (pods as u64, pods as u64));
+        for pod in 0..pods {
+            let t = run.cluster.pods.timeline(pod as u32);
+            assert!(t.created_ns < seen.created_ns[pod] && seen.created_ns[pod] <= seen.bound_ns[pod]);
+            assert!(t.bound_ns < seen.bound_ns[pod] && seen.bound_ns[pod] <= seen.running_ns[pod]);
+            assert!(t.running_ns < seen.running_ns[pod]);
+        }
     }
 
     #[test]

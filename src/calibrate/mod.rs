@@ -3,5 +3,8 @@
 pub mod fit;
 mod linear;
 pub mod measured;
+pub mod own;
 pub mod plot;
+pub mod run;
+pub mod study;
 pub mod validate;

@@ -150,6 +150,8 @@ mod tests {
             timed_out: false,
             bound: (1, 1),
             metrics: [("bound_per_s_p10_p90".to_owned(), c)].into(),
+            notes: Vec::new(),
+            not_told: Vec::new(),
         };
         let validation = Validation {
             runs: vec![run("a<b", c), run("c", Comparison { high: 95.0, ..c })],

@@ -11,15 +11,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::measured::{
-    Conditions, Inputs, Measured, MeasuredError, plan, read_conditions, read_measured, runs_in,
-};
+use super::measured::MeasuredError;
+use super::run::{MeasuredRun, Outcome, Values, extend_to_window, runs_in};
 use crate::cost::ProfileLibrary;
 use crate::engine::SECOND;
-use crate::experiment::report::{metrics, rate_p10_p90, spans, stage_times};
-use crate::experiment::simulation::{Finished, Simulation};
+use crate::experiment::simulation::Simulation;
 use crate::experiment::uncertainty::draw_constants;
-use crate::measure::metrics::quantile;
 use crate::scheduler::Registry;
 
 /// How to validate.
@@ -75,6 +72,10 @@ pub struct ValidatedRun {
     pub bound: (u64, u64),
     /// By metric.
     pub metrics: BTreeMap<String, Comparison>,
+    /// What it was measured with, and what is odd about that.
+    pub notes: Vec<String>,
+    /// What the measurement can't tell, and why.
+    pub not_told: Vec<(String, String)>,
 }
 
 /// Predictions beside measurements.
@@ -104,55 +105,6 @@ pub struct ClassSummary {
 /// The metrics that summaries are over.
 const JUDGED: [&str; 2] = ["bound_per_s_p10_p90", "last_bound_s"];
 
-/// Processes as results name them and as measured runs do.
-pub(super) const MEASURED_PROCESSES: [(&str, &str); 5] = [
-    ("apiserver", "apiserver"),
-    ("etcd", "etcd"),
-    ("scheduler", "scheduler"),
-    ("load", "driver"),
-    ("node-agents", "kwok"),
-];
-
-pub(super) type Predicted = BTreeMap<String, f64>;
-
-pub(super) fn predict_once(run: &Finished, conditions: &Conditions, inputs: &Inputs) -> Predicted {
-    let pods = &run.cluster.pods;
-    let bound = stage_times(pods, |t| t.bound_ns);
-    let mut p = Predicted::new();
-    p.insert("bound_per_s_p10_p90".into(), rate_p10_p90(&bound));
-    p.insert("last_bound_s".into(), bound.last().map_or(0.0, |t| *t as f64 / SECOND as f64));
-    p.insert("bound".into(), bound.len() as f64);
-    // From the creation: pods are in order of create_sent.
-    let mut sent: Vec<i64> = inputs.create_sent_us.clone();
-    sent.sort_unstable();
-    let mut latency_us: Vec<u64> = (0..pods.len())
-        .filter_map(|i| {
-            let t = pods.timeline(i as u32);
-            let created_us =
-                if conditions.preload { sent[i] } else { i64::try_from(t.created_ns / 1000).ok()? };
-            (t.bound_ns != u64::MAX).then(|| (t.bound_ns / 1000) as i64 - created_us).map(|l| l.max(0) as u64)
-        })
-        .collect();
-    latency_us.sort_unstable();
-    for (name, q) in [("latency_p50_s", 500), ("latency_p90_s", 900), ("latency_p99_s", 990)] {
-        p.insert(name.into(), quantile(&latency_us, q).unwrap_or(0) as f64 / 1e6);
-    }
-    p.insert("first_bound_s".into(), bound.first().map_or(0.0, |t| *t as f64 / SECOND as f64));
-    let running = spans(pods, |t| t.bound_ns, |t| t.running_ns);
-    if conditions.kwok && !running.is_empty() {
-        for (name, q) in [("bind_to_running_p50_s", 500), ("bind_to_running_p99_s", 990)] {
-            p.insert(name.into(), quantile(&running, q).unwrap_or(0) as f64 / SECOND as f64);
-        }
-    }
-    let m = metrics(run);
-    for (process, name) in MEASURED_PROCESSES {
-        if let Ok(seconds) = m.get(&format!("cpu.{process}_s")) {
-            p.insert(format!("cpu_s.{name}"), seconds);
-        }
-    }
-    p
-}
-
 pub(super) fn float_quantile(ascending: &[f64], q: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return 0.0 };
     let at = q * last as f64;
@@ -167,32 +119,9 @@ pub(super) fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// What was measured, by the names of predictions.
-pub(super) fn measured_values(measured: &Measured) -> BTreeMap<String, f64> {
-    let mut values: BTreeMap<String, f64> = [
-        ("bound_per_s_p10_p90", measured.bound_per_s_p10_p90),
-        ("last_bound_s", measured.last_bound_s),
-        ("latency_p50_s", measured.latency_p50_s),
-        ("latency_p99_s", measured.latency_p99_s),
-    ]
-    .into_iter()
-    .map(|(k, v)| (k.to_owned(), v))
-    .collect();
-    let more = [
-        ("latency_p90_s", measured.latency_p90_s),
-        ("first_bound_s", measured.first_bound_s),
-        ("bind_to_running_p50_s", measured.bind_to_running_p50_s),
-        ("bind_to_running_p99_s", measured.bind_to_running_p99_s),
-    ];
-    // Minus one stands for nothing.
-    let known = more.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v.filter(|v| *v >= 0.0)?)));
-    values.extend(known);
-    values.extend(measured.cpu_s.iter().map(|(k, v)| (format!("cpu_s.{k}"), *v)));
-    values
-}
-
-fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, Comparison> {
-    measured_values(measured)
+fn compare(outcome: &Outcome, predictions: &[Values]) -> BTreeMap<String, Comparison> {
+    outcome
+        .plain()
         .into_iter()
         .filter_map(|(name, measured)| {
             let all = ascending(predictions.iter().filter_map(|p| p.get(&name).copied()));
@@ -209,29 +138,16 @@ fn compare(measured: &Measured, predictions: &[Predicted]) -> BTreeMap<String, C
         .collect()
 }
 
-pub(super) fn apply_sets(
-    conditions: &mut Conditions,
-    sets: &[String],
-    file: &Path,
-) -> Result<(), MeasuredError> {
-    for set in sets {
-        let bad = |message: &str| MeasuredError::File {
-            file: file.to_owned(),
-            message: format!("--set {set}: {message}; expected RUN:FIELD=VALUE"),
-        };
-        let (run, assignment) = set.split_once(':').ok_or_else(|| bad("no run"))?;
-        let (field, value) = assignment.split_once('=').ok_or_else(|| bad("no value"))?;
-        if run != conditions.run {
-            continue;
-        }
-        let value: u32 = value.parse().map_err(|_| bad("not a whole number"))?;
-        match field {
-            "percentage_of_nodes_to_score" => conditions.percentage_of_nodes_to_score = Some(value),
-            "parallelism" => conditions.parallelism = Some(value),
-            _ => return Err(bad("the field is neither percentage_of_nodes_to_score nor parallelism")),
-        }
-    }
-    Ok(())
+/// What a run was measured with and what it can't tell, a line each.
+#[must_use]
+pub fn told_text(run: &str, notes: &[String], not_told: &[(String, String)]) -> String {
+    let notes = notes.iter().map(|note| format!("{run}: {note}\n"));
+    notes.chain(not_told.iter().map(|(what, why)| format!("{run}: can't tell {what}: {why}\n"))).collect()
+}
+
+/// What can't be told, for programs.
+pub(super) fn not_told(pairs: &[(String, String)]) -> Value {
+    pairs.iter().map(|(what, why)| json!({"what": what, "why": why})).collect()
 }
 
 enum RunResult {
@@ -240,13 +156,12 @@ enum RunResult {
 }
 
 fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredError> {
-    let (mut conditions, inputs) = read_conditions(file)?;
-    apply_sets(&mut conditions, &options.sets, file)?;
+    let run = MeasuredRun::open(file, &options.sets)?;
     let registry = Registry::built_in();
     let mut predictions = Vec::new();
-    let base = match plan(file, &conditions, &inputs, &options.profiles, 1) {
+    let base = match run.plan(&options.profiles, 1) {
         Ok(plan) => plan,
-        Err(MeasuredError::File { message, .. }) => return Ok(RunResult::LeftOut(conditions.run, message)),
+        Err(MeasuredError::NotModelled { message, .. }) => return Ok(RunResult::LeftOut(run.name, message)),
         Err(other) => return Err(other),
     };
     for seed in 0..u64::from(options.seeds.max(1)) {
@@ -257,17 +172,31 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
         }
         let simulation = Simulation::new(&plan, &registry)
             .map_err(|e| MeasuredError::File { file: file.to_owned(), message: e.to_string() })?;
-        predictions.push(predict_once(&simulation.run(), &conditions, &inputs));
+        let finished = simulation.run();
+        let end_s = finished.kernel.now() as f64 / SECOND as f64;
+        predictions.push((run.predict(&finished), plan, end_s));
     }
     // The prediction stands; only now is the outcome read.
-    let measured = read_measured(file)?;
+    let outcome = run.outcome(&base)?;
+    if let Some(why) = outcome.unusable {
+        return Ok(RunResult::LeftOut(run.name, why));
+    }
+    let predictions: Vec<Values> = predictions
+        .into_iter()
+        .map(|(mut values, plan, end_s)| {
+            extend_to_window(&mut values, &plan, end_s, outcome.window_s);
+            values
+        })
+        .collect();
     let bound = ascending(predictions.iter().map(|p| p["bound"]));
     Ok(RunResult::Validated(Box::new(ValidatedRun {
-        metrics: compare(&measured, &predictions),
-        run: conditions.run,
-        class: conditions.class,
-        timed_out: measured.timed_out,
-        bound: (measured.bound, float_quantile(&bound, 0.5) as u64),
+        metrics: compare(&outcome, &predictions),
+        run: run.name,
+        class: run.class,
+        timed_out: outcome.timed_out,
+        bound: (outcome.bound, float_quantile(&bound, 0.5) as u64),
+        notes: outcome.notes,
+        not_told: outcome.not_told,
     })))
 }
 
@@ -315,6 +244,19 @@ pub struct MetricSummary {
 }
 
 impl Validation {
+    /// Measured values of the runs that did not time out, and how many of them lie inside their 5 to 95 % ranges: of throughput and
+    /// last binding, or of every metric.
+    #[must_use]
+    pub fn coverage(&self, judged_only: bool) -> (usize, usize) {
+        let runs = self.runs.iter().filter(|r| !r.timed_out);
+        let all: Vec<&Comparison> = runs
+            .flat_map(|r| &r.metrics)
+            .filter(|(name, _)| !judged_only || JUDGED.contains(&name.as_str()))
+            .map(|(_, comparison)| comparison)
+            .collect();
+        (all.len(), all.iter().filter(|c| c.covered()).count())
+    }
+
     /// Summaries by metric, over the runs that did not time out.
     #[must_use]
     pub fn by_metric(&self) -> BTreeMap<String, MetricSummary> {
@@ -380,10 +322,17 @@ impl Validation {
                         (name.clone(), value)
                     })
                     .collect();
-                json!({
+                let mut value = json!({
                     "run": r.run, "class": r.class, "timed_out": r.timed_out,
                     "bound": {"measured": r.bound.0, "predicted": r.bound.1}, "metrics": metrics,
-                })
+                });
+                if !r.notes.is_empty() {
+                    value["notes"] = json!(r.notes);
+                }
+                if !r.not_told.is_empty() {
+                    value["not_told"] = not_told(&r.not_told);
+                }
+                value
             })
             .collect();
         let summary: serde_json::Map<String, Value> = self
@@ -410,7 +359,9 @@ impl Validation {
             .collect();
         let left_out: Vec<Value> =
             self.left_out.iter().map(|(run, why)| json!({"run": run, "reason": why})).collect();
-        json!({"runs": runs, "summary": summary, "metrics": metrics, "left_out": left_out})
+        let (values, inside) = self.coverage(true);
+        let coverage = json!({"values": values, "inside": inside});
+        json!({"runs": runs, "summary": summary, "metrics": metrics, "coverage": coverage, "left_out": left_out})
     }
 
     /// The table for a terminal.
@@ -497,6 +448,18 @@ impl Validation {
         }
         text += &metrics.to_string();
         text += "\n`!`: measured outside the predicted range. Errors are of the median prediction.\n";
+        for (judged, what) in [(true, "throughput and last binding"), (false, "all metrics")] {
+            let (values, inside) = self.coverage(judged);
+            if values > 0 {
+                let share = inside as f64 / values as f64 * 100.0;
+                text += &format!(
+                    "inside their 90 % ranges: {inside} of {values} values of {what} ({share:.1} %)\n"
+                );
+            }
+        }
+        for run in &self.runs {
+            text += &told_text(&run.run, &run.notes, &run.not_told);
+        }
         for (run, why) in &self.left_out {
             text += &format!("left out: {run}: {why}\n");
         }

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::scenario::duration::DurationNs;
+use crate::scenario::quantity::Quantity;
 
 /// Exit codes, as help shows them.
 const EXIT_CODES: &str = "\
@@ -39,6 +40,8 @@ pub enum Command {
     Run(RunArgs),
     /// Runs a grid of settings, each under several seeds
     Sweep(SweepArgs),
+    /// Puts the shards of a sweep together, as if one machine had run it
+    Merge(MergeArgs),
     /// Compares every expectation of scenarios and experiments with what comes out
     Check(CheckArgs),
     /// Compares two results of run or sweep, with significance over seeds
@@ -51,6 +54,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Finds the cheapest setting that meets goals
     Plan(PlanArgs),
+    /// Says how far a cluster scales: throughput against offered load, and the load at which it falls behind
+    Knee(KneeArgs),
     /// Says what limits a scenario over time, and what moving each limit would buy
     Explain(ExplainArgs),
     /// Imports, generates, exports, checks and describes workload traces
@@ -141,6 +146,9 @@ pub struct RunArgs {
     /// Also runs N draws of the unit costs from their 90 % intervals, and gives median and 5 to 95 % of every metric
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", require_equals = true, value_parser = clap::value_parser!(u64).range(2..=100_000))]
     pub uncertainty: Option<u64>,
+    /// Takes the unit costs of draw N from their 90 % intervals, as --uncertainty, sweep and plan do in their runs
+    #[arg(long, value_name = "N", conflicts_with = "uncertainty")]
+    pub draw: Option<u64>,
     /// Runs twice and fails with exit code 5 unless all bytes agree
     #[arg(long)]
     pub verify_determinism: bool,
@@ -188,9 +196,12 @@ pub struct SweepArgs {
     /// Values of a field, such as scheduler.client.qps=100,200,400; repeated: a grid, the last varies fastest
     #[arg(long, value_name = "PATH=V1,V2,..")]
     pub vary: Vec<String>,
-    /// Seeds of each point: the scenario's and those after it [default: the sweep's, or 1]
+    /// Seeds of each point: the scenario's and those after it [default: the sweep's, or 1; with --until at most 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seeds: Option<u64>,
+    /// Runs each point under N seeds, each of which also draws the unit costs from their 90 % intervals, and shows bands of 5 to 95 %
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", require_equals = true, conflicts_with = "seeds", value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    pub uncertainty: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub set: SetArgs,
@@ -209,6 +220,60 @@ pub struct SweepArgs {
     /// Goes on with the folder of --out: finished runs whose inputs have not changed are not run again
     #[arg(long, requires = "out")]
     pub resume: bool,
+    /// Adds seeds to a point until the 95 % confidence interval of a metric's mean is within SHARE% of it, or within an
+    /// amount: throughput.bound.mean:2%, bound.last_s:0.5; repeated: all must hold
+    #[arg(long, value_name = "METRIC:WIDTH")]
+    pub until: Vec<String>,
+    /// Runs the I-th of N parts of the sweep, I from 1, into --out; `podpace merge` puts the parts together
+    #[arg(long, value_name = "I/N", requires = "out", value_parser = shard)]
+    pub shard: Option<(u64, u64)>,
+    /// Memory that the runs under way may take together, such as 2Gi: no more run at once than fit [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub max_memory: Option<u64>,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SweepFormat,
+}
+
+/// How `sweep` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SweepFormat {
+    /// For people
+    #[default]
+    Table,
+    /// For programs; the shape is stable
+    Json,
+    /// A line of JSON for each run as soon as it has ended and is kept, in that order
+    Jsonl,
+}
+
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if (1..=n).contains(&i) && n <= crate::scenario::limits::SWEEP_RUNS => Ok((i, n)),
+        _ => Err("expected I/N with I from 1 to N, such as 2/5".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    match text.parse::<Quantity>().map(Quantity::units) {
+        Ok(Some(bytes)) if bytes > 0 => Ok(bytes),
+        _ => Err("expected an amount of memory, such as 512Mi or 2Gi".to_owned()),
+    }
+}
+
+/// Arguments of `merge`.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Folders of all shards of one sweep, as `sweep --shard I/N --out DIR` writes them, in any order
+    #[arg(value_name = "SHARD", required = true)]
+    pub shards: Vec<PathBuf>,
+    /// Writes the folder that one machine would have written
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Metric to show, instead of the usual ones; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -305,7 +370,8 @@ pub struct ReportArgs {
 /// Arguments of `validate`.
 #[derive(Args, Debug)]
 pub struct ValidateArgs {
-    /// Folder of measured runs (NAME.json and NAME.pods.csv.gz)
+    /// Folder of measured runs: NAME.json beside NAME.pods.csv.gz, or NAME/ with a scenario.yaml and answers of Prometheus, scrapes of
+    /// /metrics, an audit log or a list of pods
     #[arg(value_name = "MEASURED_DIR")]
     pub folder: PathBuf,
     #[command(flatten)]
@@ -335,7 +401,8 @@ pub struct ValidateArgs {
 /// Arguments of `calibrate`.
 #[derive(Args, Debug)]
 pub struct CalibrateArgs {
-    /// Folder of measured runs (NAME.json and NAME.pods.csv.gz)
+    /// Folder of measured runs: NAME.json beside NAME.pods.csv.gz, or NAME/ with a scenario.yaml and answers of Prometheus, scrapes of
+    /// /metrics, an audit log or a list of pods
     #[arg(value_name = "MEASURED_DIR")]
     pub folder: PathBuf,
     /// Profile to fit; as it is, it is the prior
@@ -356,6 +423,9 @@ pub struct CalibrateArgs {
     /// Rounds of simulating and solving
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub iterations: u32,
+    /// Takes the intervals from the curvature at the fit only, not from the profile of the objective: a fraction of the time
+    #[arg(long)]
+    pub no_profile_likelihood: bool,
     /// Sets a field that a run's conditions lack; may be repeated
     #[arg(long = "set", value_name = "RUN:PATH=VALUE")]
     pub sets: Vec<String>,
@@ -387,12 +457,18 @@ pub struct PlanArgs {
     /// between its first and last value
     #[arg(long, value_name = "PATH=WEIGHT", allow_hyphen_values = true)]
     pub cost: Vec<String>,
-    /// Seeds that a setting is tried with
+    /// Seeds that a setting is tried with; each also draws the unit costs from their 90 % intervals
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub seeds: u64,
+    /// Takes unit costs as they are under all seeds
+    #[arg(long)]
+    pub fixed_costs: bool,
     /// Share of the seeds that has to meet the goals
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub confidence: f64,
+    /// Lists every run after the table, with the command that repeats it; --format json has them always
+    #[arg(long)]
+    pub list_runs: bool,
     /// The search ends after so many runs
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub max_runs: u64,
@@ -410,6 +486,35 @@ pub struct PlanArgs {
     pub format: Format,
 }
 
+/// Arguments of `knee`.
+#[derive(Args, Debug)]
+pub struct KneeArgs {
+    /// Scenario (YAML) whose pods arrive at times of their own: arrivals, or a trace
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    /// Values of a field, such as 'cluster.nodes[0].count=1000,2000,5000': a knee for each instead of a curve
+    #[arg(long, value_name = "PATH=V1,V2,..")]
+    pub vary: Option<String>,
+    /// Seeds; each also draws the unit costs from their 90 % intervals
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub seeds: u64,
+    /// Takes unit costs as they are under all seeds
+    #[arg(long)]
+    pub fixed_costs: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub set: SetArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub job: JobArgs,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
@@ -419,6 +524,12 @@ pub struct ExplainArgs {
     /// Shows the life of one pod step by step instead, by its index in order of creation, 0 first
     #[arg(long, value_name = "N")]
     pub pod: Option<u32>,
+    /// Paired runs a limit, each pair with a seed of its own and the unit costs drawn from their 90 % intervals
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub pairs: u64,
+    /// Takes unit costs as they are in all pairs
+    #[arg(long)]
+    pub fixed_costs: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub set: SetArgs,
@@ -456,8 +567,20 @@ pub enum SchemaOf {
     Experiment,
     /// kind: Sweep
     Sweep,
+    /// kind: MeasuredStudy
+    MeasuredStudy,
     /// summary.json and run --format json
     Result,
+    /// Rows of sweep --format json
+    SweepResult,
+    /// Rows of diff --format json
+    Diff,
+    /// uncertainty.json, and in run --uncertainty --format json
+    Uncertainty,
+    /// Sensitivities of explain --format json
+    Explain,
+    /// A knee of knee --format json
+    Knee,
 }
 
 /// Arguments of `schema`.

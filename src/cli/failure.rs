@@ -1,10 +1,13 @@
 //! How commands end: exit codes, and errors that know theirs.
 use std::fmt;
 
+use crate::calibrate::measured::MeasuredError;
 use crate::experiment::output::OutputError;
 use crate::experiment::pause::PauseError;
 use crate::experiment::run::RunError;
+use crate::experiment::simulation::BuildError;
 use crate::scenario::Diagnostic;
+use crate::scheduler::Failure as SchedulerFailure;
 
 /// Exit codes; see `podpace --help`.
 pub mod code {
@@ -51,6 +54,10 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Input(diagnostics) => diagnostics.into(),
+            RunError::Build {
+                source: BuildError::Scheduler(SchedulerFailure { is_input: false, .. }),
+                ..
+            } => Self { code: code::RUN, message: error.to_string() },
             RunError::Build { .. } => Self { code: code::INPUT, message: error.to_string() },
         }
     }
@@ -60,6 +67,15 @@ impl From<Vec<Diagnostic>> for Failure {
     fn from(diagnostics: Vec<Diagnostic>) -> Self {
         let all: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
         Self { code: code::INPUT, message: all.join("\n") }
+    }
+}
+
+impl From<MeasuredError> for Failure {
+    fn from(error: MeasuredError) -> Self {
+        match error {
+            MeasuredError::Scenario(error) => error.into(),
+            other => Self::input(other),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Makes Ctrl-C remove what is half-written and end with code 130.
+/// Makes Ctrl-C, SIGTERM and SIGHUP remove what is half-written and end with code 130.
 pub fn on_interrupt() {
     // Without a handler the default action ends the process, too: nothing is published before its rename.
     let _ = ctrlc::set_handler(|| {

@@ -1,5 +1,10 @@
 //! Pods: interned specs, applications, stages and the time at which each stage was reached.
+//!
+//! What a plan says of its pods (specs, applications, which pod has which) does not change while they move, and is shared
+//! by the plan and all simulations of it; a copy is made only by who changes it. Timelines, the largest column, are made
+//! when pods begin to move: a plan has none.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{LabelSelector, Namespaces, NodeId, PodSelector, Resources, Term, Toleration};
 
@@ -148,6 +153,10 @@ pub struct PodSpec {
     pub host_ports: Vec<HostPort>,
     /// `preemptionPolicy: Never`.
     pub never_preempts: bool,
+    /// The node that a pod of a DaemonSet is for; YuniKorn tries no other (its shim reads the controller's node affinity).
+    pub required_node: Option<String>,
+    /// `yunikorn.apache.org/allow-preemption: "false"` on the pod or its priority class: preempted only if need be.
+    pub refuses_preemption: bool,
     /// Namespace; empty: `default`. See [`PodSpec::namespace`].
     pub namespace_name: String,
     /// `spec.schedulerName`; empty: the scheduler's first profile.
@@ -228,8 +237,9 @@ pub enum Stage {
     Failed,
 }
 
-/// When a pod reached each stage, in ns since t = 0; `u64::MAX` while it has not.
+/// When a pod reached each stage, in ns since t = 0; `u64::MAX` while it has not. One cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[repr(align(64))]
 pub struct Timeline {
     /// Stored by the API server.
     pub created_ns: u64,
@@ -263,18 +273,25 @@ impl Timeline {
     };
 }
 
-/// All pods as columns, with their specs and applications.
+/// What is said of pods before they move.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Pods {
+struct Described {
     specs: Vec<PodSpec>,
     spec_index: BTreeMap<PodSpec, SpecId>,
     apps: Vec<App>,
     spec: Vec<SpecId>,
     app: Vec<AppId>,
+    placeholders: PodId,
+}
+
+/// All pods as columns, with their specs and applications.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Pods {
+    described: Arc<Described>,
     node: Vec<NodeId>,
     stage: Vec<Stage>,
+    /// Of the pods up to the last one that moved.
     timeline: Vec<Timeline>,
-    placeholders: PodId,
     /// Pods that the plan knew, placeholders included; none: all so far.
     planned: Option<PodId>,
 }
@@ -289,9 +306,10 @@ impl Pods {
         for _ in 0..min_member {
             self.add(spec, app);
         }
-        self.placeholders += min_member;
+        let described = Arc::make_mut(&mut self.described);
+        described.placeholders += min_member;
         let group = TaskGroup { name, min_member, spec, first_placeholder };
-        self.apps[app as usize].task_groups.push(group);
+        described.apps[app as usize].task_groups.push(group);
     }
 
     /// Id of the first placeholder: one past the last pod of the workload's plan. Only pods that are made later
@@ -299,26 +317,32 @@ impl Pods {
     #[inline]
     #[must_use]
     pub fn first_placeholder(&self) -> PodId {
-        self.first_later() - self.placeholders
+        self.first_later() - self.described.placeholders
     }
 
     /// Id of the first pod that the plan did not know.
     #[inline]
     #[must_use]
     pub fn first_later(&self) -> PodId {
-        self.planned.unwrap_or(self.spec.len() as PodId)
+        self.planned.unwrap_or(self.node.len() as PodId)
     }
 
     /// Forgets the placeholders: what is measured of a run are the workload's pods. Later pods move down.
     pub fn drop_placeholders(&mut self) {
+        let placeholders = self.described.placeholders;
+        if placeholders == 0 {
+            return;
+        }
         let gone = self.first_placeholder() as usize..self.first_later() as usize;
-        self.spec.drain(gone.clone());
-        self.app.drain(gone.clone());
+        self.begin();
+        self.planned = self.planned.map(|planned| planned - placeholders);
+        let described = Arc::make_mut(&mut self.described);
+        described.spec.drain(gone.clone());
+        described.app.drain(gone.clone());
+        described.placeholders = 0;
         self.node.drain(gone.clone());
         self.stage.drain(gone.clone());
         self.timeline.drain(gone);
-        self.planned = self.planned.map(|planned| planned - self.placeholders);
-        self.placeholders = 0;
     }
 
     /// Whether a pod is a placeholder of a gang.
@@ -339,7 +363,7 @@ impl Pods {
 
     /// An application, to be changed.
     pub fn app_mut(&mut self, app: AppId) -> &mut App {
-        &mut self.apps[app as usize]
+        &mut Arc::make_mut(&mut self.described).apps[app as usize]
     }
 
     /// Interns a spec.
@@ -347,12 +371,13 @@ impl Pods {
     /// # Panics
     /// Past 2^32 specs.
     pub fn add_spec(&mut self, spec: PodSpec) -> SpecId {
-        if let Some(id) = self.spec_index.get(&spec) {
+        if let Some(id) = self.described.spec_index.get(&spec) {
             return *id;
         }
-        let id = SpecId::try_from(self.specs.len()).expect("specs are limited");
-        self.spec_index.insert(spec.clone(), id);
-        self.specs.push(spec);
+        let described = Arc::make_mut(&mut self.described);
+        let id = SpecId::try_from(described.specs.len()).expect("specs are limited");
+        described.spec_index.insert(spec.clone(), id);
+        described.specs.push(spec);
         id
     }
 
@@ -361,8 +386,9 @@ impl Pods {
     /// # Panics
     /// Past 2^32 applications.
     pub fn add_app(&mut self, app: App) -> AppId {
-        self.apps.push(app);
-        AppId::try_from(self.apps.len() - 1).expect("applications are limited")
+        let apps = &mut Arc::make_mut(&mut self.described).apps;
+        apps.push(app);
+        AppId::try_from(apps.len() - 1).expect("applications are limited")
     }
 
     /// Adds a planned pod.
@@ -370,72 +396,77 @@ impl Pods {
     /// # Panics
     /// Past 2^32 pods.
     pub fn add(&mut self, spec: SpecId, app: AppId) -> PodId {
-        self.spec.push(spec);
-        self.app.push(app);
+        let described = Arc::make_mut(&mut self.described);
+        described.spec.push(spec);
+        described.app.push(app);
         self.node.push(NO_NODE);
         self.stage.push(Stage::Planned);
-        self.timeline.push(Timeline::EMPTY);
-        PodId::try_from(self.spec.len() - 1).expect("pods are limited")
+        PodId::try_from(self.node.len() - 1).expect("pods are limited")
     }
 
     /// Reserves room for `more` pods.
     pub fn reserve(&mut self, more: usize) {
-        self.spec.reserve_exact(more);
-        self.app.reserve_exact(more);
+        let described = Arc::make_mut(&mut self.described);
+        described.spec.reserve_exact(more);
+        described.app.reserve_exact(more);
         self.node.reserve_exact(more);
         self.stage.reserve_exact(more);
-        self.timeline.reserve_exact(more);
+    }
+
+    /// Makes the timelines of all pods at once, which are about to move.
+    pub fn begin(&mut self) {
+        self.timeline.resize(self.len(), Timeline::EMPTY);
     }
 
     /// How many pods there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.spec.len()
+        self.node.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.spec.is_empty()
+        self.node.is_empty()
     }
 
     /// A pod's spec id.
     #[inline]
     #[must_use]
     pub fn spec_id(&self, pod: PodId) -> SpecId {
-        self.spec[pod as usize]
+        self.described.spec[pod as usize]
     }
 
     /// A pod's spec.
     #[inline]
     #[must_use]
     pub fn spec(&self, pod: PodId) -> &PodSpec {
-        &self.specs[self.spec[pod as usize] as usize]
+        &self.described.specs[self.described.spec[pod as usize] as usize]
     }
 
     /// A spec by id.
     #[must_use]
     pub fn spec_by_id(&self, spec: SpecId) -> &PodSpec {
-        &self.specs[spec as usize]
+        &self.described.specs[spec as usize]
     }
 
     /// How many specs there are.
     #[must_use]
     pub fn spec_count(&self) -> usize {
-        self.specs.len()
+        self.described.specs.len()
     }
 
     /// A pod's application.
     #[inline]
     #[must_use]
     pub fn app_id(&self, pod: PodId) -> AppId {
-        self.app[pod as usize]
+        self.described.app[pod as usize]
     }
 
     /// All applications.
     #[must_use]
     pub fn apps(&self) -> &[App] {
-        &self.apps
+        &self.described.apps
     }
 
     /// The node a pod is bound to, or [`NO_NODE`].
@@ -472,12 +503,15 @@ impl Pods {
     #[inline]
     #[must_use]
     pub fn timeline(&self, pod: PodId) -> &Timeline {
-        &self.timeline[pod as usize]
+        self.timeline.get(pod as usize).unwrap_or(&Timeline::EMPTY)
     }
 
     /// A pod's times, to be written.
     #[inline]
     pub fn timeline_mut(&mut self, pod: PodId) -> &mut Timeline {
+        if self.timeline.len() <= pod as usize {
+            self.begin();
+        }
         &mut self.timeline[pod as usize]
     }
 }

@@ -154,6 +154,11 @@ impl Accounts {
         self.flows.get_mut(at)
     }
 
+    /// Requests that wait in fair queues, by priority level; a level may come twice.
+    pub fn waiting(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.flows.iter().map(|flow| (flow.level, flow.in_queue))
+    }
+
     /// A request's handler starts after `wait_ns` at the server.
     #[inline]
     pub(super) fn dispatched(&mut self, client: u8, wait_ns: Nanos, was_queued: bool) {
@@ -197,6 +202,13 @@ impl Accounts {
         }
         if let Some(flow) = self.flow(client) {
             flow.executing -= 1;
+        }
+    }
+
+    /// The server is a new process: nothing executes and nothing waits.
+    pub(super) fn restarted(&mut self) {
+        for flow in &mut self.flows {
+            (flow.executing, flow.in_queue) = (0, 0);
         }
     }
 

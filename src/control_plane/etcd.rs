@@ -7,7 +7,9 @@
 //! committed; that costs CPU but answers do not wait for it.
 //! Source: etcd `server/etcdserver/raft.go`, `server/storage/wal/wal.go`, `server/storage/backend/backend.go`.
 //!
-//! Left out: snapshots, compaction, defragmentation, leader changes, size-dependent costs.
+//! An etcd without a leader, or one that is away, takes no writes: proposals fail at once, and those under way are lost.
+//!
+//! Left out: snapshots, compaction, defragmentation, size-dependent costs.
 //!
 //! Cost: O(1) a request plus one CPU job and one event a sync.
 use super::kernel::{Event, Job, Kernel, ProcessId};
@@ -49,6 +51,10 @@ pub struct Etcd {
     rng: Rng,
     waiting: Vec<u32>,
     in_batch: Vec<u32>,
+    /// It takes no writes: no leader, or nobody there.
+    down: bool,
+    /// How much longer a sync takes than it should, in parts per million; 0: as long as it should.
+    slow_ppm: u64,
     syncing: bool,
     commit_pending: bool,
     entry: OpId,
@@ -83,6 +89,8 @@ impl Etcd {
             rng,
             waiting: Vec::new(),
             in_batch: Vec::new(),
+            down: false,
+            slow_ppm: 0,
             syncing: false,
             commit_pending: false,
             syncs: 0,
@@ -92,8 +100,29 @@ impl Etcd {
         })
     }
 
-    /// Proposes a write for a request.
-    pub fn propose(&mut self, kernel: &mut Kernel, request: u32) {
+    /// Syncs take so much longer from now on, in parts per million; 0: as long as they should.
+    pub fn set_slowdown(&mut self, ppm: u64) {
+        self.slow_ppm = ppm;
+    }
+
+    /// From now on writes are not taken; those under way are lost. Returns them.
+    pub fn stop(&mut self) -> Vec<u32> {
+        self.down = true;
+        let mut lost = std::mem::take(&mut self.in_batch);
+        lost.append(&mut self.waiting);
+        lost
+    }
+
+    /// Writes are taken again.
+    pub fn go_on(&mut self) {
+        self.down = false;
+    }
+
+    /// Proposes a write for a request; false: it is not taken.
+    pub fn propose(&mut self, kernel: &mut Kernel, request: u32) -> bool {
+        if self.down {
+            return false;
+        }
         self.waiting.push(request);
         if !self.commit_pending {
             self.commit_pending = true;
@@ -102,6 +131,7 @@ impl Etcd {
         if !self.syncing {
             self.start_batch(kernel);
         }
+        true
     }
 
     fn start_batch(&mut self, kernel: &mut Kernel) {
@@ -135,7 +165,11 @@ impl Etcd {
     }
 
     fn sync_ns(&mut self) -> Nanos {
-        self.fsync.map_or(0, |distribution| distribution.sample(&mut self.rng))
+        let ns = self.fsync.map_or(0, |distribution| distribution.sample(&mut self.rng));
+        if self.slow_ppm == 0 {
+            return ns;
+        }
+        u64::try_from(u128::from(ns) * u128::from(self.slow_ppm) / 1_000_000).unwrap_or(u64::MAX)
     }
 
     /// fdatasync has returned: the batch's requests are stored. The next batch starts if anyone waits.
@@ -157,6 +191,13 @@ impl Etcd {
     #[must_use]
     pub const fn fsyncs(&self) -> &Histogram {
         &self.fsyncs
+    }
+
+    /// Requests that are in it: being written, or waiting for the next sync.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        (self.waiting.len() + self.in_batch.len()) as u64
     }
 
     /// Requests that wait for the next sync.

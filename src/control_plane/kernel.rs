@@ -10,7 +10,9 @@
 //!
 //! Cost: one queue operation and O(log jobs) a CPU job.
 use crate::cost::{Meter, OpId, Picos, picos_to_nanos};
-use crate::engine::{ComponentId, Discipline, EventQueue, HostId, Hosts, Nanos, RadixQueue};
+use crate::engine::{
+    ComponentId, Discipline, EventQueue, HeapQueue, HostId, Hosts, MAX_CPU_NS, Nanos, RadixQueue, RunQueue,
+};
 
 /// A thing that will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +39,8 @@ pub enum Event {
     SeatsReleased {
         /// Which.
         hold: super::apf::Hold,
+        /// How often the server had been started anew when they were taken.
+        epoch: u32,
     },
     /// The API server recomputes its priority levels' limits.
     LimitsAdjusted,
@@ -46,6 +50,8 @@ pub enum Event {
     SchedulerTimer {
         /// The model's tag.
         tag: u64,
+        /// How often its process had been started anew when it was set.
+        epoch: u32,
     },
     /// A pod or a batch is due to be created.
     Arrival {
@@ -61,10 +67,19 @@ pub enum Event {
     },
     /// The limit of virtual time, or a check for progress.
     Watchdog,
+    /// A watcher that is cut off tries again.
+    Watch {
+        /// Which.
+        watcher: u32,
+        /// Of which break.
+        nth: u32,
+    },
     /// A timer of one of the controller manager's controllers, or of somebody who drains nodes.
     Controller {
         /// Which.
         what: ControllerEvent,
+        /// How often the manager had been started anew when it was set.
+        epoch: u32,
     },
     /// A fault begins, goes on or ends.
     Fault {
@@ -101,6 +116,16 @@ pub enum ControllerEvent {
         /// The object.
         owner: u32,
     },
+    /// The load client tries again to create a pod.
+    CreateAgain {
+        /// Pod.
+        pod: u32,
+    },
+    /// The load client tries again to delete a pod.
+    DeleteAgain {
+        /// Pod.
+        pod: u32,
+    },
 }
 
 /// What happens to a fault.
@@ -116,6 +141,12 @@ pub enum FaultEvent {
     NodeAgain,
     /// A kubelet that is reached again, or is new, reports its node as ready.
     NodeReports,
+    /// A kubelet tries again to register its node.
+    NodeJoins,
+    /// A component ends because it could not renew its lease; `node` says which.
+    LeaseLost,
+    /// A component's successor begins; `node` says which.
+    Successor,
 }
 
 /// What happens to a request.
@@ -127,6 +158,8 @@ pub enum RequestEvent {
     Retry,
     /// It has waited in its fair queue as long as it may.
     QueueTimeout,
+    /// Its client hears that nobody listens.
+    Refused,
 }
 
 /// What a node agent does next with a pod.
@@ -175,6 +208,8 @@ pub enum Job {
     SchedulerStart,
     /// Work that nobody waits for.
     Background,
+    /// A watcher that was cut off has decoded its list.
+    Listed(u32),
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -196,6 +231,7 @@ impl Job {
             Self::Scheduler(tag) => (9, tag),
             Self::SchedulerStart => (10, 0),
             Self::Background => (11, 0),
+            Self::Listed(watcher) => (12, u64::from(watcher)),
         };
         assert!(payload <= PAYLOAD, "a job's payload has 48 bits");
         kind << KIND_SHIFT | u64::from(process.0) << PROCESS_SHIFT | payload
@@ -216,6 +252,7 @@ impl Job {
             8 => Self::Informer(payload),
             9 => Self::Scheduler(payload),
             10 => Self::SchedulerStart,
+            12 => Self::Listed(id),
             _ => Self::Background,
         };
         (ProcessId((token >> PROCESS_SHIFT) as u8), job)
@@ -236,13 +273,15 @@ pub struct Process {
     wakeup: OpId,
     last_done_ns: Nanos,
     background_milli_cores: u32,
+    /// How much longer its work takes than it should, in parts per million; 0: as long as it should.
+    slow_ppm: u64,
 }
 
 /// Clock, events, hosts and processes.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Kernel {
     now: Nanos,
-    queue: RadixQueue<Event>,
+    queue: RunQueue<Event>,
     hosts: Hosts,
     processes: Vec<Process>,
     dirty: Vec<HostId>,
@@ -263,13 +302,19 @@ impl Kernel {
     pub fn new() -> Self {
         Self {
             now: 0,
-            queue: RadixQueue::new(),
+            queue: RunQueue::Radix(RadixQueue::new()),
             hosts: Hosts::new(),
             processes: Vec::new(),
             dirty: Vec::new(),
             finished: Vec::new(),
             events_handled: 0,
         }
+    }
+
+    /// An empty kernel whose queue and hosts are the oracles of the fast ones.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { queue: RunQueue::Heap(HeapQueue::new()), hosts: Hosts::plain(), ..Self::new() }
     }
 
     /// Virtual time.
@@ -310,6 +355,7 @@ impl Kernel {
             wakeup,
             last_done_ns: 0,
             background_milli_cores: 0,
+            slow_ppm: 0,
         });
         ProcessId(u8::try_from(self.processes.len() - 1).expect("processes are few"))
     }
@@ -369,10 +415,33 @@ impl Kernel {
         if it.last_done_ns < self.now && self.hosts.running_jobs(it.component) == 0 {
             cpu_ns += picos_to_nanos(it.meter.charge(it.wakeup, 1));
         }
+        if it.slow_ppm > 0 {
+            cpu_ns =
+                (u128::from(cpu_ns) * u128::from(it.slow_ppm) / 1_000_000).min(u128::from(MAX_CPU_NS)) as u64;
+        }
         self.hosts.submit(self.now, it.component, cpu_ns, threads, job.encode(process));
         if !self.dirty.contains(&it.host) {
             self.dirty.push(it.host);
         }
+    }
+
+    /// Work of a process takes so much longer from now on, in parts per million; 0: as long as it should.
+    pub fn set_slowdown(&mut self, process: ProcessId, ppm: u64) {
+        self.processes[process.0 as usize].slow_ppm = ppm;
+    }
+
+    /// A process dies: its work is not done. Returns what it would have done, in order.
+    pub fn kill(&mut self, process: ProcessId) -> Vec<Job> {
+        let (component, host) = {
+            let it = self.process(process);
+            (it.component, it.host)
+        };
+        let mut tokens = Vec::new();
+        self.hosts.cancel_all(self.now, component, &mut tokens);
+        if !self.dirty.contains(&host) {
+            self.dirty.push(host);
+        }
+        tokens.into_iter().map(|token| Job::decode(token).1).collect()
     }
 
     /// Adds to a process's fluid background demand.
@@ -474,6 +543,7 @@ mod tests {
             Job::Scheduler(12),
             Job::SchedulerStart,
             Job::Background,
+            Job::Listed(9),
         ] {
             assert_eq!(Job::decode(job.encode(process)), (process, job));
         }

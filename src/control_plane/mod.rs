@@ -24,6 +24,7 @@ pub mod controllers;
 pub mod etcd;
 pub mod kernel;
 pub mod node_agents;
+pub mod outage;
 pub mod store;
 pub mod token_bucket;
 pub mod transport;
@@ -34,6 +35,7 @@ use self::accounts::Accounts;
 use self::apf::{Admission, Admitter, FlowId, Hold, RequestKind, Width};
 use self::etcd::Etcd;
 use self::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
+use self::outage::Watch;
 use self::store::{Refusal, Store};
 use self::token_bucket::TokenBucket;
 use self::transport::{ConnectionId, Transport};
@@ -240,6 +242,38 @@ pub enum Outcome {
     },
 }
 
+/// Where a request is: what holds its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Place {
+    /// Nobody's.
+    #[default]
+    Free,
+    /// Waits for a token, for its next try, or to hear that nobody listens: an event.
+    Waiting,
+    /// The client encodes it: a job of the client's.
+    Encoding,
+    /// Waits for a stream.
+    Stream,
+    /// The server reads, handles, answers or rejects it: a job of the server's.
+    Server,
+    /// In a fair queue.
+    Queued,
+    /// In etcd.
+    Etcd,
+}
+
+/// Who waits for a request's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Caller {
+    /// Its client.
+    #[default]
+    Waits,
+    /// Nobody: the client's process has ended.
+    Gone,
+    /// Nobody: the client has been told that the server is lost, but what it wrote may still be stored.
+    Told,
+}
+
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Request {
     pod: PodId,
@@ -250,6 +284,10 @@ struct Request {
     attempts: u8,
     ingress_charged: bool,
     refusal: Option<Refusal>,
+    place: Place,
+    caller: Caller,
+    /// etcd did not take it.
+    failed: bool,
     arrived_ns: Nanos,
 }
 
@@ -279,6 +317,14 @@ pub struct Watcher {
     ops: [OpId; 4],
     /// Cost of a node's change; none: it does not watch nodes.
     node_op: Option<OpId>,
+    /// What it has missed, while it is cut off.
+    watch: Option<Box<Watch>>,
+    /// Whose tokens its lists take; none: nobody's, it never has to list.
+    client: Option<ClientId>,
+    /// Cost of an object in a list.
+    list_op: OpId,
+    /// It waits to see what it has created.
+    expects: bool,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -299,6 +345,8 @@ struct Dial {
     transport: usize,
     process: ProcessId,
     started_ns: Nanos,
+    /// Of the transport's connections: a dial that began before they broke leads nowhere.
+    epoch: u32,
 }
 
 /// The connections of one process with their handshake cost.
@@ -328,10 +376,14 @@ pub struct ControlPlane {
     outcomes: VecDeque<Outcome>,
     in_flight: u64,
     queued: u64,
+    executing: u64,
     backing_off: u64,
     accounts: Accounts,
     /// What is stored, where others than the scheduler and the load client write.
     store: Option<Box<Store>>,
+    /// The server is down.
+    down: bool,
+    outages: outage::Outages,
 }
 
 /// What an API server is made of.
@@ -362,9 +414,12 @@ impl ControlPlane {
             outcomes: VecDeque::new(),
             in_flight: 0,
             queued: 0,
+            executing: 0,
             backing_off: 0,
             accounts: Accounts::default(),
             store: None,
+            down: false,
+            outages: outage::Outages::default(),
         }
     }
 
@@ -402,6 +457,7 @@ impl ControlPlane {
     /// Takes over what a checkpoint leaves to the inputs (priority levels) from a control plane built from them.
     pub fn keep_inputs_of(&mut self, built: Self) {
         self.accounts.keep_inputs_of(built.accounts);
+        self.outages.fresh = built.outages.fresh;
         if let (Some(server), Some(built)) = (&mut self.server, built.server) {
             server.admitter.keep_inputs_of(built.admitter);
         }
@@ -410,6 +466,12 @@ impl ControlPlane {
     /// From now on several write: the API server looks at what is stored.
     pub fn keep_store(&mut self, store: Store) {
         self.store = Some(Box::new(store));
+    }
+
+    /// Whether it keeps what is stored.
+    #[must_use]
+    pub const fn has_store(&self) -> bool {
+        self.store.is_some()
     }
 
     /// What is stored.
@@ -504,7 +566,9 @@ impl ControlPlane {
     pub fn add_watcher(&mut self, kernel: &mut Kernel, name: &str, process: Option<ProcessId>) -> usize {
         let ops = ["informer_added", "informer_bound", "informer_status", "informer_gone"]
             .map(|operation| process.map_or(OpId::NONE, |p| kernel.meter(p).operation_or_free(operation)));
-        self.watchers.push(Watcher { name: name.to_owned(), process, ops, node_op: None });
+        let (name, list_op) = (name.to_owned(), OpId::NONE);
+        let (node_op, watch, client, expects) = (None, None, None, false);
+        self.watchers.push(Watcher { name, process, ops, node_op, watch, client, list_op, expects });
         self.watchers.len() - 1
     }
 
@@ -546,6 +610,13 @@ impl ControlPlane {
         self.queued
     }
 
+    /// Whether most requests that the API server handles are in etcd.
+    #[inline]
+    #[must_use]
+    pub fn is_in_etcd(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.etcd.pending() * 2 > self.executing)
+    }
+
     /// Requests that wait after a 429.
     #[must_use]
     pub const fn backing_off(&self) -> u64 {
@@ -570,6 +641,9 @@ impl ControlPlane {
             attempts: 0,
             ingress_charged: false,
             refusal: None,
+            place: Place::Waiting,
+            caller: Caller::Waits,
+            failed: false,
             arrived_ns: 0,
         };
         let id = match self.free.pop() {
@@ -591,6 +665,7 @@ impl ControlPlane {
         if at <= kernel.now() {
             self.send(kernel, id);
         } else {
+            self.requests[id as usize].place = Place::Waiting;
             kernel.at(at, Event::Request { id, what: RequestEvent::Token });
         }
     }
@@ -599,6 +674,7 @@ impl ControlPlane {
         let Request { verb, pod, client, .. } = self.requests[id as usize];
         self.outcomes.push_back(Outcome::Sent { verb, pod });
         let client = &self.clients[client as usize];
+        self.requests[id as usize].place = Place::Encoding;
         match client.process {
             Some(process) => kernel.charge_cpu(process, client.encode[verb as usize], Job::ClientSend(id)),
             None => self.on_client_sent(kernel, id),
@@ -613,7 +689,12 @@ impl ControlPlane {
             self.answer(id, true);
             return;
         }
+        if self.down {
+            self.refuse_connection(kernel, id);
+            return;
+        }
         let transport = self.clients[self.requests[id as usize].client as usize].transport;
+        self.requests[id as usize].place = Place::Stream;
         match self.connections[transport].transport.acquire(id) {
             Some(connection) => self.arrive(kernel, id, connection),
             None => self.dial(kernel, transport),
@@ -626,7 +707,8 @@ impl ControlPlane {
         let Some(server) = &self.server else { return };
         let server_process = server.process;
         let at = u32::try_from(self.dials.len()).expect("dials are limited");
-        self.dials.push(Dial { transport, process: server_process, started_ns: kernel.now() });
+        let epoch = self.connections[transport].transport.epoch();
+        self.dials.push(Dial { transport, process: server_process, started_ns: kernel.now(), epoch });
         match (self.connections[transport].process, self.connections[transport].tls_handshake) {
             (Some(process), Some(op)) => kernel.charge_cpu(process, op, Job::TlsClient(at)),
             _ => kernel.charge_cpu(server_process, server.tls_handshake, Job::TlsServer(at)),
@@ -634,7 +716,10 @@ impl ControlPlane {
     }
 
     fn on_dialled(&mut self, kernel: &mut Kernel, dial: u32) {
-        let Dial { transport, started_ns, .. } = self.dials[dial as usize];
+        let Dial { transport, started_ns, epoch, .. } = self.dials[dial as usize];
+        if epoch != self.connections[transport].transport.epoch() {
+            return;
+        }
         if kernel.now() - started_ns > TLS_HANDSHAKE_TIMEOUT_NS {
             // The dial fails; a request that still waits gets the error. The oldest waiter stands for it.
             return;
@@ -657,6 +742,7 @@ impl ControlPlane {
         let (process, ingress) = (server.process, server.ingress);
         let request = &mut self.requests[id as usize];
         request.connection = connection;
+        request.place = Place::Server;
         request.arrived_ns = kernel.now();
         request.ingress_charged = kernel.is_saturated(process);
         if request.ingress_charged {
@@ -688,6 +774,7 @@ impl ControlPlane {
             }
             Admission::Queued => {
                 self.queued += 1;
+                self.requests[id as usize].place = Place::Queued;
                 self.accounts.queued(request.client);
                 let at = kernel.now() + apf::QUEUE_WAIT_LIMIT_NS;
                 kernel.at(at, Event::Request { id, what: RequestEvent::QueueTimeout });
@@ -712,7 +799,9 @@ impl ControlPlane {
 
     fn handle(&mut self, kernel: &mut Kernel, id: u32) {
         let Some(server) = &self.server else { return };
-        let request = &self.requests[id as usize];
+        let request = &mut self.requests[id as usize];
+        request.place = Place::Server;
+        self.executing += 1;
         let meter = kernel.meter(server.process);
         let objects = if request.verb == Verb::List { u64::from(request.pod) } else { 1 };
         let mut cost = meter.charge(server.verbs[request.verb as usize], objects);
@@ -725,6 +814,7 @@ impl ControlPlane {
     fn reject(&mut self, kernel: &mut Kernel, id: u32, retry_after_s: u32) {
         let Some(server) = &self.server else { return };
         let request = &mut self.requests[id as usize];
+        request.place = Place::Server;
         // From here on the arrival time is of no use; the field carries the wait.
         let meter = kernel.meter(server.process);
         let mut cost = meter.charge(server.reject, 1);
@@ -742,11 +832,16 @@ impl ControlPlane {
         let client = request.client as usize;
         let transport = self.clients[client].transport;
         self.clients[client].rejections += 1;
+        if self.requests[id as usize].caller != Caller::Waits {
+            self.answer(id, false);
+            return;
+        }
         self.connections[transport].transport.release(connection);
         if attempts >= MAX_ATTEMPTS {
             self.answer(id, false);
         } else {
             self.backing_off += 1;
+            self.requests[id as usize].place = Place::Waiting;
             kernel.at(kernel.now() + wait_ns, Event::Request { id, what: RequestEvent::Retry });
         }
     }
@@ -779,22 +874,36 @@ impl ControlPlane {
         if request.refusal.is_some() || request.verb.is_read() {
             self.respond(kernel, id);
         } else if let Some(server) = &mut self.server {
-            server.etcd.propose(kernel, id);
+            request.place = Place::Etcd;
+            if !server.etcd.propose(kernel, id) {
+                self.fail_in_etcd(kernel, id);
+            }
         }
     }
 
     fn on_stored(&mut self, kernel: &mut Kernel, id: u32) {
-        self.commit(id);
+        let committed = self.commit(id);
+        let request = &mut self.requests[id as usize];
+        if request.caller == Caller::Told {
+            // The server that had asked is no more; whoever watches now has missed it.
+            request.place = Place::Free;
+            if committed {
+                self.notify_watchers(kernel, id);
+            }
+            self.free.push(id);
+            return;
+        }
+        request.place = Place::Server;
         self.respond(kernel, id);
     }
 
     /// The server encodes the answer, and what watchers are to see.
     fn respond(&mut self, kernel: &mut Kernel, id: u32) {
         let Some(server) = &self.server else { return };
-        let Request { verb, refusal, .. } = self.requests[id as usize];
+        let Request { verb, refusal, failed, .. } = self.requests[id as usize];
         let meter = kernel.meter(server.process);
         let mut cost = meter.charge(server.respond, 1);
-        if refusal.is_none() {
+        if refusal.is_none() && !failed {
             if PodChange::of(verb).is_some() {
                 cost += meter.charge(server.watch_event, self.watchers.len() as u64);
             } else if verb.node_change().is_some() {
@@ -806,8 +915,12 @@ impl ControlPlane {
     }
 
     fn notify_node_watchers(&mut self, kernel: &mut Kernel, node: NodeId, change: NodeChange) {
-        for (at, watcher) in self.watchers.iter().enumerate() {
+        for (at, watcher) in self.watchers.iter_mut().enumerate() {
             let Some(op) = watcher.node_op else { continue };
+            if let Some(watch) = &mut watcher.watch {
+                watch.miss_node(node, change);
+                continue;
+            }
             match watcher.process {
                 Some(process) => {
                     let change = NODE_CHANGES + change as u64;
@@ -827,7 +940,11 @@ impl ControlPlane {
             }
             return;
         };
-        for (at, watcher) in self.watchers.iter().enumerate() {
+        for (at, watcher) in self.watchers.iter_mut().enumerate() {
+            if let Some(watch) = &mut watcher.watch {
+                watch.miss(pod, change);
+                continue;
+            }
             match watcher.process {
                 Some(process) => {
                     let payload = (at as u64) << 40 | (change as u64) << 36 | u64::from(pod);
@@ -841,42 +958,55 @@ impl ControlPlane {
     fn on_finished(&mut self, kernel: &mut Kernel, id: u32) {
         let request = self.requests[id as usize];
         let transport = self.clients[request.client as usize].transport;
-        self.connections[transport].transport.release(request.connection);
+        if request.caller == Caller::Waits {
+            self.connections[transport].transport.release(request.connection);
+        }
+        self.executing -= 1;
         let duration_ns = kernel.now() - request.arrived_ns;
         let in_time = duration_ns <= REQUEST_TIMEOUT_NS;
         self.accounts.answered(request.client, request.verb, duration_ns, in_time);
-        if request.refusal.is_none() {
+        if request.refusal.is_none() && !request.failed {
             self.notify_watchers(kernel, id);
         }
         let Some(server) = &mut self.server else { return };
         let mut ready = std::mem::take(&mut self.ready);
         if let Some(linger) = server.admitter.finish(kernel.now(), id, &mut ready) {
-            kernel.at(linger.until_ns, Event::SeatsReleased { hold: linger.hold });
+            let epoch = self.outages.epoch;
+            kernel.at(linger.until_ns, Event::SeatsReleased { hold: linger.hold, epoch });
         }
         self.run_ready(kernel, ready);
-        self.answer(id, in_time);
+        self.answer(id, in_time && !request.failed);
     }
 
     fn answer(&mut self, id: u32, ok: bool) {
-        let Request { verb, pod, node, client, refusal, .. } = self.requests[id as usize];
+        let Request { verb, pod, node, client, refusal, caller, .. } = self.requests[id as usize];
+        self.requests[id as usize].place = Place::Free;
+        self.free.push(id);
+        self.in_flight -= 1;
+        if caller != Caller::Waits {
+            return;
+        }
         let client = client as usize;
         if !ok {
             self.clients[client].failures += 1;
         }
         let ok = ok && refusal.is_none();
-        self.in_flight -= 1;
         self.outcomes.push_back(Outcome::Answered { client, verb, pod, node, ok, refusal });
-        self.free.push(id);
     }
 
     /// Handles an event of a request.
     pub fn on_request_event(&mut self, kernel: &mut Kernel, id: u32, what: RequestEvent) {
         match what {
+            RequestEvent::Token if self.is_abandoned(id) => self.answer(id, false),
             RequestEvent::Token => self.send(kernel, id),
+            RequestEvent::Refused => self.answer(id, false),
             RequestEvent::Retry => {
-                let request = &mut self.requests[id as usize];
-                request.ingress_charged = false;
                 self.backing_off -= 1;
+                if self.is_abandoned(id) {
+                    self.answer(id, false);
+                    return;
+                }
+                self.requests[id as usize].ingress_charged = false;
                 self.take_token(kernel, id);
             }
             RequestEvent::QueueTimeout => {
@@ -893,7 +1023,11 @@ impl ControlPlane {
     }
 
     /// Seats held for a request's watch events are given back.
-    pub fn on_seats_released(&mut self, kernel: &mut Kernel, hold: Hold) {
+    pub fn on_seats_released(&mut self, kernel: &mut Kernel, hold: Hold, epoch: u32) {
+        // Seats of a server that is no more.
+        if epoch != self.outages.epoch {
+            return;
+        }
         let Some(server) = &mut self.server else { return };
         let mut ready = std::mem::take(&mut self.ready);
         server.admitter.release(kernel.now(), hold, &mut ready);
@@ -936,8 +1070,11 @@ impl ControlPlane {
             Job::ServerFinish(id) => self.on_finished(kernel, id),
             Job::ServerReject(id) => self.on_rejected(kernel, id),
             Job::TlsClient(dial) => {
-                if let Some(server) = &self.server {
-                    let process = self.dials[dial as usize].process;
+                let Dial { transport, process, epoch, .. } = self.dials[dial as usize];
+                if let Some(server) = &self.server
+                    && epoch == self.connections[transport].transport.epoch()
+                    && !self.down
+                {
                     kernel.charge_cpu(process, server.tls_handshake, Job::TlsServer(dial));
                 }
             }
@@ -962,6 +1099,7 @@ impl ControlPlane {
                     _ => Outcome::Observed { watcher, pod: id, change: PodChange::ALL[change as usize] },
                 });
             }
+            Job::Listed(watcher) => self.on_listed(kernel, watcher as usize),
             Job::Background => {}
             other => return Some(other),
         }

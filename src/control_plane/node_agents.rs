@@ -253,6 +253,12 @@ impl NodeAgents {
         self.kind
     }
 
+    /// Whether they are one program, and not one a node.
+    #[must_use]
+    pub fn is_one_program(&self) -> bool {
+        self.kind == AgentKind::Kwok
+    }
+
     /// The node's agent sees a bound pod. One that is off sees it when it is back.
     pub fn on_bound(&mut self, kernel: &mut Kernel, pod: PodId, node: NodeId) {
         if self.kind != AgentKind::None {
@@ -294,6 +300,13 @@ impl NodeAgents {
             self.busy_workers -= 1;
             self.pump(kernel, control_plane);
         }
+    }
+
+    /// Whether pods wait for one of the common agent's workers.
+    #[inline]
+    #[must_use]
+    pub fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// The client that patches.

@@ -270,6 +270,12 @@ impl Store {
         self.flags(pod) & (EXISTS | GONE) == EXISTS
     }
 
+    /// Pods that are stored.
+    #[must_use]
+    pub fn pods_stored(&self) -> usize {
+        self.pods.iter().filter(|flags| **flags & (EXISTS | GONE) == EXISTS).count()
+    }
+
     /// Whether it has a deletion timestamp and is still there.
     #[must_use]
     pub fn is_terminating(&self, pod: PodId) -> bool {

@@ -21,6 +21,8 @@ pub struct Transport {
     waiting: VecDeque<u32>,
     dials_started: u64,
     dials_wasted: u64,
+    /// How often all connections have broken.
+    epoch: u32,
 }
 
 /// Index of a connection.
@@ -36,7 +38,28 @@ impl Transport {
             waiting: VecDeque::new(),
             dials_started: 0,
             dials_wasted: 0,
+            epoch: 0,
         }
+    }
+
+    /// All connections break, and dials under way lead nowhere. Returns who waited for a stream.
+    pub fn break_all(&mut self) -> Vec<u32> {
+        self.epoch += 1;
+        self.streams.clear();
+        self.waiting.drain(..).collect()
+    }
+
+    /// A watch has been set up anew: there is a connection.
+    pub fn connected(&mut self) {
+        if self.streams.is_empty() {
+            self.streams.push(0);
+        }
+    }
+
+    /// How often all connections have broken.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Takes a stream, or says that the request has to dial (it then waits).

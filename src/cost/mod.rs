@@ -12,7 +12,7 @@ mod meter;
 mod profile;
 
 pub use meter::{Charged, Meter, OpId};
-pub use profile::{Cost, CostProfile, ProfileError, ProfileLibrary};
+pub use profile::{Cost, CostProfile, ProfileError, ProfileLibrary, RANGES};
 
 /// CPU work in picoseconds: unit costs reach below a nanosecond, sums of 2^63 ps are 106 days.
 pub type Picos = u64;

@@ -19,6 +19,8 @@ pub struct Cost {
     pub interval_ps: Option<(Picos, Picos)>,
     /// How many measured runs it was fitted to, where it was.
     pub runs: Option<u64>,
+    /// Median absolute error of the fitted CPU seconds in those runs, in parts per million, where it was fitted.
+    pub residual_ppm: Option<u64>,
     /// Paper, file of the real system, or how it was fitted.
     pub source: String,
 }
@@ -51,7 +53,7 @@ pub struct CostProfile {
 }
 
 /// Conditions whose calibrated range a profile may state.
-pub const RANGES: [&str; 3] = ["nodes", "pods", "qps"];
+pub const RANGES: [&str; 5] = ["nodes", "pods", "qps", "apps", "cores"];
 
 /// A profile can't be read or lacks something.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +101,18 @@ struct RawCost {
     high: Option<String>,
     #[serde(default)]
     n: Option<u64>,
+    #[serde(default)]
+    residual: Option<String>,
     source: String,
+}
+
+/// Parses `8.1%` into parts per million.
+fn parse_percent(text: &str) -> Result<u64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent.filter(|p| p.is_finite() && *p >= 0.0) {
+        Some(percent) => Ok(libm::round(percent * 1e4) as u64),
+        None => Err(format!("`{text}` is not a percentage such as 8.1%")),
+    }
 }
 
 /// Parses `2.75us` into picoseconds. Units: ps, ns, us, ms, s.
@@ -201,7 +214,16 @@ impl CostProfile {
             {
                 return Err(syntax(format!("costs.{name}: expected low <= value <= high")));
             }
-            costs.insert(name, Cost { value_ps, interval_ps, runs: cost.n, source: cost.source });
+            let residual_ppm = match &cost.residual {
+                Some(text) => {
+                    Some(parse_percent(text).map_err(|m| syntax(format!("costs.{name}.residual: {m}")))?)
+                }
+                None => None,
+            };
+            costs.insert(
+                name,
+                Cost { value_ps, interval_ps, runs: cost.n, residual_ppm, source: cost.source },
+            );
         }
         let mut calibrated = BTreeMap::new();
         for (name, [from, to]) in raw.calibrated {
@@ -317,6 +339,9 @@ impl CostProfile {
             }
             if let Some(n) = cost.runs {
                 text += &format!(", n: {n}");
+            }
+            if let Some(ppm) = cost.residual_ppm {
+                text += &format!(", residual: {}%", ppm as f64 / 1e4);
             }
             text += &format!(", source: {}}}\n", quoted(cost.source.trim()));
         }
@@ -456,6 +481,20 @@ mod tests {
             };
             assert_eq!(plain(trimmed(&profile)), plain(trimmed(&again)), "{name}");
         }
+        let text = "apiVersion: podpace/v1\nkind: CostProfile\nname: t\ncomponent: test\nversion: \"1\"\ncosts:\n  \
+                    a: {value: 2us, low: 1us, high: 8us, n: 7, residual: 8.1%, source: here}\n";
+        let fitted = CostProfile::parse(text, "t.yaml").unwrap();
+        assert_eq!(
+            fitted.costs().next().map(|(_, c)| (c.runs, c.residual_ppm)),
+            Some((Some(7), Some(81_000)))
+        );
+        assert_eq!(CostProfile::parse(&fitted.to_yaml(), "t.yaml").unwrap(), fitted);
+        assert!(
+            CostProfile::parse(&text.replace("8.1%", "8.1"), "t.yaml")
+                .unwrap_err()
+                .to_string()
+                .contains("percentage")
+        );
         assert_eq!(picos_text(2_750_000), "2.75us");
         assert_eq!(picos_text(1_000_000_000_000), "1s");
     }

@@ -192,8 +192,14 @@ impl Component {
     /// The G at which the first running job ends. Needs `sync`.
     #[inline]
     fn due(&self) -> u64 {
-        let Some(first) = self.running.peek() else { return NEVER };
-        let left = first.target.saturating_sub(self.service);
+        self.due_of(self.running.peek().map(|first| first.target))
+    }
+
+    /// The G at which V reaches the target.
+    #[inline]
+    fn due_of(&self, target: Option<u64>) -> u64 {
+        let Some(target) = target else { return NEVER };
+        let left = target.saturating_sub(self.service);
         let step = if self.threads == self.job_threads {
             left
         } else {
@@ -343,12 +349,30 @@ pub struct Hosts {
     /// (sequence, token) of the jobs that `complete` found finished; kept for its memory.
     #[serde(skip)]
     scratch: Vec<(u64, u64)>,
+    /// Nothing is remembered between calls: jobs are looked for one by one, completions computed anew.
+    #[serde(skip)]
+    plain: bool,
 }
 
 impl Hosts {
     /// No hosts yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No hosts yet; an oracle for comparisons: no heap orders the jobs and no completion is remembered.
+    pub fn plain() -> Self {
+        Self { plain: true, ..Self::default() }
+    }
+
+    /// Computes when each component of a host is due, without what is remembered of it.
+    #[cold]
+    fn recompute(&mut self, on: usize) {
+        let host = &mut self.hosts[on];
+        for (slot, component) in host.components.iter().enumerate() {
+            let it = &self.components[*component as usize];
+            host.due[slot] = it.due_of(it.running.iter().map(|job| job.target).min());
+        }
     }
 
     /// Adds a host with this many cores of this speed (1,000,000 ppm is the reference core).
@@ -454,8 +478,11 @@ impl Hosts {
     /// out makes those before it stale, and an event may fire before anything has finished.
     #[inline]
     pub fn take_wakeup(&mut self, host: HostId) -> Option<(Nanos, u32)> {
+        if self.plain {
+            self.recompute(host.index());
+        }
         let host = &mut self.hosts[host.index()];
-        if !std::mem::take(&mut host.changed) {
+        if !std::mem::take(&mut host.changed) && !self.plain {
             return None;
         }
         let due = host.due.iter().copied().min().unwrap_or(NEVER);
@@ -480,6 +507,9 @@ impl Hosts {
             return;
         }
         self.bring_to(now, on);
+        if self.plain {
+            self.recompute(on);
+        }
         let host = &mut self.hosts[on];
         host.wakeup_at = NEVER;
         host.changed = true;
@@ -492,6 +522,12 @@ impl Hosts {
             let it = &mut self.components[host.components[slot] as usize];
             let before = it.threads;
             it.sync(host.progress);
+            if self.plain {
+                // Any order of the jobs will do: the earliest is looked for.
+                let mut jobs = std::mem::take(&mut it.running).into_vec();
+                jobs.sort_unstable_by_key(|job| (job.target, job.sequence));
+                it.running = jobs.into_iter().collect();
+            }
             it.settle(rate, &mut self.scratch);
             host.due[slot] = it.due();
             host.change_threads(before * 1000, it.threads * 1000);

@@ -18,13 +18,14 @@
 //! | [`mod@reference`] | two known models that measure and check the queue | one push and pop an event              |
 
 pub mod codec;
+pub mod guard;
 pub mod host;
 pub mod queue;
 pub mod random;
 pub mod reference;
 pub mod time;
 
-pub use host::{ComponentId, Discipline, HostId, Hosts};
-pub use queue::{EventQueue, HeapQueue, RadixQueue};
+pub use host::{ComponentId, Discipline, HostId, Hosts, MAX_CPU_NS};
+pub use queue::{EventQueue, HeapQueue, RadixQueue, RunQueue};
 pub use random::{Rng, Streams};
 pub use time::{MICROSECOND, MILLISECOND, Nanos, SECOND};

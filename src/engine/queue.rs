@@ -316,6 +316,69 @@ impl<E: Copy> EventQueue<E> for RadixQueue<E> {
     }
 }
 
+/// The queue of a run: the fast one, or its oracle for comparisons.
+#[derive(Clone, Debug)]
+pub enum RunQueue<E> {
+    /// What runs use.
+    Radix(RadixQueue<E>),
+    /// The oracle; it can't be saved.
+    Heap(HeapQueue<E>),
+}
+
+impl<E: serde::Serialize> serde::Serialize for RunQueue<E> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Radix(queue) => queue.serialize(serializer),
+            Self::Heap(_) => Err(serde::ser::Error::custom("a plain run can't be saved")),
+        }
+    }
+}
+
+impl<'de, E: serde::Deserialize<'de>> serde::Deserialize<'de> for RunQueue<E> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RadixQueue::deserialize(deserializer).map(Self::Radix)
+    }
+}
+
+impl<E: Copy> EventQueue<E> for RunQueue<E> {
+    #[inline]
+    fn push(&mut self, at: Nanos, event: E) {
+        match self {
+            Self::Radix(queue) => queue.push(at, event),
+            Self::Heap(queue) => queue.push(at, event),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<(Nanos, E)> {
+        match self {
+            Self::Radix(queue) => queue.pop(),
+            Self::Heap(queue) => queue.pop(),
+        }
+    }
+
+    fn peek_time(&self) -> Option<Nanos> {
+        match self {
+            Self::Radix(queue) => queue.peek_time(),
+            Self::Heap(queue) => queue.peek_time(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Radix(queue) => queue.len(),
+            Self::Heap(queue) => queue.len(),
+        }
+    }
+
+    fn now(&self) -> Nanos {
+        match self {
+            Self::Radix(queue) => queue.now(),
+            Self::Heap(queue) => queue.now(),
+        }
+    }
+}
+
 /// The standard binary heap over (time, sequence): the oracle of [`RadixQueue`]. O(log n) a push and pop.
 #[derive(Clone, Debug)]
 pub struct HeapQueue<E> {

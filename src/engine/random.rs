@@ -16,11 +16,15 @@ use super::time::Nanos;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The random streams of a run, all from one seed.
 #[derive(Clone, Debug)]
 pub struct Streams {
     key: [u8; 32],
+    /// Whether a stream was ever asked for, of this or a clone.
+    used: Arc<AtomicBool>,
 }
 
 impl Streams {
@@ -32,7 +36,7 @@ impl Streams {
         for word in key.chunks_exact_mut(8) {
             word.copy_from_slice(&state.next_u64().to_le_bytes());
         }
-        Streams { key }
+        Streams { key, used: Arc::default() }
     }
 
     /// The stream of this name, from its start.
@@ -47,10 +51,36 @@ impl Streams {
         self.numbered(fnv1a(hash, &index.to_le_bytes()))
     }
 
+    /// The stream of this name, which counts as used only once something is drawn from it.
+    pub fn lazily<'a>(&'a self, name: &'a str) -> LazyStream<'a> {
+        LazyStream { streams: self, name, rng: None }
+    }
+
+    /// Whether a stream was asked for: what was made without one is the same under every seed.
+    #[must_use]
+    pub fn were_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
     fn numbered(&self, stream: u64) -> Rng {
+        self.used.store(true, Ordering::Relaxed);
         let mut generator = ChaCha8Rng::from_seed(self.key);
         generator.set_stream(stream);
         Rng { generator }
+    }
+}
+
+/// A stream that is begun when it is first needed.
+pub struct LazyStream<'a> {
+    streams: &'a Streams,
+    name: &'a str,
+    rng: Option<Rng>,
+}
+
+impl LazyStream<'_> {
+    /// The stream.
+    pub fn get(&mut self) -> &mut Rng {
+        self.rng.get_or_insert_with(|| self.streams.stream(self.name))
     }
 }
 

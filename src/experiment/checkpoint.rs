@@ -9,7 +9,8 @@
 //! in it but hashed in its header: whoever goes on names the same scenario with the same settings, and is told if it
 //! is another. Bytes mean something only to the version that wrote them, so no other reads them.
 //!
-//! The hash proves that a file is whole, not who wrote it.
+//! The hash proves that a file is whole, not who wrote it: a file with a state that no run can be in is an error, whether it
+//! shows when the state is read or when the run goes on.
 //!
 //! Cost: O(state); memory O(1) to write, O(state) to read.
 use std::fs;
@@ -25,13 +26,18 @@ use super::simulation::Simulation;
 use super::simulation::state::RestoreError;
 use crate::engine::Nanos;
 use crate::engine::codec::CodecError;
+use crate::engine::guard::guarded;
 use crate::scenario::plan::Plan;
 use crate::scheduler::Registry;
+use crate::trace::native::CHECKPOINT;
 
 const MAGIC: &[u8] = b"podpace checkpoint\n";
 /// To be raised with every change of what the state is made of that the version's number does not show.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const HASH_BYTES: usize = 32;
+/// Bytes that any state may have, and how many more a byte of the file may stand for (in practice 5 to 20).
+const STATE_FREE: u64 = 64 << 20;
+const STATE_EXPANSION: u64 = 1_000;
 const ZSTD_LEVEL: i32 = 3;
 
 /// What a checkpoint says of itself.
@@ -89,6 +95,11 @@ pub enum CheckpointError {
         path.display()
     )]
     Restore { path: PathBuf, source: RestoreError },
+    #[error(
+        "error: {}: no state that a run can be in ({why}), although its bytes are those that were hashed; go on from another checkpoint, or run the scenario from the beginning",
+        path.display()
+    )]
+    Inconsistent { path: PathBuf, why: String },
 }
 
 impl CheckpointError {
@@ -142,6 +153,9 @@ impl Checkpoint {
     /// # Errors
     /// It can't be read, is none, is damaged, or another version wrote it.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        // A snapshot's folder holds the checkpoint of its run.
+        let inside = path.join(CHECKPOINT);
+        let path = if path.is_dir() { &inside } else { path };
         let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         let damaged = || CheckpointError::Damaged(path.to_owned());
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
@@ -169,9 +183,14 @@ impl Checkpoint {
         }
         let header: Header = serde_json::from_value(fields).map_err(|_| damaged())?;
         let mut state = Vec::new();
+        let most = STATE_FREE + body.len() as u64 * STATE_EXPANSION;
         zstd::stream::read::Decoder::new(body)
-            .and_then(|mut decoder| decoder.read_to_end(&mut state))
+            .and_then(|decoder| decoder.take(most + 1).read_to_end(&mut state))
             .map_err(|_| damaged())?;
+        if state.len() as u64 > most {
+            let why = format!("its state is more than {STATE_EXPANSION} times as large as the file");
+            return Err(CheckpointError::Inconsistent { path: path.to_owned(), why });
+        }
         Ok(Self { path: path.to_owned(), header, state })
     }
 
@@ -198,7 +217,8 @@ impl Checkpoint {
             let difference = self.difference(scenario, seed, inputs);
             return Err(CheckpointError::OtherInputs { path: path(), difference });
         }
-        Simulation::restore(plan, registry, &self.state)
+        guarded(|| Simulation::restore(plan, registry, &self.state))
+            .map_err(|why| CheckpointError::Inconsistent { path: path(), why })?
             .map_err(|source| CheckpointError::Restore { path: path(), source })
     }
 

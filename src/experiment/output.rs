@@ -95,6 +95,14 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Whether a path has the form of [`temporary_name`]: what a killed process leaves.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit_once(".tmp-").is_some_and(|(before, pid)| {
+        !before.is_empty() && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
 /// Writes one file under a temporary name, syncs it and renames it.
 ///
 /// # Errors
@@ -135,8 +143,10 @@ pub fn write_atomically_with<E: From<OutputError>>(
     let mut paths = temporary();
     let renamed = written.and_then(|()| Ok(fs::rename(&partial, path).map_err(at(path))?));
     paths.remove(&partial);
-    if renamed.is_err() {
-        let _ = fs::remove_file(&partial);
+    drop(paths);
+    match &renamed {
+        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Err(_) => drop(fs::remove_file(&partial)),
     }
     renamed
 }
@@ -312,7 +322,7 @@ impl Drop for Staging {
 }
 
 /// Makes a rename durable where the system can; a folder can't be opened everywhere.
-fn sync_folder(path: &Path) {
+pub(super) fn sync_folder(path: &Path) {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     if let Ok(folder) = File::open(path) {
         let _ = folder.sync_all();

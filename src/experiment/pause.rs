@@ -9,10 +9,11 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Checkpoint, CheckpointError, Header};
-use super::run::{Completed, Environment, RunError, RunSpec, Summary, VERSION};
-use super::simulation::Simulation;
+use super::run::{Completed, Environment, RunError, RunSpec, Summary, VERSION, succeeded};
+use super::simulation::{Ended, Simulation};
 use super::snapshot;
 use crate::engine::Nanos;
+use crate::engine::guard::guarded;
 use crate::engine::time::format_exact;
 
 /// When a run pauses, and what is written then.
@@ -52,6 +53,22 @@ pub struct Paused {
     pub notes: Vec<String>,
     /// What could not be written.
     pub failures: Vec<String>,
+}
+
+/// Goes on with a run. One that comes from a file may break any invariant: then the file is at fault.
+fn advance(
+    simulation: &mut Simulation,
+    until_ns: Nanos,
+    resumed: Option<&Path>,
+) -> Result<Option<Ended>, CheckpointError> {
+    match resumed {
+        None => Ok(simulation.advance(until_ns)),
+        Some(path) => guarded(|| simulation.advance(until_ns)).map_err(|why| inconsistent(path, why)),
+    }
+}
+
+fn inconsistent(path: &Path, why: String) -> CheckpointError {
+    CheckpointError::Inconsistent { path: path.to_owned(), why }
 }
 
 impl Pauses {
@@ -122,27 +139,28 @@ impl Pauses {
         let mut failures = Vec::new();
         let ended = loop {
             let at_ns = self.next(paused_ns, simulation.now()).unwrap_or(Nanos::MAX);
-            if let Some(ended) = simulation.advance(at_ns) {
+            if let Some(ended) = advance(&mut simulation, at_ns, self.resume.as_deref())? {
                 break ended;
             }
             paused_ns = Some(at_ns);
             let when = format_exact(at_ns);
+            let header = || Header {
+                podpace: VERSION.to_owned(),
+                scenario: plan.name.clone(),
+                seed: spec.seed,
+                at_ns,
+                inputs: inputs.clone(),
+            };
             if let Some(folder) = self.snapshot.as_ref().filter(|_| self.snapshot_at_ns.contains(&at_ns)) {
                 let path = self.snapshot_path(folder, at_ns);
-                match snapshot::write(&path, &simulation, at_ns) {
+                let checkpoint = |path: &Path| checkpoint::write(path, &header(), &simulation);
+                match snapshot::write(&path, &simulation, at_ns, checkpoint) {
                     Ok(counts) => notes.push(format!("snapshot at {when} in {}: {counts}", path.display())),
                     Err(error) => failures.push(format!("error: no snapshot at {when}: {error}")),
                 }
             }
             if let Some(path) = self.checkpoint.as_ref().filter(|_| self.wants_checkpoint(at_ns)) {
-                let header = Header {
-                    podpace: VERSION.to_owned(),
-                    scenario: plan.name.clone(),
-                    seed: spec.seed,
-                    at_ns,
-                    inputs: inputs.clone(),
-                };
-                match checkpoint::write(path, &header, &simulation) {
+                match checkpoint::write(path, &header(), &simulation) {
                     Ok(()) => notes.push(format!("checkpoint at {when} in {}", path.display())),
                     Err(error) => failures.push(error.to_string()),
                 }
@@ -150,7 +168,12 @@ impl Pauses {
         };
         let end = format_exact(simulation.now().min(plan.limit_ns));
         notes.extend(self.unreached(paused_ns, &format!("the run ended at {end}")));
-        let finished = simulation.finish(ended);
+        let finished = match &self.resume {
+            None => simulation.finish(ended),
+            Some(path) => guarded(|| simulation.finish(ended)).map_err(|why| inconsistent(path, why))?,
+        };
+        let finished =
+            succeeded(finished).map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
         let summary = Summary::new(&finished, &plan, inputs);
         Ok(Paused { completed: Completed { finished, summary }, notes, failures })
     }

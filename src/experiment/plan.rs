@@ -4,8 +4,10 @@
 //! sum over fields of weight times value (times the place in the list, for values that are no numbers).
 //!
 //! **Goals.** `METRIC >= NUMBER`, or beside another metric of the same run (`METRIC >= 0.95*METRIC`). A point meets them if
-//! at least the asked share of seeds does; each seed is one way that reality may turn out. Points are tried with the
-//! least number of seeds that can decide: a point that fails costs few.
+//! at least the asked share of seeds does; each seed is one way that reality may turn out: arrivals, disk and machine, and the unit
+//! costs, which it draws from their intervals (the same in every point). Points are tried with the
+//! least number of seeds that can decide: a point that fails costs few. What so many runs say of all runs is stated with the result:
+//! the share that meets the goals with 90 % confidence (Clopper and Pearson's lower bound).
 //!
 //! **Search.** A goal is *monotone* in a field if moving the field one way never harms it. From the dearest corner the ends
 //! and the middle of every field are probed, and for each goal the field is taken as rising, falling, or mixed. A point
@@ -77,6 +79,10 @@ pub struct Options {
     pub weights: BTreeMap<String, f64>,
     /// Seeds of a point that is tried to the end.
     pub seeds: u64,
+    /// Whether each seed draws the unit costs from their intervals.
+    pub drawn: bool,
+    /// The command that runs the scenario as it is, to which a run's settings are added.
+    pub repeat: String,
     /// Share of them that has to meet the goals.
     pub confidence: f64,
     /// The search ends there.
@@ -273,10 +279,14 @@ pub struct Judged {
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tried {
+    /// Number, in the order in which they were made, 1 the first.
+    pub number: u64,
     /// Seed.
     pub seed: u64,
     /// By goal, in order.
     pub goals: Vec<Judged>,
+    /// How it is repeated.
+    pub command: String,
 }
 
 /// A point that was tried, with some seeds or all.
@@ -291,8 +301,6 @@ pub struct Point {
     pub met: Option<bool>,
     /// Runs in order of seeds.
     pub runs: Vec<Tried>,
-    /// How one of its runs is repeated.
-    pub command: String,
     #[serde(skip)]
     at: Vec<usize>,
 }
@@ -302,6 +310,12 @@ impl Point {
     #[must_use]
     pub fn passed(&self) -> u64 {
         self.runs.iter().filter(|r| r.goals.iter().all(|g| g.met)).count() as u64
+    }
+
+    /// Share of all runs that meet the goals with 90 % confidence, by those made.
+    #[must_use]
+    pub fn share_at_least(&self) -> f64 {
+        at_least(self.passed(), self.runs.len() as u64, 0.9)
     }
 
     /// Median of a goal's values over the runs made.
@@ -315,6 +329,33 @@ impl Point {
         let values: Vec<f64> = self.runs.iter().map(|r| r.goals[goal].margin).collect();
         super::check::median(&values)
     }
+}
+
+/// Lower confidence bound of a share of which `k` of `n` were seen: Clopper and Pearson's.
+#[must_use]
+pub fn at_least(k: u64, n: u64, confidence: f64) -> f64 {
+    if k == 0 || n == 0 {
+        return 0.0;
+    }
+    // Probability of k or more, as a sum of terms that follow from each other.
+    let tail = |p: f64| -> f64 {
+        (k..=n)
+            .map(|i| {
+                let choose = libm::lgamma(n as f64 + 1.0)
+                    - libm::lgamma(i as f64 + 1.0)
+                    - libm::lgamma((n - i) as f64 + 1.0);
+                let failures = (n - i) as f64;
+                let rest = if n == i { 0.0 } else { failures * libm::log(1.0 - p) };
+                libm::exp(choose + i as f64 * libm::log(p) + rest)
+            })
+            .sum()
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if tail(middle) < 1.0 - confidence { low = middle } else { high = middle }
+    }
+    low
 }
 
 /// How a goal moves with a field.
@@ -337,6 +378,10 @@ pub struct Found {
     pub best: Option<usize>,
     /// Points on the Pareto front of cost and goals, cheapest first, as indices into `points`.
     pub front: Vec<usize>,
+    /// Of the cheapest point: the share of all runs that meets the goals with 90 % confidence.
+    pub share_at_least: Option<f64>,
+    /// Whether each seed drew the unit costs from their intervals.
+    pub drawn: bool,
     /// Every point that was tried, in order.
     pub points: Vec<Point>,
     /// By goal, then by field.
@@ -408,7 +453,8 @@ impl Search<'_> {
         for (axis, i) in self.options.axes.iter().zip(at) {
             document.set(&format!("{}={}", axis.path, axis.values[*i]))?;
         }
-        Ok(RunSpec::of_scenario(document).map_err(RunError::from)?)
+        let spec = RunSpec::of_scenario(document).map_err(RunError::from)?;
+        Ok(RunSpec { draw: self.options.drawn.then_some(0), ..spec })
     }
 
     /// Runs a point with its first `wanted` seeds, those not yet run.
@@ -425,19 +471,26 @@ impl Search<'_> {
                     .zip(&at)
                     .map(|(a, i)| (a.path.clone(), a.values[*i].clone()))
                     .collect();
-                let sets: Vec<String> = settings.iter().map(|(p, v)| format!(" --set '{p}={v}'")).collect();
-                let command = format!("podpace run SCENARIO{} --seed {}", sets.concat(), spec.seed);
                 let cost = self.costs[index];
-                self.points.push(Point { settings, cost, met: None, runs: Vec::new(), command, at });
+                self.points.push(Point { settings, cost, met: None, runs: Vec::new(), at });
                 self.tried.insert(index, self.points.len() - 1);
                 self.points.len() - 1
             }
         };
         let have = self.points[place].runs.len() as u64;
-        let seeds: Vec<u64> = (have..wanted).map(|i| spec.seed.wrapping_add(i)).collect();
+        let first = self.runs + 1;
+        let seeds: Vec<(u64, u64)> =
+            (have..wanted).zip(first..).map(|(i, number)| (number, spec.seed.wrapping_add(i))).collect();
+        let sets: Vec<String> = self.points[place]
+            .settings
+            .iter()
+            .map(|(path, value)| format!(" --set {}", quoted(&format!("{path}={value}"))))
+            .collect();
+        let draw = if self.options.drawn { " --draw 0" } else { "" };
+        let command = |seed: u64| format!("{}{} --seed {seed}{draw}", self.options.repeat, sets.concat());
         let runs: Vec<Result<Tried, PlanError>> = seeds
             .par_iter()
-            .map(|seed| {
+            .map(|(number, seed)| {
                 let completed = RunSpec { seed: *seed, ..spec.clone() }.simulate(self.environment)?;
                 (self.done)();
                 let goals = self.options.goals.iter().map(|goal| {
@@ -446,7 +499,8 @@ impl Search<'_> {
                         judged.map_err(|source| PlanError::Metric { goal: goal.text.clone(), source })?;
                     Ok(Judged { value, target, met, margin })
                 });
-                Ok(Tried { seed: *seed, goals: goals.collect::<Result<_, PlanError>>()? })
+                let goals = goals.collect::<Result<_, PlanError>>()?;
+                Ok(Tried { number: *number, seed: *seed, goals, command: command(*seed) })
             })
             .collect();
         self.runs += runs.len() as u64;
@@ -756,6 +810,8 @@ pub fn search(
     search.notes.dedup();
     let front = front(&search.points, options.goals.len());
     Ok(Found {
+        share_at_least: search.best.map(|best| search.points[best].share_at_least()),
+        drawn: options.drawn,
         best: search.best,
         front,
         trends: search.trends,
@@ -765,6 +821,17 @@ pub fn search(
         notes: search.notes,
         points: search.points,
     })
+}
+
+/// A word for a shell.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Points that no other beats in cost and in every goal's margin (median over the seeds tried), cheapest first.
@@ -816,7 +883,8 @@ stop: {when: allBound, limit: 5m}
         let axes: Vec<Axis> = vary.iter().map(|v| parse_axis(v).unwrap()).collect();
         let weights = costs.iter().map(|c| parse_cost(c, &axes).unwrap()).collect();
         let goals = goals.iter().map(|g| parse_goal(g).unwrap()).collect();
-        Options { axes, goals, weights, seeds, confidence: 0.9, max_runs: 10_000 }
+        let repeat = "podpace run case.yaml".to_owned();
+        Options { axes, goals, weights, seeds, drawn: true, repeat, confidence: 0.9, max_runs: 10_000 }
     }
 
     /// The whole grid, cheapest first, until a point meets the goals: the least cost there is.
@@ -836,7 +904,7 @@ stop: {when: allBound, limit: 5m}
                 for (axis, a) in options.axes.iter().enumerate() {
                     at.set(&format!("{}={}", a.path, a.values[index / strides[axis] % sizes[axis]])).unwrap();
                 }
-                let spec = RunSpec::of_scenario(at).unwrap();
+                let spec = RunSpec { draw: options.drawn.then_some(0), ..RunSpec::of_scenario(at).unwrap() };
                 spec.seeds(options.seeds).all(|run| {
                     let completed = run.simulate(environment).unwrap();
                     options.goals.iter().all(|g| g.judge(&completed).unwrap().3)
@@ -901,6 +969,44 @@ stop: {when: allBound, limit: 5m}
                 found.grid_runs
             );
         }
+    }
+
+    #[test]
+    fn every_run_is_listed_and_comes_out_the_same_again() {
+        let document = Document::parse("case.yaml", BACKLOG, None).unwrap();
+        let options = options(&["scheduler.client.qps=20..100:20"], &["throughput.bound.mean>=40"], &[], 3);
+        let environment = Environment::built_in();
+        let found = search(&document, &environment, &options, &|| ()).unwrap();
+        let mut runs: Vec<&Tried> = found.points.iter().flat_map(|p| &p.runs).collect();
+        runs.sort_by_key(|r| r.number);
+        let numbers: Vec<u64> = runs.iter().map(|r| r.number).collect();
+        assert_eq!(numbers, (1..=found.runs).collect::<Vec<_>>());
+        // The command's words, by hand.
+        let last = runs.last().unwrap();
+        let point = found.points.iter().find(|p| p.runs.iter().any(|r| r.number == last.number)).unwrap();
+        let (path, value) = &point.settings[0];
+        assert_eq!(
+            last.command,
+            format!("podpace run case.yaml --set {path}={value} --seed {} --draw 0", last.seed)
+        );
+        let mut again = document.clone();
+        again.set(&format!("{path}={value}")).unwrap();
+        again.set(&format!("seed={}", last.seed)).unwrap();
+        let spec = RunSpec { draw: Some(0), ..RunSpec::of_scenario(again).unwrap() };
+        let value = options.goals[0].judge(&spec.simulate(&environment).unwrap()).unwrap().0;
+        assert_eq!(value.to_bits(), last.goals[0].value.to_bits());
+    }
+
+    #[test]
+    fn so_many_of_so_many_say_so_much_of_all() {
+        // 0.1 = p^5; tables of Clopper and Pearson: 18 of 20 with 95 % of one side, 0.7174.
+        assert!((at_least(5, 5, 0.9) - 0.630_957).abs() < 1e-5);
+        assert!((at_least(18, 20, 0.95) - 0.717_38).abs() < 1e-4);
+        assert!((at_least(22, 22, 0.9) - 0.9006).abs() < 1e-3);
+        assert!(at_least(0, 5, 0.9).abs() < f64::EPSILON);
+        assert_eq!(quoted("a.b[0].c=1"), "'a.b[0].c=1'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted("a.b=1"), "a.b=1");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::measure::attribution::{Limit, PathSpan, shares};
 use crate::measure::metrics::quantile;
 use crate::measure::recovery::Case;
 use crate::measure::{Metrics, Station};
+use crate::scenario::plan::StopWhen;
 
 use super::simulation::{Ended, FaultsReport, Finished};
 
@@ -201,6 +202,23 @@ pub fn metrics(run: &Finished) -> Metrics {
     m
 }
 
+/// The critical path to the last binding, or to the last start where the run ends with that.
+fn critical_path(run: &Finished, last_bound: Nanos) -> Vec<PathSpan> {
+    let pods = &run.cluster.pods;
+    let runs = |pod: &PodId| pods.timeline(*pod).running_ns;
+    let last =
+        (0..pods.len() as PodId).filter(|pod| runs(pod) != u64::MAX).max_by_key(|pod| (runs(pod), *pod));
+    let Some(last) = last.filter(|_| run.stop == StopWhen::AllRunning) else {
+        return run.stations.critical_path(last_bound);
+    };
+    let (from_ns, to_ns) = (pods.timeline(last).bound_ns, runs(&last));
+    let mut path = run.stations.critical_path(from_ns);
+    if to_ns > from_ns {
+        path.push(PathSpan { from_ns, to_ns, limit: run.stations.start_up(from_ns, to_ns) });
+    }
+    path
+}
+
 /// What faults did, and how long it took to recover.
 fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
     let cases = || faults.cases.iter().map(|c| &c.case);
@@ -217,12 +235,15 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
     ] {
         m.set(name, value as f64);
     }
-    for (name, of_running) in [("bound", false), ("running", true)] {
-        let took = |c: &Case| {
-            let again = if of_running { c.running_again_ns } else { c.bound_again_ns };
-            again.map(|at| at.saturating_sub(c.at_ns))
-        };
-        let mut spans: Vec<Nanos> = cases().filter(|c| c.pods_lost > 0).filter_map(took).collect();
+    type When = fn(&Case) -> Option<Nanos>;
+    let spans_of: [(&str, When); 3] = [
+        ("bound", |c| c.bound_again_ns.filter(|_| c.pods_lost > 0)),
+        ("running", |c| c.running_again_ns.filter(|_| c.pods_lost > 0)),
+        ("next_bound", |c| c.next_bound_ns),
+    ];
+    for (name, when) in spans_of {
+        let took = |c: &Case| when(c).map(|at| at.saturating_sub(c.at_ns));
+        let mut spans: Vec<Nanos> = cases().filter_map(took).collect();
         spans.sort_unstable();
         if spans.is_empty() {
             continue;
@@ -240,7 +261,7 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
 pub fn bottleneck(run: &Finished) -> Bottleneck {
     let bound = stage_times(&run.cluster.pods, |t| t.bound_ns);
     let end = bound.last().copied().unwrap_or_else(|| run.kernel.now());
-    let path = run.stations.critical_path(end);
+    let path = critical_path(run, end);
     let shares = shares(&path);
     let first = shares.first().map(|(limit, _)| limit.name());
     let n = bound.len() as f64;
@@ -257,7 +278,8 @@ pub fn bottleneck(run: &Finished) -> Bottleneck {
     add(Station::Scheduler.name().to_owned(), n * SECOND as f64 / cycle_ns as f64);
     let bucket = &run.control_plane.clients()[run.bind_client].bucket;
     if !bucket.is_unlimited() {
-        add(Station::BindTokens.name().to_owned(), bucket.qps_milli() as f64 / 1000.0);
+        let client = run.stations.clients[0].clone();
+        add(Limit::Tokens(Station::BindTokens, client).name(), bucket.qps_milli() as f64 / 1000.0);
     }
     for host in run.kernel.hosts().host_ids() {
         let hosts = run.kernel.hosts();
@@ -271,8 +293,13 @@ pub fn bottleneck(run: &Finished) -> Bottleneck {
         }
     }
     let created = stage_times(&run.cluster.pods, |t| t.created_ns);
+    // Whatever holds creation up is then the limit itself, at the same rate.
+    let creation = shares.first().is_some_and(|(limit, _)| {
+        matches!(limit, Limit::Tokens(Station::CreationTokens, _) | Limit::EtcdSync)
+    });
     if let (Some(a), Some(b)) = (created.first(), created.last())
         && b > a
+        && !creation
     {
         add(Station::Creation.name().to_owned(), created.len() as f64 / seconds(b - a));
     }
@@ -290,8 +317,9 @@ pub fn sentence(run: &Finished, bottleneck: &Bottleneck) -> String {
     let Some((limit, ns)) = bottleneck.shares.first() else {
         return "Nothing was bound.".to_owned();
     };
+    let until = if run.stop == StopWhen::AllRunning { "start" } else { "binding" };
     let mut text = format!(
-        "Limited by {} ({:.0} % of the time to the last binding",
+        "Limited by {} ({:.0} % of the time to the last {until}",
         limit.name(),
         *ns as f64 / total.max(1) as f64 * 100.0
     );

@@ -10,6 +10,7 @@
 //! Cost: that of the simulation, and O(pods log pods) for the metrics.
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,14 @@ use sha2::{Digest, Sha256};
 use super::recorded::{self, Comparison};
 use super::report;
 use super::simulation::{BuildError, Ended, FaultCase, Finished, Simulation};
+use super::uncertainty::draw_constants;
 use crate::cost::{CostProfile, ProfileLibrary};
 use crate::engine::{Nanos, SECOND};
 use crate::measure::Metrics;
 use crate::scenario::plan::{Placement, Plan};
 use crate::scenario::spec::ScenarioSpec;
-use crate::scenario::{Diagnostic, Document, DocumentKind, Spec, resolve};
+use crate::scenario::workload::Workloads;
+use crate::scenario::{Diagnostic, Document, DocumentKind, Spec, resolve_shared};
 use crate::scheduler::Registry;
 
 /// The version that made a result.
@@ -36,13 +39,19 @@ pub struct Environment {
     pub profiles: ProfileLibrary,
     /// Schedulers by name.
     pub registry: Registry,
+    /// Workloads that runs have in common.
+    pub workloads: Arc<Workloads>,
 }
 
 impl Environment {
     /// The built-in schedulers and profiles.
     #[must_use]
     pub fn built_in() -> Self {
-        Self { profiles: ProfileLibrary::built_in(), registry: Registry::built_in() }
+        Self {
+            profiles: ProfileLibrary::built_in(),
+            registry: Registry::built_in(),
+            workloads: Arc::default(),
+        }
     }
 }
 
@@ -100,6 +109,8 @@ pub struct RunSpec {
     pub document: Document,
     /// Seed.
     pub seed: u64,
+    /// Which draw of the unit costs from their intervals, under this seed; none: the costs as they are.
+    pub draw: Option<u64>,
 }
 
 /// A run that has ended.
@@ -134,7 +145,7 @@ impl RunSpec {
     pub fn of_scenario(document: Document) -> Result<Self, Vec<Diagnostic>> {
         let scenario = document.decode_scenario()?;
         let seed = scenario.seed.unwrap_or(1);
-        Ok(Self { name: scenario.name.clone(), scenario, document, seed })
+        Ok(Self { name: scenario.name.clone(), scenario, document, seed, draw: None })
     }
 
     /// The same scenario under `seeds` seeds: its own and those after it.
@@ -152,7 +163,12 @@ impl RunSpec {
     /// Something can't be looked up.
     pub fn plan(&self, environment: &Environment) -> Result<Plan, RunError> {
         let scenario = ScenarioSpec { seed: Some(self.seed), ..self.scenario.clone() };
-        Ok(resolve(&scenario, &self.document, &environment.profiles, &environment.registry)?)
+        let Environment { profiles, registry, workloads } = environment;
+        let mut plan = resolve_shared(&scenario, &self.document, profiles, registry, workloads)?;
+        if let Some(draw) = self.draw {
+            draw_constants(&mut plan, self.seed, draw);
+        }
+        Ok(plan)
     }
 
     /// Resolves and runs.
@@ -215,16 +231,27 @@ pub fn simulate_plan(
 ) -> Result<Completed, RunError> {
     let finished = simulate(plan, &environment.registry)
         .map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-    let summary = Summary::new(&finished, plan, inputs);
+    let summary = Summary { draw: spec.draw, ..Summary::new(&finished, plan, inputs) };
     Ok(Completed { finished, summary })
 }
 
 /// Builds and runs a plan.
 ///
 /// # Errors
-/// The scheduler is not registered or a profile lacks a cost.
+/// The scheduler is not registered or has failed, or a profile lacks a cost.
 pub fn simulate(plan: &Plan, registry: &Registry) -> Result<Finished, BuildError> {
-    Ok(Simulation::new(plan, registry)?.run())
+    succeeded(Simulation::new(plan, registry)?.run())
+}
+
+/// The run, unless its scheduler has failed.
+///
+/// # Errors
+/// Then.
+pub fn succeeded(finished: Finished) -> Result<Finished, BuildError> {
+    match finished.failure {
+        Some(failure) => Err(BuildError::Scheduler(failure)),
+        None => Ok(finished),
+    }
 }
 
 /// The runs of a scenario (one) or an experiment (its runs, each with all its seeds), in the file's order.
@@ -239,10 +266,15 @@ pub fn runs_of(document: &Document) -> Result<Vec<RunSpec>, Vec<Diagnostic>> {
             .into_iter()
             .flat_map(|run| {
                 let seed = run.scenario.seed.unwrap_or(1);
-                let base = RunSpec { name: run.name, scenario: run.scenario, document: run.document, seed };
+                let (scenario, document) = (run.scenario, run.document);
+                let base = RunSpec { name: run.name, scenario, document, seed, draw: None };
                 base.seeds(run.seeds).collect::<Vec<_>>()
             })
             .collect()),
+        Spec::Study(_) => {
+            let hint = "`podpace check` and `podpace validate` predict measured runs".to_owned();
+            Err(vec![document.diagnostic("kind", "a measured study has no scenario", Some(hint))])
+        }
         Spec::Sweep(_) => {
             let hint = "`podpace sweep` reads a sweep".to_owned();
             Err(vec![document.diagnostic("kind", "a sweep is a grid of runs, not one", Some(hint))])
@@ -259,6 +291,7 @@ pub fn scenario_only(document: &Document) -> Result<Document, Vec<Diagnostic>> {
         DocumentKind::Scenario => return Ok(document.clone()),
         DocumentKind::Experiment => "`podpace check` and `podpace run` read an experiment",
         DocumentKind::Sweep => "`podpace sweep` reads a sweep",
+        DocumentKind::MeasuredStudy => "`podpace check` reads a measured study",
     };
     let message = format!("expected `Scenario`, got `{:?}`", document.kind());
     Err(vec![document.diagnostic("kind", message, Some(hint.to_owned()))])
@@ -401,6 +434,9 @@ pub struct FaultSummary {
     pub bound_again_after_s: Option<f64>,
     /// The same for pods that run.
     pub running_again_after_s: Option<f64>,
+    /// From its begin until the first pod was bound after it was over; none: nothing was left to bind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_bound_after_s: Option<f64>,
 }
 
 /// The limit behind the first.
@@ -455,6 +491,9 @@ pub struct Summary {
     pub scenario: String,
     /// Seed.
     pub seed: u64,
+    /// Which draw of the unit costs from their intervals; absent: the costs as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draw: Option<u64>,
     /// What it was made from.
     pub inputs: Inputs,
     /// What was simplified or left out of a trace or manifests.
@@ -497,6 +536,7 @@ fn fault_summary(fault: &FaultCase) -> FaultSummary {
         noticed_after_s: after(fault.noticed_ns),
         bound_again_after_s: after(case.bound_again_ns),
         running_again_after_s: after(case.running_again_ns),
+        next_bound_after_s: after(case.next_bound_ns),
     }
 }
 
@@ -516,6 +556,7 @@ impl Summary {
             podpace: VERSION.to_owned(),
             scenario: run.name.clone(),
             seed: run.seed,
+            draw: None,
             inputs,
             notes: plan.provenance.notes.clone(),
             scheduler: SchedulerSummary {
@@ -526,6 +567,7 @@ impl Summary {
                 Ended::Done => "done",
                 Ended::Limit => "limit",
                 Ended::Stalled => "stalled",
+                Ended::Failed => "failed",
             }
             .to_owned(),
             counts: Counts {
@@ -598,11 +640,8 @@ pub fn to_json<T: Serialize>(value: &T) -> String {
     text
 }
 
-/// JSON Schema of [`Summary`].
+/// JSON Schema (draft 2020-12) of what a command prints.
 #[must_use]
-pub fn result_schema() -> serde_json::Value {
-    schemars::generate::SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<Summary>()
-        .to_value()
+pub fn json_schema<T: JsonSchema>() -> serde_json::Value {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
 }

@@ -25,14 +25,16 @@ use crate::control_plane::{ClientId, ControlPlane, Outcome, PodChange, ServerPar
 use crate::cost::{Meter, ProfileError, picos_to_nanos};
 use crate::engine::{HostId, Nanos, Rng, SECOND, Streams};
 use crate::measure::attribution::Stations;
+use crate::measure::seen::Seen;
 use crate::measure::station::Station;
 use crate::measure::telemetry::{Histogram, Telemetry};
 use crate::scenario::plan::{
     ApiServerPlan, ClientIdentity, ClientLimits, Creation, Lifetimes, Placement, Plan, StopWhen,
 };
-use crate::scheduler::{Action, BindOutcome, Context, NodeChange, Registry, SchedulerModel};
+use crate::scheduler::{Action, BindOutcome, Context, Failure, NodeChange, Registry, SchedulerModel};
 
 use changes::Changes;
+use changes::servers::Rebuild;
 pub use changes::{FaultCase, FaultsReport};
 
 /// How often a run is checked for progress, at the least.
@@ -50,6 +52,8 @@ pub enum Ended {
     Limit,
     /// Nothing moved any more.
     Stalled,
+    /// The scheduler has failed.
+    Failed,
 }
 
 /// A simulation can't be built.
@@ -60,6 +64,8 @@ pub enum BuildError {
     Profile(#[from] ProfileError),
     #[error("there is no scheduler `{kind}`; there are: {known}. Register it or correct scheduler.kind")]
     UnknownScheduler { kind: String, known: String },
+    #[error("{}", .0.message)]
+    Scheduler(Failure),
 }
 
 /// Counts of pods by stage, kept as pods move.
@@ -105,10 +111,16 @@ pub struct Finished {
     pub ended: Ended,
     /// Why pods are pending.
     pub pending_reasons: std::collections::BTreeMap<String, u64>,
-    /// Times at which the load client's watch showed each binding, if asked for.
+    /// How the scheduler itself has failed.
+    pub failure: Option<Failure>,
+    /// What the load client's watch showed, if the plan asked for it.
+    pub seen: Option<Seen>,
+    /// Window of windowed throughput.
     pub window_ns: Nanos,
     /// Step of time series.
     pub step_ns: Nanos,
+    /// When the run was to end.
+    pub stop: StopWhen,
     /// What faults did; none: nothing could go wrong.
     pub faults: Option<FaultsReport>,
 }
@@ -121,11 +133,17 @@ struct SchedulerRuntime {
     events_client: ClientId,
     watcher: usize,
     started: bool,
+    /// It has said so itself.
+    failed: bool,
+    /// The model's, since its last call.
+    backlog: u64,
     jobs: u32,
     start_up_ps: (u64, u64, u64),
     start_up_delay_ns: Nanos,
     /// Changes seen before the informers had synced.
     early: VecDeque<(PodId, PodChange)>,
+    /// How often its process was started anew.
+    epoch: u32,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -149,6 +167,8 @@ pub struct Simulation {
     /// What changes besides: faults, and what repairs them.
     changes: Option<Box<Changes>>,
     loader: Loader,
+    /// The client that creates pods.
+    creator: ClientId,
     creation: Creation,
     lifetimes: Lifetimes,
     stop: StopWhen,
@@ -163,6 +183,8 @@ pub struct Simulation {
     scheduled: PodId,
     expected_finishes: u64,
     stations: Stations,
+    /// What the load client's watch shows, if the plan asks for it.
+    seen: Option<Seen>,
     telemetry: Telemetry,
     telemetry_row: Vec<u64>,
     server_process: Option<ProcessId>,
@@ -236,15 +258,29 @@ impl Simulation {
         Ok(Self::build(plan, registry)?.begin(plan))
     }
 
+    /// The same simulation by other means: a binary heap of events, hosts that remember no completion, schedulers that decide
+    /// each cycle from scratch. Its results have the same bytes; it is there to be compared (`tests/soak.rs`).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn plain(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        let mut plan = plan.clone();
+        plan.scheduler.settings.plain = true;
+        Ok(Self::build_on(Kernel::plain(), &plan, registry)?.begin(&plan))
+    }
+
     /// Everything in its place, nothing begun.
     fn build(plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
+        Self::build_on(Kernel::new(), plan, registry)
+    }
+
+    fn build_on(mut kernel: Kernel, plan: &Plan, registry: &Registry) -> Result<Self, BuildError> {
         let registration =
             registry.get(&plan.scheduler.kind).ok_or_else(|| BuildError::UnknownScheduler {
                 kind: plan.scheduler.kind.clone(),
                 known: registry.names().collect::<Vec<_>>().join(", "),
             })?;
         let streams = Streams::new(plan.seed);
-        let mut kernel = Kernel::new();
         let mut hosts = Vec::new();
         for host in &plan.hosts {
             // One draw a host and run: neighbours on the same hardware make all of it slower or faster.
@@ -314,14 +350,20 @@ impl Simulation {
             }
             _ => None,
         };
+        let mut lists_of = vec![(scheduler_watcher, client)];
+        lists_of.extend(manager.as_ref().map(|manager| (manager.watcher, manager.client)));
+        lists_of.extend(agents_watcher.zip(agents.client()));
+        lists_of.extend(load_watcher.map(|watcher| (watcher, load_client)));
         for watcher in &plan.watchers {
             let process = watcher.place.as_ref().map(|place| b.process(&watcher.name, place));
-            control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
+            let at = control_plane.add_watcher(&mut b.kernel, &watcher.name, process);
+            if plan.changes.is_some() {
+                lists_of.push((
+                    at,
+                    Self::lister(&mut b, &mut control_plane, &watcher.name, process, max_streams),
+                ));
+            }
         }
-
-        let changes = manager.as_ref().and_then(|manager| {
-            Self::build_changes(&mut b, &mut control_plane, &mut agents, manager, scheduler_watcher)
-        });
 
         Self::idle_load(&mut b);
         let meter = b.kernel.meter(scheduler_process);
@@ -332,6 +374,10 @@ impl Simulation {
         };
         let start_up_ps = (start_cost("start_up"), start_cost("list_node"), start_cost("list_pod"));
         let start_up_delay_ns = meter.profile().delay_ns("start_up_delay").unwrap_or(0);
+        let rebuild = Rebuild::new(registration.factory, s.settings.clone(), start_up_ps);
+        let changes = manager.as_ref().and_then(|manager| {
+            Self::build_changes(&mut b, &mut control_plane, &mut agents, manager, &lists_of, rebuild)
+        });
 
         let shared = {
             let hosts =
@@ -353,12 +399,21 @@ impl Simulation {
             }
         };
         let rng = b.streams.stream("scheduler");
+        let mut cluster = plan.cluster.clone();
+        cluster.pods.begin();
+        let creator = match &replica_sets {
+            Some(sets) => sets.client(),
+            None => load_client,
+        };
+        let mut stations = Stations::on_hosts(shared, server_host);
+        stations.clients = [client, creator].map(|c| control_plane.clients()[c].name.clone());
+        stations.closed_loop = !matches!(plan.creation, Creation::Scheduled { .. } | Creation::Existing);
         Ok(Self {
             name: plan.name.clone(),
             seed: plan.seed,
             kernel: b.kernel,
             control_plane,
-            cluster: plan.cluster.clone(),
+            cluster,
             scheduler: SchedulerRuntime {
                 model,
                 process: scheduler_process,
@@ -367,10 +422,13 @@ impl Simulation {
                 events_client,
                 watcher: scheduler_watcher,
                 started: false,
+                failed: false,
+                backlog: 0,
                 jobs: 0,
                 start_up_ps,
                 start_up_delay_ns,
                 early: VecDeque::new(),
+                epoch: 0,
             },
             agents,
             agents_watcher,
@@ -388,9 +446,11 @@ impl Simulation {
             queued: 0,
             scheduled,
             expected_finishes,
+            seen: plan.record_seen.then(|| Seen::of(pods.first_placeholder() as usize)),
             telemetry: Telemetry::default(),
             telemetry_row: Vec::new(),
-            stations: Stations::on_hosts(shared, server_host),
+            stations,
+            creator,
             server_process,
             actions: Vec::new(),
             last_progress: (PodCounts::default(), 0),
@@ -426,6 +486,19 @@ impl Simulation {
         );
         let watcher = control_plane.add_watcher(&mut b.kernel, "node-agents", process);
         (NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng), Some(watcher))
+    }
+
+    /// With whose connections and tokens another watcher lists.
+    fn lister(
+        b: &mut Builder<'_>,
+        control_plane: &mut ControlPlane,
+        name: &str,
+        process: Option<ProcessId>,
+        max_streams: u32,
+    ) -> ClientId {
+        let transport = control_plane.add_transport(&mut b.kernel, process, max_streams);
+        let flow = flow(control_plane, ClientIdentity::User, name);
+        control_plane.add_client(&mut b.kernel, name, process, transport, TokenBucket::unlimited(), flow)
     }
 
     /// What a process spends on its own timers, as fluid load.
@@ -476,8 +549,8 @@ impl Simulation {
                 }
             }
             Creation::Scheduled { times_ns } => {
-                self.stations.at(Station::Creation).set(0, true);
                 if let Some(first) = times_ns.first() {
+                    self.stations.at(Station::Creation).set(0, true);
                     self.kernel.at(*first, Event::Arrival { index: 0 });
                 }
             }
@@ -581,12 +654,18 @@ impl Simulation {
             Event::Request { id, what } => {
                 self.control_plane.on_request_event(&mut self.kernel, id, what);
             }
-            Event::SeatsReleased { hold } => self.control_plane.on_seats_released(&mut self.kernel, hold),
+            Event::SeatsReleased { hold, epoch } => {
+                self.control_plane.on_seats_released(&mut self.kernel, hold, epoch);
+            }
             Event::EtcdSynced => self.control_plane.on_etcd_synced(&mut self.kernel),
             Event::EtcdCommit => self.control_plane.on_etcd_commit(&mut self.kernel),
             Event::LimitsAdjusted => self.control_plane.on_limits_adjusted(&mut self.kernel),
             Event::SchedulerStarts => self.on_scheduler_process_starts(),
-            Event::SchedulerTimer { tag } => self.call(|model, cx| model.on_timer(cx, tag)),
+            Event::SchedulerTimer { tag, epoch } if epoch == self.scheduler.epoch => {
+                self.call(|model, cx| model.on_timer(cx, tag));
+            }
+            // Of a process that is no more.
+            Event::SchedulerTimer { .. } => {}
             Event::Arrival { index } => self.on_arrival(index),
             Event::Agent { pod, what } => self.on_agent(pod, what),
             Event::Watchdog => {
@@ -596,7 +675,8 @@ impl Simulation {
                 let at = (self.kernel.now() + self.watchdog_period_ns()).min(self.limit_ns + 1);
                 self.kernel.at(at, Event::Watchdog);
             }
-            Event::Controller { what } => self.on_controller(what),
+            Event::Controller { what, epoch } => self.on_controller(what, epoch),
+            Event::Watch { watcher, nth } => self.on_watch(watcher as usize, nth),
             Event::Fault { what, index, node } => self.on_fault(what, index, node),
         }
         self.drain_outcomes();
@@ -604,7 +684,7 @@ impl Simulation {
             changes.recovery.settle(self.kernel.now());
         }
         self.watch_stations();
-        Ok(())
+        if self.scheduler.failed { Err(Ended::Failed) } else { Ok(()) }
     }
 
     /// Virtual time: that of the last event, or of the next one if it has been taken from the queue.
@@ -624,9 +704,11 @@ impl Simulation {
         if self.changes_to_come() {
             return false;
         }
+        // Who records ends when it has seen the last one.
+        let (bound, running) = self.seen.as_ref().map_or((c.bound, c.running), |s| (s.bound, s.running));
         match self.stop {
-            StopWhen::AllBound => c.bound + c.failed >= c.total,
-            StopWhen::AllRunning => c.running + c.failed >= c.total,
+            StopWhen::AllBound => bound + c.failed >= c.total,
+            StopWhen::AllRunning => running + c.failed >= c.total,
             StopWhen::AllFinished => c.bound + c.failed >= c.total && c.finished >= self.expected_finishes,
             StopWhen::Time => false,
         }
@@ -680,7 +762,11 @@ impl Simulation {
             let (start, node, pod) = self.scheduler.start_up_ps;
             let nodes = self.cluster.nodes.len() as u64;
             let pods = u64::from(self.cluster.pods.first_placeholder());
-            let listed = if self.creation == Creation::Existing { pods } else { 0 };
+            let listed = match self.creation {
+                _ if self.scheduler.epoch > 0 => self.control_plane.store().pods_stored() as u64,
+                Creation::Existing => pods,
+                _ => 0,
+            };
             let cost = start + node * nodes + pod * listed;
             self.scheduler.start_up_ps.0 = 0;
             self.kernel.cpu_picos(self.scheduler.process, cost, Job::SchedulerStart);
@@ -696,6 +782,11 @@ impl Simulation {
             if self.cluster.nodes.get(node).present {
                 self.call(|model, cx| model.on_node(cx, node, NodeChange::Added));
             }
+        }
+        if self.scheduler.epoch > 0 {
+            self.hand_over_pods();
+            self.call(|model, cx| model.on_start(cx));
+            return;
         }
         for pod in self.scheduled..self.cluster.pods.first_later() {
             if self.cluster.pods.stage(pod) == Stage::Running {
@@ -750,7 +841,8 @@ impl Simulation {
             self.act(action);
         }
         self.actions = actions;
-        let busy = self.scheduler.jobs > 0 && self.scheduler.model.backlog() > 0;
+        self.scheduler.backlog = self.scheduler.model.backlog();
+        let busy = self.scheduler.jobs > 0 && self.scheduler.backlog > 0;
         self.stations.at(Station::Scheduler).set(now, busy);
     }
 
@@ -761,7 +853,9 @@ impl Simulation {
                 s.jobs += 1;
                 kernel.cpu(s.process, cpu_ns, threads, Job::Scheduler(tag));
             }
-            Action::Timer { at, tag } => kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag }),
+            Action::Timer { at, tag } => {
+                kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag, epoch: s.epoch });
+            }
             Action::Assume { pod } => {
                 let now = kernel.now();
                 let placeholder = self.cluster.pods.is_placeholder(pod);
@@ -807,6 +901,7 @@ impl Simulation {
                 let verb = if held { Verb::DeleteGracefully } else { Verb::DeletePod };
                 control_plane.submit(kernel, s.client, verb, pod, NO_NODE);
             }
+            Action::Fail => s.failed = true,
             Action::GiveUp { pod } => {
                 let over = self.cluster.pods.stage(pod) == Stage::Finished;
                 if self.cluster.pods.node(pod) == NO_NODE && !over && !self.cluster.pods.is_placeholder(pod) {
@@ -840,6 +935,18 @@ impl Simulation {
                         self.on_scheduler_observes(pod, change);
                     } else {
                         self.scheduler.early.push_back((pod, change));
+                    }
+                }
+                if Some(watcher) == self.loader.watcher
+                    && let Some(seen) = &mut self.seen
+                {
+                    match change {
+                        PodChange::Added => seen.created(pod, now),
+                        PodChange::Bound => seen.bound(pod, now),
+                        PodChange::Status if self.cluster.pods.stage(pod) == Stage::Running => {
+                            seen.running(pod, now);
+                        }
+                        PodChange::Status | PodChange::Gone => {}
                     }
                 }
                 if Some(watcher) == self.agents_watcher && change == PodChange::Bound {
@@ -879,7 +986,13 @@ impl Simulation {
             Verb::CreatePod => self.mark_created(pod, now),
             // The pod was deleted meanwhile: there is nothing to bind or to patch.
             Verb::Bind | Verb::PatchRunning if self.cluster.pods.stage(pod) == Stage::Finished => {}
+            // Bound by an earlier request whose answer came too late for its client: the second is a conflict and changes nothing.
+            Verb::Bind if self.cluster.pods.node(pod) != NO_NODE => {}
             Verb::Bind => {
+                if self.cluster.pods.stage(pod) == Stage::Failed {
+                    // The scheduler was told that the server is lost, and gave the pod up.
+                    self.counts.failed -= 1;
+                }
                 self.cluster.pods.bind(pod, node);
                 self.cluster.pods.set_stage(pod, Stage::Bound);
                 self.cluster.pods.timeline_mut(pod).bound_ns = now;
@@ -945,7 +1058,7 @@ impl Simulation {
         let gone = pods.stage(pod) == Stage::Finished;
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
-            Verb::Bind if !gone => {
+            Verb::Bind if !gone && pods.node(pod) == NO_NODE => {
                 pods.bind(pod, node);
                 pods.set_stage(pod, Stage::Bound);
                 pods.timeline_mut(pod).bound_ns = now;
@@ -974,7 +1087,9 @@ impl Simulation {
 
     fn on_answered(&mut self, client: ClientId, answer: Answer) {
         let Answer { verb, pod, node, ok, refusal } = answer;
-        if client == self.scheduler.client && verb == Verb::Bind {
+        if verb == Verb::List {
+            self.on_list_answered(pod, node, ok);
+        } else if client == self.scheduler.client && verb == Verb::Bind {
             let outcome = if ok { BindOutcome::Bound } else { BindOutcome::Failed };
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
@@ -984,17 +1099,29 @@ impl Simulation {
         } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
         {
             self.call(|model, cx| model.on_delete_done(cx, pod, ok));
-        } else if client == self.loader.client && verb == Verb::CreatePod {
-            if matches!(self.creation, Creation::ClosedLoop { .. }) {
-                self.create_next();
+        } else if client == self.loader.client {
+            if !ok && refusal.is_none() && self.changes.is_some() {
+                self.load_again(verb, pod);
+            } else if verb == Verb::CreatePod {
+                self.on_load_created();
             }
         } else if self.replica_sets.as_ref().is_some_and(|sets| client == sets.client()) {
             let owner = self.changes.is_some().then(|| self.control_plane.store().owner(pod));
             self.sets(|sets, env| sets.on_answered(env, pod, owner, ok, refusal));
         } else if Some(client) == self.agents.client() {
             self.agents.on_answered(&mut self.kernel, &mut self.control_plane, verb);
+            if !ok && refusal.is_none() && self.changes.is_some() {
+                self.agent_again(verb, pod, node);
+            }
         } else if self.changes.is_some() {
             self.on_controller_answered(client, answer);
+        }
+    }
+
+    /// The load client has created a pod.
+    fn on_load_created(&mut self) {
+        if matches!(self.creation, Creation::ClosedLoop { .. }) {
+            self.create_next();
         }
     }
 
@@ -1038,7 +1165,7 @@ impl Simulation {
                 }
             }
             Creation::ReplicaSets { .. } => {
-                self.sets(|sets, env| sets.start(env, index));
+                self.on_set_arrives(index);
             }
             Creation::Existing | Creation::ClosedLoop { .. } => {}
         }
@@ -1075,12 +1202,38 @@ impl Simulation {
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
         let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
         self.stations.at(Station::BindTokens).set(now, tokens);
+        if self.counts.created < self.counts.total {
+            let bucket = &self.control_plane.clients()[self.creator].bucket;
+            let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
+            self.stations.at(Station::CreationTokens).set(now, tokens);
+        } else {
+            self.stations.at(Station::CreationTokens).set(now, false);
+        }
         let scheduler = &self.scheduler;
-        let nothing_fits =
-            self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.model.backlog() == 0;
-        self.stations.at(Station::Capacity).set(now, nothing_fits);
+        let left = self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.backlog == 0;
+        // Pods that are in back-off, and none that waits for the cluster to change.
+        let in_backoff = left
+            && scheduler.model.queues().is_some_and(|queues| queues.backoff > 0 && queues.unschedulable == 0);
+        self.stations.at(Station::Capacity).set(now, left && !in_backoff);
+        self.stations.at(Station::Backoff).set(now, in_backoff);
+        if let Some(client) = self.agents.client() {
+            let bucket = &self.control_plane.clients()[client].bucket;
+            let busy = self.agents.has_queue() || !bucket.is_unlimited() && bucket.waiting(now) > 0;
+            self.stations.node_agents.set(now, busy);
+        }
         if self.control_plane.is_ideal() {
             return;
+        }
+        self.stations.etcd_sync.set(now, self.control_plane.is_in_etcd());
+        if self.control_plane.queued() > 0 {
+            // Two flows may share a level.
+            let accounts = self.control_plane.accounts();
+            for (level, _) in accounts.waiting() {
+                let waits = accounts.waiting().any(|(other, waiting)| other == level && waiting > 0);
+                self.stations.set_level(now, level, waits);
+            }
+        } else if self.stations.get(Station::Seats).is_busy() {
+            self.stations.no_level(now);
         }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);
@@ -1170,7 +1323,8 @@ impl Simulation {
         for host in hosts.host_ids().filter(|host| hosts.host_name(*host) != "unlimited") {
             row.extend([u64::from(hosts.cores(host)), hosts.host_busy_core_ns(host)]);
         }
-        row.extend(self.kernel.processes().iter().map(|process| hosts.cpu_ns_done(process.component)));
+        // As of the host's last event: bringing it to now would round work in other places.
+        row.extend(self.kernel.processes().iter().map(|process| hosts.busy_core_ns(process.component)));
         match control_plane.admitter_status() {
             Some(Admitter::Apf(apf)) => {
                 for level in apf.levels() {
@@ -1216,11 +1370,14 @@ impl Simulation {
             bind_client: self.scheduler.client,
             counts: self.counts,
             stations: self.stations,
+            seen: self.seen,
             telemetry: self.telemetry,
             ended,
             pending_reasons,
+            failure: self.scheduler.model.failure(),
             window_ns: self.window_ns,
             step_ns: self.step_ns,
+            stop: self.stop,
             faults,
         }
     }

@@ -6,9 +6,15 @@
 //!
 //! Run times: a pod that runs keeps what is left of its run time; one that is bound or waits has all of it.
 //!
+//! Gangs: of one that runs, the placeholders that still hold places keep them (`placeholder-bound`), and its pods that wait
+//! will come for these; when none is left the rest comes pod by pod. A gang that has not all its placeholders waits whole,
+//! and begins anew.
+//!
+//! The folder also holds a checkpoint, if the scheduler can be saved: `podpace run SCENARIO --resume FOLDER` goes on with the
+//! run itself, byte for byte.
+//!
 //! **Left out, and said in the trace's report**: pods not created yet (the cluster knows nothing of them), finished and
-//! given up ones; placeholders of gangs (a gang that has started goes on pod by pod, the others' are made anew);
-//! requests under way, backoffs, the order in queues beyond the order of creation; names of pods, which
+//! given up ones; placeholders of gangs that have not started; requests under way, backoffs, the order in queues beyond the order of creation; names of pods, which
 //! a simulation does not keep (`pod-17` is the 17th of the run). `spec.nodeName` of a waiting pod becomes a node
 //! affinity.
 //!
@@ -19,16 +25,19 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::checkpoint::CheckpointError;
 use super::simulation::Simulation;
 use crate::cluster::{
     AppId, Cluster, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, NodeId, Operator, PodId, PodSpec,
     ResourceNames, Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
 };
 use crate::engine::Nanos;
+use crate::engine::codec::CodecError;
 use crate::engine::time::format_exact;
 use crate::trace::model::{
     self, Counts, Encoding, EventOp, EventRow, Manifest, NodeOp, NodeRow, PodRow, SpecRow,
 };
+use crate::trace::native::CHECKPOINT;
 use crate::trace::{Report, TraceError, TraceWriter, WriteOptions};
 
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
@@ -40,6 +49,8 @@ pub struct SnapshotCounts {
     pub nodes: u64,
     /// Pods on nodes.
     pub bound: u64,
+    /// Of these, placeholders of gangs.
+    pub placeholders: u64,
     /// Pods that wait.
     pub pending: u64,
 }
@@ -50,11 +61,41 @@ impl fmt::Display for SnapshotCounts {
     }
 }
 
+/// A snapshot can't be written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Applications whose gangs run: all placeholders were bound.
+fn running_gangs(cluster: &Cluster) -> BTreeSet<AppId> {
+    let pods = &cluster.pods;
+    let bound = |pod: PodId| pods.node(pod) != NO_NODE || pods.stage(pod) == Stage::Finished;
+    (0..)
+        .zip(pods.apps())
+        .filter(|(_, app)| {
+            let groups = &app.task_groups;
+            !groups.is_empty()
+                && groups.iter().all(|g| (g.first_placeholder..g.first_placeholder + g.min_member).all(bound))
+        })
+        .map(|(id, _)| id)
+        .collect()
+}
+
 /// Writes the cluster of a simulation that pauses at `at_ns` as a native trace.
 ///
 /// # Errors
 /// The folder is there and not empty; the file system's.
-pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<SnapshotCounts, TraceError> {
+pub fn write(
+    folder: &Path,
+    simulation: &Simulation,
+    at_ns: Nanos,
+    checkpoint: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+) -> Result<SnapshotCounts, SnapshotError> {
     let encoding = if cfg!(feature = "parquet") { Encoding::Parquet } else { Encoding::Jsonl };
     let mut writer = TraceWriter::create(folder, WriteOptions { encoding, ..WriteOptions::default() })?;
     let cluster = simulation.cluster();
@@ -72,9 +113,15 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
     }
     let pods = &cluster.pods;
     let mut order: Vec<PodId> = Vec::new();
+    let running = running_gangs(cluster);
     for pod in 0..pods.len() as PodId {
         report.table("pods").read += 1;
+        let is_held = pods.node(pod) != NO_NODE && pods.stage(pod) != Stage::Finished;
         let why = match pods.stage(pod) {
+            _ if pods.is_placeholder(pod) && is_held && running.contains(&pods.app_id(pod)) => {
+                order.push(pod);
+                continue;
+            }
             _ if pods.is_placeholder(pod) => "gang-placeholder",
             Stage::Planned => "not-created-yet",
             Stage::Finished => "finished",
@@ -93,8 +140,9 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
     let mut specs: BTreeMap<SpecRow, u32> = BTreeMap::new();
     let mut of_spec: BTreeMap<(SpecId, &str), u32> = BTreeMap::new();
     let group = |pod: PodId| pods.spec(pod).task_group.as_deref().map(|name| (pods.app_id(pod), name));
-    let started: BTreeSet<(AppId, &str)> =
-        order.iter().filter(|pod| pods.node(**pod) != NO_NODE).filter_map(|pod| group(*pod)).collect();
+    // Groups of running gangs with places that are still held.
+    let held: BTreeSet<(AppId, &str)> =
+        order.iter().filter(|pod| pods.is_placeholder(**pod)).filter_map(|pod| group(*pod)).collect();
     for (seq, pod) in order.into_iter().enumerate() {
         let app = &pods.apps()[pods.app_id(pod) as usize];
         let next = specs.len() as u32;
@@ -107,7 +155,7 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
         }
         let gang = group(pod).and_then(|group| {
             let members = app.task_groups.iter().find(|g| g.name == group.1)?.min_member;
-            if started.contains(&group) {
+            if running.contains(&group.0) && !held.contains(&group) {
                 report.invent("pods.task_group", "none: the gang has started, the rest comes one by one");
                 return None;
             }
@@ -138,9 +186,11 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
             counts.pending += 1;
         } else {
             let node = cluster.nodes.get(node).name.clone();
-            let op = EventOp::PodBound;
+            let placeholder = pods.is_placeholder(pod);
+            let op = if placeholder { EventOp::PlaceholderBound } else { EventOp::PodBound };
             writer.event(&EventRow { t_ns: 0, seq: counts.bound, op, uid: row.uid, node })?;
             counts.bound += 1;
+            counts.placeholders += u64::from(placeholder);
         }
     }
     report.note(format!(
@@ -149,6 +199,13 @@ pub fn write(folder: &Path, simulation: &Simulation, at_ns: Nanos) -> Result<Sna
         simulation.seed(),
         format_exact(at_ns)
     ));
+    match checkpoint(&writer.scratch().join(CHECKPOINT)) {
+        Ok(()) => {}
+        Err(CheckpointError::Save(CodecError::Unsupported { what, .. })) => {
+            report.note(format!("no checkpoint of the run: {what} can't be saved"));
+        }
+        Err(e) => return Err(e.into()),
+    }
     writer.finish(Manifest {
         source: "snapshot".to_owned(),
         counts: Counts { nodes: counts.nodes, ..Counts::default() },

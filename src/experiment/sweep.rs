@@ -2,22 +2,31 @@
 //!
 //! Rows come in grid order (the last axis fastest) whatever the number of threads, and their statistics are taken
 //! over seeds in order, so the table has the same bytes with any `--jobs`. Seeds are common to all points: two
-//! points under the same seed share their workload, which makes their difference sharper than either.
+//! points under the same seed share their workload, which makes their difference sharper than either. If wanted, each seed
+//! also draws the unit costs from their intervals (draw 0 under that seed), again the same ones in every point: the statistics
+//! are then bands of what is known, and not only of chance.
 //!
-//! With a [`Store`], every finished run is one file, written under a temporary name, synced and renamed; resuming
-//! skips files whose input hash is what the run would have now.
+//! How many seeds a point gets is fixed, or decided by what came out ([`super::replication`]). With a
+//! [`Store`](super::store::Store) every finished run is kept at once, and runs that are there already are not run again; a
+//! **shard** runs its share of the runs (whole points if results decide on seeds) and leaves the table to `merge`. With a
+//! [`Gate`](super::memory::Gate) no more runs are under way than fit into memory.
 //!
-//! Cost: the runs', over the pool's threads; memory is one simulation a thread and one summary a run.
+//! Cost: the runs', over the pool's threads; memory is one simulation a thread and a number a metric and run.
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::median;
-use super::output::{MANIFEST, Manifest, OutputError, write_atomically};
-use super::run::{Environment, RunError, RunSpec, Summary, VERSION, sha256_hex, simulate_plan, to_json};
+use super::memory::{self, Gate};
+use super::output::OutputError;
+use super::replication::{MOST_SEEDS, Replication, Until, half_width_95};
+use super::run::{Environment, RunError, RunSpec, Summary, simulate_plan};
+use super::store::Store;
+use crate::measure::Metrics;
 use crate::scenario::{Diagnostic, Document, DocumentKind, limits};
 
 /// One point of the grid.
@@ -97,7 +106,8 @@ pub fn grid(document: &Document, vary: &[String], seeds: Option<u64>) -> Result<
                 let settings = run.name.split(',').filter_map(|s| s.split_once('='));
                 let settings = settings.map(|(p, v)| (p.to_owned(), v.to_owned())).collect();
                 let seed = run.scenario.seed.unwrap_or(1);
-                let spec = RunSpec { name: run.name, scenario: run.scenario, document: run.document, seed };
+                let (scenario, document) = (run.scenario, run.document);
+                let spec = RunSpec { name: run.name, scenario, document, seed, draw: None };
                 Point { settings, run: spec, seeds: seeds.unwrap_or(run.seeds) }
             })
             .collect());
@@ -148,12 +158,36 @@ pub fn grid(document: &Document, vary: &[String], seeds: Option<u64>) -> Result<
     if errors.is_empty() { Ok(points) } else { Err(errors) }
 }
 
+/// The grid of a scenario or sweep document, see [`grid`], if it is not more than podpace runs.
+///
+/// # Errors
+/// As [`grid`]; too many runs.
+pub fn limited_grid(
+    document: &Document,
+    vary: &[String],
+    seeds: Option<u64>,
+    replication: &Replication,
+) -> Result<Vec<Point>, Vec<Diagnostic>> {
+    let most = if replication.until.is_empty() { seeds } else { Some(seeds.unwrap_or(MOST_SEEDS)) };
+    let points = grid(document, vary, most)?;
+    let runs = points.iter().fold(0u64, |n, p| n.saturating_add(p.seeds));
+    if runs > limits::SWEEP_RUNS {
+        let message = format!("up to {runs} runs; podpace does at most {}", limits::SWEEP_RUNS);
+        let hint = "vary less at once, or take fewer --seeds";
+        return Err(vec![Diagnostic::of_file(document.name(), message, hint)]);
+    }
+    Ok(points)
+}
+
 /// A metric over the seeds of a point.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     /// Mean.
     pub mean: f64,
+    /// Half the width of the mean's 95 % confidence interval; none for one seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_width95: Option<f64>,
     /// Median.
     pub median: f64,
     /// Smallest.
@@ -176,6 +210,7 @@ impl Statistics {
         let rank = |q: usize| sorted.get((n * q).div_ceil(100).max(1) - 1).copied().unwrap_or(f64::NAN);
         Self {
             mean: sorted.iter().sum::<f64>() / n as f64,
+            half_width95: half_width_95(values).filter(|half| half.is_finite()),
             median: median(&sorted),
             min: rank(0),
             max: rank(100),
@@ -186,7 +221,7 @@ impl Statistics {
 }
 
 /// One point's results.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SweepRow {
     /// `path=value,path=value`.
@@ -195,74 +230,325 @@ pub struct SweepRow {
     pub settings: Vec<(String, String)>,
     /// Seeds.
     pub seeds: Vec<u64>,
+    /// Whether each run drew the unit costs from their intervals.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drawn: bool,
     /// Every metric that all its runs have, over seeds.
     pub metrics: BTreeMap<String, Statistics>,
     /// What limited the first seed's run.
     pub limited_by: String,
 }
 
-/// Runs a grid on the current pool of threads. `done()` is called after every run. With a store, finished runs are
-/// kept there, and those it has already are not run again.
+/// A point of a sweep as others know it: without its scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LayoutPoint {
+    /// `path=value,path=value`.
+    pub name: String,
+    /// Settings by path.
+    pub settings: Vec<(String, String)>,
+    /// The first seed; the others follow it.
+    pub first_seed: u64,
+    /// Most seeds.
+    pub seeds: u64,
+    /// Which draw of the unit costs its runs take; none: costs as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draw: Option<u64>,
+    /// Hash of the point's inputs under its first seed.
+    pub inputs: String,
+}
+
+/// What a sweep is: its points and how seeds are added to them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Layout {
+    /// Points in grid order.
+    pub points: Vec<LayoutPoint>,
+    /// What ends a point early.
+    pub until: Vec<Until>,
+}
+
+impl Layout {
+    /// The layout of these points. `environment` is needed for the hashes of their inputs.
+    ///
+    /// # Errors
+    /// A point can't be resolved.
+    pub fn of(
+        points: &[Point],
+        replication: &Replication,
+        environment: &Environment,
+    ) -> Result<Self, SweepError> {
+        let point = |p: &Point| {
+            let plan = p.run.plan(environment)?;
+            Ok(LayoutPoint {
+                name: p.name(),
+                settings: p.settings.clone(),
+                first_seed: p.run.seed,
+                seeds: p.seeds,
+                draw: p.run.draw,
+                inputs: p.run.inputs(&plan).all,
+            })
+        };
+        let points: Result<_, SweepError> = points.par_iter().map(point).collect();
+        Ok(Self { points: points?, until: replication.until.clone() })
+    }
+
+    /// How its runs are dealt to `of` shards.
+    #[must_use]
+    pub fn dealt(&self, of: u64) -> Dealt {
+        Dealt::new(self.points.iter().map(|p| p.seeds), self.until.is_empty(), of)
+    }
+
+    /// The rows of finished runs, which `get` finds by point, n-th seed and seed.
+    ///
+    /// # Errors
+    /// What `get` returns.
+    pub fn rows(
+        &self,
+        mut get: impl FnMut(usize, u64, u64) -> Result<Summary, SweepError>,
+    ) -> Result<Vec<SweepRow>, SweepError> {
+        let replication = Replication { until: self.until.clone() };
+        let names = Names::default();
+        let mut rows = Vec::new();
+        for (at, point) in self.points.iter().enumerate() {
+            let mut tally = Tally::default();
+            while let Some(target) = tally.target(&replication, point.seeds) {
+                for index in tally.runs.len() as u64..target {
+                    let summary = get(at, index, point.first_seed.wrapping_add(index))?;
+                    tally.runs.push(names.measured(&summary));
+                }
+            }
+            rows.extend(tally.row(&point.name, &point.settings));
+        }
+        Ok(rows)
+    }
+}
+
+/// Which shard does which run: runs in turn, or whole points in turn where results decide on further seeds.
+#[derive(Clone, Debug)]
+pub struct Dealt {
+    /// Runs before each point; none: whole points.
+    firsts: Option<Vec<u64>>,
+    of: u64,
+}
+
+impl Dealt {
+    fn new(seeds: impl Iterator<Item = u64>, by_run: bool, of: u64) -> Self {
+        let firsts = seeds.scan(0, |next, seeds| Some(std::mem::replace(next, *next + seeds)));
+        Self { firsts: by_run.then(|| firsts.collect()), of: of.max(1) }
+    }
+
+    /// The shard, from 1, of a point (by index) under its n-th seed.
+    #[must_use]
+    pub fn shard_of(&self, point: usize, seed_index: u64) -> u64 {
+        let before = self.firsts.as_ref().map_or(point as u64, |firsts| firsts[point] + seed_index);
+        before % self.of + 1
+    }
+}
+
+/// What is kept of a run in memory.
+#[derive(Clone, Debug)]
+struct Measured {
+    seed: u64,
+    draw: Option<u64>,
+    names: Arc<[String]>,
+    values: Vec<f64>,
+    limited_by: String,
+}
+
+/// Lists of metrics' names: nearly all runs have the same.
+#[derive(Debug, Default)]
+struct Names(Mutex<Vec<Arc<[String]>>>);
+
+impl Names {
+    fn measured(&self, summary: &Summary) -> Measured {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.iter().find(|names| names.iter().eq(summary.metrics.keys()));
+        let names = match same {
+            Some(names) => Arc::clone(names),
+            None => {
+                let names: Arc<[String]> = summary.metrics.keys().cloned().collect();
+                known.push(Arc::clone(&names));
+                names
+            }
+        };
+        let limited_by = summary.bottleneck.shares.first().map_or_else(String::new, |s| s.limit.clone());
+        let values = summary.metrics.values().copied().collect();
+        Measured { seed: summary.seed, draw: summary.draw, names, values, limited_by }
+    }
+}
+
+/// A point's finished runs, in order of seeds.
+#[derive(Debug, Default)]
+struct Tally {
+    runs: Vec<Measured>,
+}
+
+impl Tally {
+    fn values(&self, name: &str) -> Option<Vec<f64>> {
+        let value = |run: &Measured| {
+            let at = run.names.binary_search_by(|n| n.as_str().cmp(name)).ok()?;
+            run.values.get(at).copied()
+        };
+        self.runs.iter().map(value).collect()
+    }
+
+    /// How many seeds the next round brings the point to; none if it is done.
+    fn target(&self, replication: &Replication, most: u64) -> Option<u64> {
+        let done = self.runs.len() as u64;
+        let enough = done > 0 && !replication.until.is_empty() && replication.is_enough(|m| self.values(m));
+        (done < most && !enough).then(|| replication.next(done, most))
+    }
+
+    fn row(&self, point: &str, settings: &[(String, String)]) -> Option<SweepRow> {
+        let first = self.runs.first()?;
+        let statistics = |name: &String| Some((name.clone(), Statistics::of(&self.values(name)?)));
+        Some(SweepRow {
+            point: point.to_owned(),
+            settings: settings.to_vec(),
+            seeds: self.runs.iter().map(|r| r.seed).collect(),
+            drawn: first.draw.is_some(),
+            metrics: first.names.iter().filter_map(statistics).collect(),
+            limited_by: first.limited_by.clone(),
+        })
+    }
+}
+
+/// A run that has ended, and is kept if there is a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    /// `path=value,path=value`.
+    pub point: &'a str,
+    /// What came out.
+    pub summary: &'a Summary,
+    /// Whether an earlier process had done it.
+    pub resumed: bool,
+}
+
+/// How a sweep is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options<'a> {
+    /// When a point has enough seeds.
+    pub replication: Replication,
+    /// Where finished runs are kept.
+    pub store: Option<&'a Store>,
+    /// What runs may take together.
+    pub gate: Option<&'a Gate>,
+    /// Which part of the sweep is run: (i, n), i from 1.
+    pub shard: Option<(u64, u64)>,
+}
+
+/// What a sweep came to.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// The rows; none of a shard.
+    pub rows: Vec<SweepRow>,
+    /// Every run done: point, seed and draw.
+    pub runs: Vec<(String, u64, Option<u64>)>,
+    /// Points that had all their seeds before their means were known as closely as asked.
+    pub not_enough: Vec<String>,
+}
+
+/// Runs a grid on the current pool of threads. `done` is called after every run, from any thread. Finished runs are kept
+/// in the store, and those it has already are not run again.
 ///
 /// # Errors
 /// The first run that fails, in grid order; runs that finished are in the store all the same.
 pub fn run(
     points: &[Point],
     environment: &Environment,
-    store: Option<&Store>,
-    done: impl Fn() + Sync,
-) -> Result<Vec<SweepRow>, SweepError> {
-    let jobs: Vec<(&Point, u64)> =
-        points.iter().flat_map(|p| (0..p.seeds).map(move |i| (p, p.run.seed.wrapping_add(i)))).collect();
-    let summaries: Vec<Result<Summary, SweepError>> = jobs
-        .par_iter()
-        .map(|(point, seed)| {
-            let summary = one(point, *seed, environment, store);
-            done();
-            summary
-        })
-        .collect();
-    let mut rows = Vec::new();
-    let mut summaries = summaries.into_iter();
-    for point in points {
-        let runs: Vec<Summary> = summaries.by_ref().take(point.seeds as usize).collect::<Result<_, _>>()?;
-        let Some(first) = runs.first() else { continue };
-        let metrics = first
-            .metrics
-            .keys()
-            .filter_map(|name| {
-                let values: Option<Vec<f64>> = runs.iter().map(|r| r.metrics.get(name).copied()).collect();
-                Some((name.clone(), Statistics::of(&values?)))
+    options: &Options<'_>,
+    done: impl Fn(Done<'_>) + Sync,
+) -> Result<Swept, SweepError> {
+    let replication = &options.replication;
+    let names = Names::default();
+    let labels: Vec<String> = points.iter().map(Point::name).collect();
+    let (shard, of) = options.shard.unwrap_or((1, 1));
+    let dealt = Dealt::new(points.iter().map(|p| p.seeds), replication.until.is_empty(), of);
+    let seeds_of = |(at, point): (usize, &Point)| -> Vec<u64> {
+        (0..point.seeds).filter(|index| dealt.shard_of(at, *index) == shard).collect()
+    };
+    let mine: Vec<Vec<u64>> = points.iter().enumerate().map(seeds_of).collect();
+    let mut tallies: Vec<Tally> = points.iter().map(|_| Tally::default()).collect();
+    loop {
+        let mut jobs: Vec<(usize, u64)> = Vec::new();
+        for (at, tally) in tallies.iter().enumerate() {
+            let Some(target) = tally.target(replication, mine[at].len() as u64) else { continue };
+            let indices = &mine[at][tally.runs.len()..target as usize];
+            jobs.extend(indices.iter().map(|i| (at, points[at].run.seed.wrapping_add(*i))));
+        }
+        if jobs.is_empty() {
+            break;
+        }
+        // One by one, so that the last runs spread over all threads.
+        let round: Vec<Result<Measured, SweepError>> = jobs
+            .par_iter()
+            .with_max_len(1)
+            .map(|(at, seed)| {
+                let (summary, resumed) = one(&points[*at], &labels[*at], *seed, environment, options)?;
+                done(Done { point: &labels[*at], summary: &summary, resumed });
+                Ok(names.measured(&summary))
             })
             .collect();
-        rows.push(SweepRow {
-            point: point.name(),
-            settings: point.settings.clone(),
-            seeds: runs.iter().map(|r| r.seed).collect(),
-            metrics,
-            limited_by: first.bottleneck.shares.first().map_or_else(String::new, |s| s.limit.clone()),
-        });
+        for ((at, _), measured) in jobs.iter().zip(round) {
+            let measured = measured?;
+            if tallies[*at].runs.is_empty() {
+                for until in &replication.until {
+                    known_metric(&measured, &until.metric)?;
+                }
+            }
+            tallies[*at].runs.push(measured);
+        }
     }
-    Ok(rows)
+    let mut swept = Swept::default();
+    for ((tally, point), label) in tallies.iter().zip(points).zip(&labels) {
+        swept.runs.extend(tally.runs.iter().map(|run| (label.clone(), run.seed, run.draw)));
+        if !tally.runs.is_empty() && !replication.is_enough(|m| tally.values(m)) {
+            swept.not_enough.push(label.clone());
+        }
+        if options.shard.is_none() {
+            swept.rows.extend(tally.row(label, &point.settings));
+        }
+    }
+    Ok(swept)
+}
+
+fn known_metric(run: &Measured, name: &str) -> Result<(), SweepError> {
+    let mut metrics = Metrics::default();
+    for name in run.names.iter() {
+        metrics.set(name.clone(), 0.0);
+    }
+    metrics.get(name).map(drop).map_err(|error| SweepError::Until(format!("--until {name}: {error}")))
 }
 
 fn one(
     point: &Point,
+    label: &str,
     seed: u64,
     environment: &Environment,
-    store: Option<&Store>,
-) -> Result<Summary, SweepError> {
+    options: &Options<'_>,
+) -> Result<(Summary, bool), SweepError> {
     let spec = RunSpec { seed, ..point.run.clone() };
     let plan = spec.plan(environment)?;
     let inputs = spec.inputs(&plan);
-    if let Some(summary) = store.and_then(|store| store.finished(&point.name(), seed, &inputs.all)) {
-        return Ok(summary);
+    if let Some(summary) = options.store.and_then(|store| store.finished(label, &spec, &inputs.all)) {
+        return Ok((summary, true));
     }
+    let needs = memory::estimate_bytes(&plan);
+    let pass = match options.gate {
+        None => None,
+        Some(gate) => Some(gate.enter(needs).ok_or_else(|| SweepError::TooLarge {
+            point: label.to_owned(),
+            needs_bytes: needs,
+            limit_bytes: gate.limit_bytes(),
+        })?),
+    };
     let summary = simulate_plan(&spec, &plan, inputs, environment)?.summary;
-    if let Some(store) = store {
-        store.keep(&point.name(), &summary)?;
+    drop(pass);
+    if let Some(store) = options.store {
+        store.keep(label, &summary)?;
     }
-    Ok(summary)
+    Ok((summary, false))
 }
 
 /// A sweep can't go on.
@@ -275,104 +561,29 @@ pub enum SweepError {
     Output(#[from] OutputError),
     #[error("error: {}: {message}", path.display())]
     Store { path: PathBuf, message: String },
-}
-
-/// One finished run as it is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Kept {
-    /// The point it belongs to.
-    pub point: String,
-    /// The run.
-    pub result: Summary,
-}
-
-/// A sweep's folder: `runs/HASH-seedN.json` for each finished run, and at the end `sweep.json` with the rows,
-/// `sweep.csv` and `manifest.json`.
-#[derive(Clone, Debug)]
-pub struct Store {
-    folder: PathBuf,
-    resume: bool,
-}
-
-impl Store {
-    /// Opens a folder. A folder that holds finished runs is gone on with only if `resume`.
-    ///
-    /// # Errors
-    /// It holds something else, or finished runs and `resume` is false, or can't be made.
-    pub fn open(folder: &Path, resume: bool) -> Result<Self, SweepError> {
-        let runs = folder.join("runs");
-        let is_empty = fs::read_dir(folder).map_or(!folder.exists(), |mut e| e.next().is_none());
-        let refuse =
-            |message: &str| Err(SweepError::Store { path: folder.to_owned(), message: message.to_owned() });
-        if !is_empty && !runs.is_dir() {
-            return refuse("exists and is no sweep of podpace; name another folder, or remove it yourself");
-        }
-        if !is_empty && !resume {
-            return refuse("holds a sweep already; add --resume to go on with it, or name another folder");
-        }
-        fs::create_dir_all(&runs).map_err(|source| OutputError::Io { path: runs.clone(), source })?;
-        Ok(Self { folder: folder.to_owned(), resume })
-    }
-
-    fn path(&self, point: &str, seed: u64) -> PathBuf {
-        let hash = &sha256_hex(point.as_bytes())[..16];
-        self.folder.join("runs").join(format!("{hash}-seed{seed}.json"))
-    }
-
-    /// A finished run, if it was made from the same inputs. A file that can't be read is as if it were not there.
-    fn finished(&self, point: &str, seed: u64, inputs: &str) -> Option<Summary> {
-        let text = fs::read(self.path(point, seed)).ok().filter(|_| self.resume)?;
-        let kept: Kept = serde_json::from_slice(&text).ok()?;
-        (kept.point == point && kept.result.inputs.all == inputs).then_some(kept.result)
-    }
-
-    fn keep(&self, point: &str, summary: &Summary) -> Result<(), OutputError> {
-        let kept = Kept { point: point.to_owned(), result: summary.clone() };
-        write_atomically(&self.path(point, summary.seed), to_json(&kept).as_bytes())
-    }
-
-    /// Writes the rows, and a manifest of everything.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn finish(&self, rows: &[SweepRow]) -> Result<(), OutputError> {
-        write_atomically(&self.folder.join("sweep.json"), to_json(&rows).as_bytes())?;
-        write_atomically(&self.folder.join("sweep.csv"), csv_text(rows).as_bytes())?;
-        let mut manifest = Manifest {
-            kind: "ResultManifest".to_owned(),
-            podpace: VERSION.to_owned(),
-            files: BTreeMap::new(),
-        };
-        let mut add = |name: String, path: &Path| -> Result<(), OutputError> {
-            let bytes = fs::read(path).map_err(|source| OutputError::Io { path: path.to_owned(), source })?;
-            manifest.files.insert(name, sha256_hex(&bytes));
-            Ok(())
-        };
-        for name in ["sweep.json", "sweep.csv"] {
-            add(name.to_owned(), &self.folder.join(name))?;
-        }
-        for row in rows {
-            for seed in &row.seeds {
-                let path = self.path(&row.point, *seed);
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                add(format!("runs/{name}"), &path)?;
-            }
-        }
-        write_atomically(&self.folder.join(MANIFEST), to_json(&manifest).as_bytes())
-    }
+    #[error("error: {0}")]
+    Until(String),
+    #[error(
+        "error: a run of {point} needs about {} MiB, more than --max-memory {} MiB; give it more, or make the scenario smaller",
+        needs_bytes.div_ceil(1 << 20), limit_bytes >> 20
+    )]
+    TooLarge { point: String, needs_bytes: u64, limit_bytes: u64 },
 }
 
 /// One line a point and metric: the settings, then the statistics.
-fn csv_text(rows: &[SweepRow]) -> String {
+pub(super) fn csv_text(rows: &[SweepRow]) -> String {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let axes: Vec<&String> =
         rows.first().map_or_else(Vec::new, |r| r.settings.iter().map(|(p, _)| p).collect());
-    let columns = ["metric", "seeds", "mean", "median", "min", "p5", "p95", "max"];
+    let columns = ["metric", "seeds", "mean", "half_width95", "median", "min", "p5", "p95", "max"];
     // Writing to memory can't fail.
     let _ = csv.write_record(axes.iter().map(|p| p.as_str()).chain(columns));
     for row in rows {
         for (name, s) in &row.metrics {
-            let values = [s.mean, s.median, s.min, s.p5, s.p95, s.max].map(|v| v.to_string());
+            let number = |v: f64| v.to_string();
+            let half_width = s.half_width95.map_or_else(String::new, number);
+            let others = [s.median, s.min, s.p5, s.p95, s.max].map(number);
+            let values = [number(s.mean), half_width].into_iter().chain(others);
             let settings = row.settings.iter().map(|(_, v)| v.clone());
             let _ =
                 csv.write_record(settings.chain([name.clone(), row.seeds.len().to_string()]).chain(values));

@@ -15,7 +15,9 @@ const fn column(station: Station) -> &'static str {
     match station {
         Station::Creation => "station.creation.busy_ns",
         Station::Scheduler => "station.scheduler.busy_ns",
+        Station::CreationTokens => "station.creation_tokens.busy_ns",
         Station::Capacity => "station.capacity.busy_ns",
+        Station::Backoff => "station.backoff.busy_ns",
         Station::BindTokens => "station.bind_tokens.busy_ns",
         Station::Streams => "station.streams.busy_ns",
         Station::Seats => "station.seats.busy_ns",

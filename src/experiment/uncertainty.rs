@@ -14,12 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::run::{Environment, RunError, RunSpec, simulate};
 use super::simulation::Finished;
 use super::{report, sweep::Statistics};
-use crate::cost::CostProfile;
+use crate::cost::{CostProfile, RANGES};
 use crate::engine::Streams;
 use crate::scenario::plan::{Placement, Plan};
 
@@ -71,7 +72,7 @@ pub fn draw_constants(plan: &mut Plan, seed: u64, draw: u64) {
 }
 
 /// A metric with its uncertainty.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Band {
     /// With the constants as they are.
     pub value: f64,
@@ -84,7 +85,7 @@ pub struct Band {
 }
 
 /// Metrics over draws.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Uncertainty {
     /// Draws.
@@ -95,6 +96,9 @@ pub struct Uncertainty {
     pub without_interval: u64,
     /// Metrics that all draws have.
     pub metrics: BTreeMap<String, Band>,
+    /// Their values in order of draws: two results with the same seed share their draws, and `podpace diff` pairs them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, Vec<f64>>,
 }
 
 /// Runs a scenario with `draws` draws of its constants, on the current pool of threads. `done()` is called after every run.
@@ -107,7 +111,7 @@ pub fn uncertainty(
     draws: u64,
     done: impl Fn() + Sync,
 ) -> Result<Uncertainty, RunError> {
-    let mut plan = spec.plan(environment)?;
+    let mut plan = RunSpec { draw: None, ..spec.clone() }.plan(environment)?;
     let (mut names, mut without) = (BTreeSet::new(), BTreeSet::new());
     for place in placements_mut(&mut plan) {
         for (name, cost) in place.profile.costs().filter(|(_, cost)| cost.value_ps > 0) {
@@ -130,52 +134,115 @@ pub fn uncertainty(
             run(&plan)
         })
         .collect::<Result<_, _>>()?;
-    let metrics = as_it_is
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let values: Vec<f64> = all.iter().map(|m| m.get(&name).copied()).collect::<Option<_>>()?;
-            let s = Statistics::of(&values);
-            Some((name, Band { value, median: s.median, p5: s.p5, p95: s.p95 }))
-        })
-        .collect();
-    Ok(Uncertainty { draws, drawn: names.len() as u64, without_interval: without.len() as u64, metrics })
+    let mut metrics = BTreeMap::new();
+    let mut values = BTreeMap::new();
+    for (name, value) in as_it_is {
+        let Some(of) = all.iter().map(|m| m.get(&name).copied()).collect::<Option<Vec<f64>>>() else {
+            continue;
+        };
+        let s = Statistics::of(&of);
+        metrics.insert(name.clone(), Band { value, median: s.median, p5: s.p5, p95: s.p95 });
+        values.insert(name, of);
+    }
+    let (drawn, without_interval) = (names.len() as u64, without.len() as u64);
+    Ok(Uncertainty { draws, drawn, without_interval, metrics, values })
 }
 
-/// Conditions of a run beyond what its profiles were calibrated with, as sentences.
+/// Conditions of a run beyond what its profiles were calibrated with, as sentences: more nodes, pods, applications, a faster client or
+/// more cores than any run that the constants were fitted to.
 #[must_use]
 pub fn extrapolations(run: &Finished) -> Vec<String> {
     let bucket = &run.control_plane.clients()[run.bind_client].bucket;
     let qps = if bucket.is_unlimited() { 0 } else { bucket.qps_milli() / 1000 };
-    let conditions = [
-        ("nodes", run.cluster.nodes.len() as u64, "node count"),
-        ("pods", run.counts.total, "number of pods"),
-        ("qps", qps, "qps of the scheduler's client"),
-    ];
+    let pods = &run.cluster.pods;
+    let apps: BTreeSet<u32> = (0..run.counts.total as u32).map(|pod| pods.app_id(pod)).collect();
+    let hosts = run.kernel.hosts();
     let mut sentences = Vec::new();
-    for (range, value, what) in conditions {
-        // The profiles by the largest value that each has seen.
-        let mut beyond: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
-        for profile in run.kernel.processes().iter().map(|p| p.meter.profile()) {
+    for range in RANGES {
+        // The profiles by the largest value that each has seen, and this run's value.
+        let mut beyond: BTreeMap<(u64, u64), BTreeSet<&str>> = BTreeMap::new();
+        for process in run.kernel.processes() {
+            let profile = process.meter.profile();
+            let value = match range {
+                "nodes" => run.cluster.nodes.len() as u64,
+                "pods" => run.counts.total,
+                "qps" => qps,
+                "apps" => apps.len() as u64,
+                // Cores without a limit are no condition of a real machine.
+                _ if hosts.host_name(process.host) == "unlimited" => 0,
+                _ => u64::from(hosts.cores(process.host)),
+            };
             if let Some((_, (_, most))) = profile.calibrated().find(|(name, _)| *name == range)
                 && value as f64 > most as f64 * BEYOND
             {
-                beyond.entry(most).or_default().insert(&profile.name);
+                beyond.entry((most, value)).or_default().insert(&profile.name);
             }
         }
-        for (most, profiles) in beyond {
+        for ((most, value), profiles) in beyond {
             let profiles = profiles.into_iter().collect::<Vec<_>>().join(", ");
             sentences.push(format!(
-                "{value} is {:.1} times the largest calibrated {what}, {most}, of {profiles}: costs are extrapolated",
-                value as f64 / most.max(1) as f64
+                "{} times beyond the calibrated {}: {value}, and {profiles} was fitted up to {most}; costs are extrapolated",
+                times(value as f64 / most.max(1) as f64),
+                what(range)
             ));
         }
     }
     sentences
 }
 
+/// A factor as people say it: 5, 1.7.
+fn times(factor: f64) -> String {
+    if factor >= 10.0 || (factor - libm::round(factor)).abs() < 0.05 {
+        format!("{factor:.0}")
+    } else {
+        format!("{factor:.1}")
+    }
+}
+
+fn what(range: &str) -> &'static str {
+    match range {
+        "nodes" => "node count",
+        "pods" => "number of pods",
+        "qps" => "qps of the scheduler's client",
+        "apps" => "number of applications",
+        _ => "number of cores",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_condition_beyond_its_range_is_told() {
+        let text = "apiVersion: podpace/v1\nkind: Scenario\nname: case\nhosts: {vm: {cores: 8}}\n\
+                    cluster: {nodes: [{count: 500, template: {allocatable: {cpu: 32, memory: 64Gi, pods: 110}}}]}\n\
+                    scheduler: {kind: first-fit, host: vm, client: {qps: 170, burst: 10}}\n\
+                    workload: {start: backlog, pods: [{count: 60, apps: 30, requests: {cpu: 100m}}]}\n";
+        let document = crate::scenario::Document::parse("case.yaml", text, None).unwrap();
+        let spec = RunSpec::of_scenario(document).unwrap();
+        let mut plan = spec.plan(&Environment::built_in()).map_err(|e| e.to_string()).unwrap();
+        let ranges = [("nodes", 100), ("pods", 50), ("qps", 100), ("apps", 10), ("cores", 2)];
+        for (name, most) in ranges {
+            plan.scheduler.place.profile.set_calibrated(name, (1, most));
+        }
+        let run = simulate(&plan, &Environment::built_in().registry).map_err(|e| e.to_string()).unwrap();
+        assert_eq!(
+            extrapolations(&run),
+            [
+                "5 times beyond the calibrated node count: 500, and first-fit was fitted up to 100; costs are extrapolated",
+                "1.7 times beyond the calibrated qps of the scheduler's client: 170, and first-fit was fitted up to 100; costs are extrapolated",
+                "3 times beyond the calibrated number of applications: 30, and first-fit was fitted up to 10; costs are extrapolated",
+                "4 times beyond the calibrated number of cores: 8, and first-fit was fitted up to 2; costs are extrapolated",
+            ]
+        );
+        // 60 pods are exactly 1.2 times as many: still inside.
+        for (name, _) in ranges {
+            plan.scheduler.place.profile.set_calibrated(name, (1, 1000));
+        }
+        let run = simulate(&plan, &Environment::built_in().registry).map_err(|e| e.to_string()).unwrap();
+        assert!(extrapolations(&run).is_empty());
+    }
 
     #[test]
     fn draws_have_the_intervals_percentiles() {

@@ -6,9 +6,20 @@
 //! requests without waiting. This is the critical path of the event graph, because a busy station serves
 //! without a pause: its last departure depends on every earlier one of the period.
 //!
-//! A span of the scheduler's station is the host's if the host's cores were short for most of it and other
-//! processes share them: then more cores help, and a faster algorithm helps only by its share. Likewise a span of waiting
-//! for seats is the API server's host's if its cores were short for most of it.
+//! A span of a station is a finer limit's where that is known:
+//!
+//! | span of | is | if for most of it |
+//! |---|---|---|
+//! | the scheduler | its host's cores | they were short, and other processes share them: more cores help, a faster algorithm only by its share |
+//! | seats | the API server's host | its cores were short: requests hold their seats for long |
+//! | seats | seats of a priority level | that level's queues held requests, longest of all levels |
+//! | creation in a closed loop | the API server's host, or etcd's sync | its cores were short, or most requests being handled were in etcd |
+//! | latency | the API server's host, or etcd's sync | its cores were short, or most requests being handled were in etcd |
+//!
+//! Tokens bear the name of their client.
+//!
+//! Where the run is over only when all pods run, the path ends with the start of the pod that was last to run, on its node; if
+//! its agents' queue or tokens held it up for most of that, it is theirs.
 //!
 //! The **next** limit is the resource with the smallest capacity (pods per second at full use) among the others.
 //!
@@ -24,8 +35,18 @@ const SLACK_NS: Nanos = 20 * MILLISECOND;
 pub enum Limit {
     /// A station.
     Station(Station),
+    /// Tokens of the client that binds, or that creates.
+    Tokens(Station, String),
+    /// Seats of a priority level.
+    Seats(String),
     /// The cores of a host that several processes share.
     HostCpu(String),
+    /// etcd's sync to disk and quorum.
+    EtcdSync,
+    /// Pods start on their nodes.
+    NodeStart,
+    /// The workers of the nodes' common agent (KWOK), or its tokens.
+    NodeAgents,
     /// No queue: latencies and start-up.
     Latency,
 }
@@ -36,7 +57,12 @@ impl Limit {
     pub fn name(&self) -> String {
         match self {
             Self::Station(station) => station.name().to_owned(),
+            Self::Tokens(station, client) => format!("{} of client {client}", station.name()),
+            Self::Seats(level) => format!("seats of level {level}"),
             Self::HostCpu(host) => format!("CPU of host {host}"),
+            Self::EtcdSync => "etcd sync".to_owned(),
+            Self::NodeStart => "node start-up".to_owned(),
+            Self::NodeAgents => "node agents' workers".to_owned(),
             Self::Latency => "start-up and latency".to_owned(),
         }
     }
@@ -53,10 +79,20 @@ pub struct PathSpan {
     pub limit: Limit,
 }
 
-/// Busy periods of all stations and of the scheduler's host.
+/// Busy periods of all stations, and what else tells limits apart.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Stations {
     busy: [BusyIntervals; Station::ALL.len()],
+    /// When requests waited for seats of a priority level, by level.
+    levels: Vec<(String, BusyIntervals)>,
+    /// When most requests that were being handled waited for etcd's sync.
+    pub etcd_sync: BusyIntervals,
+    /// When the queue of the nodes' common agent held pods, or its client's requests waited for tokens.
+    pub node_agents: BusyIntervals,
+    /// Names of the clients that bind and that create.
+    pub clients: [String; 2],
+    /// Whether creations wait for the answers to earlier ones.
+    pub closed_loop: bool,
     /// When the scheduler's host had more runnable threads than cores, and its name if others share it.
     pub host_saturated: BusyIntervals,
     /// Name of the scheduler's host, if it is shared.
@@ -87,13 +123,85 @@ impl Stations {
         &mut self.busy[station as usize]
     }
 
+    /// Whether requests wait for seats of a level from now on.
+    #[inline]
+    pub fn set_level(&mut self, now: Nanos, level: &str, busy: bool) {
+        match self.levels.iter_mut().find(|(name, _)| name == level) {
+            Some((_, intervals)) => intervals.set(now, busy),
+            None if busy => {
+                let mut intervals = BusyIntervals::default();
+                intervals.set(now, true);
+                self.levels.push((level.to_owned(), intervals));
+            }
+            None => {}
+        }
+    }
+
+    /// No level has waiting requests from now on.
+    #[inline]
+    pub fn no_level(&mut self, now: Nanos) {
+        for (_, intervals) in &mut self.levels {
+            intervals.set(now, false);
+        }
+    }
+
     /// Ends the recording.
     pub fn close(&mut self, now: Nanos) {
-        for busy in &mut self.busy {
+        let levels = self.levels.iter_mut().map(|(_, busy)| busy);
+        let more = [
+            &mut self.host_saturated,
+            &mut self.server_saturated,
+            &mut self.etcd_sync,
+            &mut self.node_agents,
+        ];
+        for busy in self.busy.iter_mut().chain(levels).chain(more) {
             busy.close(now);
         }
-        self.host_saturated.close(now);
-        self.server_saturated.close(now);
+    }
+
+    /// What a station's span is called, where more is known than the station.
+    fn limit(&self, station: Station, from: Nanos, at: Nanos) -> Limit {
+        let most = |busy: &BusyIntervals| busy.overlap(from, at) * 2 > at - from;
+        let host =
+            |name: &Option<String>, short: &BusyIntervals| name.as_ref().filter(|_| most(short)).cloned();
+        match station {
+            Station::Scheduler => match host(&self.shared_host, &self.host_saturated) {
+                Some(host) => Limit::HostCpu(host),
+                None => Limit::Station(station),
+            },
+            Station::Seats => match host(&self.server_host, &self.server_saturated) {
+                // Requests hold their seats for long because the server's cores are short: more seats would not help.
+                Some(host) => Limit::HostCpu(host),
+                None => {
+                    let longest = self.levels.iter().max_by_key(|(_, busy)| busy.overlap(from, at));
+                    longest.map_or(Limit::Station(station), |(level, _)| Limit::Seats(level.clone()))
+                }
+            },
+            Station::Creation if self.closed_loop => match host(&self.server_host, &self.server_saturated) {
+                Some(host) => Limit::HostCpu(host),
+                None if most(&self.etcd_sync) => Limit::EtcdSync,
+                None => Limit::Station(station),
+            },
+            Station::BindTokens => Limit::Tokens(station, self.clients[0].clone()),
+            Station::CreationTokens => Limit::Tokens(station, self.clients[1].clone()),
+            station => Limit::Station(station),
+        }
+    }
+
+    /// What held up requests under way in a span in which no station was busy.
+    fn between(&self, from: Nanos, at: Nanos) -> Limit {
+        let most = |busy: &BusyIntervals| busy.overlap(from, at) * 2 > at - from;
+        match &self.server_host {
+            Some(host) if most(&self.server_saturated) => Limit::HostCpu(host.clone()),
+            _ if most(&self.etcd_sync) => Limit::EtcdSync,
+            _ => Limit::Latency,
+        }
+    }
+
+    /// What held up the start of a pod that was bound at `from` and ran at `at`.
+    #[must_use]
+    pub fn start_up(&self, from: Nanos, at: Nanos) -> Limit {
+        if self.node_agents.overlap(from, at) * 2 > at - from { Limit::NodeAgents } else { Limit::NodeStart }
     }
 
     /// The critical path that ends at `end_ns`, in order of time.
@@ -108,20 +216,7 @@ impl Stations {
                 (at - from > SLACK_NS).then_some((*station, from))
             });
             let (limit, from) = match found {
-                Some((Station::Scheduler, from)) => match &self.shared_host {
-                    Some(host) if self.host_saturated.overlap(from, at) * 2 > at - from => {
-                        (Limit::HostCpu(host.clone()), from)
-                    }
-                    _ => (Limit::Station(Station::Scheduler), from),
-                },
-                // Requests hold their seats for long because the server's cores are short: more seats would not help.
-                Some((Station::Seats, from)) => match &self.server_host {
-                    Some(host) if self.server_saturated.overlap(from, at) * 2 > at - from => {
-                        (Limit::HostCpu(host.clone()), from)
-                    }
-                    _ => (Limit::Station(Station::Seats), from),
-                },
-                Some((station, from)) => (Limit::Station(station), from),
+                Some((station, from)) => (self.limit(station, from, at), from),
                 None => {
                     // Back to the latest end of any busy period.
                     let before = Station::ALL
@@ -134,7 +229,7 @@ impl Stations {
                         })
                         .max()
                         .unwrap_or(0);
-                    (Limit::Latency, before)
+                    (self.between(before, at), before)
                 }
             };
             match path.last_mut() {
@@ -167,7 +262,7 @@ mod tests {
 
     #[test]
     fn tokens_hold_up_what_the_scheduler_has_long_done() {
-        let mut stations = Stations::default();
+        let mut stations = Stations { clients: ["scheduler".into(), "load".into()], ..Stations::default() };
         stations.at(Station::Scheduler).add(0, 3 * SECOND);
         stations.at(Station::BindTokens).add(SECOND / 2, 100 * SECOND);
         stations.close(100 * SECOND);
@@ -175,8 +270,9 @@ mod tests {
         assert_eq!(path.len(), 2);
         assert_eq!(path[0].limit, Limit::Station(Station::Scheduler));
         assert_eq!(path[0].to_ns, SECOND / 2);
-        assert_eq!(path[1].limit, Limit::Station(Station::BindTokens));
-        assert_eq!(shares(&path)[0].0, Limit::Station(Station::BindTokens));
+        let tokens = Limit::Tokens(Station::BindTokens, "scheduler".to_owned());
+        assert_eq!(path[1].limit, tokens);
+        assert_eq!(shares(&path)[0].0.name(), "bind tokens of client scheduler");
     }
 
     #[test]
@@ -195,8 +291,22 @@ mod tests {
         stations.at(Station::Seats).add(0, 10 * SECOND);
         stations.server_saturated.add(0, 4 * SECOND);
         assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::Station(Station::Seats));
+        stations.set_level(SECOND, "workload-low", true);
+        stations.set_level(2 * SECOND, "workload-high", true);
+        stations.no_level(3 * SECOND);
+        assert_eq!(stations.critical_path(10 * SECOND)[0].limit.name(), "seats of level workload-low");
         stations.server_saturated.add(4 * SECOND, 6 * SECOND);
         assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::HostCpu("vm".into()));
+    }
+
+    #[test]
+    fn a_closed_loop_waits_for_etcd_and_an_open_one_does_not() {
+        let mut stations = Stations { closed_loop: true, ..Stations::default() };
+        stations.at(Station::Creation).add(0, 10 * SECOND);
+        stations.etcd_sync.add(0, 8 * SECOND);
+        assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::EtcdSync);
+        stations.closed_loop = false;
+        assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::Station(Station::Creation));
     }
 
     #[test]

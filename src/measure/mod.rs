@@ -5,6 +5,7 @@
 pub mod attribution;
 pub mod metrics;
 pub mod recovery;
+pub mod seen;
 pub mod station;
 pub mod telemetry;
 

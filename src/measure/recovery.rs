@@ -33,6 +33,8 @@ pub struct Case {
     pub bound_again_ns: Option<Nanos>,
     /// When as many ran again, ns; none: not yet.
     pub running_again_ns: Option<Nanos>,
+    /// When the first pod was bound after it was over, ns; none: not yet.
+    pub next_bound_ns: Option<Nanos>,
     goal_bound: u64,
     goal_running: u64,
     /// It has an end of its own and has not reached it.
@@ -58,6 +60,10 @@ pub struct Recovery {
     out: BTreeMap<u32, (Nanos, bool)>,
     cases: Vec<Case>,
     open: Vec<CaseId>,
+    /// Cases after which no pod has been bound yet.
+    unproven: Vec<CaseId>,
+    /// Some pod has been bound since the last look.
+    has_bound: bool,
     /// Pods taken out of service that nobody replaced.
     abandoned: u64,
 }
@@ -84,6 +90,7 @@ impl Recovery {
         });
         let id = CaseId::try_from(self.cases.len() - 1).expect("faults are limited");
         self.open.push(id);
+        self.unproven.push(id);
         id
     }
 
@@ -101,6 +108,11 @@ impl Recovery {
             self.bound += 1;
             self.out.remove(&pod);
         }
+    }
+
+    /// A pod is bound: a scheduler is at work.
+    pub fn binds(&mut self) {
+        self.has_bound = true;
     }
 
     /// A pod that serves runs.
@@ -180,12 +192,27 @@ impl Recovery {
             }
             !case.is_closed()
         });
+        if std::mem::take(&mut self.has_bound) {
+            self.unproven.retain(|case| {
+                let case = &mut cases[*case as usize];
+                if !case.lasts && now > case.at_ns {
+                    case.next_bound_ns = Some(now);
+                }
+                case.next_bound_ns.is_none()
+            });
+        }
     }
 
     /// Whether some case is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Whether a fault that has an end of its own has not reached it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.open.iter().any(|case| self.cases[*case as usize].lasts)
     }
 
     /// All cases, in order of their begin.

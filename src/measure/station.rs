@@ -13,17 +13,21 @@ pub const COALESCE_NS: Nanos = 2 * MILLISECOND;
 /// The places where progress can be held up, from the pod's creation to its binding.
 ///
 /// etcd is none of them: its group commit takes whoever waits, so that a slow disk shows as latency and as seats
-/// that are held longer, not as a queue of its own.
+/// that are held longer, not as a queue of its own. Where nothing but requests under way explains a span, and most of them
+/// were in etcd, the [attribution](super::attribution) names its sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Station {
     /// Pods are still being created.
     Creation,
+    /// Creations wait for tokens of the client that creates them.
+    CreationTokens,
     /// The scheduler has pods in its queue and works on them.
     Scheduler,
-    /// Pods have been looked at and fit nowhere, or wait in the scheduler's back-off for another look; the scheduler
-    /// is idle.
+    /// Pods have been looked at and fit nowhere; the scheduler is idle.
     Capacity,
+    /// All pods that are left wait in the scheduler's back-off for another look; the scheduler is idle.
+    Backoff,
     /// Bind requests wait for tokens of the scheduler's client.
     BindTokens,
     /// Requests wait for a stream of a connection (TLS handshakes under way).
@@ -36,10 +40,12 @@ pub enum Station {
 
 impl Station {
     /// All, upstream first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Creation,
+        Self::CreationTokens,
         Self::Scheduler,
         Self::Capacity,
+        Self::Backoff,
         Self::BindTokens,
         Self::Streams,
         Self::Seats,
@@ -51,8 +57,10 @@ impl Station {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Creation => "pod creation",
+            Self::CreationTokens => "creation tokens",
             Self::Scheduler => "scheduler thread",
             Self::Capacity => "capacity (nothing fits)",
+            Self::Backoff => "back-off of unschedulable pods",
             Self::BindTokens => "bind tokens",
             Self::Streams => "connections (TLS handshakes)",
             Self::Seats => "seats (priority and fairness)",
@@ -80,6 +88,13 @@ impl BusyIntervals {
             }
             _ => {}
         }
+    }
+
+    /// Whether it is busy now.
+    #[inline]
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.since.is_some()
     }
 
     /// Adds a busy interval; intervals must begin in ascending order, but may overlap.

@@ -142,6 +142,14 @@ impl Telemetry {
         &self.columns
     }
 
+    /// The value of a column at the end; none if there is no such column, or no row.
+    #[must_use]
+    pub fn last_of(&self, column: &str) -> Option<u64> {
+        let at = self.columns.iter().position(|name| name == column)?;
+        let last = self.times_ns.len().checked_sub(1)?;
+        self.values.get(last * self.columns.len() + at).copied()
+    }
+
     /// Rows in order of time.
     pub fn rows(&self) -> impl Iterator<Item = (Nanos, &[u64])> {
         self.times_ns.iter().copied().zip(self.values.chunks_exact(self.columns.len().max(1)))

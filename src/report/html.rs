@@ -219,6 +219,7 @@ fn faults(out: &mut String, run: &RunResult) {
         ">noticed after",
         ">bound again after",
         ">running again after",
+        ">next bound after",
     ];
     table_head(out, &heads);
     for fault in all.iter().take(MAX_FAULTS) {
@@ -233,6 +234,7 @@ fn faults(out: &mut String, run: &RunResult) {
                 fault.noticed_after_s.map_or_else(String::new, span),
                 after(fault.bound_again_after_s),
                 after(fault.running_again_after_s),
+                fault.next_bound_after_s.map_or_else(String::new, span),
             ],
         );
     }
@@ -545,6 +547,8 @@ fn utilisation(run: &RunResult) -> String {
             let name = match station.as_str() {
                 "scheduler" => "scheduler has a backlog".to_owned(),
                 "bind_tokens" => "bind tokens awaited".to_owned(),
+                "creation_tokens" => "creation tokens awaited".to_owned(),
+                "backoff" => "back-off of unschedulable pods".to_owned(),
                 "streams" => "streams awaited".to_owned(),
                 "seats" => "seats awaited".to_owned(),
                 "retry_after" => "back-off after 429".to_owned(),

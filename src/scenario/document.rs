@@ -10,7 +10,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, did_you_mean, in_order, shorten};
-use super::spec::{API_VERSION, ExperimentSpec, ScenarioSpec, SweepSpec};
+use super::spec::{API_VERSION, ExperimentSpec, ScenarioSpec, StudySpec, SweepSpec};
 use super::tree::{Class, Key, Node, Path, Place, Problem, Step, Value, build};
 use super::validate::{self, Check};
 use super::{decode, limits};
@@ -24,17 +24,20 @@ pub enum DocumentKind {
     Experiment,
     /// A grid of runs.
     Sweep,
+    /// Measured runs, and how near their predictions have to be.
+    MeasuredStudy,
 }
 
 /// The values of `kind:`.
-const KINDS: [(&str, DocumentKind); 3] = [
+const KINDS: [(&str, DocumentKind); 4] = [
     ("Scenario", DocumentKind::Scenario),
     ("Experiment", DocumentKind::Experiment),
     ("Sweep", DocumentKind::Sweep),
+    ("MeasuredStudy", DocumentKind::MeasuredStudy),
 ];
 
 /// Keys of an experiment's or sweep's own; `--set` on others goes to the scenario of each run.
-const OWN_KEYS: [&str; 11] = [
+const OWN_KEYS: [&str; 12] = [
     "apiVersion",
     "kind",
     "name",
@@ -46,6 +49,7 @@ const OWN_KEYS: [&str; 11] = [
     "expect",
     "vary",
     "seeds",
+    "classes",
 ];
 
 /// Text that values of a document come from.
@@ -81,6 +85,8 @@ pub enum Spec {
     Experiment(Box<Experiment>),
     /// A sweep with its runs.
     Sweep(Box<Sweep>),
+    /// A measured study.
+    Study(Box<StudySpec>),
 }
 
 /// An experiment with its runs.
@@ -295,7 +301,14 @@ impl Document {
             DocumentKind::Scenario => self.decode_scenario().map(|spec| Spec::Scenario(Box::new(spec))),
             DocumentKind::Experiment => self.decode_experiment().map(|spec| Spec::Experiment(Box::new(spec))),
             DocumentKind::Sweep => self.decode_sweep().map(|spec| Spec::Sweep(Box::new(spec))),
+            DocumentKind::MeasuredStudy => self.decode_study().map(|spec| Spec::Study(Box::new(spec))),
         }
+    }
+
+    /// Decodes and checks a measured study; an error if the document is none.
+    pub fn decode_study(&self) -> Result<StudySpec, Vec<Diagnostic>> {
+        self.expect_kind(DocumentKind::MeasuredStudy)?;
+        self.decode_as(validate::study)
     }
 
     /// Decodes and checks a scenario; an error if the document is none.
@@ -437,6 +450,7 @@ impl Document {
             DocumentKind::Scenario => "`podpace run` reads a scenario",
             DocumentKind::Experiment => "`podpace check` reads an experiment",
             DocumentKind::Sweep => "`podpace sweep` reads a sweep",
+            DocumentKind::MeasuredStudy => "`podpace check` reads a measured study",
         };
         Err(vec![self.diagnostic("kind", message, Some(hint.to_owned()))])
     }

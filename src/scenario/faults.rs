@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::diagnostic::did_you_mean;
 use super::duration::DurationNs;
 use super::limits;
 use super::plan::{FaultKind, FaultPlan, FaultTimes, NodeChoice, PodChoice};
 use super::quantity::Ratio;
-use super::spec::{NodeLifecycleKind, ScenarioSpec, TimeDistribution};
-use super::validate::Check;
+use super::spec::{ApiServerSpec, EtcdSpec, NodeLifecycleKind, ScenarioSpec, TimeDistribution};
+use super::validate::{Check, pod_groups};
 use crate::cluster::Cluster;
 use crate::control_plane::node_agents::Trouble;
 use crate::engine::Nanos;
@@ -39,6 +40,24 @@ pub enum FaultKindSpec {
     NodeAdd,
     /// Pods fail (phase `Failed`), and whoever owns them makes new ones.
     PodFailure,
+    /// The API server is away for a time, and comes back with empty queues and caches.
+    ApiServerRestart,
+    /// The API server's work takes longer.
+    ApiServerSlow,
+    /// etcd takes no writes for a time.
+    EtcdOutage,
+    /// etcd has no leader until it has elected one.
+    EtcdLeaderChange,
+    /// etcd's disk takes longer.
+    EtcdSlow,
+    /// The scheduler's process ends, and a new one starts.
+    SchedulerRestart,
+    /// The scheduler's process ends, and its standby takes over.
+    SchedulerLeaderChange,
+    /// kube-controller-manager's process ends, and its standby takes over.
+    ControllerManagerLeaderChange,
+    /// Watches break, and are set up again.
+    WatchDisconnect,
 }
 
 impl FaultKindSpec {
@@ -52,6 +71,15 @@ impl FaultKindSpec {
             Self::NodeRemove => "nodeRemove",
             Self::NodeAdd => "nodeAdd",
             Self::PodFailure => "podFailure",
+            Self::ApiServerRestart => "apiServerRestart",
+            Self::ApiServerSlow => "apiServerSlow",
+            Self::EtcdOutage => "etcdOutage",
+            Self::EtcdLeaderChange => "etcdLeaderChange",
+            Self::EtcdSlow => "etcdSlow",
+            Self::SchedulerRestart => "schedulerRestart",
+            Self::SchedulerLeaderChange => "schedulerLeaderChange",
+            Self::ControllerManagerLeaderChange => "controllerManagerLeaderChange",
+            Self::WatchDisconnect => "watchDisconnect",
         }
     }
 }
@@ -121,17 +149,43 @@ pub struct FaultSpec {
     pub count: Option<u64>,
     /// nodeAdd: the group of `cluster.nodes` that they are like, by its name. Default: the first.
     pub group: Option<String>,
+    /// apiServerSlow, etcdSlow: how much longer things take, such as 5.
+    pub factor: Option<Ratio>,
+    /// apiServerRestart, etcdOutage: kube-scheduler and kube-controller-manager elect a leader, which gives up if it can't
+    /// renew its lease for 10 s. Default true.
+    pub leader_election: Option<bool>,
+    /// watchDisconnect: whose watches, by the names of the tables (`scheduler`, `controller-manager`, `node-agents`, `load`, or
+    /// one of `controlPlane.watchers`). Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<String>,
 }
 
 /// The fields of each kind, besides `kind`, `name`, `at`, `every`, `from`, `to` and `most`, which go with all.
-const FIELDS: [(FaultKindSpec, &[&str]); 6] = [
+const FIELDS: [(FaultKindSpec, &[&str]); 15] = [
     (FaultKindSpec::NodeFailure, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodePartition, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodeFlap, &["mtbf", "nodes", "duration", "pause", "times"]),
     (FaultKindSpec::NodeRemove, &["mtbf", "nodes"]),
     (FaultKindSpec::NodeAdd, &["count", "group"]),
     (FaultKindSpec::PodFailure, &["mtbf", "pods"]),
+    (FaultKindSpec::ApiServerRestart, &["duration", "leaderElection"]),
+    (FaultKindSpec::ApiServerSlow, &["factor", "duration"]),
+    (FaultKindSpec::EtcdOutage, &["duration", "leaderElection"]),
+    (FaultKindSpec::EtcdLeaderChange, &["duration"]),
+    (FaultKindSpec::EtcdSlow, &["factor", "duration"]),
+    (FaultKindSpec::SchedulerRestart, &["duration"]),
+    (FaultKindSpec::SchedulerLeaderChange, &["duration"]),
+    (FaultKindSpec::ControllerManagerLeaderChange, &["duration"]),
+    (FaultKindSpec::WatchDisconnect, &["watchers", "duration"]),
 ];
+
+/// The largest factor.
+const FACTOR_PPM: u64 = 1_000_000_000;
+
+/// How long etcd elects a leader: a follower that hears nothing begins after its election timeout, 1 s (`--election-timeout`),
+/// lengthened at random by up to as much again (`raft.go`, `randomizedElectionTimeout`).
+const ELECTION: TimeDistribution =
+    TimeDistribution::Uniform { min: DurationNs::from_secs(1), max: DurationNs::from_secs(2) };
 
 /// Most faults of a scenario, and most occurrences of one.
 const FAULTS: usize = 1000;
@@ -147,6 +201,9 @@ fn given(fault: &FaultSpec) -> impl Iterator<Item = &'static str> {
         ("times", fault.times.is_some()),
         ("count", fault.count.is_some()),
         ("group", fault.group.is_some()),
+        ("factor", fault.factor.is_some()),
+        ("leaderElection", fault.leader_election.is_some()),
+        ("watchers", !fault.watchers.is_empty()),
     ]
     .into_iter()
     .filter_map(|(field, given)| given.then_some(field))
@@ -261,6 +318,7 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
             );
         }
     }
+    servers(path, fault, spec, check);
     let needs_agents =
         matches!(kind, FaultKindSpec::NodeFailure | FaultKindSpec::NodePartition | FaultKindSpec::NodeFlap);
     let lifecycle = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
@@ -287,6 +345,91 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
             }
             _ => {}
         }
+    }
+}
+
+/// Rules of the faults of servers and of their clients.
+fn servers(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
+    use FaultKindSpec as Kind;
+    let kind = fault.kind;
+    let of_servers = matches!(
+        kind,
+        Kind::ApiServerRestart
+            | Kind::ApiServerSlow
+            | Kind::EtcdOutage
+            | Kind::EtcdLeaderChange
+            | Kind::EtcdSlow
+    );
+    let control_plane = &spec.control_plane;
+    let is_ideal =
+        control_plane.api_server == ApiServerSpec::default() && control_plane.etcd == EtcdSpec::default();
+    if of_servers && is_ideal {
+        let message = "the API server of this scenario is ideal: it takes no time and can't fail";
+        let hint = "add `controlPlane: {apiServer: {profile: apiserver-1.36}}`";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+    let lasts = matches!(kind, Kind::ApiServerRestart | Kind::EtcdOutage);
+    if lasts && fault.duration.is_none() {
+        let message = format!("required with {}, but missing", kind.name());
+        check.report(&format!("{path}.duration"), message, "such as `duration: 20s`");
+    }
+    if kind == Kind::ApiServerRestart
+        && fault.duration.is_some_and(|d| shortest(d) < DurationNs::from_secs(1))
+    {
+        let hint = "a process that starts is not there sooner";
+        check.expected(&format!("{path}.duration"), "at least 1s", hint);
+    }
+    if matches!(kind, Kind::ApiServerSlow | Kind::EtcdSlow) {
+        let path = format!("{path}.factor");
+        match fault.factor.map(|factor| factor.ppm()) {
+            None => {
+                let message = format!("required with {}, but missing", kind.name());
+                check.report(&path, message, "such as `factor: 5`: everything takes five times as long");
+            }
+            Some(ppm) if ppm == 0 || ppm > FACTOR_PPM => {
+                check.expected(&path, "more than 0 and at most 1000", "such as 5: five times as long");
+            }
+            Some(_) => {}
+        }
+    }
+    if kind == Kind::EtcdLeaderChange && control_plane.etcd.members.unwrap_or(1) < 3 {
+        let message = "an etcd of one member has nobody to elect";
+        let hint = "set `controlPlane.etcd.members: 3`, or use `etcdOutage`";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+    let of_gangs = matches!(
+        kind,
+        Kind::ApiServerRestart
+            | Kind::EtcdOutage
+            | Kind::EtcdLeaderChange
+            | Kind::SchedulerRestart
+            | Kind::SchedulerLeaderChange
+            | Kind::WatchDisconnect
+    );
+    if of_gangs && pod_groups(&spec.workload).iter().any(|group| group.shape.gang.is_some()) {
+        let message = "how YuniKorn finds its gangs again after lost requests or a restart is not modelled";
+        check.report(&format!("{path}.kind"), message, "leave the fault, or the gangs, out");
+    }
+    if kind == Kind::WatchDisconnect {
+        let agents = control_plane.node_lifecycle.kind.unwrap_or_default() != NodeLifecycleKind::None;
+        let mut known = vec!["scheduler", "controller-manager", "load"];
+        known.extend(agents.then_some("node-agents"));
+        known.extend(control_plane.watchers.iter().map(|watcher| watcher.name.as_str()));
+        for (i, name) in fault.watchers.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let hint = did_you_mean(name, &known);
+                check.expected(&format!("{path}.watchers[{i}]"), "the name of a watcher", hint);
+            }
+        }
+    }
+}
+
+/// The shortest span that a distribution can give, but for the tail below its median.
+const fn shortest(distribution: TimeDistribution) -> DurationNs {
+    match distribution {
+        TimeDistribution::Fixed(span) => span,
+        TimeDistribution::Uniform { min, .. } => min,
+        TimeDistribution::Quantiles { p50, .. } => p50,
     }
 }
 
@@ -337,6 +480,8 @@ pub(super) fn resolve(
         (_, _, Some(mtbf)) => random(mtbf.0, true),
         (None, None, None) => FaultTimes::Once(Nanos::MAX),
     };
+    let leader_election = fault.leader_election.unwrap_or(true);
+    let factor_ppm = fault.factor.map_or(1_000_000, |factor| factor.ppm());
     let nodes = || nodes(fault, cluster);
     let kind = match fault.kind {
         FaultKindSpec::NodeFailure => {
@@ -370,6 +515,29 @@ pub(super) fn resolve(
                 count,
                 share_ppm: pods.share.map(|share| share.ppm()),
             })
+        }
+        FaultKindSpec::ApiServerRestart => {
+            FaultKind::ApiServerDown { lasts: fault.duration, leader_election }
+        }
+        FaultKindSpec::EtcdOutage => FaultKind::EtcdDown { lasts: fault.duration, leader_election },
+        FaultKindSpec::EtcdLeaderChange => {
+            let lasts = Some(fault.duration.unwrap_or(ELECTION));
+            FaultKind::EtcdDown { lasts, leader_election: false }
+        }
+        FaultKindSpec::ApiServerSlow => FaultKind::ApiServerSlow { factor_ppm, lasts: fault.duration },
+        FaultKindSpec::EtcdSlow => FaultKind::EtcdSlow { factor_ppm, lasts: fault.duration },
+        FaultKindSpec::SchedulerRestart => {
+            let lasts = Some(fault.duration.unwrap_or(TimeDistribution::Fixed(DurationNs(0))));
+            FaultKind::Replace { scheduler: true, lasts, cold: true }
+        }
+        FaultKindSpec::SchedulerLeaderChange => {
+            FaultKind::Replace { scheduler: true, lasts: fault.duration, cold: false }
+        }
+        FaultKindSpec::ControllerManagerLeaderChange => {
+            FaultKind::Replace { scheduler: false, lasts: fault.duration, cold: false }
+        }
+        FaultKindSpec::WatchDisconnect => {
+            FaultKind::WatchBreak { watchers: fault.watchers.clone(), lasts: fault.duration }
         }
     };
     Ok(FaultPlan { name, kind_name: fault.kind.name(), times, kind })

@@ -32,7 +32,7 @@ use super::spec::TransformSpec;
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, Namespaces,
-    NodeId, NodeTemplate, Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId,
+    NodeId, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId,
     SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use crate::engine::{Nanos, Streams};
@@ -269,6 +269,7 @@ impl SpecReader {
             pod_affinity,
             topology_spread,
             task_group: None,
+            required_node: required_node(&affinity, required),
             namespace_name: if namespace(row) == DEFAULT_NAMESPACE {
                 String::new()
             } else {
@@ -373,6 +374,13 @@ impl SpecReader {
     }
 }
 
+/// The node that the controller of a DaemonSet has given the pod: the only one to write `matchFields`.
+fn required_node(affinity: &Value, terms: &str) -> Option<String> {
+    let fields = items(affinity, terms).flat_map(|term| items(term, "/matchFields"));
+    let named = fields.filter(|f| text(f, "key") == "metadata.name" && text(f, "operator") == "In");
+    named.filter_map(|f| f.pointer("/values/0").and_then(Value::as_str)).last().map(str::to_owned)
+}
+
 fn namespace(row: &SpecRow) -> &str {
     if row.namespace.is_empty() { "default" } else { &row.namespace }
 }
@@ -469,12 +477,18 @@ fn fill(
     if cluster.nodes.is_empty() {
         nodes(cluster, reader, &labels_in_use(&pod_specs), &transform, &mut out)?;
     }
-    let mut gangs = BTreeMap::new();
+    let mut gangs = Gangs::new();
     let source = (reader, &transform, streams);
     let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
     place(cluster, planned, &mut out)?;
-    for ((app, name), (members, spec)) in gangs {
-        cluster.pods.add_placeholders(app, name, members, spec);
+    for ((app, name), gang) in gangs {
+        let first = cluster.pods.len();
+        let members = if gang.places.is_empty() { gang.members } else { gang.places.len() as u32 };
+        cluster.pods.add_placeholders(app, name, members, gang.spec);
+        for (pod, node) in (first as PodId..).zip(gang.places) {
+            cluster.pods.bind(pod, node);
+            cluster.pods.set_stage(pod, Stage::Running);
+        }
     }
     Ok(out)
 }
@@ -485,7 +499,8 @@ fn hashes(folder: &Path) -> Result<BTreeMap<String, String>, FromTraceError> {
     let mut out = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(|e| io(folder, e))? {
         let path = entry.map_err(|e| io(folder, e))?.path();
-        if !path.is_file() {
+        // A snapshot's checkpoint is no part of the trace.
+        if !path.is_file() || path.file_name().is_some_and(|name| name == trace::native::CHECKPOINT) {
             continue;
         }
         let mut file = std::fs::File::open(&path).map_err(|e| io(&path, e))?;
@@ -588,8 +603,17 @@ pub(super) struct AppOptions {
     pub(super) gangs: bool,
 }
 
-/// Task groups by application and name: members, and the spec of a placeholder, which is that of the group's first pod.
-type Gangs = BTreeMap<(AppId, String), (u32, SpecId)>;
+/// A task group.
+struct Gang {
+    members: u32,
+    /// Spec of a placeholder: that of the group's first pod.
+    spec: SpecId,
+    /// Nodes on which placeholders sit when the trace begins: the gang runs already, and has no others.
+    places: Vec<NodeId>,
+}
+
+/// Task groups by application and name.
+type Gangs = BTreeMap<(AppId, String), Gang>;
 
 /// Applications by name and queue; the last one asked for is usually the next one too.
 #[derive(Default)]
@@ -652,7 +676,7 @@ fn pods(
     let mut spec_ids: FxHashMap<(u32, i32, Option<String>), SpecId> = FxHashMap::default();
     let mut renamed_ids: BTreeMap<(u32, i32, String, Option<String>), SpecId> = BTreeMap::new();
     let mut planned: Vec<Row> = Vec::new();
-    let (mut gangs, mut homeless) = (0u64, 0u64);
+    let (mut gangs, mut homeless, mut placeholders) = (0u64, 0u64, 0u64);
     let left = transform.pods(reader, rows, streams, |taken| {
         let node = match taken.node {
             None => NO_NODE,
@@ -676,7 +700,14 @@ fn pods(
             let message = format!("pod {} names spec {index}; there are {}", taken.uid, rows.len());
             return Err(unusable(message, "`podpace trace validate` lists all such pods"));
         };
-        let members = if options.gangs && node == NO_NODE { taken.min_member } else { 0 };
+        if taken.placeholder && !options.gangs {
+            placeholders += 1;
+            return Ok(());
+        }
+        let members = match (options.gangs, node, taken.placeholder) {
+            (true, NO_NODE, _) | (true, _, true) => taken.min_member.max(u32::from(taken.placeholder)),
+            _ => 0,
+        };
         let task_group = (members > 0 && !taken.task_group.is_empty()).then(|| taken.task_group.to_owned());
         let (priority, in_gang) = (taken.priority, task_group.clone());
         let spec = match taken.namespace {
@@ -712,14 +743,26 @@ fn pods(
             "" => options.default_queue,
             queue => queue,
         };
-        gangs += u64::from(taken.min_member > 1 && taken.copy == 0 && !options.gangs);
+        gangs += u64::from(taken.min_member > 1 && taken.copy == 0 && node == NO_NODE && !options.gangs);
         // Deleting is modelled as the end of a run that begins when the pod is created.
         let run_ns = taken.run_ns.unwrap_or(u64::MAX).min(taken.held_ns.unwrap_or(u64::MAX));
         let owner = (taken.user, taken.namespace.unwrap_or_else(|| namespace(row)));
         let app = apps.id(cluster, app, queue, owner, taken.copy);
         if let Some(task_group) = task_group {
-            let group = gangs_of.entry((app, task_group)).or_insert((members, spec));
-            group.0 = group.0.max(members);
+            let group = gangs_of.entry((app, task_group)).or_insert_with(|| Gang {
+                members,
+                spec,
+                places: Vec::new(),
+            });
+            group.members = group.members.max(members);
+            if taken.placeholder {
+                // What holds the places says what they are; the first pod of the group may ask for less.
+                if group.places.is_empty() {
+                    group.spec = spec;
+                }
+                group.places.push(node);
+                return Ok(());
+            }
         }
         let recorded = match taken.outcome {
             Some(outcome) => {
@@ -741,18 +784,20 @@ fn pods(
         (gangs, "pods are members of gangs, which only YuniKorn schedules as such; they start one by one"),
         (deleted, "pods are deleted by somebody at a time; here they run for as long, from when they start"),
         (homeless, "pods sit on nodes that are not in the cluster and are left out"),
+        (placeholders, "placeholders of gangs are left out: only YuniKorn knows what to do with them"),
     ] {
         if count > 0 {
             out.notes.push(format!("{} {what}", thousands(count)));
         }
     }
-    if planned.iter().all(|row| row.node != NO_NODE) {
+    // Pods that sit on nodes are a beginning, too: of what ends, fails or comes later.
+    if planned.is_empty() {
         let (message, hint) = if outside > 0 {
             let hint = "`podpace trace stats` shows when pods are created; correct workload.transform";
             (format!("no pod is left of the trace {}", reader.path().display()), hint)
         } else {
             let hint = "import it again and read the report: which rows were dropped, and why?";
-            (format!("the trace {} has no pods to schedule", reader.path().display()), hint)
+            (format!("the trace {} has no pods", reader.path().display()), hint)
         };
         return Err(unusable(message, hint));
     }

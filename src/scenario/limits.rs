@@ -33,8 +33,10 @@ pub const RATE_MICRO: u64 = 10_000_000_000_000;
 pub const ETCD_MEMBERS: u64 = 99;
 /// Seeds of one run of an experiment.
 pub const SEEDS: u64 = 100_000;
-/// Runs of one experiment or sweep.
+/// Runs of one experiment, points of a sweep.
 pub const RUNS: u64 = 10_000;
+/// Runs of a sweep: its points times their seeds.
+pub const SWEEP_RUNS: u64 = 1_000_000;
 /// Any duration of a scenario, in nanoseconds: 10 years.
 pub const DURATION_NS: u64 = 10 * 365 * 86_400 * 1_000_000_000;
 

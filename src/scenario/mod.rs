@@ -28,11 +28,12 @@ mod text;
 pub mod threshold;
 mod tree;
 mod validate;
+pub mod workload;
 mod yunikorn_config;
 
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
-pub use resolve::{resolve, resource_amount};
+pub use resolve::{resolve, resolve_shared, resource_amount};
 pub use validate::{DEFAULT_NODE_PODS, SCHEDULER_KINDS};
 
 /// Writes a decoded specification as YAML without its empty fields, so that it reads back as the same value.

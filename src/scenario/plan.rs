@@ -2,7 +2,10 @@
 //!
 //! The simulation takes a plan and nothing else, so a plan can come from a scenario file, from the conditions of
 //! a measured run, or from a test. Units are in the names; profiles are loaded.
+//!
+//! What grows with the pods is shared: cloning a plan, and building a simulation of it, copies five bytes a pod.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::spec::TimeDistribution;
 use crate::cluster::{Cluster, NodeId};
@@ -145,14 +148,14 @@ pub enum Creation {
     /// Pod i is created by the load client at the i-th time (ascending).
     Scheduled {
         /// Nanoseconds since t = 0.
-        times_ns: Vec<Nanos>,
+        times_ns: Arc<Vec<Nanos>>,
     },
     /// The ReplicaSet controller creates them; the i-th set is created at the i-th time.
     ReplicaSets {
         /// Ranges of pods, in order.
         ranges: Vec<(u32, u32)>,
         /// Nanoseconds since t = 0.
-        times_ns: Vec<Nanos>,
+        times_ns: Arc<Vec<Nanos>>,
     },
 }
 
@@ -234,6 +237,50 @@ pub enum FaultKind {
     },
     /// Pods fail.
     Pods(PodChoice),
+    /// The API server is away; none: for good.
+    ApiServerDown {
+        /// For how long.
+        lasts: Option<TimeDistribution>,
+        /// Leaders that can't renew their leases give up.
+        leader_election: bool,
+    },
+    /// etcd takes no writes.
+    EtcdDown {
+        /// For how long.
+        lasts: Option<TimeDistribution>,
+        /// Leaders that can't renew their leases give up.
+        leader_election: bool,
+    },
+    /// The API server takes longer.
+    ApiServerSlow {
+        /// So much, in parts per million.
+        factor_ppm: u64,
+        /// For how long.
+        lasts: Option<TimeDistribution>,
+    },
+    /// etcd's disk takes longer.
+    EtcdSlow {
+        /// So much, in parts per million.
+        factor_ppm: u64,
+        /// For how long.
+        lasts: Option<TimeDistribution>,
+    },
+    /// A component ends, and its successor begins.
+    Replace {
+        /// The scheduler (else the controller manager).
+        scheduler: bool,
+        /// After how long; none: when a standby takes over.
+        lasts: Option<TimeDistribution>,
+        /// The successor has to list everything first.
+        cold: bool,
+    },
+    /// Watches break.
+    WatchBreak {
+        /// Of these watchers; empty: of all.
+        watchers: Vec<String>,
+        /// How long they can't be set up again.
+        lasts: Option<TimeDistribution>,
+    },
 }
 
 /// A fault.
@@ -269,9 +316,9 @@ pub enum Lifetimes {
     #[default]
     Endless,
     /// The agent finishes pod i after so many ns of running (`u64::MAX`: stays). Without agents: of being bound.
-    Run(Vec<Nanos>),
+    Run(Arc<Vec<Nanos>>),
     /// The load client deletes pod i so many ns after it saw it bound (`u64::MAX`: stays).
-    Hold(Vec<Nanos>),
+    Hold(Arc<Vec<Nanos>>),
 }
 
 /// When a run ends.
@@ -311,6 +358,8 @@ pub struct Plan {
     pub watchers: Vec<WatcherPlan>,
     /// The load client's process and limits.
     pub load_client: (Option<Placement>, ClientLimits),
+    /// Whether to note what the load client's watch shows of each pod.
+    pub record_seen: bool,
     /// The scheduler.
     pub scheduler: SchedulerPlan,
     /// Creation of pods.
@@ -340,7 +389,7 @@ pub struct Provenance {
     pub notes: Vec<String>,
     /// What was recorded of each pod to schedule, in their order; empty: the trace recorded nothing. The simulation never
     /// reads it.
-    pub recorded: Vec<RecordedPod>,
+    pub recorded: Arc<Vec<RecordedPod>>,
 }
 
 /// What really happened to a pod, ns in the trace's own time; `u64::MAX`: not on record.

@@ -112,6 +112,7 @@ pub fn plan(
         },
         watchers: Vec::new(),
         load_client: (None, no_limit),
+        record_seen: false,
         scheduler: SchedulerPlan {
             kind: scheduler.to_owned(),
             place: Placement { profile, host: None, max_threads: None },
@@ -122,10 +123,11 @@ pub fn plan(
             running_at_start: true,
             settings: Settings { settled: true, ..Settings::default() },
         },
-        creation: Creation::Scheduled { times_ns },
-        lifetimes: Lifetimes::Run(run_ns),
+        creation: Creation::Scheduled { times_ns: times_ns.into() },
+        lifetimes: Lifetimes::Run(run_ns.into()),
         stop: StopWhen::AllFinished,
-        limit_ns: 24 * 3600 * SECOND,
+        // At 100,000 nodes a real scheduler takes weeks for ten million pods.
+        limit_ns: 3650 * 24 * 3600 * SECOND,
         stall_ns: 3600 * SECOND,
         window_ns: 60 * SECOND,
         step_ns: SECOND,

@@ -10,6 +10,7 @@
 //! Cost: O(nodes + pods).
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -28,9 +29,10 @@ use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
-    ScenarioSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect,
-    TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
+    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
 };
+use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
@@ -41,7 +43,9 @@ use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
 use crate::cost::{CostProfile, ProfileLibrary};
-use crate::engine::{MILLISECOND, Nanos, Rng, SECOND, Streams, random::LogNormal};
+use crate::engine::random::{LazyStream, LogNormal};
+use crate::engine::{MILLISECOND, Nanos, SECOND, Streams};
+use crate::scheduler::process::ProcessCommand;
 use crate::scheduler::{
     AppSort, FeatureGates, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings,
 };
@@ -62,6 +66,8 @@ const DEFAULT_FSYNC_NS: (Nanos, Nanos) = (550_000, 3 * MILLISECOND);
 const DEFAULT_TOLERATION_NS: Nanos = 300 * SECOND;
 /// Concurrent ReplicaSet syncs of the controller manager.
 const DEFAULT_CONCURRENT_SYNCS: u32 = 5;
+/// How long a scheduler that is a program may take for an answer.
+const ANSWER_TIMEOUT_MS: u64 = 10_000;
 
 struct Resolver<'a> {
     spec: &'a ScenarioSpec,
@@ -73,6 +79,20 @@ struct Resolver<'a> {
     default_limit_ns: Nanos,
     /// Ranges of pods that belong to Deployments.
     replica_sets: Vec<(u32, u32)>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(spec: &'a ScenarioSpec, document: &'a Document, profiles: &'a ProfileLibrary) -> Self {
+        Self {
+            spec,
+            document,
+            profiles,
+            errors: Vec::new(),
+            provenance: Provenance::default(),
+            default_limit_ns: DEFAULT_LIMIT_NS,
+            replica_sets: Vec::new(),
+        }
+    }
 }
 
 fn count(value: u64) -> u32 {
@@ -173,6 +193,8 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
         pod_affinity,
         host_ports: scheduling::host_ports(shape),
         never_preempts: shape.preemption_policy == Some(PreemptionPolicy::Never),
+        required_node: None,
+        refuses_preemption: shape.allow_preemption == Some(false),
         topology_spread: shape
             .topology_spread
             .iter()
@@ -203,15 +225,15 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
 }
 
 /// Draws spans of time from a distribution as scenarios give it.
-fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut Rng) -> Nanos {
+fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut LazyStream<'_>) -> Nanos {
     let prepared = match distribution {
         TimeDistribution::Quantiles { p50, p99 } => Some(LogNormal::new(p50.0, p99.0)),
         _ => None,
     };
     move |rng| match (distribution, prepared) {
         (TimeDistribution::Fixed(span), _) => span.0,
-        (TimeDistribution::Uniform { min, max }, _) => rng.uniform_span(min.0, max.0),
-        (_, Some(lognormal)) => lognormal.sample(rng),
+        (TimeDistribution::Uniform { min, max }, _) => rng.get().uniform_span(min.0, max.0),
+        (_, Some(lognormal)) => lognormal.sample(rng.get()),
         (TimeDistribution::Quantiles { p50, .. }, None) => p50.0,
     }
 }
@@ -270,9 +292,9 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 
 }
 
 /// Pods of a workload as they are expanded.
-struct Expanded {
+struct Expanded<'s> {
     /// Draws how long volumes take.
-    volumes: Rng,
+    volumes: LazyStream<'s>,
     /// Ranges of pods that one controller creates.
     sets: Vec<(u32, u32)>,
     run_ns: Vec<Nanos>,
@@ -375,8 +397,30 @@ impl Resolver<'_> {
         }
     }
 
+    /// How a scheduler that is a program of its own is run. The result depends on the files that its command names.
+    fn process_command(&mut self, s: &SchedulerSpec) -> ProcessCommand {
+        let directory = self.document.directory().unwrap_or(Path::new("."));
+        for argument in &s.command {
+            let path = directory.join(argument);
+            if path.is_file()
+                && let Ok(bytes) = std::fs::read(path)
+            {
+                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                self.provenance.files.insert(argument.clone(), hash);
+            }
+        }
+        let options = if s.options.is_empty() { None } else { serde_json::to_string(&s.options).ok() };
+        ProcessCommand {
+            command: s.command.clone(),
+            directory: directory.to_string_lossy().into_owned(),
+            timeout_ms: s.answer_timeout.map_or(ANSWER_TIMEOUT_MS, |d| d.0.div_ceil(1_000_000)),
+            options: options.unwrap_or_default(),
+        }
+    }
+
     fn scheduler(&mut self, registry: &Registry, names: &mut ResourceNames) -> SchedulerPlan {
         let s = self.spec.scheduler.clone();
+        let process = self.process_command(&s);
         let registration = registry.get(&s.kind);
         if registration.is_none() {
             let known: Vec<&str> = registry.names().collect();
@@ -491,6 +535,9 @@ impl Resolver<'_> {
                     .collect()
             },
             yunikorn: defaults.yunikorn,
+            plain: false,
+            reservations: s.reservations.unwrap_or(defaults.reservations),
+            process,
         };
         SchedulerPlan {
             kind: s.kind,
@@ -621,11 +668,11 @@ impl Resolver<'_> {
     fn add_pods(
         &mut self,
         cluster: &mut Cluster,
-        expanded: &mut Expanded,
+        expanded: &mut Expanded<'_>,
         shape: &PodShape,
         app: &str,
         pods: u64,
-        (owned, rng): (bool, &mut Rng),
+        (owned, rng): (bool, &mut LazyStream<'_>),
     ) {
         let name = shape.app.clone().unwrap_or_else(|| app.to_owned());
         let mut spec = pod_spec(shape, &name, &mut cluster.resources);
@@ -706,7 +753,7 @@ impl Resolver<'_> {
         };
         self.provenance.files.append(&mut trace.files);
         self.provenance.notes.append(&mut trace.notes);
-        self.provenance.recorded = std::mem::take(&mut trace.recorded);
+        self.provenance.recorded = std::mem::take(&mut trace.recorded).into();
         let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
         let last_ns = trace.times_ns.last().copied().unwrap_or(0);
         self.default_limit_ns =
@@ -714,9 +761,12 @@ impl Resolver<'_> {
         let creation = if w.start == Some(WorkloadStart::Backlog) {
             Creation::Existing
         } else {
-            Creation::Scheduled { times_ns: trace.times_ns }
+            Creation::Scheduled { times_ns: trace.times_ns.into() }
         };
-        (creation, if longest_ns.is_some() { Lifetimes::Run(trace.run_ns) } else { Lifetimes::Endless })
+        (
+            creation,
+            if longest_ns.is_some() { Lifetimes::Run(trace.run_ns.into()) } else { Lifetimes::Endless },
+        )
     }
 
     fn workload(&mut self, cluster: &mut Cluster, streams: &Streams) -> (Creation, Lifetimes) {
@@ -725,9 +775,9 @@ impl Resolver<'_> {
         if w.trace.is_some() || !w.manifests.is_empty() {
             return self.recorded(cluster, streams);
         }
-        let mut rng = streams.stream("workload.lifetimes");
+        let mut rng = streams.lazily("workload.lifetimes");
         let mut expanded = Expanded {
-            volumes: streams.stream("workload.volumes"),
+            volumes: streams.lazily("workload.volumes"),
             sets: Vec::new(),
             run_ns: Vec::new(),
             hold_ns: Vec::new(),
@@ -770,8 +820,8 @@ impl Resolver<'_> {
         }
         let any = |spans: &[Nanos]| spans.iter().any(|s| *s != u64::MAX);
         let lifetimes = match (any(&expanded.run_ns), any(&expanded.hold_ns)) {
-            (true, _) => Lifetimes::Run(expanded.run_ns),
-            (false, true) => Lifetimes::Hold(expanded.hold_ns),
+            (true, _) => Lifetimes::Run(expanded.run_ns.into()),
+            (false, true) => Lifetimes::Hold(expanded.hold_ns.into()),
             (false, false) => Lifetimes::Endless,
         };
         (creation, lifetimes)
@@ -780,7 +830,7 @@ impl Resolver<'_> {
     fn creation(
         &mut self,
         cluster: &Cluster,
-        expanded: &Expanded,
+        expanded: &Expanded<'_>,
         deployments: usize,
         streams: &Streams,
     ) -> Creation {
@@ -796,7 +846,7 @@ impl Resolver<'_> {
                 let hint = "use one kind of workload, or start: backlog".to_owned();
                 self.errors.push(self.document.diagnostic("workload.deployments", message, Some(hint)));
             }
-            let times_ns = (0..deployments as u64).map(|i| i * interval_ns).collect();
+            let times_ns = Arc::new((0..deployments as u64).map(|i| i * interval_ns).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
         }
         let rate_micro = w.arrivals.rate.map_or(0, |r| r.micro_per_second());
@@ -810,13 +860,13 @@ impl Resolver<'_> {
                 let times_ns = expanded.sets.iter().enumerate().flat_map(|(set, (from, to))| {
                     std::iter::repeat_n(set as u64 * interval_ns, (to - from) as usize)
                 });
-                Creation::Scheduled { times_ns: times_ns.collect() }
+                Creation::Scheduled { times_ns: Arc::new(times_ns.collect()) }
             }
             ArrivalProcess::Closed => {
                 Creation::ClosedLoop { concurrency: w.client.concurrency.map_or(16, count) }
             }
             ArrivalProcess::Constant => {
-                Creation::Scheduled { times_ns: (0..pods as u64).map(evenly).collect() }
+                Creation::Scheduled { times_ns: Arc::new((0..pods as u64).map(evenly).collect()) }
             }
             ArrivalProcess::Poisson => {
                 let mut rng = streams.stream("workload.arrivals");
@@ -826,13 +876,13 @@ impl Resolver<'_> {
                     at += rng.exponential(mean_ns);
                     at
                 });
-                Creation::Scheduled { times_ns: times_ns.collect() }
+                Creation::Scheduled { times_ns: Arc::new(times_ns.collect()) }
             }
             ArrivalProcess::Batch => {
                 let size = w.arrivals.batch_size.unwrap_or(1).max(1);
                 let at =
                     |i: u64| if interval_ns > 0 { i / size * interval_ns } else { evenly(i / size * size) };
-                Creation::Scheduled { times_ns: (0..pods as u64).map(at).collect() }
+                Creation::Scheduled { times_ns: Arc::new((0..pods as u64).map(at).collect()) }
             }
         }
     }
@@ -848,22 +898,47 @@ pub fn resolve(
     profiles: &ProfileLibrary,
     registry: &Registry,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut r = Resolver {
-        spec,
-        document,
-        profiles,
-        errors: Vec::new(),
-        provenance: Provenance::default(),
-        default_limit_ns: DEFAULT_LIMIT_NS,
-        replica_sets: Vec::new(),
-    };
-    let seed = spec.seed.unwrap_or(1);
+    resolve_shared(spec, document, profiles, registry, &Workloads::with_budget(0))
+}
+
+/// Nodes, pods and their times; whether the seed matters; what is wrong.
+fn workload(
+    spec: &ScenarioSpec,
+    document: &Document,
+    profiles: &ProfileLibrary,
+    seed: u64,
+) -> (Workload, bool, Vec<Diagnostic>) {
+    let mut r = Resolver::new(spec, document, profiles);
     let streams = Streams::new(seed);
     let mut cluster = Cluster::default();
     let groups = spec.cluster.nodes.iter().enumerate();
     let templates: Vec<u32> = groups.map(|(index, group)| add_nodes(&mut cluster, group, index)).collect();
     scheduling::add_objects(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
+    let Resolver { provenance, default_limit_ns, errors, replica_sets, .. } = r;
+    let made =
+        Workload { cluster, creation, lifetimes, provenance, default_limit_ns, templates, replica_sets };
+    (made, streams.were_used(), errors)
+}
+
+/// [`resolve`] for many runs, which share their workloads.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_shared(
+    spec: &ScenarioSpec,
+    document: &Document,
+    profiles: &ProfileLibrary,
+    registry: &Registry,
+    workloads: &Workloads,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut r = Resolver::new(spec, document, profiles);
+    let seed = spec.seed.unwrap_or(1);
+    let (shared, errors) = workloads.get(spec, document, seed, || workload(spec, document, profiles, seed));
+    let Workload { mut cluster, creation, lifetimes, provenance, default_limit_ns, templates, replica_sets } =
+        shared;
+    (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
+    r.replica_sets = replica_sets;
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
@@ -924,6 +999,7 @@ pub fn resolve(
         agents,
         watchers,
         load_client: (load_place, load_limits),
+        record_seen: false,
         scheduler,
         creation,
         lifetimes,

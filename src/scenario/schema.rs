@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::document::DocumentKind;
-use super::spec::{ExperimentSpec, ScenarioSpec, SweepSpec};
+use super::spec::{ExperimentSpec, ScenarioSpec, StudySpec, SweepSpec};
 
 /// The JSON Schema (draft 2020-12) of one kind of file.
 pub fn schema(kind: DocumentKind) -> Value {
@@ -20,10 +20,13 @@ pub fn schema(kind: DocumentKind) -> Value {
             settings().into_generator().into_root_schema_for::<ExperimentSpec>().to_value()
         }
         DocumentKind::Sweep => settings().into_generator().into_root_schema_for::<SweepSpec>().to_value(),
+        DocumentKind::MeasuredStudy => {
+            settings().into_generator().into_root_schema_for::<StudySpec>().to_value()
+        }
     };
     schema["properties"]["apiVersion"] = json!({"const": super::spec::API_VERSION});
     schema["properties"]["kind"] = json!({"const": format!("{kind:?}")});
-    if kind != DocumentKind::Scenario {
+    if matches!(kind, DocumentKind::Experiment | DocumentKind::Sweep) {
         inline_scenario(&mut schema);
     }
     schema

@@ -339,7 +339,7 @@ pub enum Identity {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulerSpec {
-    /// `kube-scheduler`, `yunikorn`, `first-fit`, or the name of a registered scheduler.
+    /// `kube-scheduler`, `yunikorn`, `first-fit`, `process` (a program of its own), or the name of a registered scheduler.
     pub kind: String,
     /// Cost profile. Default: the kind's newest.
     pub profile: Option<String>,
@@ -359,7 +359,7 @@ pub struct SchedulerSpec {
     /// A real configuration file, read as it is: KubeSchedulerConfiguration or YuniKorn's `queues.yaml`. Path relative
     /// to the scenario. Fields that the scenario gives itself win over the file's.
     pub config: Option<String>,
-    /// Options of a registered scheduler, by name; the built-in kinds have none.
+    /// Options of a registered scheduler, by name; of the built-in kinds, `process` hands them to its program.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, serde_yaml::Value>,
@@ -392,9 +392,17 @@ pub struct SchedulerSpec {
     pub queues: Vec<QueueSpec>,
     /// YuniKorn: the shim's application tick. Default 1s.
     pub scheduling_interval: Option<DurationNs>,
+    /// YuniKorn: whether pods that fit nowhere have nodes reserved (`DISABLE_RESERVATION` in its environment). Default true.
+    pub reservations: Option<bool>,
     /// YuniKorn: the core alone, as its own benchmark runs it (one repeated ask an application, no shim, no binding).
     /// Default false.
     pub core_only: Option<bool>,
+
+    /// `process`: program and arguments. It runs in the scenario's folder, with the rights of podpace.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// `process`: how long an answer may take in real time. Default 10s.
+    pub answer_timeout: Option<DurationNs>,
 }
 
 /// How NodeResourcesFit scores.
@@ -660,6 +668,8 @@ pub struct PodShape {
     pub host_ports: Vec<HostPortSpec>,
     /// Whether it may preempt.
     pub preemption_policy: Option<PreemptionPolicy>,
+    /// Whether it allows to be preempted.
+    pub allow_preemption: Option<bool>,
     /// Keeping apart pods of the same `app`.
     pub anti_affinity: Option<AntiAffinitySpec>,
     /// Affinity to other pods.
@@ -725,6 +735,9 @@ macro_rules! pod_group {
             pub host_ports: Vec<HostPortSpec>,
             /// Whether it may push pods of lower priority off a node. Default `PreemptLowerPriority`.
             pub preemption_policy: Option<PreemptionPolicy>,
+            /// YuniKorn: the pods allow to be preempted (`yunikorn.apache.org/allow-preemption`); those that don't are taken
+            /// only if no others do. Default true.
+            pub allow_preemption: Option<bool>,
             /// Keep pods with the same label `app` apart: `none`, `required`, `preferred`, or with a topology:
             /// `{mode: required, topologyKey: kubernetes.io/hostname}`. Default `none`.
             pub anti_affinity: Option<AntiAffinitySpec>,
@@ -782,6 +795,7 @@ macro_rules! pod_group {
                     node_name: self.node_name.clone(),
                     host_ports: self.host_ports.clone(),
                     preemption_policy: self.preemption_policy,
+                    allow_preemption: self.allow_preemption,
                     anti_affinity: self.anti_affinity.clone(),
                     pod_affinity: self.pod_affinity.clone(),
                     pod_anti_affinity: self.pod_anti_affinity.clone(),
@@ -1401,6 +1415,41 @@ pub struct ExperimentRunSpec {
     pub set: BTreeMap<String, serde_yaml::Value>,
     /// Number of seeds: the scenario's and those after it. Default 1.
     pub seeds: Option<u64>,
+}
+
+/// Measured runs of a real control plane, and how near their predictions have to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "podpace measured study")]
+pub struct StudySpec {
+    /// Always `podpace/v1`.
+    pub api_version: String,
+    /// Always `MeasuredStudy`.
+    pub kind: String,
+    /// Name of the study, of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Who measured it, where and how.
+    pub source: Option<String>,
+    /// The folder of the runs, as `podpace validate` takes it; path relative to the study.
+    pub runs: String,
+    /// Seeds that each run is predicted with; each also draws the unit costs. Default 20.
+    pub seeds: Option<u64>,
+    /// What is expected of each class of runs.
+    pub classes: BTreeMap<String, StudyClassSpec>,
+}
+
+/// What is expected of the runs of a class, over throughput and the time of the last binding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StudyClassSpec {
+    /// Largest error of each value.
+    pub each: Option<Ratio>,
+    /// Largest median of the absolute errors.
+    pub median: Option<Ratio>,
+    /// Smallest share of measured values between the 5th and 95th percentile of the prediction.
+    pub inside: Option<Ratio>,
 }
 
 /// A grid of runs over a scenario.

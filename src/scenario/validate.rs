@@ -17,8 +17,8 @@ use super::scheduling;
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
     MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable,
-    WorkloadSpec,
+    StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec,
+    WhenUnsatisfiable, WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
@@ -27,7 +27,7 @@ use super::tree::{Class, Path, Problem, Value};
 pub const DEFAULT_NODE_PODS: u64 = 110;
 
 /// The built-in scheduler kinds.
-pub const SCHEDULER_KINDS: [&str; 3] = ["kube-scheduler", "yunikorn", "first-fit"];
+pub const SCHEDULER_KINDS: [&str; 4] = ["kube-scheduler", "yunikorn", "first-fit", "process"];
 
 /// Collects problems and gives them their place.
 pub(super) struct Check<'a> {
@@ -493,9 +493,12 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         ("nodeSortPolicy", spec.node_sort_policy.is_some()),
         ("queues", !spec.queues.is_empty()),
         ("schedulingInterval", spec.scheduling_interval.is_some()),
+        ("reservations", spec.reservations.is_some()),
         ("coreOnly", spec.core_only.is_some()),
     ];
-    for (owner, fields) in [("kube-scheduler", &kube[..]), ("yunikorn", &yunikorn[..])] {
+    let process = [("command", !spec.command.is_empty()), ("answerTimeout", spec.answer_timeout.is_some())];
+    let owners = [("kube-scheduler", &kube[..]), ("yunikorn", &yunikorn[..]), ("process", &process[..])];
+    for (owner, fields) in owners {
         if spec.kind == owner {
             continue;
         }
@@ -506,7 +509,7 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         }
     }
     let built_in = SCHEDULER_KINDS.contains(&spec.kind.as_str());
-    if built_in && !spec.options.is_empty() {
+    if built_in && spec.kind != "process" && !spec.options.is_empty() {
         let message = format!("`{}` is built in and has no further options", spec.kind);
         check.report("scheduler.options", message, "write its fields directly under `scheduler`");
     }
@@ -537,6 +540,11 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         );
     }
     check.duration("scheduler.schedulingInterval", spec.scheduling_interval, true);
+    check.duration("scheduler.answerTimeout", spec.answer_timeout, true);
+    if spec.kind == "process" && spec.command.first().is_none_or(String::is_empty) {
+        let hint = "add the program and its arguments: `command: [python3, first_fit.py]`";
+        check.expected("scheduler.command", "a program", hint);
+    }
     queues(&spec.queues, check);
 }
 
@@ -591,16 +599,16 @@ fn queues(queues: &[QueueSpec], check: &mut Check<'_>) {
 }
 
 /// A group of pods of any sort: where it stands, what it is called, how many pods it has.
-struct PodGroup {
+pub(super) struct PodGroup {
     path: String,
     title: String,
     pods: u64,
     /// The key that holds the number of pods.
     count_key: &'static str,
-    shape: PodShape,
+    pub(super) shape: PodShape,
 }
 
-fn pod_groups(workload: &WorkloadSpec) -> Vec<PodGroup> {
+pub(super) fn pod_groups(workload: &WorkloadSpec) -> Vec<PodGroup> {
     let mut groups = Vec::new();
     let title = |kind: &str, name: &Option<String>, i: usize| match name {
         Some(name) => format!("{kind} {name}"),
@@ -903,7 +911,7 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     if let Some(queue) = &shape.queue {
         let is_yunikorn = spec.scheduler.kind == "yunikorn";
         let built_in = SCHEDULER_KINDS.contains(&spec.scheduler.kind.as_str());
-        if built_in && !is_yunikorn {
+        if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
             let message =
                 format!("queues are YuniKorn's, but the scheduler's kind is `{}`", spec.scheduler.kind);
             check.report(&format!("{path}.queue"), message, "leave it out, or set `kind: yunikorn`");
@@ -1174,6 +1182,22 @@ pub(super) fn experiment(spec: &ExperimentSpec, check: &mut Check<'_>) {
                 message,
                 "add an entry to `expect`, or leave the run out",
             );
+        }
+    }
+}
+
+/// All rules of a measured study.
+pub(super) fn study(spec: &StudySpec, check: &mut Check<'_>) {
+    check.name("name", &spec.name);
+    check.optional_count("seeds", spec.seeds, 1, limits::SEEDS);
+    if spec.classes.is_empty() {
+        let hint = "add `classes: {cpu-bound: {each: 25%, median: 10%}}`";
+        check.report("classes", "nothing is expected of any class of runs", hint);
+    }
+    for (class, expected) in &spec.classes {
+        if expected.each.is_none() && expected.median.is_none() && expected.inside.is_none() {
+            let hint = "add `each: 25%`, `median: 10%` or `inside: 80%`";
+            check.report(&format!("classes.{class}"), "nothing is expected of this class", hint);
         }
     }
 }

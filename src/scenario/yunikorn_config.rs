@@ -11,8 +11,7 @@
 //! change during a run, so hot refresh does nothing; images, volumes, identifiers and logs are not modelled; the admission
 //! controller's labels are the scenario's own.
 //!
-//! Left out: several partitions, preemption, back-off of unschedulable asks, the LDAP and OS resolvers of groups (the
-//! scenario says who is in which group).
+//! Left out: several partitions, the LDAP and OS resolvers of groups (the scenario says who is in which group).
 //!
 //! Cost: O(queues x limits + queues x resources).
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +25,8 @@ use super::tree::{Class, Node, Path, Step, Value};
 use crate::cluster::ResourceNames;
 use crate::scheduler::NodeSortPolicy;
 use crate::scheduler::yunikorn::config::{
-    Acl, Amounts, Config, Filter, Names, QueueSettings, Rule, RuleKind, Template, UserLimit, Weights,
-    is_queue_name,
+    Acl, Amounts, Config, DURATIONS, Filter, Names, QueueSettings, Rule, RuleKind, Template, UserLimit,
+    Weights, is_queue_name,
 };
 
 /// Amounts by resource.
@@ -92,6 +91,7 @@ struct RawPartition {
     rules: Vec<RawRule>,
     limits: Vec<RawLimit>,
     preemption: Option<bool>,
+    quota_preemption: Option<bool>,
     policy: String,
     weights: BTreeMap<String, f64>,
 }
@@ -147,7 +147,7 @@ fn queues(
         && let Some(partition) = r.validate(partitions)
     {
         let root = &partition.queues.as_deref().unwrap_or_default()[0];
-        r.not_modelled(&partition, root);
+        r.queue_properties(root);
         config.settings.node_sort_policy = match partition.policy.as_str() {
             "binpacking" => NodeSortPolicy::BinPacking,
             _ => NodeSortPolicy::Fair,
@@ -160,6 +160,8 @@ fn queues(
             rules: rules.into_iter().flatten().collect(),
             weights,
             disable_gang_scheduling,
+            no_preemption: partition.preemption == Some(false),
+            quota_preemption: partition.quota_preemption == Some(true),
         }));
     }
     config.notes.append(&mut r.notes);
@@ -207,6 +209,19 @@ fn weights(raw: &BTreeMap<String, f64>, names: &mut ResourceNames) -> Weights {
     out
 }
 
+/// Properties with spans of time as nanoseconds; YuniKorn takes the default instead of one that it can't read.
+fn properties(raw: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let value = |(key, value): (&String, &String)| {
+        let value = if DURATIONS.contains(&key.as_str()) {
+            value.parse::<DurationNs>().ok().filter(|d| d.0 > 0)?.0.to_string()
+        } else {
+            value.clone()
+        };
+        Some((key.clone(), value))
+    };
+    raw.iter().filter_map(value).collect()
+}
+
 fn queue(raw: &RawQueue, names: &mut ResourceNames) -> QueueSettings {
     QueueSettings {
         name: raw.name.to_lowercase(),
@@ -215,17 +230,16 @@ fn queue(raw: &RawQueue, names: &mut ResourceNames) -> QueueSettings {
         max: set(amounts(&raw.max.clone().unwrap_or_default(), names)),
         // The root's own settings of this kind are not read.
         max_applications: if raw.name.eq_ignore_ascii_case("root") { 0 } else { raw.max_applications },
-        properties: raw.properties.clone(),
+        properties: properties(&raw.properties),
         submit_acl: Acl::parse(&raw.submit_acl),
         admin_acl: Acl::parse(&raw.admin_acl),
         template: raw.template.as_ref().map(|t| Template {
             max_applications: t.max_applications,
-            properties: t
-                .properties
-                .iter()
-                .filter(|(k, v)| !k.is_empty() && !v.is_empty())
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect(),
+            properties: {
+                let mut own = properties(&t.properties);
+                own.retain(|k, v| !k.is_empty() && !v.is_empty());
+                own
+            },
             guaranteed: set(amounts(&t.guaranteed, names)),
             max: set(amounts(&t.max, names)),
         }),
@@ -620,8 +634,10 @@ impl<'a> Reader<'a> {
                     let known = ["enabled", "quotapreemptionenabled"];
                     for (key, value) in self.map(value, &at, "PartitionPreemptionConfig", &known) {
                         let flag = self.boolean(value, &at.key(&key.text));
-                        if key.text == "enabled" && !value.is_null() {
-                            out.preemption = Some(flag);
+                        match key.text.as_str() {
+                            _ if value.is_null() => {}
+                            "enabled" => out.preemption = Some(flag),
+                            _ => out.quota_preemption = Some(flag),
                         }
                     }
                 }
@@ -1332,45 +1348,18 @@ impl<'a> Reader<'a> {
         Some(Rule { kind, create: raw.create, filter, parent })
     }
 
-    fn not_modelled(&mut self, partition: &RawPartition, root: &RawQueue) {
-        if partition.preemption == Some(true) {
-            let path = partition.path.key("preemption").key("enabled");
-            self.error(
-                &path,
-                "preemption is not modelled",
-                "set it to false, or leave it out and read the note",
-            );
-        }
-        let on = partition.preemption != Some(false);
-        let mut guaranteed = false;
-        self.queue_properties(root, on, &mut guaranteed);
-        if guaranteed && partition.preemption.is_none() {
-            self.notes.push(
-                "preemption is not modelled: queues below their guaranteed resources wait, where YuniKorn would preempt after \
-                 30s; `preemption: {enabled: false}` makes both do the same"
-                    .to_owned(),
-            );
-        }
-    }
-
-    fn queue_properties(&mut self, queue: &RawQueue, preemption: bool, guaranteed: &mut bool) {
-        *guaranteed |= queue.guaranteed.as_ref().is_some_and(|g| g.values().any(|v| *v > 0));
-        let at = queue.path.key("properties");
-        self.properties(&queue.properties, &at, preemption);
+    fn queue_properties(&mut self, queue: &RawQueue) {
+        self.properties(&queue.properties, &queue.path.key("properties"));
         if let Some(template) = &queue.template {
-            *guaranteed |= template.guaranteed.values().any(|v| *v > 0);
-            self.properties(
-                &template.properties,
-                &queue.path.key("childtemplate").key("properties"),
-                preemption,
-            );
+            let at = queue.path.key("childtemplate").key("properties");
+            self.properties(&template.properties, &at);
         }
         for child in &queue.queues {
-            self.queue_properties(child, preemption, guaranteed);
+            self.queue_properties(child);
         }
     }
 
-    fn properties(&mut self, properties: &BTreeMap<String, String>, path: &Path, preemption: bool) {
+    fn properties(&mut self, properties: &BTreeMap<String, String>, path: &Path) {
         const KNOWN: [&str; 10] = [
             "application.sort.policy",
             "application.sort.priority",
@@ -1396,41 +1385,10 @@ impl<'a> Reader<'a> {
                 "application.sort.priority" => ["enabled", "disabled"].contains(&lower.as_str()),
                 "priority.policy" => ["", "default", "fence"].contains(&lower.as_str()),
                 "priority.offset" => value.parse::<i32>().is_ok(),
-                "preemption.policy" => {
-                    if lower == "fence" && preemption {
-                        self.error(
-                            &at,
-                            "preemption is not modelled",
-                            "set preemption.enabled to false, or this to disabled",
-                        );
-                    }
-                    ["", "default", "fence", "disabled"].contains(&lower.as_str())
-                }
-                "preemption.delay" => {
-                    if preemption {
-                        self.error(
-                            &at,
-                            "preemption is not modelled",
-                            "set preemption.enabled to false, or leave this out",
-                        );
-                    }
-                    value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0)
-                }
-                // Quota preemption begins when a queue's maximum is lowered, and none is during a run. 1.9 has renamed it.
-                "preemption.quota.delay" | "quota.preemption.delay" => {
-                    value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0)
-                }
-                "application.unschedasks.backoff" => {
-                    if value.parse::<u64>().is_ok_and(|v| v > 0) {
-                        self.error(
-                            &at,
-                            "the back-off of unschedulable asks is not modelled",
-                            "leave it out, or set it to 0",
-                        );
-                    }
-                    value.parse::<u64>().is_ok()
-                }
-                "application.unschedasks.backoff.delay" => value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0),
+                "preemption.policy" => ["", "default", "fence", "disabled"].contains(&lower.as_str()),
+                // 1.9 has renamed the third.
+                key if DURATIONS.contains(&key) => value.parse::<DurationNs>().is_ok_and(|d| d.0 > 0),
+                "application.unschedasks.backoff" => value.parse::<u64>().is_ok(),
                 _ => {
                     let meant =
                         nearest(key, KNOWN).map_or_else(String::new, |m| format!(" (perhaps `{m}`?)"));

@@ -12,6 +12,7 @@
 mod first_fit;
 pub mod kube;
 mod node_table;
+pub mod process;
 pub mod yunikorn;
 
 use std::collections::BTreeMap;
@@ -84,6 +85,8 @@ pub enum Action {
         /// Pod.
         pod: PodId,
     },
+    /// The scheduler itself has failed and the run ends; [`SchedulerModel::failure`] says why.
+    Fail,
 }
 
 /// How a bind request ended, as its caller sees it.
@@ -166,6 +169,10 @@ pub trait SchedulerModel: Send {
     fn queues(&self) -> Option<QueueLengths> {
         None
     }
+    /// Why the scheduler itself has failed, if it has; it has asked for [`Action::Fail`] then.
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
     /// Everything that the model has learnt and decided, as bytes, for a checkpoint; never called during a cycle of its
     /// own. With serde's derives on the type it is `codec::encode("my scheduler", self)`.
     ///
@@ -181,6 +188,15 @@ pub trait SchedulerModel: Send {
     fn restore(&mut self, _state: &[u8]) -> Result<(), CodecError> {
         Err(unsupported(self.kind()))
     }
+}
+
+/// A scheduler that is a program of its own has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which one, how, and what was said last.
+    pub message: String,
+    /// The scenario is at fault (there is no such program), rather than what the program did.
+    pub is_input: bool,
 }
 
 fn unsupported(kind: &str) -> CodecError {
@@ -311,6 +327,13 @@ pub struct Settings {
     pub queues: Vec<QueueConfig>,
     /// YuniKorn: a whole configuration, which stands instead of `queues`.
     pub yunikorn: Option<Box<yunikorn::config::Config>>,
+    /// Decide everything from scratch, without what is kept between cycles: an oracle for comparisons, see
+    /// `Simulation::plain`.
+    pub plain: bool,
+    /// YuniKorn: asks that fit nowhere reserve nodes (off: the environment variable `DISABLE_RESERVATION`).
+    pub reservations: bool,
+    /// A scheduler that is a program of its own: how to run it.
+    pub process: process::ProcessCommand,
 }
 
 impl Default for Settings {
@@ -335,6 +358,9 @@ impl Default for Settings {
             tick_phase_ns: None,
             queues: Vec::new(),
             yunikorn: None,
+            plain: false,
+            reservations: true,
+            process: process::ProcessCommand::default(),
         }
     }
 }
@@ -367,6 +393,7 @@ impl Registry {
         registry.register("kube-scheduler", kube::KubeScheduler::build, "kube-scheduler-1.36");
         registry.register("yunikorn", yunikorn::YuniKorn::build, "yunikorn-1.8");
         registry.register("first-fit", FirstFit::build, "first-fit");
+        registry.register("process", process::Process::build, "first-fit");
         registry
     }
 

@@ -118,6 +118,23 @@ impl NodeTable {
             })
     }
 
+    /// Whether the pod's requests fit on the node when it is empty.
+    #[must_use]
+    pub fn could_hold(&self, node: NodeId, spec: &PodSpec) -> bool {
+        let at = node as usize;
+        let r = &spec.requests;
+        self.pods_capacity[at] > 0
+            && r.cpu_millicores <= self.cpu_capacity[at]
+            && r.memory_bytes <= self.memory_capacity[at]
+            && r.extended.iter().all(|(id, v)| *v <= self.extended(node, *id).1)
+    }
+
+    /// How many extended resources are known.
+    #[must_use]
+    pub fn extended_count(&self) -> u16 {
+        u16::try_from(self.extended_capacity.len()).expect("interned as u16")
+    }
+
     /// What is in use of an extended resource, and what there is.
     #[must_use]
     pub fn extended(&self, node: NodeId, id: u16) -> (u64, u64) {

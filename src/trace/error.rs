@@ -15,6 +15,14 @@ pub enum Problem {
     BadUtf8,
     /// A line longer than the limit.
     LineTooLong,
+    /// An object or document longer than the limit.
+    TooLong,
+    /// Nested more deeply than the limit.
+    TooDeep,
+    /// A compressed file that becomes too much.
+    Bomb,
+    /// Compressed or packed in a way that is not read.
+    UnknownPacking,
     /// A file without a single row.
     EmptyFile,
     /// A row with the wrong number of columns.
@@ -53,6 +61,10 @@ impl Problem {
             Problem::Corrupt => "corrupt-file",
             Problem::BadUtf8 => "bad-utf8",
             Problem::LineTooLong => "line-too-long",
+            Problem::TooLong => "document-too-long",
+            Problem::TooDeep => "nested-too-deeply",
+            Problem::Bomb => "decompression-bomb",
+            Problem::UnknownPacking => "unknown-packing",
             Problem::EmptyFile => "empty-file",
             Problem::ColumnCount => "column-count",
             Problem::MissingColumn => "missing-column",

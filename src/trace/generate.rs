@@ -823,6 +823,13 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     if spec.sizes.is_empty() || spec.sizes.iter().all(|s| s.weight == 0) {
         return Err(w.error("sizes", "at least one with a weight above 0"));
     }
+    let sizes: u128 = spec.sizes.iter().map(|s| u128::from(s.weight)).sum();
+    let priorities: u128 = spec.priorities.iter().map(|p| u128::from(p.weight)).sum();
+    for (field, total) in [("sizes", sizes), ("priorities", priorities)] {
+        if total > u128::from(u32::MAX) {
+            return Err(w.error(field, "weights of at most 4,294,967,295 together"));
+        }
+    }
     let streams = Streams::new(seed);
     let mut process = Process::new(&spec.arrivals, &streams, &w)?;
     let run = Run::new(&spec.durations, Kind::Duration, base, &w)?;

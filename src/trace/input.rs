@@ -1,8 +1,5 @@
-//! Input files: finding them, opening them, reading lines and tables with positions.
+//! Reading lines and tables with positions; where the bytes come from is [`super::source`]'s.
 //!
-//! * **Finding.** A path is a file or a folder (walked in sorted order; hidden files and documents are passed over).
-//! * **Opening.** Compression is told by the first bytes (gzip 1f 8b, zstd 28 b5 2f fd), never by the name, so a
-//!   renamed file opens. Concatenated gzip members and zstd frames are read to the end.
 //! * **Lines.** [`Lines`] gives UTF-8 lines with their number, without copying more than one. A line past the
 //!   limit is an error, but is never held in memory: a 100 MB line costs the limit, not its length.
 //! * **Tables.** [`Table`] reads delimited rows against a [`TableSchema`]: by header if there is one (then columns
@@ -11,162 +8,15 @@
 //! After an error of one row the reader stands at the next row, so a caller may skip and go on. Cost: O(bytes),
 //! memory O(longest line up to the limit).
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead};
 
+use super::documents::Place;
 use super::error::{Problem, RowError, TraceError, shorten};
 use super::number::{self, NumberError};
+use super::source::{InputFile, empty_file, read_problem};
 
 /// Longest line read unless the caller says otherwise.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
-
-/// A file to import.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InputFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Named by the user, and not merely found in a folder: then it has to be usable.
-    pub explicit: bool,
-}
-
-impl InputFile {
-    /// As messages name it.
-    pub fn display(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    /// File name without folders.
-    pub fn file_name(&self) -> String {
-        self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// The last three parts of the path in lower case: what formats tell tables apart by.
-    pub fn hint(&self) -> String {
-        let parts: Vec<String> = self
-            .path
-            .components()
-            .rev()
-            .take(3)
-            .map(|c| c.as_os_str().to_string_lossy().to_lowercase())
-            .collect();
-        parts.into_iter().rev().collect::<Vec<_>>().join("/")
-    }
-}
-
-/// All files under the paths, folders walked in sorted order.
-pub fn collect(paths: &[PathBuf]) -> Result<Vec<InputFile>, TraceError> {
-    if paths.is_empty() {
-        return Err(TraceError::Usage("no input: name at least one file or folder".into()));
-    }
-    let mut files = Vec::new();
-    for path in paths {
-        let meta = std::fs::metadata(path).map_err(|e| TraceError::io(path, e))?;
-        if meta.is_dir() {
-            let before = files.len();
-            walk(path, 0, &mut files)?;
-            if files.len() == before {
-                return Err(TraceError::Usage(format!("{}: the folder holds no files", path.display())));
-            }
-        } else {
-            files.push(InputFile { path: path.clone(), explicit: true });
-        }
-    }
-    Ok(files)
-}
-
-fn walk(dir: &Path, depth: u32, files: &mut Vec<InputFile>) -> Result<(), TraceError> {
-    if depth > 16 {
-        return Err(TraceError::Usage(format!("{}: folders nested deeper than 16", dir.display())));
-    }
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| TraceError::io(dir, e))? {
-        entries.push(entry.map_err(|e| TraceError::io(dir, e))?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let document = name.starts_with("readme")
-            || name.starts_with("provenance")
-            || name.starts_with("license")
-            || name.ends_with(".md")
-            || name.ends_with(".pdf")
-            || name.ends_with(".proto");
-        if name.starts_with('.') || document {
-            continue;
-        }
-        if path.is_dir() {
-            walk(&path, depth + 1, files)?;
-        } else {
-            files.push(InputFile { path, explicit: false });
-        }
-    }
-    Ok(())
-}
-
-/// A file's bytes, decompressed if they are gzip or zstd.
-pub fn open(path: &Path) -> Result<Box<dyn BufRead>, TraceError> {
-    const BUFFER: usize = 256 << 10;
-    let file = File::open(path).map_err(|e| TraceError::io(path, e))?;
-    let mut reader = BufReader::with_capacity(BUFFER, file);
-    let magic = reader.fill_buf().map_err(|e| TraceError::io(path, e))?;
-    if magic.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(reader))))
-    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let decoder =
-            zstd::stream::read::Decoder::with_buffer(reader).map_err(|e| TraceError::io(path, e))?;
-        Ok(Box::new(BufReader::with_capacity(BUFFER, decoder)))
-    } else {
-        Ok(Box::new(reader))
-    }
-}
-
-/// What a failed read of a (compressed) file means for the file.
-pub(crate) fn read_problem(file: &str, line: u64, e: &io::Error) -> RowError {
-    let (problem, expected) = if e.kind() == io::ErrorKind::UnexpectedEof {
-        (Problem::Truncated, "the compressed data ends early; fetch the file again".to_string())
-    } else {
-        (Problem::Corrupt, format!("cannot read on ({e}); fetch the file again"))
-    };
-    RowError { problem, file: file.to_string(), line, field: String::new(), value: String::new(), expected }
-}
-
-/// A whole small file in memory (documents that have to be seen as one: JSON, YAML, MessagePack).
-pub fn read_all(path: &Path, limit: u64) -> Result<Vec<u8>, TraceError> {
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    open(path)?
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| TraceError::from(read_problem(&name, 0, &e)))?;
-    if bytes.len() as u64 > limit {
-        return Err(RowError {
-            problem: Problem::LineTooLong,
-            file: name,
-            line: 0,
-            field: String::new(),
-            value: String::new(),
-            expected: format!("at most {limit} bytes in one document"),
-        }
-        .into());
-    }
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty_file(&name).into());
-    }
-    Ok(bytes)
-}
-
-/// The error for a file without rows.
-pub fn empty_file(file: &str) -> RowError {
-    RowError {
-        problem: Problem::EmptyFile,
-        file: file.to_string(),
-        line: 0,
-        field: String::new(),
-        value: String::new(),
-        expected: "at least one row; leave the file out if that is right".to_string(),
-    }
-}
 
 /// Lines of a file with their numbers.
 pub struct Lines {
@@ -181,8 +31,8 @@ pub struct Lines {
 
 impl Lines {
     /// Opens a file.
-    pub fn open(path: &Path, limit: usize) -> Result<Lines, TraceError> {
-        Ok(Lines::new(path.display().to_string(), open(path)?, limit))
+    pub fn open(file: &InputFile, limit: usize) -> Result<Lines, TraceError> {
+        Ok(Lines::new(file.display(), file.open()?, limit))
     }
 
     /// Reads from memory or anything else.
@@ -358,6 +208,30 @@ impl Looks {
     }
 }
 
+/// The fields of a row: quoted ones without their quotes, all without blanks around them.
+pub(crate) fn fields(line: &str, delimiter: u8) -> Vec<String> {
+    let delimiter = char::from(delimiter);
+    if !line.contains('"') {
+        return line.split(delimiter).map(|f| f.trim().to_string()).collect();
+    }
+    let mut out = vec![String::new()];
+    let (mut quoted, mut chars) = (false, line.chars().peekable());
+    while let Some(c) = chars.next() {
+        let field = out.last_mut().expect("there is a first field");
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if field.trim().is_empty() => quoted = true,
+            c if c == delimiter && !quoted => out.push(String::new()),
+            c => field.push(c),
+        }
+    }
+    out.iter().map(|f| f.trim().to_string()).collect()
+}
+
 /// Whether two column names are the same but for case and what separates their words.
 pub(crate) fn same_name(a: &str, b: &str) -> bool {
     let letters = |s: &str| -> Vec<u8> {
@@ -391,8 +265,7 @@ impl TableSchema {
 
     /// Whether the line reads like this table's header: at least half of its required columns, two or more.
     pub fn is_header(&self, line: &str) -> bool {
-        let delimiter = char::from(self.delimiter);
-        let fields: Vec<&str> = line.split(delimiter).map(|f| f.trim().trim_matches('"')).collect();
+        let fields = fields(line, self.delimiter);
         let required = self.columns.iter().filter(|c| c.required).count();
         let found = self
             .columns
@@ -404,8 +277,7 @@ impl TableSchema {
 
     /// Whether a line without header could be a row of this table: its number of columns, and what they look like.
     pub fn could_have(&self, line: &str) -> bool {
-        let delimiter = char::from(self.delimiter);
-        let fields: Vec<&str> = line.split(delimiter).map(|f| f.trim().trim_matches('"')).collect();
+        let fields = fields(line, self.delimiter);
         self.widths.contains(&fields.len())
             && self.looks.iter().all(|(i, looks)| fields.get(*i).is_none_or(|f| looks.fits(f)))
     }
@@ -429,8 +301,8 @@ const ABSENT: usize = usize::MAX;
 
 impl Table {
     /// Opens a file and reads its header, if it has one.
-    pub fn open(path: &Path, schema: &'static TableSchema, limit: usize) -> Result<Table, TraceError> {
-        Table::new(Lines::open(path, limit)?, schema)
+    pub fn open(file: &InputFile, schema: &'static TableSchema, limit: usize) -> Result<Table, TraceError> {
+        Table::new(Lines::open(file, limit)?, schema)
     }
 
     /// Starts on lines already opened.
@@ -438,25 +310,24 @@ impl Table {
         let mut map = Vec::new();
         let (mut width, mut has_header, mut found_line) = (0, false, false);
         while let Some(line) = lines.next_line()? {
-            if line.trim().is_empty() {
+            // Some exports begin with comments.
+            if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
             found_line = true;
-            let header: Vec<String> = line
-                .split(char::from(schema.delimiter))
-                .map(|f| f.trim().trim_matches('"').to_lowercase())
-                .collect();
+            let first = line.to_string();
+            let header: Vec<String> =
+                fields(line, schema.delimiter).into_iter().map(|f| f.to_lowercase()).collect();
             width = header.len();
             if schema.is_header(line) {
                 has_header = true;
                 for column in schema.columns {
                     let at = header.iter().position(|h| TableSchema::matches_name(column, h));
                     if at.is_none() && column.required {
-                        let value = header.join(",");
                         return Err(lines.error(
                             Problem::MissingColumn,
                             column.name,
-                            &value,
+                            &first,
                             format!("the header of {} to name this column", schema.name),
                         ));
                     }
@@ -467,11 +338,10 @@ impl Table {
                 lines.push_back();
             } else {
                 let names: Vec<&str> = schema.columns.iter().map(|c| c.name).collect();
-                let value = header.join(",");
                 return Err(lines.error(
                     if schema.widths.is_empty() { Problem::UnknownColumns } else { Problem::ColumnCount },
                     "",
-                    &value,
+                    &first,
                     format!("{} columns of {} ({})", names.len(), schema.name, names.join(",")),
                 ));
             }
@@ -552,6 +422,11 @@ impl Table {
         let mut chars = line.chars().peekable();
         loop {
             let start = self.unquoted.len() as u32;
+            // A quote may have blanks before it.
+            let mut ahead = chars.clone();
+            if delimiter != ' ' && ahead.find(|c| *c != ' ') == Some('"') {
+                while chars.next_if_eq(&' ').is_some() {}
+            }
             if chars.peek() == Some(&'"') {
                 chars.next();
                 loop {
@@ -606,16 +481,22 @@ impl Table {
         line.get(start as usize..end as usize).unwrap_or("").trim()
     }
 
-    /// Whether the field is empty, absent, or says that it is nothing (NaN, null, None).
+    /// Whether the field is empty, absent, or says that it is nothing (null, None, NA). NaN is a wrong number, unless a
+    /// format says otherwise.
     pub fn is_null(&self, column: usize) -> bool {
         let t = self.text(column);
-        t.is_empty() || matches!(t, "NaN" | "nan" | "NA" | "null" | "NULL" | "None" | "none" | "\\N")
+        t.is_empty() || matches!(t, "NA" | "null" | "NULL" | "None" | "none" | "\\N")
     }
 
     /// An error about a field of this row.
     pub fn error(&self, problem: Problem, column: usize, expected: impl Into<String>) -> TraceError {
         let name = self.schema.columns[column].name.split('|').next().unwrap_or_default();
         self.lines.error(problem, name, self.text(column), expected)
+    }
+
+    /// Where the current row is.
+    pub fn at(&self) -> Place {
+        Place { file: self.lines.name().to_string(), at: self.lines.line() }
     }
 
     /// Where the current row is: `file:line`.
@@ -710,13 +591,15 @@ mod tests {
 
     #[test]
     fn quotes() {
-        let mut t = Table::new(lines("\"a,b\",5,\"say \"\"x\"\"\"\n", 100), &SCHEMA);
-        // Three columns once unquoted, but four when counted raw: the first line decides by the raw count.
-        assert!(t.is_err());
-        t = Table::new(lines("id,time,note\n\"a,b\",5,\"say \"\"x\"\"\"\n", 100), &SCHEMA);
-        let mut t = t.unwrap();
-        assert!(t.advance().unwrap());
-        assert_eq!((t.text(0), t.text(1), t.text(2)), ("a,b", "5", "say \"x\""));
+        // With a header or without, with comments and blank lines before it.
+        for head in
+            ["", "id,time,note\n", "\"id\",\"time\", \"note\"\r\n", "# an export\n\n id, time ,note\n"]
+        {
+            let text = format!("{head}\"a,b\",5,\"say \"\"x\"\"\"\n");
+            let mut t = Table::new(lines(text, 100), &SCHEMA).unwrap();
+            assert!(t.advance().unwrap());
+            assert_eq!((t.text(0), t.text(1), t.text(2)), ("a,b", "5", "say \"x\""), "{head:?}");
+        }
     }
 
     #[test]

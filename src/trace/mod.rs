@@ -4,6 +4,7 @@
 //! [`import()`] or [`generate()`] writes it, [`validate()`] and [`stats()`] look at it, a scenario replays it, [`export()`]
 //! hands it to other tools. Everything streams; see [`native`] for how.
 
+pub mod documents;
 pub mod error;
 pub mod export;
 pub mod fit;
@@ -16,6 +17,7 @@ pub mod native;
 pub mod number;
 pub mod report;
 pub mod sort;
+pub mod source;
 pub mod stats;
 pub mod transform;
 pub mod validate;

@@ -186,6 +186,9 @@ pub enum EventOp {
     /// The pod already sat on `node` when the trace begins (a snapshot): it takes room there and is not scheduled.
     #[default]
     PodBound,
+    /// A gang's placeholder already sat on `node` when the trace begins: it holds the place until a pod of its task group
+    /// comes for it, and is no pod of the workload.
+    PlaceholderBound,
     /// Somebody deletes the pod, whatever stage it is in.
     PodDelete,
 }
@@ -195,6 +198,7 @@ impl EventOp {
     pub fn as_str(self) -> &'static str {
         match self {
             EventOp::PodBound => "pod-bound",
+            EventOp::PlaceholderBound => "placeholder-bound",
             EventOp::PodDelete => "pod-delete",
         }
     }
@@ -203,6 +207,7 @@ impl EventOp {
     pub fn parse(s: &str) -> Option<EventOp> {
         match s {
             "pod-bound" => Some(EventOp::PodBound),
+            "placeholder-bound" => Some(EventOp::PlaceholderBound),
             "pod-delete" => Some(EventOp::PodDelete),
             _ => None,
         }

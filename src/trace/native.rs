@@ -23,9 +23,15 @@ use super::input::{Lines, MAX_LINE_BYTES};
 use super::model::{
     Compression, Counts, Encoding, EventRow, FORMAT_VERSION, Manifest, NodeRow, OutcomeRow, PodRow, SpecRow,
 };
+use super::source::{InputFile, read_all};
 
 /// Rows per batch and per Parquet row group.
 pub const BATCH_ROWS: usize = 65_536;
+/// Bytes of texts after which a batch of JSON Lines is given: an ordinary one has some 5 MB.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// The file in a snapshot's folder that goes on with the run it was taken of. It is no table.
+pub const CHECKPOINT: &str = "run.checkpoint";
 
 /// A column of texts in one buffer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,6 +127,10 @@ impl PodBatch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.submit_ns.is_empty()
+    }
+
+    fn text_bytes(&self) -> usize {
+        [&self.uid, &self.app, &self.task_group, &self.queue, &self.user].iter().map(|t| t.bytes.len()).sum()
     }
 
     /// Removes all pods and keeps the memory.
@@ -276,7 +286,8 @@ pub mod columnar {
     use std::sync::Arc;
 
     use arrow_array::{
-        Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+        Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchReader, StringArray, UInt32Array,
+        UInt64Array,
     };
     use arrow_schema::{DataType, Field, Schema, SchemaRef};
     use parquet::arrow::ArrowWriter;
@@ -286,6 +297,10 @@ pub mod columnar {
     use parquet::schema::types::ColumnPath;
 
     use super::{BATCH_ROWS, PodBatch, Texts, TraceError};
+    use crate::engine::guard::guarded;
+    use crate::trace::error::{Problem, RowError};
+    use crate::trace::number::rfc3339;
+    use crate::trace::source::InputFile;
 
     /// The columns of a batch by name.
     pub struct Columns<'a> {
@@ -474,15 +489,93 @@ pub mod columnar {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| e.to_string())
     }
 
-    /// Opens a Parquet file in batches.
-    pub fn reader(path: &Path, rows: usize) -> Result<ParquetRecordBatchReader, TraceError> {
-        let file = File::open(path).map_err(|e| TraceError::io(path, e))?;
-        if file.metadata().map_err(|e| TraceError::io(path, e))?.len() == 0 {
-            return Err(crate::trace::input::empty_file(&path.display().to_string()).into());
+    /// Rows that a byte of a Parquet file may stand for: columns that repeat one value compress to almost nothing, but
+    /// no table of pods or samples does on all of them.
+    const ROWS_PER_BYTE: u64 = 1_000;
+
+    /// A Parquet file, batch by batch. The reader below trusts more of a file than a damaged one deserves: what it
+    /// panics with becomes an error, and the file is over then.
+    pub struct Batches {
+        inner: Option<ParquetRecordBatchReader>,
+        name: String,
+        columns: Vec<String>,
+        row: u64,
+    }
+
+    impl Batches {
+        /// Opens a file; batches have at most so many rows.
+        pub fn open(path: &Path, rows: usize) -> Result<Batches, TraceError> {
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|e| TraceError::io(path, e))?;
+            let bytes = file.metadata().map_err(|e| TraceError::io(path, e))?.len();
+            if bytes == 0 {
+                return Err(crate::trace::source::empty_file(&name).into());
+            }
+            let opened = guarded(|| {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+                let total = builder.metadata().file_metadata().num_rows();
+                let groups: i64 = builder.metadata().row_groups().iter().map(|g| g.num_rows()).sum();
+                builder.with_batch_size(rows).build().map(|reader| (total.max(groups), reader))
+            });
+            let damaged = |why: String| {
+                let expected = format!("a Parquet file ({why})");
+                corrupt(&name, 0, Problem::Corrupt, expected)
+            };
+            let (total, inner) = match opened {
+                Ok(Ok(opened)) => opened,
+                Ok(Err(e)) => return Err(damaged(e.to_string())),
+                Err(panic) => return Err(damaged(panic)),
+            };
+            if u64::try_from(total).unwrap_or(u64::MAX) > 1_000_000 + bytes.saturating_mul(ROWS_PER_BYTE) {
+                let expected = format!("at most {ROWS_PER_BYTE} rows a byte; it says {total} in {bytes}");
+                return Err(corrupt(&name, 0, Problem::Bomb, expected));
+            }
+            let columns = inner.schema().fields().iter().map(|f| f.name().clone()).collect();
+            Ok(Batches { inner: Some(inner), name, columns, row: 0 })
         }
-        ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|b| b.with_batch_size(rows).build())
-            .map_err(|e| TraceError::format(path, format!("not a readable Parquet file: {e}")))
+
+        /// A file to import.
+        pub fn of(file: &InputFile, rows: usize) -> Result<Batches, TraceError> {
+            if file.in_archive() {
+                return Err(corrupt(
+                    &file.display(),
+                    0,
+                    Problem::UnknownPacking,
+                    "a Parquet file by itself: it can't be read inside of an archive, unpack it".into(),
+                ));
+            }
+            Batches::open(&file.path, rows)
+        }
+
+        /// Names of the columns.
+        pub fn columns(&self) -> &[String] {
+            &self.columns
+        }
+    }
+
+    fn corrupt(name: &str, line: u64, problem: Problem, expected: String) -> TraceError {
+        let (field, value) = (String::new(), String::new());
+        RowError { problem, file: name.to_string(), line, field, value, expected }.into()
+    }
+
+    impl Iterator for Batches {
+        type Item = Result<RecordBatch, TraceError>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            let reader = self.inner.as_mut()?;
+            let why = match guarded(|| reader.next()) {
+                Ok(None) => return None,
+                Ok(Some(Ok(batch))) => {
+                    self.row += batch.num_rows() as u64;
+                    return Some(Ok(batch));
+                }
+                Ok(Some(Err(e))) => e.to_string(),
+                Err(panic) => panic,
+            };
+            self.inner = None;
+            let expected = format!("a whole Parquet file ({why})");
+            Some(Err(corrupt(&self.name, self.row + 1, Problem::Corrupt, expected)))
+        }
     }
 
     /// Appends a record batch of `pods` to `out`.
@@ -506,14 +599,31 @@ pub mod columnar {
         Ok(())
     }
 
-    /// One cell of any simple type as text, for importers of foreign Parquet tables; `None` for null.
+    /// The elements of a list as texts; empty for null and for what is no list.
+    pub fn list(column: &ArrayRef, i: usize) -> Vec<String> {
+        let elements = |values: ArrayRef| (0..values.len()).filter_map(|k| cell(&values, k)).collect();
+        if column.is_null(i) {
+            return Vec::new();
+        }
+        if let Some(lists) = column.as_any().downcast_ref::<arrow_array::ListArray>() {
+            return elements(lists.value(i));
+        }
+        column
+            .as_any()
+            .downcast_ref::<arrow_array::LargeListArray>()
+            .map_or_else(Vec::new, |lists| elements(lists.value(i)))
+    }
+
+    /// One cell of any simple type as text, for importers of foreign Parquet tables; `None` for null. Timestamps are
+    /// dates, whatever their unit.
     pub fn cell(column: &ArrayRef, i: usize) -> Option<String> {
         if column.is_null(i) {
             return None;
         }
         use arrow_array::{
-            BinaryArray, Float32Array, Float64Array, LargeStringArray, TimestampMicrosecondArray,
-            TimestampMillisecondArray, TimestampNanosecondArray,
+            BinaryArray, Float32Array, Float64Array, Int8Array, Int16Array, LargeStringArray,
+            StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+            TimestampSecondArray, UInt8Array, UInt16Array,
         };
         let any = column.as_any();
         macro_rules! as_text {
@@ -532,9 +642,26 @@ pub mod columnar {
             UInt32Array,
             Float64Array,
             Float32Array,
-            TimestampMillisecondArray,
-            TimestampMicrosecondArray,
-            TimestampNanosecondArray
+            StringViewArray,
+            Int16Array,
+            UInt16Array,
+            Int8Array,
+            UInt8Array
+        );
+        macro_rules! as_date {
+            ($($kind:ty: $unit:expr),*) => {$(
+                if let Some(a) = any.downcast_ref::<$kind>() {
+                    // A time past 292 years is no date: the number shows in the error.
+                    let ns = a.value(i).checked_mul($unit);
+                    return Some(ns.map_or_else(|| a.value(i).to_string(), rfc3339));
+                }
+            )*};
+        }
+        as_date!(
+            TimestampMillisecondArray: 1_000_000,
+            TimestampMicrosecondArray: 1_000,
+            TimestampNanosecondArray: 1,
+            TimestampSecondArray: 1_000_000_000
         );
         any.downcast_ref::<BinaryArray>().map(|a| String::from_utf8_lossy(a.value(i)).into_owned())
     }
@@ -653,8 +780,9 @@ mod rows {
                     Ok(EventRow {
                         t_ns: c.u64("t_ns")?.value(i),
                         seq: c.u64("seq")?.value(i),
-                        op: EventOp::parse(op)
-                            .ok_or_else(|| format!("op {op:?} is none of pod-bound, pod-delete"))?,
+                        op: EventOp::parse(op).ok_or_else(|| {
+                            format!("op {op:?} is none of pod-bound, placeholder-bound, pod-delete")
+                        })?,
                         uid: c.text("uid")?.value(i).to_string(),
                         node: c.text("node")?.value(i).to_string(),
                     })
@@ -999,8 +1127,9 @@ pub struct TraceReader {
 pub fn open(path: &Path) -> Result<TraceReader, TraceError> {
     let file = path.join("trace.json");
     let manifest = if file.exists() {
-        let text = fs::read_to_string(&file).map_err(|e| TraceError::io(&file, e))?;
-        let head: serde_json::Value = serde_json::from_str(&text)
+        const LONGEST: u64 = 16 << 20;
+        let text = read_all(&InputFile::named(&file), LONGEST)?;
+        let head: serde_json::Value = serde_json::from_slice(&text)
             .map_err(|e| TraceError::format(&file, format!("not JSON ({e}); import the trace again")))?;
         if head.get("format").and_then(|f| f.as_str()) != Some("podpace-trace") {
             return Err(TraceError::format(&file, "not a podpace trace (format is not \"podpace-trace\")"));
@@ -1058,14 +1187,14 @@ impl TraceReader {
         let source = if path.extension().is_some_and(|e| e == "parquet") {
             #[cfg(feature = "parquet")]
             {
-                PodSource::Parquet(Box::new(columnar::reader(&path, BATCH_ROWS)?))
+                PodSource::Parquet(Box::new(columnar::Batches::open(&path, BATCH_ROWS)?))
             }
             #[cfg(not(feature = "parquet"))]
             {
                 return Err(no_parquet());
             }
         } else {
-            PodSource::Json(Lines::open(&path, MAX_LINE_BYTES)?)
+            PodSource::Json(Lines::open(&InputFile::named(&path), MAX_LINE_BYTES)?)
         };
         Ok(PodReader { source, path })
     }
@@ -1103,14 +1232,14 @@ impl TraceReader {
             Some(path) if path.extension().is_some_and(|e| e == "parquet") => {
                 #[cfg(feature = "parquet")]
                 {
-                    RowSource::Parquet { reader: Box::new(columnar::reader(&path, BATCH_ROWS)?), path }
+                    RowSource::Parquet { reader: Box::new(columnar::Batches::open(&path, BATCH_ROWS)?), path }
                 }
                 #[cfg(not(feature = "parquet"))]
                 {
                     return Err(no_parquet());
                 }
             }
-            Some(path) => RowSource::Json(Lines::open(&path, MAX_LINE_BYTES)?),
+            Some(path) => RowSource::Json(Lines::open(&InputFile::named(&path), MAX_LINE_BYTES)?),
         };
         Ok(RowReader { source, batch: Vec::new().into_iter() })
     }
@@ -1119,7 +1248,7 @@ impl TraceReader {
 enum PodSource {
     Json(Lines),
     #[cfg(feature = "parquet")]
-    Parquet(Box<parquet::arrow::arrow_reader::ParquetRecordBatchReader>),
+    Parquet(Box<columnar::Batches>),
 }
 
 /// Reads pods batch by batch.
@@ -1134,7 +1263,7 @@ impl PodReader {
         batch.clear();
         match &mut self.source {
             PodSource::Json(lines) => {
-                while batch.len() < BATCH_ROWS {
+                while batch.len() < BATCH_ROWS && batch.text_bytes() < BATCH_BYTES {
                     let Some(row) = json_row::<PodRow>(lines)? else { break };
                     batch.push(&row);
                 }
@@ -1143,7 +1272,7 @@ impl PodReader {
             #[cfg(feature = "parquet")]
             PodSource::Parquet(reader) => {
                 for record in reader.by_ref() {
-                    let record = record.map_err(|e| TraceError::format(&self.path, e.to_string()))?;
+                    let record = record?;
                     columnar::read_pods(&record, batch).map_err(|e| TraceError::format(&self.path, e))?;
                     if !batch.is_empty() {
                         return Ok(true);
@@ -1194,7 +1323,7 @@ enum RowSource {
     Json(Lines),
     #[cfg(feature = "parquet")]
     Parquet {
-        reader: Box<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
+        reader: Box<columnar::Batches>,
         path: PathBuf,
     },
 }
@@ -1219,7 +1348,7 @@ impl<T: Row> Iterator for RowReader<T> {
             RowSource::Parquet { reader, path } => loop {
                 let batch = match reader.next()? {
                     Ok(batch) => batch,
-                    Err(e) => return Some(Err(TraceError::format(path, e.to_string()))),
+                    Err(e) => return Some(Err(e)),
                 };
                 match T::from_arrow(&columnar::Columns::new(&batch)) {
                     Ok(rows) => self.batch = rows.into_iter(),

@@ -213,9 +213,26 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Unix time in ns of `2024-04-18T01:58:43Z`, `2024-04-18 01:58:43.5+02:00`, `2020-06-09 18:41:01` (no zone: UTC).
+/// ISO 8601's basic form, `20200401T035043+0000`, in the extended one.
+fn extended(text: &str) -> Option<String> {
+    if !text.is_ascii() {
+        return None;
+    }
+    let basic =
+        text.get(..8)?.bytes().all(|c| c.is_ascii_digit()) && matches!(text.as_bytes().get(8)?, b'T' | b't');
+    let (time, zone) = (text.get(9..15)?, text.get(15..)?);
+    let date = format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..8]);
+    basic.then(|| format!("{date}T{}:{}:{}{zone}", &time[..2], &time[2..4], &time[4..]))
+}
+
+/// Unix time in ns of `2024-04-18T01:58:43Z`, `2024-04-18 01:58:43.5+02:00`, `20240418T015843+0000`,
+/// `2020-06-09 18:41:01` (no zone: UTC).
 pub fn unix_ns(text: &str) -> Result<i64, NumberError> {
-    let b = text.trim().as_bytes();
+    let text = text.trim();
+    if let Some(text) = extended(text) {
+        return unix_ns(&text);
+    }
+    let b = text.as_bytes();
     let digits = |from: usize, to: usize| -> Result<i64, NumberError> {
         let part = b.get(from..to).ok_or(NumberError::Syntax)?;
         part.iter().try_fold(0i64, |n, c| {
@@ -277,6 +294,25 @@ pub fn unix_ns(text: &str) -> Result<i64, NumberError> {
         _ => return Err(NumberError::Syntax),
     }
     seconds.checked_mul(NS).and_then(|n| n.checked_add(nanos)).ok_or(NumberError::Range)
+}
+
+/// Unix time in ns of a date, or of a Unix number in s, ms, us or ns, told by its size.
+pub fn unix_ns_of_any_size(text: &str) -> Result<i64, NumberError> {
+    let text = text.trim();
+    if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') || text.get(4..5) == Some("-") {
+        return unix_ns(text);
+    }
+    if let Some(text) = extended(text) {
+        return unix_ns(&text);
+    }
+    let whole = scaled_signed(text, 1)?.unsigned_abs();
+    let unit = match whole {
+        ..100_000_000_000 => 1_000_000_000,
+        100_000_000_000..100_000_000_000_000 => 1_000_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
+        _ => 1,
+    };
+    scaled_signed(text, unit)
 }
 
 /// `2024-04-18T01:58:43Z`, for Unix ns; fractions only when there are any.
@@ -409,8 +445,25 @@ mod tests {
         assert_eq!(unix_ns("2013-01-01 00:22:27+01:00"), Ok(1_356_996_147 * NS));
         assert_eq!(unix_ns("2018-10-26T09:09:28.664442Z"), Ok(1_540_544_968_664_442_000));
         assert_eq!(unix_ns("2017-10-03 00:08:00 PDT"), unix_ns("2017-10-03T07:08:00Z"));
+        assert_eq!(unix_ns("20200401T035043+0000"), unix_ns("2020-04-01T03:50:43Z"));
+        assert_eq!(unix_ns("20200401T035043.5Z"), unix_ns("2020-04-01T03:50:43.5Z"));
+        assert_eq!(unix_ns("20201301T035043Z"), Err(NumberError::Syntax));
         assert_eq!(unix_ns("2024-02-30T00:00:00Z"), Err(NumberError::Syntax));
         assert_eq!(unix_ns("yesterday"), Err(NumberError::Syntax));
+        let second = 1_713_394_966;
+        for (text, ns) in [
+            ("1713394966", second * NS),
+            ("1713394966.846", second * NS + 846_000_000),
+            ("1713394966846", second * NS + 846_000_000),
+            ("1713394966846000", second * NS + 846_000_000),
+            ("1713394966846000001", second * NS + 846_000_001),
+            ("1.713394966846e12", second * NS + 846_000_000),
+            ("2024-04-17T23:02:46Z", second * NS),
+            ("20240417T230246Z", second * NS),
+        ] {
+            assert_eq!(unix_ns_of_any_size(text), Ok(ns), "{text}");
+        }
+        assert!(unix_ns_of_any_size("").is_err() && unix_ns_of_any_size("soon").is_err());
         assert_eq!(rfc3339(1_540_544_968_664_442_000), "2018-10-26T09:09:28.664442000Z");
     }
 

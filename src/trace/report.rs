@@ -1,7 +1,7 @@
 //! The import report: what was read, what was kept, what was dropped and why, what was made up and by which rule.
 //!
 //! No importer drops a row or invents a value without a line here; the report goes to the terminal and, the same,
-//! into `trace.json`. Everything is ordered by name, so equal imports give equal bytes. Memory is O(distinct
+//! into `trace.json`. For each table, rows read = rows kept + rows dropped; a file that can't be read (on) counts as a row. Everything is ordered by name, so equal imports give equal bytes. Memory is O(distinct
 //! reasons), whatever the number of rows.
 
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ pub struct Report {
     pub invented: BTreeMap<String, Vec<Invented>>,
     /// Tables of the format that were not given, and what is missing without them.
     pub absent: BTreeMap<String, String>,
+    /// Pods and nodes that rows describe and the trace does not have, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, Dropped>,
     /// Files given that belong to no table, or were left out by a rule.
     pub ignored_files: Vec<String>,
     /// What the reader should know about this trace.
@@ -94,6 +97,21 @@ impl Report {
             Some(i) => i.count += n,
             None => rules.push(Invented { rule: rule.to_string(), count: n }),
         }
+    }
+
+    /// Counts a pod or node that does not come into the trace although its rows were read; `reason` says which and why.
+    pub fn leave_out(&mut self, reason: &str, first: impl FnOnce() -> String) {
+        match self.left_out.get_mut(reason) {
+            Some(d) => d.count += 1,
+            None => {
+                self.left_out.insert(reason.to_string(), Dropped { count: 1, first: first() });
+            }
+        }
+    }
+
+    /// Whether each row that was read was either kept or dropped.
+    pub fn is_balanced(&self) -> bool {
+        self.tables.values().all(|t| t.read == t.kept + t.dropped.values().map(|d| d.count).sum::<u64>())
     }
 
     /// Says that a table is absent and what is missing without it.
@@ -152,6 +170,9 @@ impl fmt::Display for Report {
             for (reason, d) in &t.dropped {
                 writeln!(f, "dropped   {name}: {} x {reason} (first: {})", thousands(d.count), d.first)?;
             }
+        }
+        for (reason, d) in &self.left_out {
+            writeln!(f, "left out  {} x {reason} (first: {})", thousands(d.count), d.first)?;
         }
         for (field, rules) in &self.invented {
             for i in rules {

@@ -36,7 +36,7 @@ use super::model::{CPU, EventOp, GPU, MEMORY, Manifest, NodeOp, NodeRow, Outcome
 use super::native::{self, PodBatch, TraceReader};
 use super::number::duration_text;
 use super::report::thousands;
-use crate::engine::random::{Rng, Streams};
+use crate::engine::random::{LazyStream, Streams};
 
 const PPM: u64 = 1_000_000;
 /// Node labels that name the GPU model.
@@ -108,6 +108,8 @@ pub struct Taken<'a> {
     pub held_ns: Option<u64>,
     /// The node it sits on from the beginning.
     pub node: Option<&'a str>,
+    /// It holds that place for a gang.
+    pub placeholder: bool,
     /// Row of specs.
     pub spec_id: u32,
     /// Namespace by the mapping; none: its spec's.
@@ -141,6 +143,7 @@ pub struct LeftOut {
 #[derive(Default)]
 struct Fate {
     node: Option<String>,
+    placeholder: bool,
     deleted_ns: Option<u64>,
 }
 
@@ -208,15 +211,15 @@ impl Transform {
         scaled(t_ns.saturating_sub(self.from_ns), self.time_ppm)
     }
 
-    fn copies(&self, rng: &mut Rng) -> u64 {
+    fn copies(&self, rng: &mut LazyStream<'_>) -> u64 {
         let ppm = self.load_ppm.unwrap_or(PPM);
         let (whole, rest) = (ppm / PPM, ppm % PPM);
-        whole + u64::from(rest > 0 && rng.below(PPM) < rest)
+        whole + u64::from(rest > 0 && rng.get().below(PPM) < rest)
     }
 
     /// How much later a copy comes.
-    fn delay(&self, copy: u64, rng: &mut Rng) -> u64 {
-        if copy == 0 || self.jitter_ns == 0 { 0 } else { rng.below(self.jitter_ns + 1) }
+    fn delay(&self, copy: u64, rng: &mut LazyStream<'_>) -> u64 {
+        if copy == 0 || self.jitter_ns == 0 { 0 } else { rng.get().below(self.jitter_ns + 1) }
     }
 
     /// How many nodes the `index`-th of the list becomes, spread evenly.
@@ -359,7 +362,7 @@ impl Transform {
         mut each: impl FnMut(&Taken<'_>) -> Result<(), E>,
     ) -> Result<LeftOut, E> {
         let fates = fates(reader)?;
-        let mut rng = streams.stream("workload.transform");
+        let mut rng = streams.lazily("workload.transform");
         let mut left = LeftOut::default();
         let to_ns = self.to_ns.unwrap_or(u64::MAX);
         let mut outcomes = reader.outcomes()?;
@@ -427,6 +430,7 @@ impl Transform {
                         run_ns: batch.run_ns[i].map(|run| scaled(run, self.time_ppm)),
                         held_ns,
                         node,
+                        placeholder: fate.is_some_and(|f| f.placeholder),
                         spec_id,
                         namespace: namespace.as_deref(),
                         app: batch.app.get(i),
@@ -490,6 +494,7 @@ fn fates(reader: &TraceReader) -> Result<FxHashMap<String, Fate>, TraceError> {
         let fate = fates.entry(event.uid).or_default();
         match event.op {
             EventOp::PodBound => fate.node = Some(event.node),
+            EventOp::PlaceholderBound => (fate.node, fate.placeholder) = (Some(event.node), true),
             EventOp::PodDelete => fate.deleted_ns = fate.deleted_ns.or(Some(event.t_ns)),
         }
     }
@@ -569,6 +574,7 @@ pub fn transform(
             sink.event(t, EventOp::PodDelete, &pod.uid, "")?;
         }
         match taken.node {
+            Some(node) if taken.placeholder => sink.bound_placeholder(&pod, node),
             Some(node) => sink.bound_pod(&pod, node),
             None => sink.pod(&pod),
         }

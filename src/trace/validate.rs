@@ -26,7 +26,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E005", "a pod's spec_id is not a row of specs"),
     ("E006", "trace.json counts other rows than the tables have"),
     ("E007", "a node is added twice, or updated or removed before it is added"),
-    ("E008", "an event names a pod or node that is not in the trace"),
+    ("E008", "an event names a pod that is not in the trace"),
     ("E009", "an outcome belongs to no pod, or outcomes are not in the order of pods"),
     ("E010", "an outcome's times are not in the order created, bound, running, finished"),
     ("E011", "a gang without an application: min_member needs app and task_group"),
@@ -42,6 +42,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W008", "pods select nodes by a label that no node has"),
     ("W009", "rows of the source were dropped at import"),
     ("W010", "outcomes are recorded for some pods only"),
+    ("W011", "pods sit on nodes that are not in the trace"),
 ];
 
 /// One finding.
@@ -379,8 +380,8 @@ fn check_events(
         if !uids.contains(&hash(&e.uid)) {
             c.add("E008", || format!("{} of pod {}", e.op.as_str(), e.uid));
         }
-        if e.op == EventOp::PodBound && !nodes.names.contains(&e.node) {
-            c.add("E008", || format!("pod {} bound to node {:?}", e.uid, e.node));
+        if e.op != EventOp::PodDelete && !nodes.names.contains(&e.node) {
+            c.add("W011", || format!("pod {} on node {:?}", e.uid, e.node));
         }
     }
 }

@@ -146,6 +146,7 @@ impl Harness {
                 }
                 Action::Assume { .. } | Action::GiveUp { .. } => {}
                 Action::CreatePod { .. } => unreachable!("it has no placeholders"),
+                Action::Fail => unreachable!("it is no program"),
                 Action::Bind { pod, node } => {
                     self.binds.push((self.now, pod, node));
                     let outcome =

@@ -1,12 +1,15 @@
-//! The least simulation around a scheduler model: an unlimited host, bindings after a fixed time, nothing else.
+//! The least simulation around a scheduler model: an unlimited host, bindings after a fixed time, nothing else; and the
+//! core alone.
 #![allow(dead_code)]
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use podpace::cluster::{App, AppId, Cluster, NodeId, NodeTemplate, PodId, PodSpec, Resources};
 use podpace::cost::{Meter, ProfileLibrary};
-use podpace::engine::{Nanos, Rng, Streams};
-use podpace::scheduler::yunikorn::YuniKorn;
-use podpace::scheduler::{Action, BindOutcome, Context, NodeChange, SchedulerModel, Settings};
+use podpace::engine::{Nanos, Rng, SECOND, Streams};
+use podpace::scenario::{Diagnostic, Document, resolve};
+use podpace::scheduler::yunikorn::{Core, Outcome, Version, Work, YuniKorn};
+use podpace::scheduler::{Action, BindOutcome, Context, NodeChange, Registry, SchedulerModel, Settings};
 
 pub const MILLI: Nanos = 1_000_000;
 pub const MEBI: u64 = 1 << 20;
@@ -145,6 +148,7 @@ impl Harness {
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
             Action::GiveUp { pod } => self.given_up.push(pod),
+            Action::Fail => panic!("{:?}", self.model.failure()),
             Action::CreatePod { pod } => self.at(self.now + self.bind_latency, Event::Created(pod)),
             Action::Delete { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),
         }
@@ -200,5 +204,132 @@ impl Harness {
 
     pub fn run(&mut self) {
         self.run_until(Nanos::MAX);
+    }
+}
+
+pub const SCENARIO: &str = "
+apiVersion: podpace/v1
+kind: Scenario
+name: t
+cluster: {nodes: [{count: 1, template: {allocatable: {cpu: 4, memory: 8Gi, pods: 110}}}]}
+scheduler: {kind: yunikorn, config: queues.yaml}
+workload: {pods: [{count: 1, requests: {cpu: 100m}}], start: backlog}
+";
+
+/// The settings that a configuration comes to, and the notes; or its errors.
+pub fn read(config: &str) -> Result<(Settings, Vec<String>), Vec<Diagnostic>> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("queues.yaml"), config).unwrap();
+    let path = folder.path().join("scenario.yaml");
+    std::fs::write(&path, SCENARIO).unwrap();
+    let document = Document::load(&path).unwrap();
+    let spec = document.decode_scenario().unwrap();
+    let plan = resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in())?;
+    Ok((plan.scheduler.settings, plan.provenance.notes))
+}
+
+pub fn settings(config: &str) -> Settings {
+    read(config).map_or_else(|errors| panic!("{config}\n{}", shown(&errors)), |(settings, _)| settings)
+}
+
+pub fn shown(errors: &[Diagnostic]) -> String {
+    errors.iter().fold(String::new(), |mut text, error| {
+        let _ = writeln!(text, "{error}");
+        text
+    })
+}
+
+/// A partition with these lines; the first of them is line 3.
+pub fn partition(lines: &str) -> String {
+    format!("partitions:\n- name: default\n{lines}\n")
+}
+
+/// A root with these queues; the first line of them is line 6.
+pub fn below_root(lines: &str) -> String {
+    partition(&format!("  queues:\n  - name: root\n    queues:\n{lines}"))
+}
+
+/// The same, open to everybody; the first line is line 7.
+pub fn open(lines: &str) -> String {
+    partition(&format!("  queues:\n  - name: root\n    submitacl: '*'\n    queues:\n{lines}"))
+}
+
+/// A core alone, with a configuration.
+pub struct Shop {
+    pub cluster: Cluster,
+    pub core: Core,
+}
+
+impl Shop {
+    /// One node of 10 cores and 10 GiB, unless told otherwise.
+    pub fn new(config: &str) -> Self {
+        Self::with(config, cluster(1, resources(10_000, 10 * GIBI, 110)))
+    }
+
+    pub fn with(config: &str, cluster: Cluster) -> Self {
+        let mut core = Core::new(&settings(config), Version::default());
+        for node in 0..u32::try_from(cluster.nodes.len()).unwrap() {
+            core.set_node(&cluster, node);
+        }
+        Self { cluster, core }
+    }
+
+    pub fn app(&mut self, queue: &str, user: &str, groups: &[&str]) -> u32 {
+        let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        let name = format!("app-{}", self.cluster.pods.apps().len());
+        let app = App { name, queue: queue.to_owned(), user: user.to_owned(), groups, ..App::default() };
+        self.cluster.pods.add_app(app)
+    }
+
+    pub fn ask(&mut self, app: u32, spec: PodSpec) -> PodId {
+        let spec = self.cluster.pods.add_spec(spec);
+        let pod = self.cluster.pods.add(spec, app);
+        self.core.learn(&self.cluster, pod);
+        self.core.add_app(&self.cluster, app).unwrap();
+        self.core.add_ask(&self.cluster, pod);
+        pod
+    }
+
+    pub fn asks(&mut self, app: u32, millicores: u64, count: usize) -> Vec<PodId> {
+        (0..count).map(|_| self.ask(app, plain(millicores, MEBI))).collect()
+    }
+
+    /// The applications of the pods that are allocated, in order, until nothing more is.
+    pub fn run(&mut self) -> Vec<u32> {
+        let pods: Vec<PodId> = std::iter::from_fn(|| self.allocate()).map(|(pod, _)| pod).collect();
+        pods.into_iter().map(|pod| self.cluster.pods.app_id(pod)).collect()
+    }
+
+    /// Cycles until one allocates or nothing more happens.
+    pub fn allocate(&mut self) -> Option<(PodId, NodeId)> {
+        loop {
+            if let Outcome::Allocated(pod, node) = self.cycle()? {
+                return Some((pod, node));
+            }
+        }
+    }
+
+    /// One cycle.
+    pub fn cycle(&mut self) -> Option<Outcome> {
+        let mut work = Work::default();
+        self.core.try_reserved(&self.cluster, &mut work).or_else(|| self.core.try_allocate(&self.cluster).0)
+    }
+
+    /// Time passes, seconds.
+    pub fn wait(&mut self, seconds: u64) {
+        self.core.now += seconds * SECOND;
+    }
+
+    /// The pods that were chosen as victims since the last call; they go at once.
+    pub fn victims(&mut self) -> Vec<PodId> {
+        let victims = std::mem::take(&mut self.core.victims);
+        for pod in &victims {
+            self.core.release(&self.cluster, *pod);
+        }
+        victims
+    }
+
+    pub fn release(&mut self, pod: PodId) {
+        self.core.release(&self.cluster, pod);
     }
 }

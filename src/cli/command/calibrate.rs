@@ -1,8 +1,9 @@
 //! `podpace calibrate`: unit costs of a profile, fitted to measured runs.
 use super::{pool, profiles};
 use crate::calibrate::fit::{
-    CalibrateError, Calibration, Options, Residual, Told, calibrate, read_runs, summary,
+    CalibrateError, Calibration, Options, QUANTITIES, Residual, Told, calibrate, read_runs, summary,
 };
+use crate::calibrate::validate::told_text;
 use crate::cli::args::{CalibrateArgs, Format};
 use crate::cli::command::run::unit_cost;
 use crate::cli::failure::{Failure, Output};
@@ -33,6 +34,13 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         let file = file.display();
         return Err(Failure::input(format!("{file}: exists; name another file, or remove it yourself")));
     }
+    for file in files.into_iter().flatten() {
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            std::fs::create_dir_all(parent)
+                .map_err(|e| Failure::input(format!("{}: can't make the folder: {e}", parent.display())))?;
+        }
+    }
     if !(args.prior_factor.is_finite() && args.prior_factor > 1.0) {
         return Err(Failure::input(format!(
             "--prior-factor {}: expected a number above 1",
@@ -46,8 +54,9 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         prior_factor: args.prior_factor,
         iterations: args.iterations,
         cross_validate: true,
+        profile_likelihood: !args.no_profile_likelihood,
     };
-    let runs = read_runs(&args.folder, &args.sets).map_err(Failure::input)?;
+    let runs = read_runs(&args.folder, &args.sets, &options.profiles)?;
     let bar = terminal::progress(quiet, "fitting", 2);
     let progress = |done: u32, total: u32| {
         bar.set_length(u64::from(total));
@@ -80,8 +89,17 @@ fn table(fitted: &Calibration, colour: bool) -> String {
         fitted.runs.len(),
         percent(last)
     );
-    let heading =
-        ["cost of one", ">before", ">value", ">90 % interval", ">runs", "the runs say", "hard to tell from"];
+    let heading = [
+        "cost of one",
+        ">before",
+        ">value",
+        ">90 % interval",
+        ">by curvature",
+        ">runs",
+        ">residual",
+        "the runs say",
+        "hard to tell from",
+    ];
     let mut grid = Grid::new(&heading, colour);
     for c in &fitted.constants {
         let with: Vec<String> = c.with.iter().map(|(name, r)| format!("{name} ({r:+.2})")).collect();
@@ -90,7 +108,16 @@ fn table(fitted: &Calibration, colour: bool) -> String {
             unit_cost(c.prior_ps),
             unit_cost(c.value_ps),
             format!("{}..{}", unit_cost(c.low_ps), unit_cost(c.high_ps)),
+            // Only where the profile of the objective says something else.
+            match c.profile_ps {
+                Some(profile) if profile != c.quadratic_ps => {
+                    format!("{}..{}", unit_cost(c.quadratic_ps.0), unit_cost(c.quadratic_ps.1))
+                }
+                Some(_) => "same".to_owned(),
+                None => String::new(),
+            },
             c.runs.to_string(),
+            c.residual.map_or_else(String::new, percent),
             c.told.name().to_owned(),
             if c.told == Told::Nothing { String::new() } else { with.join(", ") },
         ]);
@@ -136,7 +163,7 @@ fn table(fitted: &Calibration, colour: bool) -> String {
         colour,
     );
     for (name, set) in fitted.sets() {
-        for quantity in ["cpu_s", "bound_per_s_p10_p90", "last_bound_s", "latency_p50_s"] {
+        for quantity in QUANTITIES {
             if let Some((n, median, p90, coverage)) = summary(set, quantity) {
                 grid.row([
                     name.to_owned(),
@@ -150,6 +177,9 @@ fn table(fitted: &Calibration, colour: bool) -> String {
         }
     }
     text += &grid.render();
+    for (run, notes, not_told) in &fitted.told {
+        text += &told_text(run, notes, not_told);
+    }
     for (run, why) in &fitted.left_out {
         text += &format!("left out: {run}: {why}\n");
     }

@@ -6,6 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
 use super::{environment, pool};
+use crate::calibrate::study::Study;
 use crate::cli::args::{CheckArgs, Format};
 use crate::cli::expectations;
 use crate::cli::failure::{Failure, Output, code};
@@ -32,7 +33,17 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
             bar.inc(1);
         }
     };
-    let checked = pool(&args.job)?.install(|| check::check(documents, &environment, started, done))?;
+    // Measured studies are predicted by calibration; everything else by its own scenario. Rows come in the order of the files.
+    let is_study = |document: &&Document| document.kind() == DocumentKind::MeasuredStudy;
+    let order: Vec<String> = documents.iter().map(|document| document.name().to_owned()).collect();
+    let studies: Vec<Study> = documents.iter().filter(is_study).map(Study::of).collect::<Result<_, _>>()?;
+    let others: Vec<Document> = documents.iter().filter(|document| !is_study(document)).cloned().collect();
+    let pool = pool(&args.job)?;
+    let mut checked = pool.install(|| check::check(others, &environment, started, done))?;
+    for study in studies {
+        checked.push(pool.install(|| study.check(&environment.profiles))?);
+    }
+    checked.sort_by_key(|c| order.iter().position(|name| *name == c.file));
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }

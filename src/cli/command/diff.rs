@@ -5,7 +5,7 @@ use crate::cli::args::{DiffArgs, Format};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, metric, signed_percent};
 use crate::cli::terminal;
-use crate::experiment::diff::{ALPHA, Difference, Results, compare};
+use crate::experiment::diff::{AGREE, ALPHA, Difference, Results, compare};
 use crate::experiment::run::to_json;
 use crate::measure::Metrics;
 
@@ -66,13 +66,18 @@ fn table(rows: &[&Difference]) -> String {
         terminal::has_colour(),
     );
     for row in rows {
+        let band = row.change_band.map_or_else(String::new, |(low, high)| {
+            format!(" ({}..{})", signed_percent(low), signed_percent(high))
+        });
         let change = match (row.significant, row.change) {
-            (false, _) => "~".to_owned(),
-            (true, Some(change)) => signed_percent(change),
+            (false, _) => format!("~{band}"),
+            (true, Some(change)) => format!("{}{band}", signed_percent(change)),
             (true, None) => "new".to_owned(),
         };
         let (n, m) = row.n;
+        let pairs = row.larger_after.is_some();
         let significance = match row.p {
+            Some(p) if pairs => format!("p={p:.3} {n} pairs"),
             Some(p) => format!("p={p:.3} n={n}+{m}"),
             None => format!("n={n}+{m}"),
         };
@@ -88,8 +93,22 @@ fn table(rows: &[&Difference]) -> String {
     let tested = rows.iter().any(|r| r.p.is_some());
     let few = rows.iter().any(|r| r.p.is_some() && r.n.0.min(r.n.1) < TESTABLE);
     let mut legend = String::new();
+    let pairs = rows.iter().any(|r| r.larger_after.is_some());
+    let drawn = rows.iter().any(|r| r.drawn);
     if tested {
-        legend += &format!("\n~: no difference at p < {ALPHA} (Mann-Whitney U)\n");
+        let test =
+            if pairs { "Wilcoxon's signed ranks of runs with the same seed" } else { "Mann-Whitney U" };
+        legend += &format!("\n~: can't be told apart: no difference at p < {ALPHA} ({test})");
+        if drawn {
+            legend += &format!(
+                ", or fewer than {} % of the draws of the unit costs agree which is larger",
+                AGREE * 100.0
+            );
+        }
+        legend.push('\n');
+    }
+    if pairs {
+        legend += "in brackets: change from 5 % to 95 % of the pairs\n";
     }
     if few {
         legend += &format!(

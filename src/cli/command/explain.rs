@@ -10,8 +10,9 @@ use crate::cli::failure::{Failure, Output};
 use crate::cli::grid::{Grid, Paint, number, paint, percent};
 use crate::cli::terminal;
 use crate::engine::time::format_short;
-use crate::experiment::explain::{Sensitivity, Step, sensitivities, waterfall};
+use crate::experiment::explain::{Step, waterfall};
 use crate::experiment::run::{self, Environment, RunSpec, Summary, to_json};
+use crate::experiment::sensitivity::{Options, Sensitivities, sensitivities};
 
 /// Spans of the critical path that are listed; shorter ones are left out of the table.
 const SPANS: usize = 16;
@@ -47,10 +48,15 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
         let done = || {
             if let Some(bar) = bar.get() {
                 bar.inc(1);
+                // The take-over's runs are as many as it needs.
+                if bar.length().is_some_and(|length| bar.position() > length) {
+                    bar.inc_length(1);
+                }
             }
         };
         let summary = spec.simulate(&environment)?.summary;
-        let rows = pool.install(|| sensitivities(spec, &environment, started, done))?;
+        let options = Options { pairs: args.pairs, drawn: !args.fixed_costs };
+        let rows = pool.install(|| sensitivities(spec, &environment, options, started, &done))?;
         if let Some(bar) = bar.get() {
             bar.finish_and_clear();
         }
@@ -59,8 +65,10 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
     let text = match args.format {
         Format::Table => {
             let colour = terminal::has_colour();
-            let parts: Vec<String> =
-                explained.iter().map(|(s, summary, rows)| table(&s.name, summary, rows, colour)).collect();
+            let parts: Vec<String> = explained
+                .iter()
+                .map(|(s, summary, rows)| table(&s.name, summary, Some(rows), colour))
+                .collect();
             parts.join("\n")
         }
         Format::Json => {
@@ -71,7 +79,10 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
                         "run": spec.name,
                         "seed": spec.seed,
                         "bottleneck": summary.bottleneck,
-                        "sensitivities": rows,
+                        "sensitivities": rows.limits,
+                        "pairs": rows.pairs,
+                        "drawn": rows.drawn,
+                        "takeOver": rows.take_over,
                     })
                 })
                 .collect();
@@ -137,7 +148,7 @@ fn finished(args: &ExplainArgs) -> Result<Output, Failure> {
     let summary: Summary = serde_json::from_slice(&text)
         .map_err(|e| Failure::input(format!("{shown}: is no result of podpace: {e}")))?;
     Ok(Output::pass(match args.format {
-        Format::Table => table(&summary.scenario, &summary, &[], terminal::has_colour()),
+        Format::Table => table(&summary.scenario, &summary, None, terminal::has_colour()),
         Format::Json => to_json(&json!({
             "runs": [{
                 "run": summary.scenario,
@@ -149,7 +160,7 @@ fn finished(args: &ExplainArgs) -> Result<Output, Failure> {
     }))
 }
 
-fn table(name: &str, summary: &Summary, rows: &[Sensitivity], colour: bool) -> String {
+fn table(name: &str, summary: &Summary, rows: Option<&Sensitivities>, colour: bool) -> String {
     let bottleneck = &summary.bottleneck;
     let mut parts = vec![format!("{}  seed {}\n", paint(name, Paint::Bold, colour), summary.seed)];
 
@@ -177,33 +188,59 @@ fn table(name: &str, summary: &Summary, rows: &[Sensitivity], colour: bool) -> S
     }
     parts.push(path);
 
-    if rows.is_empty() {
+    let Some(rows) = rows else {
         parts.push(format!("{}\n", bottleneck.sentence));
         return parts.join("\n");
-    }
-    let heading = ["limit, 10 % higher", ">from", ">to", ">pods/s", ">then", ">elasticity"];
-    let mut grid = Grid::new(&heading, colour);
-    for row in rows {
-        grid.row([
-            row.limit.clone(),
-            number(row.from),
-            number(row.to),
-            number(row.throughput),
-            number(row.throughput_moved),
-            format!("{:.2}", row.elasticity + 0.0),
-        ]);
-    }
-    parts.push(grid.render());
-    let best = rows.first().filter(|row| row.elasticity >= 0.05);
-    let advice = match best {
-        Some(row) => format!(
-            "{}\nMost is gained by raising {}: 10 % more gives {:+.1} % pods/s.\n",
-            bottleneck.sentence,
-            row.limit,
-            row.elasticity * 10.0
-        ),
-        None => format!("{}\nRaising any one of these limits by 10 % gains nothing.\n", bottleneck.sentence),
     };
+    let pairs = rows.pairs > 1;
+    let range = format!(">5 to 95 % of {} pairs", rows.pairs);
+    let mut heading = vec!["10 % more of", ">now", ">pods/s", ">changes by"];
+    if pairs {
+        heading.push(&range);
+    }
+    heading.push(">elasticity");
+    let mut grid = Grid::new(&heading, colour);
+    // Not -0.
+    let change = |share: f64| format!("{:+.1} %", share * 100.0 + 0.0).replace("-0.0", "+0.0");
+    for row in &rows.limits {
+        let mut cells = vec![row.limit.clone(), number(row.from), number(row.throughput), change(row.change)];
+        if pairs {
+            cells.push(format!("{} to {}", change(row.change_band.0), change(row.change_band.1)));
+        }
+        cells.push(format!("{:.2}", row.elasticity + 0.0).replace("-0.00", "0.00"));
+        grid.row(cells);
+    }
+    let drawn = if rows.drawn { " and draw of the unit costs" } else { "" };
+    let legend = if pairs { format!("each pair has a seed{drawn} of its own\n") } else { String::new() };
+    parts.push(grid.render() + &legend);
+    let mut advice = format!("{}\n", bottleneck.sentence);
+    match rows.limits.first().filter(|row| row.elasticity >= 0.05) {
+        Some(row) => {
+            advice += &format!(
+                "Most is gained by raising {}: 10 % more gives {} pods/s.\n",
+                row.limit,
+                change(row.change)
+            );
+        }
+        None => advice += "Raising any one of these limits by 10 % gains nothing.\n",
+    }
+    if let Some(take_over) = &rows.take_over {
+        advice += &match (take_over.at, &take_over.next) {
+            (Some(at), next) => {
+                let band = take_over.band.filter(|_| pairs).map_or_else(String::new, |(low, high)| {
+                    format!(" ({} to {})", number(low), number(high))
+                });
+                let next = next.as_deref().unwrap_or("something else");
+                format!(
+                    "From {} = {}{band} on it is {next} that limits, at {} pods/s.\n",
+                    take_over.raised,
+                    number(at),
+                    number(take_over.throughput)
+                )
+            }
+            (None, _) => format!("{} limits up to 64 times its value.\n", take_over.raised),
+        };
+    }
     parts.push(advice);
     parts.join("\n")
 }

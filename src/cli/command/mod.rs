@@ -4,6 +4,8 @@ pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod explain;
+pub mod knee;
+pub mod merge;
 pub mod models;
 pub mod plan;
 pub mod report;

@@ -2,9 +2,11 @@
 use super::{environment, pool};
 use crate::cli::args::{Format, PlanArgs};
 use crate::cli::failure::{Failure, Output, code};
-use crate::cli::grid::{Grid, Paint, number, paint, whole};
+use crate::cli::grid::{Grid, Paint, number, paint, percent, whole};
 use crate::cli::terminal;
-use crate::experiment::plan::{Found, Options, PlanError, Trend, parse_axis, parse_cost, parse_goal, search};
+use crate::experiment::plan::{
+    Found, Options, PlanError, Trend, Tried, parse_axis, parse_cost, parse_goal, quoted, search,
+};
 use crate::experiment::run::{self, to_json};
 
 impl From<PlanError> for Failure {
@@ -49,6 +51,8 @@ pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
         axes,
         weights,
         seeds: args.seeds,
+        drawn: !args.fixed_costs,
+        repeat: repeat(args),
         confidence: args.confidence,
         max_runs: args.max_runs,
     };
@@ -61,23 +65,62 @@ pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
     bar.finish_and_clear();
     let found = result?;
     let text = match args.format {
-        Format::Table => table(&found, &options, terminal::has_colour()),
+        Format::Table => {
+            let colour = terminal::has_colour();
+            let mut text = table(&found, &options, colour);
+            if args.list_runs {
+                text += &format!("\n{}", runs(&found, &options, colour));
+            }
+            text
+        }
         Format::Json => to_json(&found),
     };
     let code = if found.best.is_some() { code::PASS } else { code::EXPECTATION };
     Ok(Output { text, code, notes: found.notes.iter().map(|n| format!("note: {n}")).collect() })
 }
 
+/// The command that runs the scenario as it is.
+fn repeat(args: &PlanArgs) -> String {
+    let mut words = vec!["podpace run".to_owned(), quoted(&args.file.display().to_string())];
+    if let Some(models) = &args.model.models {
+        words.push(format!("--models {}", quoted(&models.display().to_string())));
+    }
+    words.extend(args.set.sets.iter().map(|set| format!("--set {}", quoted(set))));
+    words.join(" ")
+}
+
+/// Every run, in the order in which they were made.
+fn runs(found: &Found, options: &Options, colour: bool) -> String {
+    let mut heading = vec![">run".to_owned()];
+    heading.extend(options.goals.iter().map(|g| format!(">{}", g.text)));
+    heading.push("repeated by".to_owned());
+    let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
+    let mut grid = Grid::new(&heading, colour);
+    let mut all: Vec<&Tried> = found.points.iter().flat_map(|point| &point.runs).collect();
+    all.sort_by_key(|run| run.number);
+    for run in all {
+        let goals = run.goals.iter().map(|g| format!("{}{}", number(g.value), if g.met { "" } else { " !" }));
+        let mut cells = vec![run.number.to_string()];
+        cells.extend(goals);
+        cells.push(run.command.clone());
+        grid.row(cells);
+    }
+    grid.render() + "!: does not meet the goal\n"
+}
+
 fn table(found: &Found, options: &Options, colour: bool) -> String {
     let mut text = match found.best.map(|best| &found.points[best]) {
         Some(best) => {
             let settings: Vec<String> = best.settings.iter().map(|(p, v)| format!("{p}={v}")).collect();
+            let draw = if found.drawn { " and a draw of the unit costs" } else { "" };
             format!(
-                "{}  cost {}; {} of {} seeds meet the goals\n",
+                "{}  cost {}; {} of {} runs meet the goals, each with a seed{draw} of its own:\n\
+                 with 90 % confidence at least {} of all such runs do\n",
                 paint(&settings.join(" "), Paint::Bold, colour),
                 number(best.cost),
                 best.passed(),
-                best.runs.len()
+                best.runs.len(),
+                percent(best.share_at_least())
             )
         }
         None => "No setting of the grid meets the goals.\n".to_owned(),

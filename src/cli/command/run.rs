@@ -63,14 +63,18 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
                 args.file.display()
             )));
         }
-        if args.uncertainty.is_some() {
-            return Err(Failure::input(
-                "--uncertainty is for one scenario; this file is an experiment of several runs",
-            ));
+        for (option, given) in
+            [("--uncertainty", args.uncertainty.is_some()), ("--draw", args.draw.is_some())]
+        {
+            if given {
+                return Err(Failure::input(format!(
+                    "{option} is for one scenario; this file is an experiment of several runs"
+                )));
+            }
         }
         return experiment(args, &document, &environment, quiet);
     }
-    let spec = RunSpec::of_scenario(run::scenario_only(&document)?)?;
+    let spec = RunSpec { draw: args.draw, ..RunSpec::of_scenario(run::scenario_only(&document)?)? };
     let bar = terminal::progress(quiet, "simulating", 1);
     let stopwatch = Stopwatch::start();
     let Paused { completed, notes: written, failures } = if pauses.is_empty() {
@@ -130,7 +134,8 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
                 value["expectations"] = json!(rows);
             }
             if let Some(uncertain) = &uncertain {
-                value["uncertainty"] = json!(uncertain);
+                // The single draws are in uncertainty.json only.
+                value["uncertainty"] = json!(Uncertainty { values: BTreeMap::new(), ..uncertain.clone() });
             }
             to_json(&value)
         }
@@ -445,6 +450,7 @@ fn faults(s: &Summary, colour: bool) -> String {
         ">noticed after",
         ">bound again after",
         ">running again after",
+        ">next bound after",
     ];
     let mut grid = Grid::new(&heading, colour);
     for fault in s.faults.iter().take(FAULTS) {
@@ -457,6 +463,7 @@ fn faults(s: &Summary, colour: bool) -> String {
             fault.noticed_after_s.map_or_else(String::new, span_s),
             after(fault.bound_again_after_s),
             after(fault.running_again_after_s),
+            fault.next_bound_after_s.map_or_else(String::new, span_s),
         ]);
     }
     let mut text = grid.render();

@@ -272,11 +272,10 @@ pub fn execute(args: &TraceArgs) -> Result<Output, Failure> {
         TraceCommand::Import(args) => import(args),
         TraceCommand::Export(args) => {
             let options = options(&args.write);
-            trace::export(&args.trace, &args.target, &args.write.out, &options).map_err(|e| failure(&e))?;
-            Ok(Output {
-                notes: vec![format!("written to {}", args.write.out.display())],
-                ..Output::default()
-            })
+            let exported = trace::export(&args.trace, &args.target, &args.write.out, &options);
+            let mut notes = exported.map_err(|e| failure(&e))?;
+            notes.push(format!("written to {}", args.write.out.display()));
+            Ok(Output { notes, ..Output::default() })
         }
         TraceCommand::Transform(args) => {
             let transform = transformation(&args.transformation)?;

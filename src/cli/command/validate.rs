@@ -32,7 +32,7 @@ pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
     };
     let result = pool(&args.job)?.install(|| validate(&args.folder, &options, &progress));
     bar.finish_and_clear();
-    let validation = result.map_err(Failure::input)?;
+    let validation = result?;
     let mut notes = Vec::new();
     if let Some(file) = &args.plot {
         write_atomically(file, svg(&validation).as_bytes())?;

@@ -70,9 +70,17 @@ pub struct Env<'a> {
     pub agents: &'a NodeAgents,
     /// Pods made during the call.
     pub made: &'a mut Vec<Made>,
+    /// How often the manager was started anew.
+    pub epoch: u32,
 }
 
 impl Env<'_> {
+    /// Sets a timer of a controller.
+    pub fn timer(&mut self, at: Nanos, what: ControllerEvent) {
+        let at = at.max(self.kernel.now());
+        self.kernel.at(at, Event::Controller { what, epoch: self.epoch });
+    }
+
     /// Makes a pod in the place of another: same spec, application and owner.
     pub fn make(&mut self, instead_of: PodId, owner: u32) -> PodId {
         let pods = &mut self.cluster.pods;
@@ -146,6 +154,13 @@ impl Controllers {
         }
     }
 
+    /// The manager's process has been started anew and has listed everything: its controllers know nothing else.
+    pub fn restart(&mut self, env: &mut Env<'_>) {
+        self.node_lifecycle.restart(env);
+        self.taint_eviction.restart(env);
+        self.pod_gc.restart(env);
+    }
+
     /// A timer of one of these controllers.
     pub fn on_timer(&mut self, env: &mut Env<'_>, what: ControllerEvent) {
         match what {
@@ -154,14 +169,11 @@ impl Controllers {
             ControllerEvent::Evict { pod } => self.taint_eviction.on_timer(env, pod),
             ControllerEvent::EvictAgain { pod } => self.taint_eviction.on_retry(env, pod),
             ControllerEvent::PodGc => self.pod_gc.on_timer(env),
-            ControllerEvent::Requeue { .. } => {}
+            ControllerEvent::Requeue { .. }
+            | ControllerEvent::CreateAgain { .. }
+            | ControllerEvent::DeleteAgain { .. } => {}
         }
     }
-}
-
-/// Schedules a controller's timer.
-fn timer(kernel: &mut Kernel, at: Nanos, what: ControllerEvent) {
-    kernel.at(at.max(kernel.now()), Event::Controller { what });
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::kernel::ControllerEvent;
 use super::super::store::{Mark, NodeMarks, NodePatch, NodeRecord, Ready};
 use super::super::{ClientId, Verb};
-use super::{Answer, Env, timer};
+use super::{Answer, Env};
 use crate::cluster::{Cluster, NodeChange, NodeId, PodId};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
@@ -34,6 +34,9 @@ const WORKERS: usize = 8;
 /// How often the queues of nodes to be tainted are looked at (`scheduler.NodeEvictionPeriod`).
 const TAINT_PASS_NS: Nanos = 100 * MILLISECOND;
 const REGION_LABEL: &str = "topology.kubernetes.io/region";
+
+/// The zone of a node that the watch has not shown.
+const UNTOLD: u32 = u32::MAX;
 
 /// Flags of kube-controller-manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -190,10 +193,28 @@ impl NodeLifecycle {
             fixing: BTreeSet::new(),
             taint_pass_ns: None,
         };
-        for node in 0..cluster.nodes.len() as NodeId {
+        for node in (0..cluster.nodes.len() as NodeId).filter(|node| cluster.nodes.get(*node).present) {
             it.add(cluster, node);
         }
         it
+    }
+
+    /// The manager's process is a new one: it knows the nodes as they are stored, and gives each its grace period anew.
+    pub fn restart(&mut self, env: &mut Env<'_>) {
+        let now = env.kernel.now();
+        *self = Self::new(self.client, self.settings, env.cluster, now);
+        for node in 0..env.cluster.nodes.len() as NodeId {
+            let record = env.control_plane.store().node(node);
+            let well = record.ready == Ready::True && record.marks == NodeMarks::default();
+            if env.cluster.nodes.get(node).present && (!well || env.agents.trouble(node).is_some()) {
+                let renewed_ns = env.agents.last_renewal_ns(node, now);
+                self.watched.insert(node, Watched { probe_ns: now, renewed_ns, retry: false });
+            }
+        }
+        if !self.watched.is_empty() {
+            self.active = true;
+            env.timer(now, ControllerEvent::NodeMonitor);
+        }
     }
 
     /// Its client.
@@ -225,9 +246,14 @@ impl NodeLifecycle {
         self.zones[at].nodes += 1;
         let index = node as usize;
         if self.zone_of.len() <= index {
-            self.zone_of.resize(index + 1, 0);
+            self.zone_of.resize(index + 1, UNTOLD);
         }
         self.zone_of[index] = at as u32;
+    }
+
+    /// Whether the watch has shown that the node is there.
+    fn is_told(&self, node: NodeId) -> bool {
+        self.zone_of.get(node as usize).is_some_and(|zone| *zone != UNTOLD)
     }
 
     fn zone(&mut self, node: NodeId) -> &mut Zone {
@@ -237,6 +263,10 @@ impl NodeLifecycle {
     /// A machine has failed or come back: from now on its node is looked at. Nobody has told the controller; this only says
     /// which nodes need to be looked at at all.
     pub fn watch(&mut self, env: &mut Env<'_>, node: NodeId) {
+        if !self.is_told(node) {
+            // Its watch was cut off when the node joined: it will look when it is told.
+            return;
+        }
         let now = env.kernel.now();
         if !self.active {
             self.looks.clear();
@@ -248,7 +278,7 @@ impl NodeLifecycle {
             }
             self.active = true;
             let next = last.map_or(self.phase_ns, |last| last + period_ns);
-            timer(env.kernel, next, ControllerEvent::NodeMonitor);
+            env.timer(next, ControllerEvent::NodeMonitor);
         }
         if !self.watched.contains_key(&node) {
             let renewed_ns = env.agents.last_renewal_ns(node, now);
@@ -274,6 +304,7 @@ impl NodeLifecycle {
                 self.watch(env, node);
             }
             NodeChange::Updated => {}
+            NodeChange::Deleted if !self.is_told(node) => return,
             NodeChange::Deleted => {
                 let zone = self.zone(node);
                 zone.nodes -= 1;
@@ -445,7 +476,7 @@ impl NodeLifecycle {
             true
         });
         if unsettled {
-            timer(env.kernel, now + self.settings.monitor_period_ns, ControllerEvent::NodeMonitor);
+            env.timer(now + self.settings.monitor_period_ns, ControllerEvent::NodeMonitor);
         } else {
             self.active = false;
         }
@@ -529,7 +560,7 @@ impl NodeLifecycle {
         let at = ready_ns.div_ceil(TAINT_PASS_NS) * TAINT_PASS_NS;
         if self.taint_pass_ns.is_none_or(|set| set > at) {
             self.taint_pass_ns = Some(at);
-            timer(env.kernel, at, ControllerEvent::TaintPass);
+            env.timer(at, ControllerEvent::TaintPass);
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::kernel::ControllerEvent;
 use super::super::{ClientId, Verb};
-use super::{Answer, Env, timer};
+use super::{Answer, Env};
 use crate::cluster::{NO_NODE, NodeChange, NodeId, PodId};
 use crate::engine::{Nanos, SECOND};
 
@@ -49,6 +49,17 @@ impl PodGc {
         }
     }
 
+    /// The manager's process is a new one: it looks at once.
+    pub fn restart(&mut self, env: &mut Env<'_>) {
+        *self = Self { collected: self.collected, ..Self::new(self.client, env.kernel.now()) };
+        for node in 0..env.cluster.nodes.len() as NodeId {
+            let is_gone = !env.cluster.nodes.get(node).present;
+            if is_gone && !env.control_plane.store().pods_on(node).is_empty() {
+                self.on_node(env, node, NodeChange::Deleted);
+            }
+        }
+    }
+
     /// Its client.
     #[must_use]
     pub const fn client(&self) -> ClientId {
@@ -71,7 +82,7 @@ impl PodGc {
                 self.phase_ns + (since / PERIOD_NS + 1) * PERIOD_NS
             };
             self.look_ns = Some(at);
-            timer(env.kernel, at, ControllerEvent::PodGc);
+            env.timer(at, ControllerEvent::PodGc);
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
-use super::{Env, retry_after_ns, timer};
+use super::{Env, retry_after_ns};
 use crate::cluster::{NO_NODE, PodId, Stage};
 
 const BURST_REPLICAS: u32 = 500;
@@ -52,6 +52,8 @@ struct ReplicaSet {
     failed: bool,
     /// Syncs that failed, in a row.
     failures: u32,
+    /// Pods whose creation is under way.
+    under_way: VecDeque<PodId>,
     /// Pods whose creation failed.
     again: VecDeque<PodId>,
     /// Lost pods that are to be replaced.
@@ -82,6 +84,7 @@ impl ReplicaSets {
             dirty: false,
             failed: false,
             failures: 0,
+            under_way: VecDeque::new(),
             again: VecDeque::new(),
             lost: VecDeque::new(),
         };
@@ -122,6 +125,11 @@ impl ReplicaSets {
     pub fn lost(&mut self, env: &mut Env<'_>, set: u32, pod: PodId) {
         self.sets[set as usize].lost.push_back(pod);
         self.start(env, set);
+    }
+
+    /// A pod of a ReplicaSet is lost, as a new process of the manager's finds out.
+    pub fn note_lost(&mut self, set: u32, pod: PodId) {
+        self.sets[set as usize].lost.push_back(pod);
     }
 
     fn enqueue(&mut self, at: u32) {
@@ -169,8 +177,30 @@ impl ReplicaSets {
                 let lost = set.lost.pop_front().expect("as many are missing as the sync creates");
                 env.make(lost, at)
             };
+            set.under_way.push_back(pod);
             env.control_plane.submit(env.kernel, self.client, Verb::CreatePod, pod, NO_NODE);
         }
+    }
+
+    /// The manager's process is a new one: every ReplicaSet that `began` is synced. Whether the creations that were under
+    /// way have come to anything it sees by what is stored.
+    pub fn restart(&mut self, env: &mut Env<'_>, began: impl Fn(u32) -> bool) {
+        self.active = 0;
+        self.queue.clear();
+        for at in 0..self.sets.len() as u32 {
+            let set = &mut self.sets[at as usize];
+            for pod in std::mem::take(&mut set.under_way) {
+                if env.cluster.pods.stage(pod) == Stage::Planned {
+                    set.again.push_back(pod);
+                }
+            }
+            (set.place, set.dirty, set.failed, set.failures) = (Place::Idle, false, false, 0);
+            (set.sync_left, set.in_batch) = (0, 0);
+            if began(at) {
+                self.enqueue(at);
+            }
+        }
+        self.pump(env);
     }
 
     /// The set that a pod of the plan belongs to.
@@ -190,6 +220,9 @@ impl ReplicaSets {
     ) {
         let Some(at) = owner.or_else(|| self.set_of(pod)) else { return };
         let Some(set) = self.sets.get_mut(at as usize) else { return };
+        // Answers come nearly in order.
+        let Some(nth) = set.under_way.iter().position(|p| *p == pod) else { return };
+        set.under_way.remove(nth);
         if !ok && refusal != Some(Refusal::Conflict) {
             set.failed = true;
             // It may have been stored although the answer was lost.
@@ -206,7 +239,7 @@ impl ReplicaSets {
             set.place = Place::Idle;
             let wait_ns = retry_after_ns(set.failures);
             set.failures += 1;
-            timer(env.kernel, env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: at });
+            env.timer(env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: at });
             if std::mem::take(&mut set.dirty) {
                 self.enqueue(at);
             }

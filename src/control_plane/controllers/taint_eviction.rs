@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use super::super::kernel::ControllerEvent;
 use super::super::store::{NOT_READY, Refusal, UNREACHABLE};
 use super::super::{ClientId, Verb};
-use super::{Answer, Env, timer};
+use super::{Answer, Env};
 use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Taint, TaintEffect};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
@@ -102,6 +102,18 @@ impl TaintEviction {
         }
     }
 
+    /// The manager's process is a new one: clocks of tolerations start again.
+    pub fn restart(&mut self, env: &mut Env<'_>) {
+        self.scheduled.clear();
+        self.deletions.clear();
+        for node in 0..env.cluster.nodes.len() as NodeId {
+            let taints = &env.cluster.nodes.template(node).taints;
+            if taints.iter().any(|t| t.effect == TaintEffect::NoExecute) {
+                self.on_node(env, node, NodeChange::Updated);
+            }
+        }
+    }
+
     /// Its client.
     #[must_use]
     pub const fn client(&self) -> ClientId {
@@ -170,7 +182,7 @@ impl TaintEviction {
                 }
                 let at_ns = now + stay_ns;
                 self.scheduled.insert(pod, Scheduled { since_ns, at_ns });
-                timer(env.kernel, at_ns, ControllerEvent::Evict { pod });
+                env.timer(at_ns, ControllerEvent::Evict { pod });
             }
         }
     }
@@ -210,7 +222,7 @@ impl TaintEviction {
             if answer.refusal == Some(Refusal::NotFound) || deletion.tries == TRIES {
                 self.deletions.remove(&pod);
             } else {
-                timer(env.kernel, env.kernel.now() + RETRY_NS, ControllerEvent::EvictAgain { pod });
+                env.timer(env.kernel.now() + RETRY_NS, ControllerEvent::EvictAgain { pod });
             }
             return;
         }

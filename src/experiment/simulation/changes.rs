@@ -12,6 +12,7 @@
 //!
 //! Cost: O(1) an event; O(pods on the node) for a node that fails.
 pub(super) mod faults;
+pub(super) mod servers;
 
 use super::{Builder, Simulation, bucket, flow};
 use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
@@ -29,6 +30,7 @@ use crate::measure::recovery::Recovery;
 use crate::scenario::plan::{ClientIdentity, Creation, Lifetimes, Plan};
 
 use faults::Faults;
+use servers::{Rebuild, Servers};
 
 /// The controller manager's process and what its controllers' clients share.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,10 @@ pub(super) struct Changes {
     pub(super) controllers: Controllers,
     pub(super) faults: Faults,
     pub(super) recovery: Recovery,
+    /// What is away, and who is a successor.
+    pub(super) servers: Servers,
+    /// The controller manager's process.
+    manager: ProcessId,
     /// Run time of each pod that the plan did not know, ns; `u64::MAX`: it stays.
     later_run_ns: Vec<Nanos>,
     /// Pods lost, by what became of them.
@@ -130,23 +136,27 @@ impl Simulation {
         control_plane: &mut ControlPlane,
         agents: &mut NodeAgents,
         manager: &Manager,
-        scheduler_watcher: usize,
+        lists_of: &[(usize, ClientId)],
+        rebuild: Rebuild,
     ) -> Option<Box<Changes>> {
         let plan = b.plan.changes.as_ref()?;
         let limits = b.plan.controller_manager.as_ref()?.1;
         let cluster = &b.plan.cluster;
         let mut store = Store::new(cluster, agents.kind() != AgentKind::None);
-        let sets = match &b.plan.creation {
-            Creation::ReplicaSets { ranges, .. } => ranges,
-            _ => &plan.replica_sets,
+        let (sets, is_live) = match &b.plan.creation {
+            Creation::ReplicaSets { ranges, .. } => (ranges, true),
+            _ => (&plan.replica_sets, false),
         };
         for (owner, (from, to)) in sets.iter().enumerate() {
             (*from..*to).for_each(|pod| store.set_owner(pod, owner as u32));
         }
         control_plane.keep_store(store);
         agents.keep_machines(cluster.nodes.len(), b.streams.stream("agents.lease"));
+        let scheduler_watcher = lists_of.first()?.0;
         control_plane.watch_nodes(&mut b.kernel, scheduler_watcher);
         control_plane.watch_nodes(&mut b.kernel, manager.watcher);
+        let backoff = b.streams.stream("watch.backoff");
+        control_plane.expect_outages(&mut b.kernel, backoff, lists_of, manager.watcher);
         let mut client = |name: &str| {
             let process = Some(manager.process);
             control_plane.add_client(
@@ -176,6 +186,8 @@ impl Simulation {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
             recovery: Recovery::default(),
+            servers: Servers::new(is_live, sets.len(), rebuild),
+            manager: manager.process,
             later_run_ns: Vec::new(),
             replaced: 0,
             failed_pods: 0,
@@ -198,8 +210,12 @@ impl Simulation {
     /// Calls a controller with all that it may touch.
     fn control(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
         let Some(changes) = self.changes.as_mut() else { return };
-        let Changes { controllers, made, .. } = &mut **changes;
+        if changes.servers.manager_down {
+            return;
+        }
+        let Changes { controllers, made, servers, .. } = &mut **changes;
         let mut env = Env {
+            epoch: servers.manager_epoch,
             kernel: &mut self.kernel,
             control_plane: &mut self.control_plane,
             cluster: &mut self.cluster,
@@ -214,8 +230,13 @@ impl Simulation {
     pub(super) fn sets(&mut self, f: impl FnOnce(&mut ReplicaSets, &mut Env<'_>)) {
         let Some(sets) = self.replica_sets.as_mut() else { return };
         let mut none = Vec::new();
-        let made = self.changes.as_mut().map_or(&mut none, |changes| &mut changes.made);
+        let (made, epoch) = match &mut self.changes {
+            Some(changes) if changes.servers.manager_down => return,
+            Some(changes) => (&mut changes.made, changes.servers.manager_epoch),
+            None => (&mut none, 0),
+        };
         let mut env = Env {
+            epoch,
             kernel: &mut self.kernel,
             control_plane: &mut self.control_plane,
             cluster: &mut self.cluster,
@@ -258,8 +279,22 @@ impl Simulation {
         (0..self.scheduled).chain(self.cluster.pods.first_later()..self.cluster.pods.len() as PodId)
     }
 
+    /// The controller manager's process.
+    fn manager_process(&self) -> Option<ProcessId> {
+        self.changes.as_ref().map(|changes| changes.manager)
+    }
+
     /// A controller's timer.
-    pub(super) fn on_controller(&mut self, what: ControllerEvent) {
+    pub(super) fn on_controller(&mut self, what: ControllerEvent, epoch: u32) {
+        match what {
+            ControllerEvent::CreateAgain { pod } => return self.on_create_again(pod),
+            ControllerEvent::DeleteAgain { pod } => return self.on_delete_again(pod),
+            _ => {}
+        }
+        // A timer of a process that is no more.
+        if epoch != self.changes.as_ref().map_or(0, |changes| changes.servers.manager_epoch) {
+            return;
+        }
         match what {
             ControllerEvent::Requeue { owner } => self.sets(|sets, env| sets.start(env, owner)),
             what => self.control(|controllers, env| controllers.on_timer(env, what)),
@@ -275,6 +310,9 @@ impl Simulation {
 
     /// The controller manager's informer has shown a change of a pod.
     pub(super) fn on_manager_observes(&mut self, pod: PodId, change: PodChange) {
+        if self.changes.as_ref().is_some_and(|changes| changes.servers.manager_down) {
+            return;
+        }
         self.control(|controllers, env| controllers.on_pod(env, pod, change));
         if change != PodChange::Added && self.control_plane.store_mut().notice_loss(pod) {
             let owner = self.control_plane.store().owner(pod);
@@ -326,6 +364,9 @@ impl Simulation {
     pub(super) fn note_stored(&mut self, verb: Verb, pod: PodId, node: NodeId) {
         let now = self.kernel.now();
         let Some(changes) = self.changes.as_mut() else { return };
+        if verb == Verb::Bind {
+            changes.recovery.binds();
+        }
         match verb {
             Verb::Bind if self.cluster.nodes.get(node).present && self.agents.trouble(node).is_none() => {
                 changes.recovery.serves(pod);
@@ -384,9 +425,9 @@ impl Simulation {
         self.changes.as_ref().is_some_and(|c| c.faults.are_scripted_to_come() || c.recovery.is_open())
     }
 
-    /// Whether the run waits for the time of a fault.
+    /// Whether the run waits for the time of a fault, or for the end of one that has an end.
     pub(super) fn faults_to_come(&self) -> bool {
-        self.changes.as_ref().is_some_and(|changes| changes.faults.are_scripted_to_come())
+        self.changes.as_ref().is_some_and(|c| c.faults.are_scripted_to_come() || c.recovery.is_lasting())
     }
 
     /// What is left of faults.

@@ -40,6 +40,7 @@ impl Simulation {
             agents_watcher: _,
             server_process: _,
             creation: _,
+            creator: _,
             lifetimes: _,
             stop: _,
             limit_ns: _,
@@ -64,6 +65,7 @@ impl Simulation {
             queued,
             expected_finishes,
             stations,
+            seen,
             telemetry,
             last_progress,
             in_hand,
@@ -73,6 +75,8 @@ impl Simulation {
             client: _,
             events_client: _,
             watcher: _,
+            failed: _,
+            backlog: _,
             start_up_delay_ns: _,
             model,
             rng,
@@ -80,18 +84,19 @@ impl Simulation {
             jobs,
             start_up_ps,
             early,
+            epoch,
         } = scheduler;
         codec::write(out, "clock and hosts", kernel)?;
         codec::write(out, "control plane", control_plane)?;
         codec::write(out, "cluster", cluster)?;
         codec::write(out, "scheduler", &model.save()?)?;
-        codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early))?;
+        codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early, epoch))?;
         codec::write(out, "node agents", agents)?;
         codec::write(out, "controllers", &(replica_sets, loader, changes))?;
         codec::write(
             out,
             "measures",
-            &(counts, queued, expected_finishes, stations, telemetry, last_progress),
+            &(counts, queued, expected_finishes, stations, seen, telemetry, last_progress),
         )?;
         codec::write(out, "next event", in_hand)
     }
@@ -115,14 +120,18 @@ impl Simulation {
         drop(built);
         let s = &mut it.scheduler;
         s.model.restore(&codec::read::<Vec<u8>>(bytes, "scheduler")?)?;
-        (s.rng, s.started, s.jobs, s.start_up_ps, s.early) = codec::read(bytes, "scheduler's process")?;
+        s.backlog = s.model.backlog();
+        (s.rng, s.started, s.jobs, s.start_up_ps, s.early, s.epoch) =
+            codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
         let built = it.changes.take();
         (it.replica_sets, it.loader, it.changes) = codec::read(bytes, "controllers")?;
         if let (Some(changes), Some(built)) = (&mut it.changes, built) {
+            let built = *built;
             changes.faults.keep_inputs_of(built.faults);
+            changes.servers.keep_inputs_of(built.servers);
         }
-        (it.counts, it.queued, it.expected_finishes, it.stations, it.telemetry, it.last_progress) =
+        (it.counts, it.queued, it.expected_finishes, it.stations, it.seen, it.telemetry, it.last_progress) =
             codec::read(bytes, "measures")?;
         it.in_hand = codec::read(bytes, "next event")?;
         if bytes.is_empty() {

@@ -126,6 +126,9 @@ pub struct Classes {
     fit_score: FitScore,
     /// Scores that don't go into a byte: every node is evaluated one by one.
     wide: bool,
+    /// Nothing is remembered: an oracle.
+    #[serde(skip)]
+    plain: bool,
     classes: Vec<Class>,
     by_spec: BTreeMap<PodSpec, ClassId>,
     of_spec: Vec<ClassId>,
@@ -148,10 +151,11 @@ pub enum View {
 impl Classes {
     /// No classes yet.
     #[must_use]
-    pub fn new(profile: Arc<Profile>, fit_score: FitScore) -> Self {
+    pub fn new(profile: Arc<Profile>, fit_score: FitScore, plain: bool) -> Self {
         let weights = profile.plugins.weights;
         Self {
-            wide: weights.fit + weights.balanced > 2,
+            wide: plain || weights.fit + weights.balanced > 2,
+            plain,
             profile,
             fit_score,
             classes: Vec::new(),
@@ -192,7 +196,8 @@ impl Classes {
         if class == next {
             self.classes.push(Class {
                 request: Request::new(cluster, &key.requests, &self.profile),
-                by_node: node_affinity::depends_on_the_node(&key, &self.profile),
+                // Verdicts by node are not remembered.
+                by_node: self.plain || node_affinity::depends_on_the_node(&key, &self.profile),
                 spec: key,
                 verdicts: Vec::new(),
                 preferences: Vec::new(),
@@ -404,7 +409,7 @@ impl Classes {
     pub fn prefers_all_alike(&mut self, cluster: &Cluster, known: &KnownNodes, id: ClassId) -> bool {
         let class = &mut self.classes[id];
         let templates = cluster.nodes.templates();
-        if (class.uniform.0, class.uniform.1) != (templates.len(), known.version) {
+        if self.plain || (class.uniform.0, class.uniform.1) != (templates.len(), known.version) {
             let weights = &self.profile.plugins.weights;
             let taints = weights.taints == 0
                 || templates.iter().all(|t| taint_toleration::raw_score(&class.spec.tolerations, t) == 0);
@@ -516,7 +521,7 @@ impl Classes {
         id: ClassId,
     ) -> &Diagnosis {
         let end = self.log_end();
-        if self.classes[id].diagnosis.as_ref().is_none_or(|(at, _)| *at != end) {
+        if self.plain || self.classes[id].diagnosis.as_ref().is_none_or(|(at, _)| *at != end) {
             let mut rejections = Rejections::default();
             for node in order.list() {
                 self.explain(cluster, nodes, id, *node, &mut rejections);

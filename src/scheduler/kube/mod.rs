@@ -146,7 +146,7 @@ struct ProfileState {
 }
 
 impl ProfileState {
-    fn new(named: NamedProfile, disabled: &[String]) -> Self {
+    fn new(named: NamedProfile, disabled: &[String], plain: bool) -> Self {
         let NamedProfile { scheduler_name, percentage_of_nodes_to_score, scoring_strategy, mut profile } =
             named;
         profile.plugins = profile.plugins.without(disabled);
@@ -159,7 +159,7 @@ impl ProfileState {
             name: scheduler_name,
             plugins: profile.plugins,
             percentage: percentage_of_nodes_to_score,
-            classes: Classes::new(Arc::clone(&profile), how),
+            classes: Classes::new(Arc::clone(&profile), how, plain),
             topology: Topology::new(Arc::clone(&profile)),
             batch: Batch::default(),
             profile,
@@ -260,7 +260,7 @@ impl KubeScheduler {
         };
         let profiles = std::iter::once(first)
             .chain(settings.more_profiles.iter().cloned())
-            .map(|named| ProfileState::new(named, &settings.disabled_plugins))
+            .map(|named| ProfileState::new(named, &settings.disabled_plugins, settings.plain))
             .collect();
         Ok(Self {
             profiles,

@@ -6,23 +6,23 @@
 //! on. The real sort is stable over a map, so equal applications come in random order, and submission times
 //! of applications seen at start-up are equal to the second; we take the order in which they were first seen.
 //!
-//! Order of asks in an application: priority descending, then creation ascending (here: order of arrival, which is the
-//! informer's). Asks of one spec form a [`Group`].
+//! Order of asks in an application: priority descending, then the second of creation ascending, then arrival
+//! (`sorted_asks.go`; a pod's time of creation is known to the second). Asks of one spec form a [`Group`]. An ask may have a
+//! node reserved ([`reservations`](super::reservations)), and may wait before it looks for victims again
+//! ([`preemption`](super::preemption)).
 //!
 //! An application with task groups is a [`Gang`]: its placeholders are asks like others; a real pod of a task group waits
 //! until it can take the place of one of the group's placeholders, as long as some are left (`Application.canReplace`).
 //!
-//! Left out: required nodes of daemon sets.
-//!
 //! Cost: O(1) an ask; O(groups) when the application's place changes.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::config::Amounts;
 use super::limits::OwnerId;
 use super::queues::{QueueId, Usage};
-use crate::cluster::{AppId, PodId, SpecId};
-use crate::engine::Nanos;
+use crate::cluster::{AppId, NodeId, PodId, SpecId};
+use crate::engine::{Nanos, SECOND};
 use crate::scheduler::AppSort;
 
 /// Place of an application in its queue.
@@ -40,6 +40,30 @@ pub struct AppKey {
     pub app: AppId,
 }
 
+/// Place of an ask among those of its application and priority: the second of its creation, then arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct AskKey(u64);
+
+impl AskKey {
+    /// The key of the `arrival`th ask, created at a time.
+    #[must_use]
+    pub const fn new(created_ns: Nanos, arrival: u32) -> Self {
+        Self((created_ns / SECOND) << 32 | arrival as u64)
+    }
+
+    /// The second in which it was created, as its time of creation.
+    #[must_use]
+    pub const fn created_ns(self) -> Nanos {
+        (self.0 >> 32) * SECOND
+    }
+
+    /// The next key.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// Pending asks of one spec.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Group {
@@ -47,10 +71,48 @@ pub struct Group {
     pub spec: SpecId,
     /// Index of the queue's kind.
     pub kind: u32,
-    /// Sequence of arrival and pod, in order.
-    pub asks: VecDeque<(u32, PodId)>,
-    /// Asks below this sequence were reported as unschedulable.
-    pub reported_below: u32,
+    /// Key and pod, in order.
+    pub asks: VecDeque<(AskKey, PodId)>,
+    /// Keys of the asks that were not reported as unschedulable begin here.
+    pub reported_below: AskKey,
+    /// Asks that have a node reserved.
+    pub reserved: BTreeSet<AskKey>,
+    /// Asks that have looked for victims, and when they may again.
+    pub searched: BTreeMap<AskKey, Nanos>,
+}
+
+impl Group {
+    /// No asks yet.
+    #[must_use]
+    pub const fn new(spec: SpecId, kind: u32) -> Self {
+        Self {
+            spec,
+            kind,
+            asks: VecDeque::new(),
+            reported_below: AskKey(0),
+            reserved: BTreeSet::new(),
+            searched: BTreeMap::new(),
+        }
+    }
+
+    /// Adds an ask at its place.
+    pub fn insert(&mut self, key: AskKey, pod: PodId) {
+        let at = match self.asks.back() {
+            Some((last, _)) if *last > key => self.asks.partition_point(|(k, _)| *k < key),
+            _ => self.asks.len(),
+        };
+        self.asks.insert(at, (key, pod));
+    }
+
+    /// Asks from a key on, in order.
+    pub fn from(&self, key: AskKey) -> impl Iterator<Item = (AskKey, PodId)> {
+        let at = if self.asks.front().is_none_or(|(first, _)| *first >= key) {
+            0
+        } else {
+            self.asks.partition_point(|(k, _)| *k < key)
+        };
+        self.asks.range(at..).copied()
+    }
 }
 
 /// A task group as the core knows it.
@@ -65,7 +127,7 @@ pub struct TaskGroupState {
     /// Allocated placeholders that nobody is about to replace, oldest first.
     pub free: VecDeque<PodId>,
     /// Real pods that wait for a placeholder's place, by priority and arrival.
-    pub held: BTreeMap<(Reverse<i32>, u32), PodId>,
+    pub held: BTreeMap<(Reverse<i32>, AskKey), PodId>,
 }
 
 impl TaskGroupState {
@@ -114,6 +176,12 @@ pub struct App {
     pub running: bool,
     /// It has neither asks nor pods, since when.
     pub idle_since: Option<Nanos>,
+    /// Its asks that have a node reserved, in order of reservation, with the node.
+    pub reservations: Vec<(PodId, NodeId)>,
+    /// Its first pod, which is spared longest by preemption.
+    pub originator: Option<PodId>,
+    /// It is passed over until then (`application.unschedasks.backoff`).
+    pub backs_off_until: Nanos,
     /// What it is if it has task groups.
     pub gang: Option<Box<Gang>>,
 }
@@ -133,6 +201,9 @@ impl App {
             allocated: Usage::NONE,
             running: false,
             idle_since: None,
+            reservations: Vec::new(),
+            originator: None,
+            backs_off_until: 0,
             gang: None,
         }
     }

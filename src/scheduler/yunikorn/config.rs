@@ -112,6 +112,18 @@ impl Usage {
         self.extended[at] = self.extended[at].saturating_add(amount);
     }
 
+    /// Whether, with `used` of this in use, one more pod stays within it; a resource of which there is none at all does not
+    /// count.
+    #[must_use]
+    pub fn has_room(&self, used: &Self, spec: &PodSpec) -> bool {
+        let fits = |max: u64, used: u64, more: u64| more == 0 || max == 0 || used + more <= max;
+        let r = &spec.requests;
+        fits(self.cpu, used.cpu, r.cpu_millicores)
+            && fits(self.memory, used.memory, r.memory_bytes)
+            && fits(self.pods, used.pods, 1)
+            && r.extended.iter().all(|(id, v)| fits(self.extended(*id), used.extended(*id), *v))
+    }
+
     /// Takes a pod off.
     pub fn remove(&mut self, spec: &PodSpec) {
         self.cpu -= spec.requests.cpu_millicores;
@@ -356,7 +368,28 @@ pub struct Config {
     pub weights: Weights,
     /// `service.disableGangScheduling`: task groups are not looked at.
     pub disable_gang_scheduling: bool,
+    /// `preemption.enabled: false`: no queue takes back from another what it is guaranteed.
+    pub no_preemption: bool,
+    /// `preemption.quotapreemptionenabled`: a lowered maximum is enforced.
+    pub quota_preemption: bool,
 }
+
+/// `preemption.policy` of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum PreemptionPolicy {
+    /// Pods here may be victims, and asks here may look anywhere.
+    #[default]
+    Default,
+    /// Asks here look for victims in this queue and below only.
+    Fence,
+    /// No pod of this leaf queue is a victim.
+    Disabled,
+}
+
+/// How long an ask waits before it looks for victims (`DefaultPreemptionDelay`).
+pub const PREEMPTION_DELAY_NS: u64 = 30_000_000_000;
+/// How long an application is passed over (`DefaultAskBackOffDelay`).
+pub const BACKOFF_DELAY_NS: u64 = 30_000_000_000;
 
 /// Weights of resources (`nodesortpolicy.resourceweights`), as the bits of a float64; 0 = not looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -388,19 +421,50 @@ pub struct Properties {
     pub priority_offset: i32,
     /// `priority.policy: fence`.
     pub priority_fence: bool,
+    /// `preemption.policy`.
+    pub preemption: PreemptionPolicy,
+    /// `preemption.delay`, ns (leaf queues).
+    pub preemption_delay_ns: u64,
+    /// `application.unschedasks.backoff`: after so many asks that fit nowhere an application is passed over for a while;
+    /// 0: never (leaf queues).
+    pub backoff_asks: u64,
+    /// `application.unschedasks.backoff.delay`, ns.
+    pub backoff_delay_ns: u64,
+    /// `preemption.quota.delay`, ns: how long a lowered maximum is not enforced; 0: for ever.
+    pub quota_delay_ns: u64,
 }
 
 impl Default for Properties {
     fn default() -> Self {
-        Self { sort: AppSort::Fifo, priority_sort: true, priority_offset: 0, priority_fence: false }
+        Self {
+            sort: AppSort::Fifo,
+            priority_sort: true,
+            priority_offset: 0,
+            priority_fence: false,
+            preemption: PreemptionPolicy::Default,
+            preemption_delay_ns: PREEMPTION_DELAY_NS,
+            backoff_asks: 0,
+            backoff_delay_ns: BACKOFF_DELAY_NS,
+            quota_delay_ns: 0,
+        }
     }
 }
 
+/// Properties that are spans of time; here in nanoseconds.
+pub const DURATIONS: [&str; 4] = [
+    "preemption.delay",
+    "application.unschedasks.backoff.delay",
+    "preemption.quota.delay",
+    "quota.preemption.delay",
+];
+
 impl Properties {
-    /// Reads properties as YuniKorn does: a value that it can't read leaves the default.
+    /// Reads properties as YuniKorn does: a value that it can't read leaves the default. [`DURATIONS`] are
+    /// numbers of nanoseconds.
     #[must_use]
     pub fn read(properties: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| properties.get(name).map(String::as_str);
+        let number = |name: &str| get(name).and_then(|v| v.parse::<u64>().ok());
         Self {
             // `stateaware` was removed in 1.6 and is an alias of `fifo` since.
             sort: if get("application.sort.policy") == Some("fair") { AppSort::Fair } else { AppSort::Fifo },
@@ -408,6 +472,18 @@ impl Properties {
                 .is_some_and(|v| v.eq_ignore_ascii_case("disabled")),
             priority_offset: get("priority.offset").and_then(|v| v.parse().ok()).unwrap_or(0),
             priority_fence: get("priority.policy").is_some_and(|v| v.eq_ignore_ascii_case("fence")),
+            preemption: match get("preemption.policy").map(str::to_lowercase).as_deref() {
+                Some("fence") => PreemptionPolicy::Fence,
+                Some("disabled") => PreemptionPolicy::Disabled,
+                _ => PreemptionPolicy::Default,
+            },
+            preemption_delay_ns: number("preemption.delay").unwrap_or(PREEMPTION_DELAY_NS),
+            backoff_asks: number("application.unschedasks.backoff").unwrap_or(0),
+            backoff_delay_ns: number("application.unschedasks.backoff.delay").unwrap_or(BACKOFF_DELAY_NS),
+            // The name in 1.8, and the one that came after it.
+            quota_delay_ns: number("preemption.quota.delay")
+                .or_else(|| number("quota.preemption.delay"))
+                .unwrap_or(0),
         }
     }
 

@@ -4,7 +4,12 @@
 //! |--------------|-------------------------------------------------------------------------|
 //! | `config`     | what a configuration says of queues, rules, limits                     |
 //! | `shim`       | applications' states, the 1 s tick, the dispatcher                      |
-//! | `cycle`      | the core: at most one allocation a cycle, and the work it would do      |
+//! | `cycle`      | the core's state: asks, allocations, what sets them aside               |
+//! | `walk`       | a cycle's walk over queues, applications and asks                       |
+//! | `reservations` | nodes kept for asks that fit nowhere                                  |
+//! | `preemption` | queues take back what they are guaranteed                               |
+//! | `required_node` | pods of DaemonSets                                                   |
+//! | `gangs`      | placeholders and what replaces them                                     |
 //! | `queues`     | hierarchy, fair share, headroom                                         |
 //! | `placement`  | placement rules: which queue an application goes to                    |
 //! | `limits`     | what users and groups may use                                          |
@@ -12,6 +17,8 @@
 //! | `nodes`      | order of nodes by score, first fit                                      |
 //! | `predicates` | kube-scheduler's filters as the shim calls them                         |
 //! | `ranked`     | sorted list with weights                                                |
+//! | `res`        | resources with types that may be missing                                |
+//! | `report`     | why asks are pending                                                    |
 //!
 //! The life of a pod here: seen by the informer; sent as an ask in a tick (event `Scheduling`); allocated by a cycle,
 //! which then waits for the shim (`AssumePod`); handed to the dispatcher; bound from a goroutine of its own
@@ -29,20 +36,31 @@
 //! is sent, and a cycle lets it take the place of a placeholder of its task group. The dispatcher deletes that placeholder;
 //! when the informer shows that it is gone, the core hands over the pod, which is assumed and bound.
 //!
-//! Left out: reservations, preemption, the 100 ms poll of an idle core (it can find nothing that the
-//! last cycle did not), the spinning of the loop before 1.0 (its core is its own), the `Informational` events.
+//! While asks are pending and nothing happens the core looks again every 100 ms (`poll_interval_ms` of the profile): asks
+//! grow old enough to reserve a node or to look for victims. A cycle that reserves a node counts as one in which nothing
+//! happened. Builds before 1.0 looked again at once (`poll_interval_ms: 0`); there the cycle after a reservation follows at
+//! once, but of the idle spinning, which has a core of its own, we do a look every 100 ms.
+//!
+//! Left out: the `Informational` events.
 //!
 //! Cost: O(log) a pod plus what the modules say; some 13 bytes a pod.
 mod apps;
 pub mod config;
 mod cycle;
+mod gangs;
 mod limits;
 mod nodes;
 mod placement;
 mod predicates;
+mod preemption;
 mod queues;
 mod ranked;
+mod report;
+mod required_node;
+mod res;
+mod reservations;
 mod shim;
+mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -52,7 +70,7 @@ use crate::cost::{Meter, OpId, Picos, ProfileError, picos_to_nanos};
 use crate::engine::codec::{self, CodecError};
 use crate::engine::{Nanos, SECOND};
 
-pub use cycle::{Core, PodState, Swap, Timeout, Work};
+pub use cycle::{Core, Outcome, PodState, Swap, Timeout, Version, Work};
 pub use nodes::sort_comparisons;
 use shim::{Dispatch, Shim};
 
@@ -60,6 +78,9 @@ const CPU_CYCLE: u64 = 0;
 const CPU_DISPATCH: u64 = 1;
 const TIMER_TICK: u64 = 0;
 const TIMER_INSPECT: u64 = 1;
+const TIMER_POLL: u64 = 2;
+/// How often we look while an idle core spins.
+const SPIN_POLL_MS: u64 = 100;
 /// Plus the application.
 const TIMER_GANG: u64 = 1 << 32;
 /// Plus the pod.
@@ -80,6 +101,9 @@ struct Operations {
     predicate: OpId,
     predicate_node: OpId,
     predicate_affinity_node: OpId,
+    preemption_pod: OpId,
+    preemption_victim: OpId,
+    preemption_node: OpId,
 }
 
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
@@ -130,6 +154,14 @@ pub struct YuniKorn {
     rejected: BTreeMap<String, u64>,
     /// Something happened during the cycle.
     activity: bool,
+    /// How long an idle core waits before it looks again, ns.
+    poll_ns: Nanos,
+    /// It does not wait after a cycle that has reserved a node.
+    spins: bool,
+    reserved: bool,
+    /// When it does so, and when the timer for it fires.
+    poll_at: Option<Nanos>,
+    poll_timer: Option<Nanos>,
     dispatching: bool,
     inspect_set: bool,
     nodes_accepted: u32,
@@ -141,7 +173,8 @@ impl YuniKorn {
     /// `predicate_node`, `predicate_affinity_node` and the parameters `events_per_pod_submitted`,
     /// `events_per_pod_bind_start`, `events_per_pod_bound`, `events_per_pod_bind_failure`, `events_per_pod_completed`,
     /// `events_per_unschedulable_ask`, `status_patches_per_unschedulable_ask`, `events_per_node`,
-    /// `priority_sort`, `sort_batch_asks`.
+    /// `priority_sort`, `sort_batch_asks`, `preemption`, `poll_interval_ms`. The costs `preemption_pod`,
+    /// `preemption_victim`, `preemption_node` are nothing if it does not have them.
     ///
     /// # Errors
     /// The profile lacks one of them.
@@ -160,6 +193,9 @@ impl YuniKorn {
             predicate: meter.operation("predicate")?,
             predicate_node: meter.operation("predicate_node")?,
             predicate_affinity_node: meter.operation("predicate_affinity_node")?,
+            preemption_pod: meter.operation_or_free("preemption_pod"),
+            preemption_victim: meter.operation_or_free("preemption_victim"),
+            preemption_node: meter.operation_or_free("preemption_node"),
         };
         let profile = meter.profile();
         let count = |name: &str| profile.parameter(name).map(|v| u32::try_from(v).unwrap_or(u32::MAX));
@@ -173,8 +209,15 @@ impl YuniKorn {
             status_patches: count("status_patches_per_unschedulable_ask")?,
             node: count("events_per_node")?,
         };
+        let poll_ms = profile.parameter("poll_interval_ms")?;
+        let spins = poll_ms == 0;
+        let poll_ms = if spins { SPIN_POLL_MS } else { poll_ms };
+        let version = Version {
+            priority_sort: profile.parameter("priority_sort")? != 0,
+            preemption: profile.parameter("preemption")? != 0,
+        };
         Ok(Box::new(Self {
-            core: Core::new(settings, profile.parameter("priority_sort")? != 0),
+            core: Core::new(settings, version),
             shim: Shim::new(settings.scheduling_interval_ns),
             operations,
             events,
@@ -193,6 +236,11 @@ impl YuniKorn {
             exists: Vec::new(),
             rejected: BTreeMap::new(),
             activity: false,
+            poll_ns: poll_ms.max(1).saturating_mul(1_000_000),
+            spins,
+            reserved: false,
+            poll_at: None,
+            poll_timer: None,
             dispatching: false,
             inspect_set: false,
             nodes_accepted: 0,
@@ -217,20 +265,33 @@ impl YuniKorn {
     fn start_cycle(&mut self, cx: &mut Context<'_>) {
         self.activity = false;
         self.core.now = cx.now;
+        self.poll_at = None;
         let mut work = Work::default();
-        let found = match self.core.try_placeholder(cx.cluster, &mut work) {
-            Some(swap) => Some(Found::Swap(swap)),
-            None => {
-                let (found, more) = self.core.try_allocate(cx.cluster);
-                work.add(&more);
-                found.map(|(pod, _)| Found::Allocation(pod))
+        self.reserved = false;
+        let mut allocated = |outcome: Outcome| match outcome {
+            Outcome::Allocated(pod, _) => Some(Found::Allocation(pod)),
+            Outcome::Reserved(..) => {
+                self.reserved = true;
+                None
             }
+        };
+        let found = if let Some(outcome) = self.core.try_reserved(cx.cluster, &mut work) {
+            allocated(outcome)
+        } else if let Some(swap) = self.core.try_placeholder(cx.cluster, &mut work) {
+            Some(Found::Swap(swap))
+        } else {
+            let (outcome, more) = self.core.try_allocate(cx.cluster);
+            work.add(&more);
+            outcome.and_then(allocated)
         };
         *cx.cycle_started = found.map(|found| match found {
             Found::Allocation(pod) | Found::Swap(Swap { pod, .. }) => pod,
         });
-        for placeholder in std::mem::take(&mut self.core.cancelled) {
-            self.shim.dispatch.push_back(Dispatch::Delete(placeholder));
+        let gone = std::mem::take(&mut self.core.cancelled)
+            .into_iter()
+            .chain(std::mem::take(&mut self.core.victims));
+        for pod in gone {
+            self.shim.dispatch.push_back(Dispatch::Delete(pod));
         }
         let cost = self.charge(cx.meter, &work, matches!(found, Some(Found::Allocation(..))));
         self.cycle = Some(found);
@@ -252,7 +313,10 @@ impl YuniKorn {
             + meter.charge(op.node_visited, work.nodes_visited)
             + meter.charge(op.predicate, work.predicates)
             + meter.charge(op.predicate_node, work.predicates * nodes)
-            + meter.charge(op.predicate_affinity_node, work.affinity_predicates * nodes);
+            + meter.charge(op.predicate_affinity_node, work.affinity_predicates * nodes)
+            + meter.charge(op.preemption_pod, work.preemption_pods)
+            + meter.charge(op.preemption_victim, work.preemption_victims)
+            + meter.charge(op.preemption_node, work.preemption_nodes);
         if self.full_sort {
             // The list is copied, unsorted, for the first of a batch of asks; the others sort a sorted list again.
             let fresh = (self.sorts + work.asks_tried).div_ceil(self.sort_batch_asks)
@@ -268,6 +332,35 @@ impl YuniKorn {
             cost += meter.charge(op.shim_round_trip, 1);
         }
         cost
+    }
+
+    /// Nothing happened: the core looks again after a while if something is pending, if time alone can change anything.
+    fn set_poll(&mut self, cx: &mut Context<'_>) {
+        if self.core.pending() == 0 {
+            return;
+        }
+        let at = cx.now + self.poll_ns;
+        self.poll_at = Some(at);
+        // An earlier timer sees to it that there is one in time.
+        if self.poll_timer.is_none_or(|timer| timer > at) {
+            self.poll_timer = Some(at);
+            cx.timer(at, TIMER_POLL);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.poll_timer.is_none_or(|timer| timer > cx.now) {
+            return;
+        }
+        self.poll_timer = None;
+        match self.poll_at {
+            Some(at) if at > cx.now => {
+                self.poll_timer = Some(at);
+                cx.timer(at, TIMER_POLL);
+            }
+            Some(_) if self.cycle.is_none() => self.wake(cx),
+            _ => {}
+        }
     }
 
     fn set_tick(&mut self, cx: &mut Context<'_>) {
@@ -313,6 +406,26 @@ impl YuniKorn {
             self.to_create.extend(group.first_placeholder..group.first_placeholder + group.min_member);
         }
         self.create_next(cx);
+    }
+
+    /// A placeholder is there when the scheduler begins: its application runs (the shim skips reserving if any of its tasks
+    /// was handled before, `Application.skipReservationStage`), and its place waits for a pod of the task group.
+    fn recover_placeholder(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
+        self.core.learn(cx.cluster, pod);
+        let app = cx.cluster.pods.app_id(pod);
+        if self.core_only || self.core.add_app(cx.cluster, app).is_err() {
+            // Its queue does not take it: it is a pod on a node like any other.
+            self.core.occupy(cx.cluster, pod, node);
+            return;
+        }
+        self.exists.resize(self.exists.len().max(pod as usize + 1), false);
+        self.exists[pod as usize] = true;
+        self.core.recover(cx.cluster, pod, node);
+        self.shim.recover(app);
+        if let Some((app, timeout_ns)) = self.core.start_timer(cx.cluster, pod) {
+            self.gang_timers += 1;
+            cx.timer(cx.now + timeout_ns, TIMER_GANG + u64::from(app));
+        }
     }
 
     /// Placeholders are created one after the other.
@@ -379,6 +492,13 @@ impl YuniKorn {
             self.set_tick(cx);
         }
         self.wake(cx);
+    }
+
+    /// Whether a pod that was bound before we saw it belongs to an application here: the admission controller makes each pod
+    /// one of YuniKorn's, but for those in `kube-system` (`admissionController.filtering.bypassNamespaces`).
+    fn is_mine(&self, cluster: &Cluster, pod: PodId) -> bool {
+        let app = &cluster.pods.apps()[cluster.pods.app_id(pod) as usize];
+        !self.core_only && app.namespace != "kube-system" && !cluster.pods.is_placeholder(pod)
     }
 
     /// Does what costs nothing at once and starts the next piece of work.
@@ -491,7 +611,10 @@ impl SchedulerModel for YuniKorn {
     fn on_node(&mut self, cx: &mut Context<'_>, node: NodeId, change: NodeChange) {
         match change {
             NodeChange::Added | NodeChange::Updated => self.core.set_node(cx.cluster, node),
-            NodeChange::Deleted => self.core.remove_node(node),
+            NodeChange::Deleted => {
+                self.core.now = cx.now;
+                self.core.remove_node(cx.cluster, node);
+            }
         }
         if change == NodeChange::Added {
             if self.started && !self.core_only {
@@ -506,6 +629,11 @@ impl SchedulerModel for YuniKorn {
     fn on_pod_pending(&mut self, cx: &mut Context<'_>, pod: PodId) {
         if self.core.state(pod) != PodState::Unseen {
             return;
+        }
+        self.core.now = cx.now;
+        self.core.complete();
+        for app in std::mem::take(&mut self.core.completed) {
+            self.shim.complete(app);
         }
         self.core.set_state(pod, PodState::New);
         self.core.learn(cx.cluster, pod);
@@ -531,6 +659,10 @@ impl SchedulerModel for YuniKorn {
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
         self.core.now = cx.now;
+        if self.core.state(pod) == PodState::Unseen && cx.cluster.pods.is_placeholder(pod) {
+            self.recover_placeholder(cx, pod, node);
+            return;
+        }
         match self.core.state(pod) {
             PodState::Allocated if self.core.node_of(pod) == node => {
                 self.core.set_state(pod, PodState::Bound);
@@ -538,7 +670,13 @@ impl SchedulerModel for YuniKorn {
             }
             PodState::Allocated => self.core.release(cx.cluster, pod),
             PodState::Pending => self.core.drop_ask(cx.cluster, pod),
-            PodState::Unseen => self.core.learn(cx.cluster, pod),
+            PodState::Unseen => {
+                self.core.learn(cx.cluster, pod);
+                if self.is_mine(cx.cluster, pod) {
+                    self.core.recover(cx.cluster, pod, node);
+                    return;
+                }
+            }
             PodState::Swapping => self.core.drop_swap(cx.cluster, pod),
             PodState::New => {}
             PodState::Bound | PodState::Foreign | PodState::Done => return,
@@ -636,8 +774,10 @@ impl SchedulerModel for YuniKorn {
             }
             None => {}
         }
-        if found.is_some() || self.activity {
+        if found.is_some() || self.activity || self.reserved && self.spins {
             self.wake(cx);
+        } else {
+            self.set_poll(cx);
         }
     }
 
@@ -647,9 +787,10 @@ impl SchedulerModel for YuniKorn {
             self.gang_timeout(cx, AppId::try_from(tag - TIMER_GANG).expect("applications are limited"));
             return;
         }
-        if tag == TIMER_TICK {
-            self.tick(cx);
-            return;
+        match tag {
+            TIMER_TICK => return self.tick(cx),
+            TIMER_POLL => return self.poll(cx),
+            _ => {}
         }
         self.inspect_set = false;
         for pod in self.core.unreported() {

@@ -13,8 +13,11 @@
 //! Our structure is a sorted list in blocks of at most [`BLOCK`] entries, each with an upper bound of what is free
 //! on its nodes, so that a search steps over blocks of full nodes at once.
 //!
-//! Left out: reservations (a reserved node leaves the order). With more than two weights the real sum is taken in the random
-//! order of a map; ours is vcore, memory, pods, others.
+//! A reserved node leaves the order until its reservation ends (`node_collection.go`, `acceptUnreserved`). Which node an ask
+//! reserves: the one on which it would leave the least, [`NodeOrder::leftover`].
+//!
+//! Left out: with more than two weights the real sum is taken in the random order of a map; ours is vcore, memory, pods,
+//! others.
 //!
 //! Cost: a change O(log N + BLOCK) and O(N / BLOCK) once in BLOCK / 2 changes; a search O(1) while the first nodes
 //! have room, else O(N / BLOCK + nodes with room that are refused).
@@ -76,7 +79,12 @@ pub struct NodeOrder {
     schedulable: Vec<bool>,
     score: Vec<u64>,
     rank: Vec<u32>,
+    reserved: Vec<bool>,
     blocks: Vec<Block>,
+    /// Every search scores and sorts all nodes: an oracle.
+    #[serde(skip)]
+    plain: bool,
+    open: usize,
 }
 
 /// A float64 as an integer of the same order.
@@ -115,22 +123,110 @@ fn score(policy: NodeSortPolicy, weights: &Weights, table: &NodeTable, node: Nod
 impl NodeOrder {
     /// No nodes yet.
     #[must_use]
-    pub fn new(policy: NodeSortPolicy, weights: Weights) -> Self {
+    pub fn new(policy: NodeSortPolicy, weights: Weights, plain: bool) -> Self {
         Self {
+            plain,
             policy,
             weights,
             table: NodeTable::default(),
             schedulable: Vec::new(),
             score: Vec::new(),
             rank: Vec::new(),
+            reserved: Vec::new(),
             blocks: Vec::new(),
+            open: 0,
         }
     }
 
-    /// How many nodes are in the order.
+    /// How many nodes there are.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.table.count()
+    }
+
+    /// How many nodes are in the order: those that are not reserved.
+    #[must_use]
+    pub const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether a node is in the order.
+    #[must_use]
+    pub fn is_open(&self, node: NodeId) -> bool {
+        self.score.get(node as usize).is_some_and(|score| *score != ABSENT)
+    }
+
+    /// Takes a node out of the order for a reservation, or puts it back.
+    pub fn set_reserved(&mut self, node: NodeId, reserved: bool) {
+        let at = node as usize;
+        if self.reserved[at] == reserved {
+            return;
+        }
+        self.reserved[at] = reserved;
+        if !self.table.is_present(node) {
+            return;
+        }
+        if reserved {
+            self.take_out(node);
+        } else {
+            self.put_in(node);
+        }
+    }
+
+    /// Place of a node in the order, to compare it with others.
+    #[must_use]
+    pub fn place(&self, node: NodeId) -> (u64, u32) {
+        (self.score[node as usize], self.rank[node as usize])
+    }
+
+    /// What a pod would leave of a node, summed over the node's resources: nothing of one that it takes whole or that is
+    /// short already, the whole (one) of one that it does not ask for; as the bits of a float64, which sort as it does
+    /// (`Resource.FitInScore`, as `GetFitInScoreForAvailableResource` calls it). None: the node is too small when empty.
+    #[must_use]
+    pub fn leftover(&self, node: NodeId, spec: &PodSpec) -> Option<u64> {
+        let (table, at) = (&self.table, node as usize);
+        if !table.could_hold(node, spec) {
+            return None;
+        }
+        let mut sum = 0.0;
+        let mut add = |used: u64, total: u64, asked: u64| {
+            if used < total {
+                let free = total - used;
+                if asked == 0 {
+                    sum += 1.0;
+                } else if free > asked {
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "as the real scheduler does; exact below 2^53"
+                    )]
+                    let left = (free - asked) as f64 / free as f64;
+                    sum += left;
+                }
+            }
+        };
+        add(table.cpu_used[at], table.cpu_capacity[at], spec.requests.cpu_millicores);
+        add(table.memory_used[at], table.memory_capacity[at], spec.requests.memory_bytes);
+        add(u64::from(table.pods_used[at]), u64::from(table.pods_capacity[at]), 1);
+        for id in 0..table.extended_count() {
+            let (used, total) = table.extended(node, id);
+            add(used, total, spec.requests.extended(id));
+        }
+        Some(f64::to_bits(sum))
+    }
+
+    /// The node to reserve for a pod that fits nowhere: the first in order of those on which it leaves least.
+    #[must_use]
+    pub fn best_to_reserve(&self, spec: &PodSpec) -> Option<(NodeId, u64)> {
+        let mut best: Option<(NodeId, u64)> = None;
+        for entry in self.blocks.iter().flat_map(|b| &b.entries) {
+            if self.schedulable[entry.node as usize]
+                && let Some(left) = self.leftover(entry.node, spec)
+                && best.is_none_or(|(_, least)| left < least)
+            {
+                best = Some((entry.node, left));
+            }
+        }
+        best
     }
 
     /// Adds a node or takes over its changed allocatable and `unschedulable`.
@@ -144,15 +240,17 @@ impl NodeOrder {
         }
         self.table.set(cluster, node);
         self.schedulable[at] = !cluster.nodes.template(node).unschedulable;
-        self.put_in(node);
+        if !self.reserved[at] {
+            self.put_in(node);
+        }
     }
 
     /// Takes a node out of the order. Its pods stay counted until they are released.
     pub fn remove(&mut self, node: NodeId) {
-        if self.table.is_present(node) {
+        if self.is_open(node) {
             self.take_out(node);
-            self.table.remove(node);
         }
+        self.table.remove(node);
     }
 
     /// Puts a pod on a node that is in the order.
@@ -170,10 +268,10 @@ impl NodeOrder {
         self.update(node, |table| table.remove_pod(node, spec));
     }
 
-    /// Whether the node may take pods and has room for this one.
+    /// Whether the node is in the order, may take pods and has room for this one.
     #[must_use]
     pub fn has_room(&self, node: NodeId, spec: &PodSpec) -> bool {
-        self.table.is_present(node) && self.schedulable[node as usize] && self.table.fits(node, spec)
+        self.is_open(node) && self.schedulable[node as usize] && self.table.fits(node, spec)
     }
 
     /// Whether the node is there and may take pods.
@@ -189,6 +287,9 @@ impl NodeOrder {
         mut accept: impl FnMut(NodeId) -> bool,
     ) -> (Option<NodeId>, Walk) {
         let mut walk = Walk::default();
+        if self.plain {
+            return self.plain_first_fit(spec, accept);
+        }
         for block in &mut self.blocks {
             if !block.may_hold(spec) {
                 walk.nodes += block.entries.len() as u64;
@@ -212,11 +313,34 @@ impl NodeOrder {
         (None, walk)
     }
 
+    /// [`first_fit`](Self::first_fit) as the real one is written: score all, sort, try one by one.
+    #[cold]
+    fn plain_first_fit(
+        &self,
+        spec: &PodSpec,
+        mut accept: impl FnMut(NodeId) -> bool,
+    ) -> (Option<NodeId>, Walk) {
+        let all = 0..NodeId::try_from(self.table.len()).expect("nodes are limited");
+        let score = |node: &NodeId| score(self.policy, &self.weights, &self.table, *node);
+        let mut order: Vec<NodeId> = all.filter(|node| self.is_open(*node)).collect();
+        order.sort_by_key(|node| (score(node), self.rank[*node as usize]));
+        let mut walk = Walk::default();
+        for node in order {
+            walk.nodes += 1;
+            if self.has_room(node, spec) {
+                walk.tested += 1;
+                if accept(node) {
+                    return (Some(node), walk);
+                }
+            }
+        }
+        (None, walk)
+    }
+
     fn update(&mut self, node: NodeId, change: impl FnOnce(&mut NodeTable)) {
-        let present = self.table.is_present(node);
-        let before = if present { self.score[node as usize] } else { ABSENT };
+        let before = self.score.get(node as usize).copied().unwrap_or(ABSENT);
         change(&mut self.table);
-        if !present {
+        if before == ABSENT {
             return;
         }
         let after = score(self.policy, &self.weights, &self.table, node);
@@ -241,6 +365,7 @@ impl NodeOrder {
         }
         self.score.resize(count, ABSENT);
         self.schedulable.resize(count, false);
+        self.reserved.resize(count, false);
         let mut entries: Vec<Entry> = self.blocks.drain(..).flat_map(|b| b.entries).collect();
         for entry in &mut entries {
             entry.rank = self.rank[entry.node as usize];
@@ -281,9 +406,11 @@ impl NodeOrder {
             }
         }
         self.score[node as usize] = ABSENT;
+        self.open -= 1;
     }
 
     fn put_in(&mut self, node: NodeId) {
+        self.open += 1;
         let score = score(self.policy, &self.weights, &self.table, node);
         self.score[node as usize] = score;
         let entry = Entry { score, rank: self.rank[node as usize], node };

@@ -9,7 +9,9 @@
 //!
 //! Sources: `pkg/scheduler/placement` of yunikorn-core 1.8.
 //!
-//! Left out: the recovery queue; tags other than `namespace`.
+//! An application with pods that were bound before the scheduler began goes to the recovery queue if no rule places it.
+//!
+//! Left out: tags other than `namespace`.
 //!
 //! Cost: O(rules x depth) an application.
 use super::config::{Rule, RuleKind, is_queue_name};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodSelector, PodSpec, SpecId};
+use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSelector, PodSpec, SpecId};
 use crate::scheduler::kube;
 
 const NO_DOMAIN: u32 = u32::MAX;
@@ -348,6 +348,15 @@ impl Predicates {
             verdicts[class] = 1 + u8::from(refused);
         }
         verdicts[class] == 1
+    }
+
+    /// Whether the node passes for a pod once victims on it are gone. Affinity and spread are judged as they are now: the
+    /// shim runs PreFilter before it takes the victims off (`PreemptionPredicates`).
+    #[must_use]
+    pub fn accepts_without(&self, cluster: &Cluster, pod: PodId, node: NodeId) -> bool {
+        !self.enabled
+            || (kube::static_rejection(cluster, cluster.pods.spec(pod), node).is_none()
+                && self.pods_rejection(cluster.pods.spec_id(pod), node).is_none())
     }
 
     /// Why other pods refuse the node, in kube-scheduler's words.

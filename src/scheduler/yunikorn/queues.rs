@@ -17,7 +17,7 @@
 //! of users or of applications count, a kind is of one owner, and of applications that all run or all wait to run.
 //!
 //! Left out: the tie-break of equal queues by pending resources (it is no total order; ours is the order of creation),
-//! preemption, removal of queues that have fallen empty, the root's headroom of anything but CPU and memory.
+//! removal of queues that have fallen empty.
 //!
 //! Cost: O(log kinds + sqrt(applications)) a change of an ask; O(children log children) a parent a cycle.
 use std::cmp::Reverse;
@@ -29,13 +29,14 @@ use super::apps::AppKey;
 pub use super::config::Usage;
 use super::config::{Acl, Amounts, Config, Properties, QueueSettings, Template, UserLimit, inherit};
 use super::ranked::Ranked;
-use crate::cluster::{PodSpec, SpecId};
+use crate::cluster::{AppId, PodSpec, SpecId};
 use crate::scheduler::QueueConfig;
 
 /// Index of a queue.
 pub type QueueId = u32;
 /// The root.
 pub const ROOT: QueueId = 0;
+const RECOVERY_QUEUE: &str = "root.@recovery@";
 
 /// The pending asks of one spec in a leaf queue.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -93,6 +94,14 @@ pub struct Queue {
     pub swaps: BTreeSet<AppKey>,
     /// Asks that wait for a placeholder's place, by priority.
     pub held: BTreeMap<i32, u64>,
+    /// Kinds that have asks, but none that may be placed now.
+    pub aside: BTreeSet<u32>,
+    /// Applications that have pending asks, in order; kept where applications back off only.
+    pub apps: BTreeSet<AppKey>,
+    /// Applications with reservations, in the order of their first one.
+    pub reserved_apps: Vec<AppId>,
+    /// Being preempted, queues below included.
+    pub preempting: Usage,
     #[serde(with = "crate::engine::codec::sorted")]
     kind_of: FxHashMap<(SpecId, u32), u32>,
     /// First application of each kind that may be placed.
@@ -122,6 +131,10 @@ impl Queue {
             kinds: Vec::new(),
             swaps: BTreeSet::new(),
             held: BTreeMap::new(),
+            aside: BTreeSet::new(),
+            apps: BTreeSet::new(),
+            reserved_apps: Vec::new(),
+            preempting: Usage::NONE,
             kind_of: FxHashMap::default(),
             heads: BTreeSet::new(),
         }
@@ -166,11 +179,18 @@ impl Queue {
     }
 
     fn change(&mut self, kind: u32, change: impl FnOnce(&mut Kind)) {
-        let head = |k: &Kind| if k.stuck || k.over_quota || k.no_slot { None } else { k.apps.first() };
+        let free = |k: &Kind| !(k.stuck || k.over_quota || k.no_slot);
+        let head = |k: &Kind| if free(k) { k.apps.first() } else { None };
+        let aside = |k: &Kind| !free(k) && k.apps.total() > 0;
         let at = &mut self.kinds[kind as usize];
-        let before = head(at);
+        let (before, was_aside) = (head(at), aside(at));
         change(at);
-        let after = head(at);
+        let (after, is_aside) = (head(at), aside(at));
+        if is_aside && !was_aside {
+            self.aside.insert(kind);
+        } else if was_aside && !is_aside {
+            self.aside.remove(&kind);
+        }
         if before != after {
             if let Some(key) = before {
                 self.heads.remove(&(key, kind));
@@ -326,6 +346,11 @@ impl Queues {
         Ok(at)
     }
 
+    /// The queue of applications that no rule places, but that have pods already.
+    pub fn recovery(&mut self) -> QueueId {
+        self.find(RECOVERY_QUEUE).unwrap_or_else(|| self.add(RECOVERY_QUEUE.to_owned(), ROOT))
+    }
+
     fn find_or_make(&mut self, name: &str) -> QueueId {
         let full = if name == "root" || name.starts_with("root.") {
             name.to_owned()
@@ -447,6 +472,22 @@ impl Queues {
         self.up(leaf, |q| q.allocated.add(spec));
     }
 
+    /// Counts a pod of a leaf as being preempted.
+    pub fn begin_preempting(&mut self, leaf: QueueId, spec: &PodSpec) {
+        self.up(leaf, |q| q.preempting.add(spec));
+    }
+
+    /// A pod that was being preempted is gone.
+    pub fn end_preempting(&mut self, leaf: QueueId, spec: &PodSpec) {
+        self.up(leaf, |q| q.preempting.remove(spec));
+    }
+
+    /// How many queues there ever were.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Undoes [`allocate`](Self::allocate).
     pub fn release(&mut self, leaf: QueueId, spec: &PodSpec) {
         self.up(leaf, |q| q.allocated.remove(spec));
@@ -467,11 +508,7 @@ impl Queues {
         for (id, queue) in self.path(leaf) {
             let fits = match &self.cluster {
                 _ if id != ROOT => queue.max.has_room(&queue.allocated, spec),
-                Some(all) => {
-                    let fits = |used: u64, more: u64, max: u64| more == 0 || used + more <= max;
-                    fits(queue.allocated.cpu, spec.requests.cpu_millicores, all.cpu)
-                        && fits(queue.allocated.memory, spec.requests.memory_bytes, all.memory)
-                }
+                Some(all) => all.has_room(&queue.allocated, spec),
                 None => true,
             };
             if !fits {

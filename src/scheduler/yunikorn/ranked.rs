@@ -79,6 +79,15 @@ impl<K: Ord + Copy> Ranked<K> {
         whole + part
     }
 
+    /// The keys from this one on, in order; without one: all.
+    pub fn keys_from(&self, key: Option<K>) -> impl Iterator<Item = K> + '_ {
+        let at = key.map_or(0, |key| {
+            self.blocks.partition_point(|(_, entries)| entries[0].0 <= key).saturating_sub(1)
+        });
+        let from = self.blocks[at..].iter().flat_map(|(_, entries)| entries.iter().map(|(k, _)| *k));
+        from.skip_while(move |k| key.is_some_and(|key| *k < key))
+    }
+
     /// All keys in order.
     pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
         self.blocks.iter().flat_map(|(_, entries)| entries.iter().map(|(k, _)| *k))
@@ -105,6 +114,7 @@ mod tests {
                 prop_assert_eq!(ranked.first(), map.keys().next().copied());
                 let before: i64 = map.range(..key).map(|(_, v)| *v).sum();
                 prop_assert_eq!(ranked.before(key), u64::try_from(before).unwrap());
+                prop_assert!(ranked.keys_from(Some(key)).eq(map.range(key..).map(|(k, _)| *k)));
                 prop_assert_eq!(ranked.total(), u64::try_from(map.values().sum::<i64>()).unwrap());
             }
             prop_assert!(ranked.keys().eq(map.keys().copied()));

@@ -15,6 +15,9 @@
 //! dispatcher, which waits for the answer (`Task.DeleteTaskPod`). When the core gives a soft gang up, the application is
 //! **resuming** until its placeholders are gone, then it runs; a hard one has failed, and so have its pods.
 //!
+//! The core says when an application is completed; if none of its pods waits here, it is forgotten, and a later pod is one of a
+//! new application again. (The placeholders of a gang are not made a second time.)
+//!
 //! An application one of whose placeholders could not be bound goes on, here, when the time of its placeholders is over.
 //!
 //! Left out: the channel's limit of 1,048,576 events and what happens beyond it, the lock of the context that informer,
@@ -134,6 +137,29 @@ impl Shim {
         }
         self.count += 1;
         true
+    }
+
+    /// The core has completed an application.
+    pub fn complete(&mut self, app: AppId) {
+        let at = app as usize;
+        if self.phases.get(at) == Some(&Phase::Running) && !self.waiting.contains_key(&self.order[at]) {
+            self.phases[at] = Phase::New;
+            self.order[at] = u32::MAX;
+        }
+    }
+
+    /// An application has placeholders from before the scheduler began: it runs.
+    pub fn recover(&mut self, app: AppId) {
+        let at = app as usize;
+        if self.phases.len() <= at {
+            self.phases.resize(at + 1, Phase::New);
+            self.order.resize(at + 1, u32::MAX);
+        }
+        if self.order[at] == u32::MAX {
+            self.order[at] = self.next_order;
+            self.next_order += 1;
+        }
+        self.phases[at] = Phase::Running;
     }
 
     /// A placeholder of a reserving application is bound; whether it was the last.

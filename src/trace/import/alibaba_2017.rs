@@ -25,9 +25,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::{AT_ORIGIN, Importer, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
+use crate::trace::input::{Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -252,12 +252,10 @@ impl Tasks {
         if !sink.first_seen(&format!("{}-{}", key.0, key.1)) {
             return Err(row.error(Problem::DuplicateId, 3, "each task of a job once"));
         }
-        if instances > 10_000_000 {
-            return Err(row.error(Problem::OutOfRange, 4, "at most 10 million instances"));
-        }
+        let count = if sink.options.split == Split::Job { 1 } else { instances.max(1) };
+        sink.expand(count).map_err(|expected| row.error(Problem::OutOfRange, 4, expected))?;
         let over = matches!(row.text(5), "Terminated" | "Failed" | "Cancelled");
         let from = created.max(0);
-        let count = if sink.options.split == Split::Job { 1 } else { instances.max(1) };
         let mut pod = Pod {
             submit: from,
             spec,

@@ -7,7 +7,7 @@
 //! container_id, machine_id, time_stamp, app_du, status, cpu_request, cpu_limit, mem_size. Usage tables are not read.
 //!
 //! **Units.** Times in seconds. CPU: 100 is one core (cpu_num is cores). Memory is normalised, 100 is the largest
-//! machine: it becomes `memory_unit_bytes`.
+//! machine: it becomes `memory_unit_bytes`; -1 and 101 mark invalid values.
 //!
 //! **Mapping.** An instance is a pod. With `batch_instance` each of its rows is one, with its own start and end, and the
 //! request of its task; without it each task gives instance_num pods with the task's start and end (`split=job`: one
@@ -23,9 +23,9 @@
 use rustc_hash::FxHashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{AT_ORIGIN, Importer, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
+use crate::trace::input::{Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -190,6 +190,11 @@ fn machine(
         return Err(row.error(Problem::EmptyField, 0, "a machine id"));
     }
     let time = row.time(1, SECOND)?;
+    if is_invalid(row, 5) {
+        let place = row.place();
+        sink.report.drop_row("machine_meta", "no-capacity", || place);
+        return Ok(false);
+    }
     let capacity = (row.scaled(4, 1000)?, row.scaled(5, sink.options.memory_unit_bytes / 100)?);
     let op = match known.get(name) {
         Some(old) if *old == capacity => {
@@ -251,6 +256,11 @@ fn interval(
     Ok(Ok((start, Some(end))))
 }
 
+/// Normalised values are 0 to 100; the data set marks invalid ones with -1 or 101.
+fn is_invalid(row: &Table, column: usize) -> bool {
+    matches!(row.text(column).trim_end_matches(".0"), "-1" | "101")
+}
+
 /// Times before the trace's beginning enter at 0.
 fn clamp(sink: &mut Sink, t: i64) -> i64 {
     if t < 0 {
@@ -284,11 +294,9 @@ impl Tasks {
         if !sink.first_seen(&format!("{job}/{task}")) {
             return Err(row.error(Problem::DuplicateId, 0, "each task of a job once"));
         }
-        if instances > 10_000_000 {
-            return Err(row.error(Problem::OutOfRange, 1, "at most 10 million instances"));
-        }
-        let from = clamp(sink, start);
         let count = if sink.options.split == Split::Job { 1 } else { instances.max(1) };
+        sink.expand(count).map_err(|expected| row.error(Problem::OutOfRange, 1, expected))?;
+        let from = clamp(sink, start);
         let mut pod = Pod {
             submit: from,
             spec,
@@ -387,6 +395,8 @@ fn request(sink: &mut Sink, row: &Table, cpu: usize, memory: usize) -> Result<Re
     {
         if row.is_null(column) {
             sink.report.invent("specs.requests", "0: the field is empty");
+        } else if column == memory && is_invalid(row, column) {
+            sink.report.invent("specs.requests", "0: the field is -1 or 101, which marks invalid values");
         } else {
             requests.insert(name.to_string(), row.scaled(column, unit)?);
         }

@@ -1,13 +1,15 @@
-//! Kubernetes API server audit logs (audit.k8s.io), and Google Cloud's wrapping of them.
+//! Kubernetes API server audit logs (audit.k8s.io), and cloud providers' wrappings of them.
 //!
 //! **Input.** JSON lines (the log backend), EventLists (the webhook backend), single events, YAML; Google's
-//! `protoPayload` entries. Only finished requests count (stage ResponseComplete, or no stage), and only those that
+//! `protoPayload` entries; events as text or object under `message`, `@message`, `log` or `properties.log` (CloudWatch,
+//! Azure Monitor, log shippers). Only finished requests count (stage ResponseComplete, or no stage), and only those that
 //! succeeded (2xx).
 //!
 //! **Events used.** create pods: a pod, with its spec from the response (else the request) where the policy level has
 //! it. create pods/binding: bound, node from `target.name`. patch and update of pods/status: running and finished from
-//! container states. delete pods: gone. create and delete nodes. create of Deployments, ReplicaSets, StatefulSets and Jobs
-//! are expanded only when the log holds no pod at all.
+//! container states. delete pods: gone; a pod on a node is deleted twice, by a client (it then ends gracefully) and for
+//! good by its kubelet, and the last one counts. deletecollection pods: every pod that the response lists. create and
+//! delete nodes. create of Deployments, ReplicaSets, StatefulSets and Jobs are expanded only when the log holds no pod.
 //!
 //! **Names.** With generateName objectRef.name is absent; the name then comes from the response, so it is known at level
 //! RequestResponse only. Without it the audit id stands in, and later events of that pod cannot be joined.
@@ -18,8 +20,8 @@
 //! **What it cannot tell.** Policies usually drop pods/status and often pods/binding; at level Metadata requests are
 //! unknown (0). Binding or deletion of pods created before the log began is counted and left out.
 //!
-//! Memory: O(pods of the log). Source: Kubernetes docs, "Auditing"; audit.k8s.io/v1 Event. Tested on 37 Metadata
-//! events, 46 single events (10 pod creations) and GKE entries; no continuous log with bindings was at hand.
+//! Memory: O(pods alive, and those deleted gracefully). Source: Kubernetes docs, "Auditing"; audit.k8s.io/v1 Event. Tested
+//! on 37 Metadata events, 46 single events (10 pod creations) and GKE entries; no continuous log with bindings was at hand.
 
 use std::collections::BTreeMap;
 
@@ -27,9 +29,8 @@ use serde_json::Value;
 
 use super::k8s_list::read_objects;
 use super::kubernetes::{self as k8s, Life, Place};
-use super::{Importer, Origin, Pod, Sink, TraceError};
+use super::{Importer, InputFile, Origin, Pod, Sink, TraceError};
 use crate::trace::error::Problem;
-use crate::trace::input::InputFile;
 use crate::trace::model::{EventOp, NodeOp, SpecRow};
 
 /// The importer.
@@ -67,9 +68,8 @@ struct Known {
 
 #[derive(Default)]
 struct State {
-    /// Pods by namespace/name: the one alive now.
+    /// Pods by namespace/name: the one alive now, or deleted and perhaps still ending.
     alive: BTreeMap<String, Known>,
-    over: Vec<Known>,
     controllers: Vec<(Value, i64, Place)>,
     unnamed: u64,
     pods: u64,
@@ -95,6 +95,9 @@ impl State {
             sink.report.drop_row("objects", reason, || format!("{}:{}", place.file, place.at));
             Ok(false)
         };
+        if let Some(inner) = unwrapped(value) {
+            return self.event(sink, &inner, place);
+        }
         let request = if value.get("protoPayload").is_some() {
             match google(value, place)? {
                 Some(r) => r,
@@ -126,6 +129,15 @@ impl State {
             ("create", "pods", "binding") | ("create", "bindings", "") => self.bind(sink, &request, place),
             ("patch" | "update", "pods", "status") => self.status(sink, &request, place),
             ("delete", "pods", "") => self.delete(sink, &request, place),
+            ("deletecollection", "pods", "") => {
+                let items = request.object.get("items").and_then(Value::as_array);
+                let Some(items) = items else { return drop(sink, "collection-without-names-at-this-level") };
+                for item in items {
+                    let (name, namespace) = (k8s::text(item, "/metadata/name"), k8s::namespace(item));
+                    self.gone(&format!("{namespace}/{name}"), request.time);
+                }
+                Ok(true)
+            }
             ("create", "pods", "eviction") => drop(sink, "eviction-request"),
             ("create", "nodes", "") => {
                 let node = k8s::node(request.object, NodeOp::Add, place)?;
@@ -166,13 +178,17 @@ impl State {
             let fallback = format!("{}/{name}", r.namespace);
             (if uid.is_empty() { fallback } else { uid.to_string() }, format!("{}/{name}", r.namespace))
         };
-        if self.alive.contains_key(&key) {
-            return Err(place.error(
-                Problem::DuplicateId,
-                "objectRef.name",
-                &key,
-                "a deletion before a new creation",
-            ));
+        match self.alive.get(&key) {
+            Some(known) if known.deleted.is_none() && known.life.finished.is_none() => {
+                let expected = "a deletion before a new creation";
+                return Err(place.error(Problem::DuplicateId, "objectRef.name", &key, expected));
+            }
+            Some(_) => {
+                if let Some(known) = self.alive.remove(&key) {
+                    emit(sink, known)?;
+                }
+            }
+            None => {}
         }
         let uid = if sink.first_seen(&uid) {
             uid
@@ -237,46 +253,52 @@ impl State {
         Ok(true)
     }
 
+    /// A pod is deleted; the last deletion counts. Whether it was known.
+    fn gone(&mut self, key: &str, time: i64) -> bool {
+        let Some(known) = self.alive.get_mut(key) else { return false };
+        known.deleted = Some(known.deleted.map_or(time, |t| t.max(time)));
+        true
+    }
+
     fn delete(&mut self, sink: &mut Sink, r: &Request<'_>, place: &Place) -> Result<bool, TraceError> {
-        let time = r.time;
         if self.find(sink, r, place).is_none() {
             return Ok(false);
         }
-        if let Some(mut known) = self.alive.remove(&format!("{}/{}", r.namespace, r.name)) {
-            known.deleted = Some(time);
-            self.over.push(known);
+        let key = format!("{}/{}", r.namespace, r.name);
+        self.gone(&key, r.time);
+        // A pod that was never bound ends at once; so does one that its kubelet deletes with grace period 0.
+        let known = &self.alive[&key];
+        let for_good = known.life.bound.or(known.life.running).is_none() && known.life.node.is_empty()
+            || k8s::text(r.request, "/kind") == "DeleteOptions"
+                && r.request.get("gracePeriodSeconds").and_then(Value::as_i64) == Some(0);
+        if for_good && let Some(known) = self.alive.remove(&key) {
+            emit(sink, known)?;
         }
         Ok(true)
     }
 
     fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
-        let rest = std::mem::take(&mut self.alive);
-        self.over.extend(rest.into_values());
-        for mut k in std::mem::take(&mut self.over) {
-            let started = k.life.running.or(k.life.bound).is_some();
-            if k.life.finished.is_none() && (started || k.deleted.is_some()) {
-                k.life.finished = k.deleted;
-            }
-            if let Err(e) = k8s::set_life(&mut k.pod, &k.life, &k.place) {
-                sink.bad("objects", e)?;
-                continue;
-            }
-            match k.deleted {
-                Some(t) if !started => sink.event(t, EventOp::PodDelete, &k.pod.uid, "")?,
-                None if k.life.finished.is_none() => {
-                    sink.report
-                        .invent("pods.run_ns", "none: neither end nor deletion in the log, runs to the end");
-                }
-                _ => {}
-            }
-            sink.pod(&k.pod)?;
+        for known in std::mem::take(&mut self.alive).into_values() {
+            emit(sink, known)?;
         }
         if self.pods == 0 {
             for (object, time, place) in &self.controllers {
                 let Some((count, template)) = k8s::template(object) else { continue };
                 let namespace = k8s::namespace(object);
-                let row = k8s::spec_row(namespace, &template["metadata"], &template["spec"], place)?;
+                let row = match k8s::spec_row(namespace, &template["metadata"], &template["spec"], place) {
+                    Ok(row) => row,
+                    Err(e) => {
+                        sink.bad_kept("objects", e)?;
+                        continue;
+                    }
+                };
                 let name = k8s::text(object, "/metadata/name");
+                if let Err(expected) = sink.expand(count) {
+                    let count = count.to_string();
+                    let e = place.error(Problem::OutOfRange, "spec.replicas", &count, expected);
+                    sink.bad_kept("objects", e)?;
+                    continue;
+                }
                 let mut pod =
                     Pod { submit: *time, spec: sink.spec(row), app: name.to_string(), ..Pod::default() };
                 for i in 0..count {
@@ -306,6 +328,39 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Hands over a pod whose life is over, or as it was when the log ended.
+fn emit(sink: &mut Sink, mut k: Known) -> Result<(), TraceError> {
+    let started = k.life.running.or(k.life.bound).is_some();
+    if k.life.finished.is_none() && (started || k.deleted.is_some()) {
+        k.life.finished = k.deleted;
+    }
+    if let Err(e) = k8s::set_life(&mut k.pod, &k.life, &k.place) {
+        return sink.bad_kept("objects", e);
+    }
+    match k.deleted {
+        Some(t) if !started => sink.event(t, EventOp::PodDelete, &k.pod.uid, "")?,
+        None if k.life.finished.is_none() => {
+            let rule = "none: neither end nor deletion in the log, runs to the end";
+            sink.report.invent("pods.run_ns", rule);
+        }
+        _ => {}
+    }
+    sink.pod(&k.pod)
+}
+
+/// The event inside of what a log service put around it.
+fn unwrapped(value: &Value) -> Option<Value> {
+    if value.get("auditID").is_some() || value.get("protoPayload").is_some() {
+        return None;
+    }
+    let inner = ["/message", "/@message", "/log", "/properties/log"].iter().find_map(|p| value.pointer(p))?;
+    let inner = match inner {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        object => object.clone(),
+    };
+    (inner.get("auditID").is_some() || inner.get("protoPayload").is_some()).then_some(inner)
 }
 
 static NULL: Value = Value::Null;

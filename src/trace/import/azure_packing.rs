@@ -19,9 +19,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{DAY, Importer, Outcome, Pod, Sink, TraceError, classify};
+use super::{DAY, Importer, InputFile, Outcome, Pod, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{Table, TableSchema, may, must};
 use crate::trace::model::{CPU, MEMORY, Resources, SpecRow};
 
 /// The importer.
@@ -76,7 +76,7 @@ impl Importer for AzurePacking {
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
         for file in files {
-            let bytes = crate::trace::input::open(&file.path)?;
+            let Ok(bytes) = file.open() else { continue };
             let mut start = [0u8; 16];
             let mut limited = std::io::Read::take(bytes, 16);
             let n = std::io::Read::read(&mut limited, &mut start).unwrap_or(0);

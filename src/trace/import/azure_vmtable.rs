@@ -12,9 +12,9 @@
 //!
 //! Source: AzurePublicDatasetV1.md, AzurePublicDatasetV2.md. No real file was at hand; tests use hand-written rows.
 
-use super::{GIB, Importer, Outcome, Pod, SECOND, Sink, TraceError, classify};
+use super::{GIB, Importer, InputFile, Outcome, Pod, SECOND, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{Table, TableSchema, may, must};
 use crate::trace::model::{CPU, MEMORY, Resources, SpecRow};
 
 /// The importer.

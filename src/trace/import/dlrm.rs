@@ -14,9 +14,9 @@
 //!
 //! Source: README of alibaba/clusterdata, cluster-trace-gpu-v2025.
 
-use super::{GIB, Importer, Outcome, Pod, SECOND, Sink, TraceError, classify};
+use super::{GIB, Importer, InputFile, Outcome, Pod, SECOND, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EPHEMERAL_STORAGE, EventOp, GPU, MEMORY, Resources, SpecRow};
 
 /// The importer.
@@ -112,8 +112,13 @@ fn instance(sink: &mut Sink, row: &Table) -> Result<(), TraceError> {
             }
         }
     }
-    let time =
-        |column: usize| if row.is_null(column) { Ok(None) } else { row.time(column, SECOND).map(Some) };
+    let time = |column: usize| {
+        if row.is_null(column) || row.text(column) == "NaN" {
+            Ok(None)
+        } else {
+            row.time(column, SECOND).map(Some)
+        }
+    };
     let (created, scheduled, deleted) = (time(CREATED)?, time(SCHEDULED)?, time(DELETED)?);
     let (submit, start) = (created.unwrap_or(0), scheduled.or(created.is_none().then_some(0)));
     if let Some(d) = deleted

@@ -29,9 +29,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Importer, MICROSECOND, Node, Outcome, Pod, Sink, TraceError, classify};
+use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
+use crate::trace::input::{Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::report::thousands;
 

@@ -6,7 +6,7 @@
 //! platform_id. Numbers may be in quotes, types may be numbers or names. `instance_usage` is not read.
 //!
 //! **Units.** Microseconds; 0 is before the trace (which starts at 600 s), 2^63-1 after it. Resources are shares of the
-//! largest machine: 1.0 becomes `cpu_unit_millicores` and `memory_unit_bytes`.
+//! largest machine: 1.0 becomes `cpu_unit_millicores` and `memory_unit_bytes`. A request may be above 1, a capacity not.
 //!
 //! **Mapping.** As in 2011: each submission of an instance is a pod; 0 submit, 1 queue, 2 enable (not used), 3 schedule,
 //! 4 evict, 5 fail, 6 finish, 7 kill, 8 lost, 9 and 10 updates. Instances of alloc sets are reservations: left out, and
@@ -23,9 +23,9 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::kubernetes::Place;
-use super::{Importer, MICROSECOND, Node, Outcome, Pod, Sink, TraceError};
+use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError};
+use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Lines, empty_file};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 use crate::trace::sort::{Sorter, Spill, get_i64, get_u64, put_i64, put_u64};
@@ -55,6 +55,7 @@ impl Importer for Google2019 {
         let mut state = State {
             events: Sorter::new(&scratch, "instance-events", sink.options.sort_memory_bytes),
             users: vec![String::new()],
+            user_ids: FxHashMap::default(),
             user_of: FxHashMap::default(),
             machines: FxHashMap::default(),
         };
@@ -132,6 +133,7 @@ const EVENT_NAMES: [&str; 11] = [
 struct State {
     events: Sorter<Event>,
     users: Vec<String>,
+    user_ids: FxHashMap<String, u32>,
     user_of: FxHashMap<u64, u32>,
     machines: FxHashMap<u64, (u64, u64)>,
 }
@@ -141,6 +143,8 @@ fn plain(value: Option<&Value>) -> Option<String> {
         None | Some(Value::Null) => None,
         Some(Value::String(s)) if s.is_empty() => None,
         Some(Value::String(s)) => Some(s.clone()),
+        // Some exports wrap a number with its type: {"integer": "5"}.
+        Some(Value::Object(o)) if o.len() == 1 => plain(o.values().next()),
         Some(v) => Some(v.to_string()),
     }
 }
@@ -170,7 +174,7 @@ fn shares(sink: &Sink, v: &Value, field: &str, place: &Place) -> Result<Option<(
         let Some(text) = plain(r.get(name)) else { return Ok(0) };
         let n = number::scaled(&text, unit)
             .map_err(|_| place.error(Problem::NotANumber, name, &text, "a share of the largest machine"))?;
-        if n > unit {
+        if n > unit && field == "capacity" {
             return Err(place.error(
                 Problem::OutOfRange,
                 name,
@@ -190,50 +194,44 @@ impl State {
             sink.report.ignored_files.push(format!("{} (not needed)", file.file_name()));
             return Ok(());
         }
-        let mut lines = Lines::open(&file.path, sink.options.max_line_bytes)?;
         let mut table = "";
-        let mut any = false;
-        loop {
-            let line = match lines.next_line() {
-                Ok(Some(l)) if l.trim().is_empty() => continue,
-                Ok(Some(l)) => l.to_string(),
-                Ok(None) => break,
+        let mut ignored = false;
+        each_document(file, sink.options.max_line_bytes, &mut |value, place| {
+            if ignored {
+                return Ok(());
+            }
+            let value = value.and_then(|value| {
+                let error =
+                    || place.error(Problem::BadSyntax, "", &value.to_string(), "a JSON object a line");
+                if value.is_object() { Ok(value) } else { Err(error()) }
+            });
+            let value = match value {
+                Ok(value) => value,
+                Err(e) if table.is_empty() && !file.explicit => {
+                    sink.report.ignored_files.push(format!("{} ({e})", file.file_name()));
+                    ignored = true;
+                    return Ok(());
+                }
                 Err(e) => {
-                    let t = if table.is_empty() { INSTANCES } else { table };
-                    sink.bad(t, e)?;
-                    continue;
+                    let table = if table.is_empty() { INSTANCES } else { table };
+                    return sink.bad_file(table, e);
                 }
             };
-            let place = Place { file: file.display(), at: lines.line() };
-            let value: Value = match serde_json::from_str(&line) {
-                Ok(v) => v,
-                Err(e) => {
-                    if !any && !file.explicit {
-                        sink.report.ignored_files.push(format!("{} (not JSON lines)", file.file_name()));
-                        return Ok(());
-                    }
-                    let t = if table.is_empty() { INSTANCES } else { table };
-                    sink.bad(
-                        t,
-                        place.error(Problem::BadSyntax, "", &line, format!("a JSON object a line ({e})")),
-                    )?;
-                    continue;
-                }
-            };
-            if !any {
-                any = true;
+            if table.is_empty() {
                 table = match () {
                     () if value.get("instance_index").is_some() => INSTANCES,
                     () if value.get("capacity").is_some() || value.get("switch_id").is_some() => MACHINES,
                     () if value.get("collection_id").is_some() => COLLECTIONS,
                     () if value.get("machine_id").is_some() => MACHINES,
                     () => {
-                        return Err(place.error(
-                            Problem::UnknownColumns,
-                            "",
-                            &line,
-                            "instance_events, collection_events or machine_events",
-                        ));
+                        let expected = "instance_events, collection_events or machine_events";
+                        let e = place.error(Problem::UnknownColumns, "", &value.to_string(), expected);
+                        if file.explicit {
+                            return sink.bad_file(INSTANCES, e);
+                        }
+                        sink.report.ignored_files.push(format!("{} ({e})", file.file_name()));
+                        ignored = true;
+                        return Ok(());
                     }
                 };
                 seen[[INSTANCES, COLLECTIONS, MACHINES].iter().position(|t| *t == table).unwrap_or(0)] = true;
@@ -241,21 +239,17 @@ impl State {
             }
             sink.report.table(table).read += 1;
             let kept = match table {
-                INSTANCES => self.instance(sink, &value, &place),
-                MACHINES => self.machine(sink, &value, &place),
-                _ => self.collection(&value, &place),
+                INSTANCES => self.instance(sink, &value, place),
+                MACHINES => self.machine(sink, &value, place),
+                _ => self.collection(&value, place),
             };
             match kept {
                 Ok(true) => sink.report.table(table).kept += 1,
                 Ok(false) => {}
                 Err(e) => sink.bad(table, e)?,
             }
-        }
-        if !any {
-            let e = empty_file(&file.display());
-            sink.bad(INSTANCES, e.into())?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn collection(&mut self, v: &Value, place: &Place) -> Result<bool, TraceError> {
@@ -263,14 +257,12 @@ impl State {
         if let Some(user) = plain(v.get("user"))
             && !self.user_of.contains_key(&id)
         {
-            let at = match self.users.iter().position(|u| *u == user) {
-                Some(at) => at,
-                None => {
-                    self.users.push(user);
-                    self.users.len() - 1
-                }
-            };
-            self.user_of.insert(id, at as u32);
+            let next = self.users.len() as u32;
+            let at = *self.user_ids.entry(user.clone()).or_insert(next);
+            if at == next {
+                self.users.push(user);
+            }
+            self.user_of.insert(id, at);
         }
         Ok(true)
     }

@@ -12,9 +12,9 @@
 //! Source: README of S-Lab-System-Group/HeliosData. Tested on the README's example rows; the log itself is not in the
 //! repository's text.
 
-use super::{Importer, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
+use super::{Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Lines, Table, TableSchema, may, must};
+use crate::trace::input::{Lines, Table, TableSchema, fields, may, must};
 use crate::trace::model::{CPU, EventOp, GPU, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 
@@ -87,44 +87,73 @@ impl Importer for Helios {
 
 fn nodes(sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
     sink.begin_file(file, GPUS.name);
-    let mut lines = Lines::open(&file.path, sink.options.max_line_bytes)?;
-    let mut names: Vec<String> = Vec::new();
-    let mut counts: Vec<u64> = Vec::new();
-    let mut first = true;
+    let mut lines = match Lines::open(file, sink.options.max_line_bytes) {
+        Ok(lines) => lines,
+        Err(e) => return sink.bad_file(GPUS.name, e),
+    };
+    let mut table = Days::default();
     loop {
-        let fields: Vec<String> = match lines.next_line()? {
-            None => break,
-            Some(l) if l.trim().is_empty() => continue,
-            Some(l) => l.split(',').map(|f| f.trim().to_string()).collect(),
+        let row = match lines.next_line() {
+            Ok(None) => break,
+            Ok(Some(l)) if l.trim().is_empty() => continue,
+            Ok(Some(l)) => fields(l, b','),
+            Err(e) => {
+                sink.bad_file(GPUS.name, e)?;
+                continue;
+            }
         };
-        if names.is_empty() {
-            names = fields;
-            counts = vec![0; names.len()];
+        if table.names.is_empty() {
+            let again = row.iter().skip(1).find(|vc| *vc != "total" && !sink.first_seen(&format!("vc/{vc}")));
+            if let Some(vc) = again {
+                let expected = "each virtual cluster in one column of one table";
+                return sink.bad_file(GPUS.name, lines.error(Problem::DuplicateId, "header", vc, expected));
+            }
+            (table.counts, table.names) = (vec![0; row.len()], row);
             continue;
         }
         sink.report.table(GPUS.name).read += 1;
-        if fields.len() != names.len() {
-            return Err(lines.error(
-                Problem::ColumnCount,
-                "",
-                "",
-                format!("{} columns as in the header", names.len()),
-            ));
+        match table.row(sink, &lines, &row) {
+            Ok(()) => sink.report.table(GPUS.name).kept += 1,
+            Err(e) => sink.bad(GPUS.name, e)?,
         }
-        let day = number::unix_ns(&fields[0])
-            .map_err(|_| lines.error(Problem::NotANumber, "date", &fields[0], "a date as 2020-04-01"))?;
-        for i in 1..names.len() {
-            if names[i] == "total" {
-                continue;
+    }
+    Ok(())
+}
+
+/// Nodes by virtual cluster, day by day.
+#[derive(Default)]
+struct Days {
+    names: Vec<String>,
+    /// Nodes now.
+    counts: Vec<u64>,
+    last: Option<i64>,
+}
+
+impl Days {
+    fn row(&mut self, sink: &mut Sink, lines: &Lines, row: &[String]) -> Result<(), TraceError> {
+        if row.len() != self.names.len() {
+            let expected = format!("{} columns as in the header", self.names.len());
+            return Err(lines.error(Problem::ColumnCount, "", "", expected));
+        }
+        let day = number::unix_ns(&row[0])
+            .map_err(|_| lines.error(Problem::NotANumber, "date", &row[0], "a date as 2020-04-01"))?;
+        if self.last.is_some_and(|last| day < last) {
+            return Err(lines.error(Problem::TimeGoesBack, "date", &row[0], "days in ascending order"));
+        }
+        // All numbers first: a bad row changes nothing.
+        let mut wanted = self.counts.clone();
+        for i in (1..row.len()).filter(|i| self.names[*i] != "total") {
+            let gpus = number::unsigned(&row[i])
+                .map_err(|_| lines.error(Problem::NotANumber, &self.names[i], &row[i], "a number of GPUs"))?;
+            wanted[i] = gpus.div_ceil(GPUS_PER_NODE);
+            if wanted[i] > 1_000_000 {
+                return Err(lines.error(Problem::OutOfRange, &self.names[i], &row[i], "a number of GPUs"));
             }
-            let gpus = number::unsigned(&fields[i])
-                .map_err(|_| lines.error(Problem::NotANumber, &names[i], &fields[i], "a number of GPUs"))?;
-            let (old, new) = (counts[i], gpus.div_ceil(GPUS_PER_NODE));
-            if new > 1_000_000 {
-                return Err(lines.error(Problem::OutOfRange, &names[i], &fields[i], "a number of GPUs"));
-            }
+        }
+        for (i, new) in wanted.into_iter().enumerate() {
+            let old = std::mem::replace(&mut self.counts[i], new);
             for k in old.min(new)..old.max(new) {
-                let mut node = Node { name: format!("{}-{k}", names[i]), ..Node::default() };
+                let mut node = Node { name: format!("{}-{k}", self.names[i]), ..Node::default() };
                 if new > old {
                     node.op = NodeOp::Add;
                     node.allocatable = Resources::from([
@@ -132,7 +161,7 @@ fn nodes(sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
                         (CPU.to_string(), 48_000),
                         (PODS.to_string(), 110),
                     ]);
-                    node.labels.insert("vc".to_string(), names[i].clone());
+                    node.labels.insert("vc".to_string(), self.names[i].clone());
                     sink.report.invent(
                         "nodes",
                         "8 GPUs, 48 CPUs and 110 pods a node (only GPUs a virtual cluster are on record)",
@@ -140,14 +169,12 @@ fn nodes(sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
                 } else {
                     node.op = NodeOp::Remove;
                 }
-                if first { sink.node_since(day, &node)? } else { sink.node(day, &node)? }
+                if self.last.is_none() { sink.node_since(day, &node)? } else { sink.node(day, &node)? }
             }
-            counts[i] = new;
         }
-        first = false;
-        sink.report.table(GPUS.name).kept += 1;
+        self.last = Some(day);
+        Ok(())
     }
-    Ok(())
 }
 
 fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> {
@@ -178,6 +205,7 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
         return Err(row.error(Problem::DuplicateId, 0, "each job once"));
     }
     let pods = if sink.options.split == Split::Job { 1 } else { nodes };
+    sink.expand(pods).map_err(|expected| row.error(Problem::OutOfRange, 5, expected))?;
     let mut pod = Pod {
         submit,
         app: format!("job-{id}"),

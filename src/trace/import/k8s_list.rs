@@ -1,14 +1,15 @@
 //! Kubernetes objects as kubectl prints them: `kubectl get pods,nodes -A -o json` or `-o yaml`, or manifests.
 //!
-//! **Input.** Lists, single objects, several documents in a file, several files; JSON or YAML. Pods and Nodes become
-//! rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
+//! **Input.** Lists (`List`; `PodList` and others of the API, whose items have no kind), single objects, several documents in
+//! a file, several files; JSON or YAML. Pods and Nodes become rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
 //! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice.
 //!
 //! **Units.** Quantities as Kubernetes writes them; times RFC 3339, whole seconds.
 //!
 //! **Replay or snapshot.** By default pods are created when they were created, and nodes join when they were created
 //! (at the origin if that was before the first pod). With `snapshot` everything is there at time 0: pods with a
-//! node sit on it (`pod-bound` events), the others are pending, finished ones are left out.
+//! node sit on it (`pod-bound` events, `placeholder-bound` for placeholders of YuniKorn's gangs), the others are pending,
+//! finished ones are left out. In a replay YuniKorn makes placeholders itself, so that they are left out.
 //!
 //! **What it cannot tell.** A list shows what still exists: pods deleted before are missing, so a busy week looks
 //! quieter than it was; record a watch instead. Run times are known for finished pods only. Times are whole seconds:
@@ -19,9 +20,9 @@
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, Origin, Pod, Sink, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
+use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
-use crate::trace::input::InputFile;
 use crate::trace::model::NodeOp;
 
 /// The importer.
@@ -59,27 +60,22 @@ pub(crate) fn read_objects(
     each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
 ) -> Result<(), TraceError> {
     let name = file.file_name().to_lowercase();
-    let known =
-        ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson"].iter().any(|e| name.ends_with(e));
+    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson", "txt"];
+    let known = known.iter().any(|e| name.ends_with(e)) || !name.contains('.');
     if !file.explicit && !known {
         sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
         return Ok(());
     }
     sink.begin_file(file, OBJECTS);
-    let limit = sink.options.max_line_bytes.max(64 << 20);
-    let result = k8s::each_document(&file.path, limit, &mut |object, place| {
+    each_document(file, sink.options.max_line_bytes, &mut |object, place| {
         sink.report.table(OBJECTS).read += 1;
-        match each(sink, object, place) {
+        match object.and_then(|object| each(sink, object, place)) {
             Ok(true) => sink.report.table(OBJECTS).kept += 1,
             Ok(false) => {}
             Err(e) => sink.bad(OBJECTS, e)?,
         }
         Ok(())
-    });
-    match result {
-        Ok(()) => Ok(()),
-        Err(e) => sink.bad(OBJECTS, e),
-    }
+    })
 }
 
 #[derive(Default)]
@@ -96,7 +92,7 @@ impl List {
         object: Value,
         place: &Place,
     ) -> Result<bool, TraceError> {
-        match k8s::text(&object, "/kind") {
+        match k8s::kind(&object) {
             "Pod" => self.pod(sink, &object, place),
             "Node" => self.node(sink, &object, place).map(|()| true),
             "" => Err(place.error(
@@ -131,6 +127,12 @@ impl List {
         if !sink.first_seen(&uid) {
             return Err(place.error(Problem::DuplicateId, "metadata.uid", &uid, "each pod once"));
         }
+        let placeholder = k8s::is_placeholder(object);
+        if placeholder && (!sink.options.snapshot || life.node.is_empty()) {
+            let what = format!("{}:{}", place.file, place.at);
+            sink.report.drop_row(OBJECTS, "gang-placeholder", || what);
+            return Ok(false);
+        }
         let mut pod = k8s::pod(sink, object, &life, place)?;
         self.pods += 1;
         if sink.options.snapshot {
@@ -143,6 +145,10 @@ impl List {
             pod.run_ns = None;
             sink.report.invent("pods.run_ns", "none: the pod is alive in the snapshot, runs to the end");
             pod.outcome = None;
+            if placeholder {
+                sink.bound_placeholder(&pod, &life.node)?;
+                return Ok(true);
+            }
             if !life.node.is_empty() {
                 sink.bound_pod(&pod, &life.node)?;
                 return Ok(true);
@@ -207,9 +213,24 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
             continue;
         }
         let namespace = k8s::namespace(object);
-        let created = k8s::time(object, "/metadata/creationTimestamp", place)?.unwrap_or(0);
+        let read = k8s::time(object, "/metadata/creationTimestamp", place).and_then(|created| {
+            let row = k8s::spec_row(namespace, &template["metadata"], &template["spec"], place)?;
+            Ok((created.unwrap_or(0), row))
+        });
+        let (created, row) = match read {
+            Ok(read) => read,
+            Err(e) => {
+                sink.bad_kept(OBJECTS, e)?;
+                continue;
+            }
+        };
         let name = k8s::text(object, "/metadata/name");
-        let row = k8s::spec_row(namespace, &template["metadata"], &template["spec"], place)?;
+        if let Err(e) = sink.expand(count).map_err(|expected| {
+            place.error(Problem::OutOfRange, "spec.replicas", &count.to_string(), expected)
+        }) {
+            sink.bad_kept(OBJECTS, e)?;
+            continue;
+        }
         let mut pod = Pod { submit: created, spec: sink.spec(row), ..Pod::default() };
         k8s::fill_belonging(&mut pod, &template["metadata"], &template["spec"]);
         if pod.app.is_empty() {
@@ -218,7 +239,12 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
         for i in 0..count {
             pod.uid = format!("{namespace}/{name}-{i}");
             if !sink.first_seen(&pod.uid) {
-                return Err(place.error(Problem::DuplicateId, "metadata.name", name, "each object once"));
+                // Equal names of different kinds.
+                pod.uid = format!("{namespace}/{}/{name}-{i}", k8s::text(object, "/kind").to_lowercase());
+                if !sink.first_seen(&pod.uid) {
+                    let e = place.error(Problem::DuplicateId, "metadata.name", name, "each object once");
+                    return sink.bad_kept(OBJECTS, e);
+                }
             }
             sink.pod(&pod)?;
         }

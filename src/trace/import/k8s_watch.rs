@@ -1,13 +1,16 @@
 //! Recordings of Kubernetes watches, and kwokctl snapshots with recorded changes.
 //!
-//! **k8s-watch.** JSON values, one a line or after each other: `{"type": "ADDED|MODIFIED|DELETED|BOOKMARK",
-//! "object": {..}}`, as `kubectl get -w --output-watch-events -o json` prints them, for pods and nodes. A recorder may
-//! add when it saw the event, as `ts`, `time`, `timestamp` or `receivedAt` (RFC 3339 or a Unix number: s, ms, us or
-//! ns by size). Such times are used for binding, start and end; else the object's own whole-second times.
+//! **k8s-watch.** JSON values, one a line or after each other, or YAML documents: `{"type": "ADDED|MODIFIED|DELETED|BOOKMARK|
+//! ERROR", "object": {..}}`, as `kubectl get -w --output-watch-events -o json` prints them, for pods and nodes. Without
+//! `--output-watch-events` kubectl prints the objects alone: then whatever is new is added, and nothing is ever deleted
+//! except by its phase or deletionTimestamp. A recorder may add when it saw the event, as `ts`, `time`, `timestamp` or
+//! `receivedAt` (RFC 3339 or a Unix number: s, ms, us or ns by size). Such times are used for binding, start and end, and
+//! for creation where the object's own agrees to the second; else the object's own whole-second times.
 //!
-//! **kwok-snapshot.** YAML documents of `kwokctl snapshot export [--record]`: objects, and with `--record`
+//! **kwok-snapshot.** YAML documents of `kwokctl snapshot export [--record]` and `snapshot record`: objects, then
 //! `ResourcePatch` documents (resource, target, durationNanosecond since the recording began, method create, patch or
-//! delete, template). Objects at the start are the snapshot: pods with a node sit on it.
+//! delete, template). Patches are strategic merge patches, as kwok makes them. Objects at the start are the snapshot:
+//! pods with a node sit on it, finished ones are left out.
 //!
 //! **Rules.** ADDED for a pod already known (a relist) is an update. DELETED of a pod never added, a pod that comes
 //! back after DELETED, and recorded times that go back are errors. A pod is finished when its phase says so, or when it
@@ -15,18 +18,17 @@
 //!
 //! **What it cannot tell.** What happened before the recording, and within one second where only object times exist.
 //!
-//! Memory: O(objects alive). Source: Kubernetes API concepts (watch), kwok `action.kwok.x-k8s.io/v1alpha1`.
-//! No real recording of either kind was at hand; tests use hand-written ones of the documented form.
+//! Memory: O(objects alive). Source: Kubernetes API concepts (watch), kwok's pkg/kwokctl/snapshot and recording, strategic
+//! merge keys of core/v1. No real recording of either kind was at hand; tests use hand-written ones of that form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::k8s_list::read_objects;
 use super::kubernetes::{self as k8s, Life, Place};
-use super::{AT_ORIGIN, Importer, Origin, Pod, Sink, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, SECOND, Sink, TraceError};
 use crate::trace::error::Problem;
-use crate::trace::input::InputFile;
 use crate::trace::model::{EventOp, NodeOp};
 
 /// Imports watch recordings.
@@ -54,6 +56,9 @@ impl Importer for K8sWatch {
         for file in files {
             state.last_time = None;
             read_objects(file, sink, &mut |sink, value, place| {
+                if value.get("object").is_none() && value.get("metadata").is_some() {
+                    return state.bare(sink, &value, place);
+                }
                 let at = event_time(&value, place)?;
                 if let (Some(last), Some(at)) = (state.last_time, at)
                     && at < last
@@ -67,20 +72,27 @@ impl Importer for K8sWatch {
                 }
                 state.last_time = at.or(state.last_time);
                 let object = &value["object"];
+                if k8s::kind(object) == "Pod" && k8s::is_placeholder(object) {
+                    let what = format!("{}:{}", place.file, place.at);
+                    sink.report.drop_row("objects", "gang-placeholder", || what);
+                    return Ok(false);
+                }
                 match k8s::text(&value, "/type") {
                     "ADDED" => state.put(sink, object, at, true, place),
                     "MODIFIED" => state.put(sink, object, at, false, place),
                     "DELETED" => state.delete(sink, object, at, place),
-                    "BOOKMARK" => {
+                    what @ ("BOOKMARK" | "ERROR") => {
+                        let reason = if what == "ERROR" { "watch-error" } else { "bookmark" };
+                        let message = k8s::text(object, "/message");
                         sink.report
-                            .drop_row("objects", "bookmark", || format!("{}:{}", place.file, place.at));
+                            .drop_row("objects", reason, || format!("{}:{} {message}", place.file, place.at));
                         Ok(false)
                     }
                     other => Err(place.error(
                         Problem::UnknownCode,
                         "type",
                         other,
-                        "ADDED, MODIFIED, DELETED or BOOKMARK",
+                        "ADDED, MODIFIED, DELETED, BOOKMARK or ERROR",
                     )),
                 }
             })?;
@@ -109,14 +121,35 @@ impl Importer for KwokSnapshot {
         for file in files {
             read_objects(file, sink, &mut |sink, value, place| {
                 if k8s::text(&value, "/kind") != "ResourcePatch" {
+                    if k8s::kind(&value) == "Pod" && k8s::life(&value, place)?.over {
+                        let what = format!("{}:{}", place.file, place.at);
+                        sink.report.drop_row("objects", "finished-before-snapshot", || what);
+                        // Later patches of it are no news.
+                        state.gone.insert(key_of(
+                            "Pod",
+                            k8s::namespace(&value),
+                            k8s::text(&value, "/metadata/name"),
+                        ));
+                        return Ok(false);
+                    }
+                    if k8s::kind(&value) == "Pod" && k8s::is_placeholder(&value) {
+                        let what = format!("{}:{}", place.file, place.at);
+                        sink.report.drop_row("objects", "gang-placeholder", || what);
+                        state.gone.insert(key_of(
+                            "Pod",
+                            k8s::namespace(&value),
+                            k8s::text(&value, "/metadata/name"),
+                        ));
+                        return Ok(false);
+                    }
                     let key = key_of(
-                        k8s::text(&value, "/kind"),
+                        k8s::kind(&value),
                         k8s::namespace(&value),
                         k8s::text(&value, "/metadata/name"),
                     );
                     let kept = state.put(sink, &value, None, true, place)?;
                     if kept {
-                        stored.insert(key, value);
+                        stored.insert(key, Value::Object(essence(&value)));
                     }
                     return Ok(kept);
                 }
@@ -156,19 +189,27 @@ impl Importer for KwokSnapshot {
                     n => n,
                 };
                 let key = key_of(kind, namespace, k8s::text(&value, "/target/name"));
+                let method = k8s::text(&value, "/method");
+                if method == "create" {
+                    state.gone.remove(&key);
+                } else if state.gone.contains(&key) {
+                    let what = format!("{}:{} ({key})", place.file, place.at);
+                    sink.report.drop_row("objects", "finished-before-snapshot", || what);
+                    return Ok(false);
+                }
                 let mut template = value.get("template").cloned().unwrap_or(Value::Null);
                 if let Value::String(text) = &template {
                     template = serde_json::from_str(text).map_err(|e| {
                         place.error(Problem::BadSyntax, "template", text, format!("JSON ({e})"))
                     })?;
                 }
-                match k8s::text(&value, "/method") {
+                match method {
                     "create" => {
                         if let Value::Object(o) = &mut template {
                             o.entry("kind").or_insert_with(|| Value::String(kind.to_string()));
                         }
                         let kept = state.put(sink, &template, Some(at), true, place)?;
-                        stored.insert(key, template);
+                        stored.insert(key, Value::Object(essence(&template)));
                         Ok(kept)
                     }
                     "patch" => {
@@ -180,7 +221,7 @@ impl Importer for KwokSnapshot {
                                 "a resource of the snapshot, or one created before",
                             ));
                         };
-                        merge(object, &template);
+                        strategic_merge(object, &template, 0);
                         let object = object.clone();
                         state.put(sink, &object, Some(at), false, place)
                     }
@@ -207,22 +248,85 @@ fn key_of(kind: &str, namespace: &str, name: &str) -> String {
     if kind == "Node" { format!("Node/{name}") } else { format!("{kind}/{namespace}/{name}") }
 }
 
-/// JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, patch: &Value) {
+/// What patches can change and rows need: the object without what is long and read by nobody.
+fn essence(object: &Value) -> serde_json::Map<String, Value> {
+    let mut out = object.as_object().cloned().unwrap_or_default();
+    if let Some(meta) = out.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+    }
+    if let Some(status) = out.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("images");
+    }
+    out
+}
+
+/// By which key Kubernetes merges the objects of a list; `None`: the list is replaced.
+fn merge_key(list: &str) -> Option<&'static str> {
+    match list {
+        "conditions" | "addresses" => Some("type"),
+        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => {
+            Some("name")
+        }
+        "ownerReferences" => Some("uid"),
+        "ports" => Some("containerPort"),
+        "volumeMounts" => Some("mountPath"),
+        "topologySpreadConstraints" => Some("topologyKey"),
+        "hostAliases" | "podIPs" | "hostIPs" => Some("ip"),
+        _ => None,
+    }
+}
+
+/// Kubernetes' strategic merge patch, with its directives: `$patch`, `$retainKeys`, `$setElementOrder/..`,
+/// `$deleteFromPrimitiveList/..`. Lists without a merge key (containerStatuses, taints, tolerations) are replaced.
+fn strategic_merge(target: &mut Value, patch: &Value, depth: u32) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
     };
-    if !target.is_object() {
+    // Documents are not nested more deeply than their parser allows.
+    if depth > 128 {
+        return;
+    }
+    if !target.is_object() || patch.get("$patch").and_then(Value::as_str) == Some("replace") {
         *target = Value::Object(serde_json::Map::new());
     }
-    if let Value::Object(target) = target {
-        for (k, v) in patch {
-            if v.is_null() {
-                target.remove(k);
-            } else {
-                merge(target.entry(k.clone()).or_insert(Value::Null), v);
+    let Value::Object(target) = target else { return };
+    if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
+        target.retain(|key, _| keep.iter().any(|k| k.as_str() == Some(key)));
+    }
+    for (key, value) in patch {
+        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(Value::Array(from)), Value::Array(gone)) = (target.get_mut(list), value) {
+                from.retain(|v| !gone.contains(v));
             }
+        } else if key.starts_with('$') {
+            // `$patch` and `$retainKeys` are done; the order of elements says nothing here.
+        } else if value.is_null() {
+            target.remove(key);
+        } else if let (Some(by), Value::Array(changes)) = (merge_key(key), value) {
+            let list = target.entry(key.clone()).or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(list) = list {
+                merge_list(list, changes, by, depth);
+            }
+        } else {
+            strategic_merge(target.entry(key.clone()).or_insert(Value::Null), value, depth + 1);
+        }
+    }
+}
+
+fn merge_list(list: &mut Vec<Value>, changes: &[Value], by: &str, depth: u32) {
+    if changes.iter().any(|c| c.get("$patch").and_then(Value::as_str) == Some("replace")) {
+        list.clear();
+    }
+    for change in changes {
+        let same = |v: &Value| v.get(by).is_some() && v.get(by) == change.get(by);
+        match change.get("$patch").and_then(Value::as_str) {
+            Some("delete") => list.retain(|v| !same(v)),
+            Some("replace") if change.get(by).is_none() => {}
+            _ => match list.iter_mut().find(|v| same(v)) {
+                Some(element) => strategic_merge(element, change, depth + 1),
+                None => list.push(change.clone()),
+            },
         }
     }
 }
@@ -234,14 +338,7 @@ fn event_time(value: &Value, place: &Place) -> Result<Option<i64>, TraceError> {
             Some(Value::String(_)) => return k8s::time(value, &format!("/{key}"), place),
             Some(Value::Number(n)) => {
                 let text = n.to_string();
-                let whole = text.split(['.', 'e']).next().unwrap_or("").len();
-                let unit = match whole {
-                    0..=11 => 1_000_000_000,
-                    12..=14 => 1_000_000,
-                    15..=17 => 1_000,
-                    _ => 1,
-                };
-                return crate::trace::number::scaled_signed(&text, unit)
+                return crate::trace::number::unix_ns_of_any_size(&text)
                     .map(Some)
                     .map_err(|_| place.error(Problem::NotANumber, key, &text, "a Unix time"));
             }
@@ -267,9 +364,22 @@ struct Tracker {
     recorded: bool,
     last_time: Option<i64>,
     relisted: u64,
+    refined: u64,
+    /// Pods that were over when the snapshot was taken.
+    gone: BTreeSet<String>,
 }
 
 impl Tracker {
+    /// An object without an event around it: whatever is new is added.
+    fn bare(&mut self, sink: &mut Sink, object: &Value, place: &Place) -> Result<bool, TraceError> {
+        let known = match k8s::kind(object) {
+            "Pod" => self.live.contains_key(&k8s::pod_uid(object)),
+            _ => self.nodes.contains_key(k8s::text(object, "/metadata/name")),
+        };
+        sink.report.note("objects without events: deletions show only in phase and deletionTimestamp");
+        self.put(sink, object, None, !known, place)
+    }
+
     fn put(
         &mut self,
         sink: &mut Sink,
@@ -278,7 +388,7 @@ impl Tracker {
         added: bool,
         place: &Place,
     ) -> Result<bool, TraceError> {
-        match k8s::text(object, "/kind") {
+        match k8s::kind(object) {
             "Pod" => self.put_pod(sink, object, at, added, place).map(|()| true),
             "Node" => {
                 let mut node = k8s::node(object, NodeOp::Add, place)?;
@@ -373,6 +483,14 @@ impl Tracker {
             }
         } else if now.created.is_none() {
             now.created = at;
+        } else if let (Some(created), Some(seen)) = (now.created, at)
+            && seen > created
+            && seen - created < SECOND as i64
+            && now.bound.or(now.running).or(now.finished).is_none()
+        {
+            // The object's time is cut to the second: the event says when within it.
+            now.created = at;
+            self.refined += 1;
         }
         let mut first = now.clone();
         first.finished = None;
@@ -388,7 +506,7 @@ impl Tracker {
         at: Option<i64>,
         place: &Place,
     ) -> Result<bool, TraceError> {
-        if k8s::text(object, "/kind") == "Node" {
+        if k8s::kind(object) == "Node" {
             let mut node = k8s::node(object, NodeOp::Remove, place)?;
             if self.nodes.remove(&node.name).is_none() {
                 return Err(place.error(
@@ -411,7 +529,7 @@ impl Tracker {
             sink.node(t, &node)?;
             return Ok(true);
         }
-        if k8s::text(object, "/kind") != "Pod" {
+        if k8s::kind(object) != "Pod" {
             let what = format!("{}:{}", place.file, place.at);
             sink.report.drop_row("objects", "not-a-workload", || what);
             return Ok(false);
@@ -468,9 +586,14 @@ impl Tracker {
         let rest = std::mem::take(&mut self.live);
         for (_, live) in rest {
             if let Err(e) = self.emit(sink, live, &place) {
-                sink.bad("objects", e)?;
+                sink.bad_kept("objects", e)?;
             }
         }
+        sink.report.invent_n(
+            "pods.submit_ns",
+            "the event's time, within the second of creationTimestamp",
+            self.refined,
+        );
         if self.relisted > 0 {
             sink.report.note(format!(
                 "{} ADDED events of known pods (relists) were taken as updates",

@@ -2,31 +2,40 @@
 //!
 //! **Input.** Parquet of prom2parquet (one file a metric, its name in the file or folder name; columns timestamp (ms),
 //! value, pod, namespace, node, container, labels `k=v,k=v`), Prometheus' HTTP API answers (`query`, `query_range`:
-//! data.result [{metric, values}]), and text exposition `name{labels} value [timestamp ms]`.
+//! data.result [{metric, values}]), text exposition `name{labels} value [timestamp ms]`, and CSV with header: a column
+//! `timestamp` (or `time`; Unix s, ms, us or ns by size, or RFC 3339), `value`, the metric's name (`__name__`, `metric`,
+//! `name`, or the file's name), and a column a label. With `exported_pod` and the like those are the pod's, as Prometheus
+//! renames labels that its target has too.
 //!
 //! **Series used.** kube_pod_created, kube_pod_status_scheduled_time, kube_pod_start_time, kube_pod_completion_time (values
-//! are Unix seconds); kube_pod_info (node), kube_pod_owner (application), kube_pod_container_resource_requests;
-//! kube_node_status_allocatable, kube_node_created, kube_node_labels; kube_job_owner when there is no pod series at all.
+//! are Unix seconds); kube_pod_status_phase, kube_pod_info (node), kube_pod_owner (application),
+//! kube_pod_container_resource_requests and the same of init containers; kube_node_status_allocatable, kube_node_created,
+//! kube_node_spec_unschedulable, kube_node_spec_taint; kube_job_owner when there is no pod series at all. The names of
+//! version 1 (`.._requests_cpu_cores`, `.._allocatable_memory_bytes`) are known.
 //!
-//! **Rules.** Without kube_pod_created a pod is created at its first sample; without kube_pod_completion_time it ends at its
-//! last sample, unless that is the last of the recording. With only kube_job_owner a Job is one pod without requests from
-//! its first sample to its last. Containers' requests are summed; init containers and overhead are not in the metrics.
+//! **Rules.** Without kube_pod_created a pod is created at its first sample. It ends at kube_pod_completion_time, else when
+//! its phase is first Succeeded or Failed, else at its last sample, unless that is the last of the recording. With only
+//! kube_job_owner a Job is one pod without requests from its first sample to its last. Containers' requests are summed,
+//! against each init container's; sidecars and overhead are not in the metrics.
 //!
 //! **What it cannot tell.** Anything shorter than a scrape: pods that lived between two samples are missing. Times are whole
 //! seconds. Affinity, tolerations, queues and gangs are not in the metrics.
 //!
-//! Memory: O(pods). Source: kube-state-metrics docs/metrics. Tested on one prom2parquet file (kube_job_owner).
+//! Memory: O(pods). Source: kube-state-metrics docs/metrics, its CHANGELOG for version 2. Tested on one prom2parquet file
+//! (kube_job_owner).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, SECOND, Sink, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, TraceError};
+use crate::trace::documents::each_part;
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Lines, empty_file};
+use crate::trace::input::{Lines, fields, same_name};
 use crate::trace::model::{CPU, MEMORY, NodeOp, Resources, SpecRow};
 use crate::trace::number;
+use crate::trace::source::empty_file;
 
 /// The importer.
 pub struct KubeStateMetrics;
@@ -39,7 +48,7 @@ impl Importer for KubeStateMetrics {
     }
 
     fn summary(&self) -> &'static str {
-        "kube-state-metrics series: prom2parquet, Prometheus API answers, text exposition (lossy)"
+        "kube-state-metrics series: prom2parquet, Prometheus API answers, text exposition, CSV (lossy)"
     }
 
     fn tested_on(&self) -> &'static str {
@@ -64,16 +73,27 @@ struct Seen {
     scheduled: Option<i64>,
     started: Option<i64>,
     completed: Option<i64>,
+    /// The first sample of phase Running, and of Succeeded or Failed.
+    runs: Option<i64>,
+    over: Option<i64>,
     node: String,
     owner: String,
-    requests: BTreeMap<(String, String), u64>,
+    /// By init container or not, container and resource.
+    requests: BTreeMap<(bool, String, String), u64>,
+}
+
+#[derive(Default)]
+struct SeenNode {
+    created: Option<i64>,
+    allocatable: Resources,
+    taints: BTreeSet<(String, String, String)>,
 }
 
 #[derive(Default)]
 struct State {
     pods: BTreeMap<(String, String, String), Seen>,
     jobs: BTreeMap<(String, String), Seen>,
-    nodes: BTreeMap<String, (Option<i64>, Resources)>,
+    nodes: BTreeMap<String, SeenNode>,
     last: i64,
 }
 
@@ -86,18 +106,31 @@ impl State {
             return self.parquet(sink, file);
         }
         let mut first = String::new();
-        let mut lines = Lines::open(&file.path, sink.options.max_line_bytes)?;
-        while let Some(l) = lines.next_line()? {
-            if !l.trim().is_empty() {
-                first = l.trim().to_string();
-                break;
+        let mut lines = match Lines::open(file, sink.options.max_line_bytes) {
+            Ok(lines) => lines,
+            Err(e) => return sink.bad_file(SAMPLES, e),
+        };
+        loop {
+            match lines.next_line() {
+                Ok(Some(l)) if l.trim().is_empty() => {}
+                Ok(Some(l)) => {
+                    first = l.trim().to_string();
+                    break;
+                }
+                Ok(None) => break,
+                // A long first line is that of a document.
+                Err(e) if e.problem() == Some(Problem::LineTooLong) => return self.api(sink, file),
+                Err(e) => return sink.bad_file(SAMPLES, e),
             }
         }
         if first.is_empty() {
-            return sink.bad(SAMPLES, empty_file(&file.display()).into());
+            return sink.bad_file(SAMPLES, empty_file(&file.display()).into());
         }
         if first.starts_with('{') && !first.starts_with("{__name__") {
             return self.api(sink, file);
+        }
+        if !first.starts_with('#') && fields(&first, b',').iter().any(|f| same_name(f, "value")) {
+            return self.csv(sink, file, &first, lines);
         }
         lines.push_back();
         sink.begin_file(file, SAMPLES);
@@ -106,7 +139,7 @@ impl State {
                 Ok(Some(l)) => l.trim().to_string(),
                 Ok(None) => return Ok(()),
                 Err(e) => {
-                    sink.bad(SAMPLES, e)?;
+                    sink.bad_file(SAMPLES, e)?;
                     continue;
                 }
             };
@@ -122,49 +155,111 @@ impl State {
     }
 
     fn api(&mut self, sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
-        let value = match super::batsim::load_json(file) {
-            Ok(v) => v,
-            Err(e) => return sink.bad(SAMPLES, e),
-        };
-        let result = value.pointer("/data/result").or_else(|| value.get("result")).and_then(Value::as_array);
-        let Some(result) = result else {
-            if file.explicit {
+        let mut any = false;
+        let paths: [&[&str]; 2] = [&["data", "result"], &["result"]];
+        let read = each_part(file, sink.options.max_line_bytes, &paths, &mut |_, _, series, place| {
+            if !std::mem::replace(&mut any, true) {
+                sink.begin_file(file, SAMPLES);
+            }
+            self.series(sink, &series, place)
+        });
+        match read {
+            Ok(()) if any => Ok(()),
+            // An answer may be empty; anything else is none.
+            Ok(()) if file.explicit => {
                 let place = Place { file: file.display(), at: 0 };
-                return Err(place.error(
-                    Problem::MissingColumn,
-                    "data.result",
-                    "",
-                    "an answer of Prometheus' query API; for kubectl dumps use k8s-list",
-                ));
+                let expected =
+                    "an answer of Prometheus' query API with series; for kubectl dumps use k8s-list";
+                sink.bad_file(SAMPLES, place.error(Problem::MissingColumn, "data.result", "", expected))
             }
-            sink.report
-                .ignored_files
-                .push(format!("{} (no Prometheus answer; kubectl dumps: k8s-list)", file.file_name()));
-            return Ok(());
-        };
-        sink.begin_file(file, SAMPLES);
-        for (i, series) in result.iter().enumerate() {
-            let place = Place { file: file.display(), at: i as u64 + 1 };
-            let labels: Labels = series
-                .get("metric")
-                .and_then(Value::as_object)
-                .into_iter()
-                .flatten()
-                .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
-                .collect();
-            let metric = labels.get("__name__").cloned().unwrap_or_default();
-            let many = series.get("values").and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
-            for sample in many.iter().chain(series.get("value")) {
-                sink.report.table(SAMPLES).read += 1;
-                let t = sample.get(0).map(Value::to_string).unwrap_or_default();
-                let v = sample.get(1).and_then(Value::as_str).unwrap_or("");
-                let used = number::scaled_signed(&t, SECOND)
-                    .map_err(|_| place.error(Problem::NotANumber, "timestamp", &t, "Unix seconds"))
-                    .and_then(|t| self.sample(&metric, &labels, v, Some(t), &place));
-                count(sink, used, &place)?;
+            Ok(()) => {
+                let name = file.file_name();
+                let what = format!("{name} (no series of Prometheus; kubectl dumps: k8s-list)");
+                sink.report.ignored_files.push(what);
+                Ok(())
             }
+            Err(e @ TraceError::Row(_)) if !any && !file.explicit => {
+                sink.report.ignored_files.push(format!("{} ({e})", file.file_name()));
+                Ok(())
+            }
+            // Errors of samples have gone through `bad`: this one is the document's.
+            Err(e) => sink.bad_file(SAMPLES, e),
+        }
+    }
+
+    fn series(&mut self, sink: &mut Sink, series: &Value, place: &Place) -> Result<(), TraceError> {
+        let labels: Labels = series
+            .get("metric")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
+            .collect();
+        let metric = labels.get("__name__").cloned().unwrap_or_default();
+        let many = series.get("values").and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
+        for sample in many.iter().chain(series.get("value")) {
+            sink.report.table(SAMPLES).read += 1;
+            let t = sample.get(0).map(Value::to_string).unwrap_or_default();
+            let v = sample.get(1).and_then(Value::as_str).unwrap_or("");
+            let used = number::scaled_signed(&t, SECOND)
+                .map_err(|_| place.error(Problem::NotANumber, "timestamp", &t, "Unix seconds"))
+                .and_then(|t| self.sample(&metric, &labels, v, Some(t), place));
+            count(sink, used, place)?;
         }
         Ok(())
+    }
+
+    fn csv(
+        &mut self,
+        sink: &mut Sink,
+        file: &InputFile,
+        header: &str,
+        mut lines: Lines,
+    ) -> Result<(), TraceError> {
+        sink.begin_file(file, SAMPLES);
+        let names = fields(header, b',');
+        let find = |wanted: &[&str]| names.iter().position(|n| wanted.iter().any(|w| same_name(n, w)));
+        let (time, value) = (find(&["timestamp", "time", "ts"]), find(&["value"]));
+        let metric = find(&["__name__", "metric", "name"]);
+        let file_metric = metric_of(&file.hint());
+        loop {
+            let row = match lines.next_line() {
+                Ok(Some(line)) if line.trim().is_empty() => continue,
+                Ok(Some(line)) => fields(line, b','),
+                Ok(None) => return Ok(()),
+                Err(e) => {
+                    sink.bad_file(SAMPLES, e)?;
+                    continue;
+                }
+            };
+            let place = Place { file: file.display(), at: lines.line() };
+            sink.report.table(SAMPLES).read += 1;
+            if row.len() != names.len() {
+                let expected = format!("{} columns as in the header, found {}", names.len(), row.len());
+                sink.bad(SAMPLES, place.error(Problem::ColumnCount, "", "", expected))?;
+                continue;
+            }
+            let get = |at: Option<usize>| at.map_or("", |at| row[at].as_str());
+            let name = match get(metric) {
+                "" => file_metric.as_deref().unwrap_or_default(),
+                name => name,
+            };
+            let labels: Labels = names
+                .iter()
+                .zip(&row)
+                .enumerate()
+                .filter(|(i, (_, v))| ![time, value, metric].contains(&Some(*i)) && !v.is_empty())
+                .map(|(_, (name, v))| (name.clone(), v.clone()))
+                .collect();
+            let t = match get(time) {
+                "" => Ok(None),
+                text => number::unix_ns_of_any_size(text).map(Some).map_err(|_| {
+                    place.error(Problem::NotANumber, "timestamp", text, "a Unix time or a date")
+                }),
+            };
+            let used = t.and_then(|t| self.sample(name, &labels, get(value), t, &place));
+            count(sink, used, &place)?;
+        }
     }
 
     #[cfg(not(feature = "parquet"))]
@@ -175,23 +270,23 @@ impl State {
     #[cfg(feature = "parquet")]
     fn parquet(&mut self, sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
         use crate::trace::native::columnar;
-        let hint = file.hint();
-        let Some(at) = hint.find("kube_") else {
+        let Some(metric) = metric_of(&file.hint()) else {
             return Err(TraceError::Usage(format!(
                 "{}: no metric name (kube_..) in the file or folder name",
                 file.display()
             )));
         };
-        let metric: String = hint[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-        let metric = metric.trim_end_matches('_').to_string();
         sink.begin_file(file, SAMPLES);
-        let reader = match columnar::reader(&file.path, 8192) {
+        let reader = match columnar::Batches::of(file, 8192) {
             Ok(r) => r,
-            Err(e) => return sink.bad(SAMPLES, e),
+            Err(e) => return sink.bad_file(SAMPLES, e),
         };
         let mut row = 0;
         for batch in reader {
-            let batch = batch.map_err(|e| TraceError::format(&file.path, e.to_string()))?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(e) => return sink.bad_file(SAMPLES, e),
+            };
             for i in 0..batch.num_rows() {
                 row += 1;
                 let place = Place { file: file.display(), at: row };
@@ -211,6 +306,7 @@ impl State {
                 }
                 let t = get("timestamp");
                 let used = number::scaled_signed(&t, 1_000_000)
+                    .or_else(|_| number::unix_ns(&t))
                     .map_err(|_| place.error(Problem::NotANumber, "timestamp", &t, "Unix milliseconds"))
                     .and_then(|t| self.sample(&metric, &labels, &get("value"), Some(t), &place));
                 count(sink, used, &place)?;
@@ -231,7 +327,12 @@ impl State {
         if t.is_some_and(|t| t < 0) {
             return Err(place.error(Problem::NegativeTime, "timestamp", "", "a Unix time"));
         }
-        let label = |k: &str| labels.get(k).cloned().unwrap_or_default();
+        // Prometheus keeps the target's own label and renames the series'.
+        let label = |k: &str| {
+            let exported = format!("exported_{k}");
+            let found = labels.get(exported.as_str()).or_else(|| labels.get(k)).cloned().unwrap_or_default();
+            if found == "<none>" { String::new() } else { found }
+        };
         let unix = || -> Result<Option<i64>, TraceError> {
             number::scaled(value, SECOND)
                 .ok()
@@ -239,6 +340,19 @@ impl State {
                 .map(Some)
                 .ok_or_else(|| place.error(Problem::NotANumber, metric, value, "Unix seconds"))
         };
+        let amount = |resource: &str| -> Result<(String, u64), TraceError> {
+            // Names of extended resources have `_` for whatever a label's name can't hold.
+            let resource = match resource {
+                "ephemeral_storage" => "ephemeral-storage".to_string(),
+                r if r.ends_with("_com_gpu") => r.replace("_com_gpu", ".com/gpu"),
+                r => r.to_string(),
+            };
+            let (name, unit) = k8s::resource(&resource);
+            let n = number::scaled(value, unit)
+                .map_err(|_| place.error(Problem::NotANumber, metric, value, "an amount"))?;
+            Ok((name.to_string(), n))
+        };
+        let is_set = || !matches!(value.trim(), "" | "0" | "0.0" | "NaN");
         self.last = self.last.max(t.unwrap_or(0));
         if metric.starts_with("kube_pod_") {
             let name = label("pod");
@@ -255,61 +369,97 @@ impl State {
                 "kube_pod_status_scheduled_time" => pod.scheduled = unix()?,
                 "kube_pod_start_time" => pod.started = unix()?,
                 "kube_pod_completion_time" => pod.completed = unix()?,
+                "kube_pod_status_phase" if is_set() => {
+                    let seen = match label("phase").as_str() {
+                        "Running" => &mut pod.runs,
+                        "Succeeded" | "Failed" => &mut pod.over,
+                        _ => return Ok(true),
+                    };
+                    *seen = seen.map_or(t, |s| Some(t.map_or(s, |t| t.min(s))));
+                }
                 "kube_pod_info" => {
                     if !label("node").is_empty() {
                         pod.node = label("node");
                     }
-                    if pod.owner.is_empty() && label("created_by_kind") != "<none>" {
+                    if pod.owner.is_empty() {
                         pod.owner = label("created_by_name");
                     }
                 }
                 "kube_pod_owner" => pod.owner = label("owner_name"),
-                "kube_pod_container_resource_requests" => {
-                    let resource = label("resource")
-                        .replace("nvidia_com_gpu", "nvidia.com/gpu")
-                        .replace("ephemeral_storage", "ephemeral-storage");
-                    let (name, unit) = k8s::resource(&resource);
-                    let n = number::scaled(value, unit)
-                        .map_err(|_| place.error(Problem::NotANumber, metric, value, "an amount"))?;
-                    pod.requests.insert((label("container"), name.to_string()), n);
+                "kube_pod_container_resource_requests" | "kube_pod_init_container_resource_requests" => {
+                    let (name, n) = amount(&label("resource"))?;
+                    pod.requests.insert((metric.contains("_init_"), label("container"), name), n);
+                }
+                "kube_pod_container_resource_requests_cpu_cores" => {
+                    let (name, n) = amount("cpu")?;
+                    pod.requests.insert((false, label("container"), name), n);
+                }
+                "kube_pod_container_resource_requests_memory_bytes" => {
+                    let (name, n) = amount("memory")?;
+                    pod.requests.insert((false, label("container"), name), n);
                 }
                 _ => {}
             }
             return Ok(true);
         }
-        match metric {
-            "kube_node_status_allocatable" => {
-                let resource = label("resource")
-                    .replace("nvidia_com_gpu", "nvidia.com/gpu")
-                    .replace("ephemeral_storage", "ephemeral-storage");
-                let (name, unit) = k8s::resource(&resource);
-                let n = number::scaled(value, unit)
-                    .map_err(|_| place.error(Problem::NotANumber, metric, value, "an amount"))?;
-                self.nodes.entry(label("node")).or_default().1.insert(name.to_string(), n);
+        if metric.starts_with("kube_node_") {
+            let name = label("node");
+            if name.is_empty() {
+                return Err(place.error(Problem::EmptyField, "node", "", "the label node"));
             }
-            "kube_node_created" => self.nodes.entry(label("node")).or_default().0 = unix()?,
-            "kube_job_owner" => {
-                let job = self.jobs.entry((label("namespace"), label("job_name"))).or_default();
-                if let Some(t) = t {
-                    job.first = Some(job.first.map_or(t, |f| f.min(t)));
-                    job.last = job.last.max(Some(t));
+            let resource = match metric {
+                "kube_node_status_allocatable" => label("resource"),
+                "kube_node_status_allocatable_cpu_cores" => "cpu".to_string(),
+                "kube_node_status_allocatable_memory_bytes" => "memory".to_string(),
+                "kube_node_status_allocatable_pods" => "pods".to_string(),
+                "kube_node_created" => {
+                    self.nodes.entry(name).or_default().created = unix()?;
+                    return Ok(true);
                 }
-                job.owner = label("owner_name");
-            }
-            _ => return Ok(false),
+                "kube_node_spec_unschedulable" if is_set() => {
+                    let taint =
+                        ("node.kubernetes.io/unschedulable".into(), String::new(), "NoSchedule".into());
+                    self.nodes.entry(name).or_default().taints.insert(taint);
+                    return Ok(true);
+                }
+                "kube_node_spec_taint" if is_set() => {
+                    let taint = (label("key"), label("value"), label("effect"));
+                    self.nodes.entry(name).or_default().taints.insert(taint);
+                    return Ok(true);
+                }
+                _ => return Ok(false),
+            };
+            let (resource, n) = amount(&resource)?;
+            self.nodes.entry(name).or_default().allocatable.insert(resource, n);
+            return Ok(true);
         }
+        if metric != "kube_job_owner" {
+            return Ok(false);
+        }
+        let job = self.jobs.entry((label("namespace"), label("job_name"))).or_default();
+        if let Some(t) = t {
+            job.first = Some(job.first.map_or(t, |f| f.min(t)));
+            job.last = job.last.max(Some(t));
+        }
+        job.owner = label("owner_name");
         Ok(true)
     }
 
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
-        for (name, (created, allocatable)) in self.nodes {
+        for (name, node) in self.nodes {
+            let allocatable = node.allocatable;
             if !allocatable.contains_key(CPU) && !allocatable.contains_key(MEMORY) {
-                sink.report.note(format!("node {name} has no allocatable series and is left out"));
+                sink.report.leave_out("nodes without a series of allocatable CPU or memory", || name);
                 continue;
             }
+            let taints: Vec<Value> = (node.taints.iter())
+                .map(|(key, value, effect)| serde_json::json!({"key": key, "value": value, "effect": effect}))
+                .collect();
+            let taints = if taints.is_empty() { String::new() } else { Value::Array(taints).to_string() };
+            let op = NodeOp::Add;
             sink.node_since(
-                created.unwrap_or(AT_ORIGIN),
-                &Node { op: NodeOp::Add, name, allocatable, ..Node::default() },
+                node.created.unwrap_or(AT_ORIGIN),
+                &Node { op, name, allocatable, taints, ..Node::default() },
             )?;
         }
         if sink.node_count() == 0 {
@@ -321,40 +471,67 @@ impl State {
         let only_jobs = self.pods.is_empty();
         for ((namespace, name, uid), p) in self.pods {
             let Some(created) = p.created.or(p.first) else {
-                sink.report.note("pods without any time were left out");
+                sink.report.leave_out("pods without any time", || format!("{namespace}/{name}"));
                 continue;
             };
             if p.created.is_none() {
                 sink.report.invent("pods.submit_ns", "its first sample (no kube_pod_created)");
             }
-            let start = p.started.or(p.scheduled);
+            // kube_pod_start_time is when the kubelet took the pod.
+            let running = p.started.or(p.runs).filter(|r| *r >= p.scheduled.unwrap_or(created));
+            let start = running.or(p.scheduled);
             let mut finished = p.completed;
-            if finished.is_none() && p.last.is_some_and(|l| l < self.last && l >= created) {
+            if finished.is_none() && p.over.is_some() {
+                finished = p.over;
+                let rule = "until its phase was first Succeeded or Failed (no kube_pod_completion_time)";
+                sink.report.invent("pods.run_ns", rule);
+            } else if finished.is_none() && p.last.is_some_and(|l| l < self.last && l >= created) {
                 finished = p.last;
                 sink.report.invent("pods.run_ns", "until its last sample (no kube_pod_completion_time)");
             } else if finished.is_none() {
                 sink.report.invent("pods.run_ns", "none: alive at the end of the recording, runs to the end");
             }
             let mut requests = Resources::new();
-            for ((_, resource), n) in p.requests {
-                let slot = requests.entry(resource).or_insert(0u64);
-                *slot = slot.saturating_add(n);
+            for ((_, _, resource), n) in p.requests.iter().filter(|((init, ..), _)| !init) {
+                let slot = requests.entry(resource.clone()).or_insert(0u64);
+                *slot = slot.saturating_add(*n);
+            }
+            for ((_, _, resource), n) in p.requests.iter().filter(|((init, ..), _)| *init) {
+                let slot = requests.entry(resource.clone()).or_insert(0u64);
+                *slot = (*slot).max(*n);
+            }
+            if requests.is_empty() {
+                sink.report.invent("specs.requests", "none: no series of requests for the pod");
             }
             let from = start.unwrap_or(created);
+            if from < created
+                || p.scheduled.is_some_and(|s| s < created)
+                || finished.is_some_and(|f| f < from)
+            {
+                sink.report.leave_out("pods that start or end before they are created", || {
+                    format!("{namespace}/{name}")
+                });
+                continue;
+            }
+            let uid = if uid.is_empty() { format!("{namespace}/{name}") } else { uid };
+            if !sink.first_seen(&uid) {
+                sink.report.leave_out("pods with the uid of another", || format!("{namespace}/{name}"));
+                continue;
+            }
             let pod = Pod {
                 submit: created,
-                uid: if uid.is_empty() { format!("{namespace}/{name}") } else { uid },
+                uid,
                 spec: sink.spec(SpecRow {
                     namespace: if namespace == "default" { String::new() } else { namespace },
                     requests,
                     ..SpecRow::default()
                 }),
                 app: p.owner,
-                run_ns: finished.and_then(|f| u64::try_from(f - from).ok()),
+                run_ns: finished.and_then(|f| u64::try_from(f.saturating_sub(from)).ok()),
                 outcome: Some(Outcome {
-                    created: Some(created),
+                    created: p.created,
                     bound: p.scheduled,
-                    running: p.started,
+                    running,
                     finished,
                     node: p.node,
                 }),
@@ -386,6 +563,13 @@ impl State {
             .note("scraped series: pods shorter than a scrape interval are missing, times are whole seconds");
         Ok(())
     }
+}
+
+/// The metric that a file or folder is named after.
+fn metric_of(hint: &str) -> Option<String> {
+    let name: String =
+        hint[hint.find("kube_")?..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+    Some(name.trim_end_matches('_').to_string())
 }
 
 fn count(sink: &mut Sink, used: Result<bool, TraceError>, place: &Place) -> Result<(), TraceError> {

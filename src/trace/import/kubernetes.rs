@@ -1,8 +1,4 @@
-//! What all importers of Kubernetes objects share: reading documents, and turning Pod and Node objects into rows.
-//!
-//! **Documents.** JSON (one object, a List, several values after each other, one a line) and YAML (several documents,
-//! Lists) are streamed object by object: a List of 100,000 pods is never in memory whole. YAML Lists are cut at the
-//! `- ` lines of their `items:`, which is how kubectl and kwokctl write them.
+//! What all importers of Kubernetes objects share: turning Pod and Node objects into rows.
 //!
 //! **Requests** are summed as the scheduler does: containers together, sidecars (init containers that restart always)
 //! with them, against each init container plus the sidecars before it; pod-level requests win; overhead is added; a
@@ -17,271 +13,25 @@
 //! container start; the latest container end.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
-use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{Node, Outcome, Pod, Sink, TraceError};
-use crate::trace::error::{Problem, RowError, shorten};
-use crate::trace::input::{self, Lines};
+pub use crate::trace::documents::Place;
+use crate::trace::error::Problem;
+use crate::trace::export::kubernetes::PLACEHOLDER_ANNOTATION;
 use crate::trace::model::{CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, Resources, SpecRow};
 use crate::trace::number;
 
-/// Where a document is.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// File.
-    pub file: String,
-    /// Line, or number of the object in the file where lines are not known.
-    pub at: u64,
-}
-
-impl Place {
-    /// An error about this document.
-    pub fn error(
-        &self,
-        problem: Problem,
-        field: &str,
-        value: &str,
-        expected: impl Into<String>,
-    ) -> TraceError {
-        RowError {
-            problem,
-            file: self.file.clone(),
-            line: self.at,
-            field: field.to_string(),
-            value: shorten(value),
-            expected: expected.into(),
+/// An object's kind. Items of the API's own lists have none: pods and nodes are known by what only they have.
+pub fn kind(object: &Value) -> &str {
+    match text(object, "/kind") {
+        "" if object.pointer("/spec/containers").is_some() => "Pod",
+        "" if object.pointer("/status/nodeInfo").or(object.pointer("/status/allocatable")).is_some() => {
+            "Node"
         }
-        .into()
+        kind => kind,
     }
-}
-
-/// Calls `each` for every object of a file of JSON or YAML; objects of Lists (`items`, `EventRecords`) one by one.
-pub fn each_document(
-    path: &Path,
-    limit: usize,
-    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
-    let file = path.display().to_string();
-    let mut reader = input::open(path)?;
-    // The first byte that is not blank tells JSON from YAML.
-    let first = loop {
-        let (skip, found) = {
-            let chunk = reader.fill_buf().map_err(|e| input::read_problem(&file, 1, &e))?;
-            if chunk.is_empty() {
-                return Err(input::empty_file(&file).into());
-            }
-            let start = if chunk.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-            match chunk[start..].iter().position(|b| !b.is_ascii_whitespace()) {
-                Some(i) => (0, Some(chunk[start + i])),
-                None => (chunk.len(), None),
-            }
-        };
-        if let Some(b) = found {
-            break b;
-        }
-        reader.consume(skip);
-    };
-    if matches!(first, b'{' | b'[') { json(&file, reader, each) } else { yaml(&file, reader, limit, each) }
-}
-
-fn json(
-    file: &str,
-    reader: Box<dyn BufRead>,
-    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
-    let mut place = Place { file: file.to_string(), at: 0 };
-    let mut failure = None;
-    let mut de = serde_json::Deserializer::from_reader(Newlines { inner: reader });
-    loop {
-        // The end of the input is told by trying to parse: serde_json reports an EOF at the start of a value.
-        match de.end() {
-            Ok(()) => return Ok(()),
-            Err(e) if e.is_io() || e.is_eof() => return Err(json_error(file, &e)),
-            Err(_) => {}
-        }
-        let seed = Items { each, place: &mut place, failure: &mut failure, top: true };
-        if let Err(e) = seed.deserialize(&mut de) {
-            if let Some(error) = failure.take() {
-                return Err(error);
-            }
-            return Err(json_error(file, &e));
-        }
-    }
-}
-
-/// Passes bytes on; exists to own the boxed reader as `Read`.
-struct Newlines {
-    inner: Box<dyn BufRead>,
-}
-
-impl std::io::Read for Newlines {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        self.inner.read(out)
-    }
-}
-
-fn json_error(file: &str, e: &serde_json::Error) -> TraceError {
-    let problem = match e.classify() {
-        serde_json::error::Category::Io => {
-            let io = std::io::Error::from(e.io_error_kind().unwrap_or(std::io::ErrorKind::Other));
-            return input::read_problem(file, e.line() as u64, &io).into();
-        }
-        serde_json::error::Category::Eof => Problem::Truncated,
-        _ if e.to_string().contains("unicode") => Problem::BadUtf8,
-        _ => Problem::BadSyntax,
-    };
-    let place = Place { file: file.to_string(), at: e.line() as u64 };
-    place.error(problem, "", "", format!("a JSON document ({e})"))
-}
-
-/// Deserialises a value; the objects of a top-level array or of `items` go to the callback one by one.
-struct Items<'a> {
-    each: &'a mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
-    place: &'a mut Place,
-    failure: &'a mut Option<TraceError>,
-    top: bool,
-}
-
-impl Items<'_> {
-    fn give<E: serde::de::Error>(&mut self, value: Value) -> Result<(), E> {
-        self.place.at += 1;
-        (self.each)(value, self.place).map_err(|e| {
-            *self.failure = Some(e);
-            E::custom("stopped")
-        })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Items<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON object or an array of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(value) = seq.next_element::<Value>()? {
-            self.give(value)?;
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut object = serde_json::Map::new();
-        let mut had_items = false;
-        while let Some(key) = map.next_key::<String>()? {
-            if self.top && matches!(key.as_str(), "items" | "EventRecords") {
-                had_items = true;
-                map.next_value_seed(OptionalItems(Items {
-                    each: &mut *self.each,
-                    place: &mut *self.place,
-                    failure: &mut *self.failure,
-                    top: false,
-                }))?;
-            } else {
-                object.insert(key, map.next_value()?);
-            }
-        }
-        if had_items { Ok(()) } else { self.give(Value::Object(object)) }
-    }
-}
-
-struct OptionalItems<'a>(Items<'a>);
-
-impl<'de> DeserializeSeed<'de> for OptionalItems<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OptionalItems<'_> {
-    type Value = ();
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array of objects or null")
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.0.visit_seq(seq)
-    }
-}
-
-fn yaml(
-    file: &str,
-    reader: Box<dyn BufRead>,
-    limit: usize,
-    each: &mut dyn FnMut(Value, &Place) -> Result<(), TraceError>,
-) -> Result<(), TraceError> {
-    let mut lines = Lines::new(file.to_string(), reader, limit);
-    let mut text = String::new();
-    let mut start = 1;
-    let mut in_items = false;
-    let mut item = false;
-    let mut is_list = false;
-    let mut flush = |text: &mut String, start: u64, list_head: bool| -> Result<(), TraceError> {
-        let blank = text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'));
-        if !blank && !list_head {
-            let place = Place { file: file.to_string(), at: start };
-            let value: Value = serde_yaml::from_str(text)
-                .map_err(|e| place.error(Problem::BadSyntax, "", "", format!("a YAML document ({e})")))?;
-            each(value, &place)?;
-        }
-        text.clear();
-        Ok(())
-    };
-    while let Some(line) = lines.next_line()? {
-        let line = line.to_string();
-        let number = lines.line();
-        if line.starts_with("---") || line == "..." {
-            flush(&mut text, start, is_list && !item)?;
-            (in_items, item, is_list, start) = (false, false, false, number + 1);
-            continue;
-        }
-        if !in_items && line.trim_end() == "items:" {
-            in_items = true;
-            is_list = true;
-            continue;
-        }
-        if in_items && line.starts_with("- ") {
-            flush(&mut text, start, !item)?;
-            item = true;
-            start = number;
-            text.push_str("  ");
-            text.push_str(&line[2..]);
-            text.push('\n');
-            continue;
-        }
-        if in_items && !line.is_empty() && !line.starts_with(' ') && !line.starts_with('#') {
-            // The list is over; what follows (kind, metadata) belongs to the List object.
-            flush(&mut text, start, !item)?;
-            (in_items, item) = (false, false);
-        }
-        if text.len() + line.len() > limit {
-            return Err(lines.error(
-                Problem::LineTooLong,
-                "",
-                "",
-                format!("documents of at most {limit} bytes"),
-            ));
-        }
-        text.push_str(&line);
-        text.push('\n');
-    }
-    flush(&mut text, start, is_list && !item)
 }
 
 /// A text at a JSON pointer, or "".
@@ -501,6 +251,15 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
     pod.priority = spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(0);
 }
 
+/// Whether a pod only holds a place for YuniKorn's gang scheduling: YuniKorn made it, and will again.
+pub fn is_placeholder(pod: &Value) -> bool {
+    let annotations = pod.pointer("/metadata/annotations");
+    // The second name is that of YuniKorn before 1.6.
+    [PLACEHOLDER_ANNOTATION, "yunikorn.apache.org/placeholder"]
+        .iter()
+        .any(|name| annotations.and_then(|a| a.get(name)).and_then(Value::as_str) == Some("true"))
+}
+
 /// What a Pod object says about its life.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
@@ -590,7 +349,8 @@ pub fn set_life(pod: &mut Pod, life: &Life, place: &Place) -> Result<(), TraceEr
     pod.submit = created;
     let start = life.running.or(life.bound);
     pod.run_ns = match (start, life.finished) {
-        (Some(s), Some(f)) => u64::try_from(f.saturating_sub(s)).ok(),
+        // A start that another clock puts behind the end.
+        (Some(s), Some(f)) => u64::try_from(f.saturating_sub(s).max(0)).ok(),
         _ => None,
     };
     pod.outcome = Some(Outcome {
@@ -638,5 +398,5 @@ pub fn template(object: &Value) -> Option<(u64, &Value)> {
         "Job" => (number("/spec/completions", number("/spec/parallelism", 1)), "/spec/template"),
         _ => return None,
     };
-    Some((count.min(1_000_000), object.pointer(pointer)?))
+    Some((count, object.pointer(pointer)?))
 }

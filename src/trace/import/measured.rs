@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{AT_ORIGIN, GIB, Importer, MIB, MICROSECOND, Node, Origin, Outcome, Pod, Sink, TraceError};
+use super::{
+    AT_ORIGIN, GIB, Importer, InputFile, MIB, MICROSECOND, Node, Origin, Outcome, Pod, Sink, TraceError,
+};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Table, TableSchema, may, must};
+use crate::trace::input::{Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 
@@ -104,19 +106,26 @@ impl Importer for Measured {
             sink.report.absent("conditions", "NAME.json: no nodes, and pods without requests");
             Value::Null
         };
+        if conditions["nodes"].as_u64().is_some_and(|n| n > MOST_NODES) {
+            let message = format!("nodes: {}; at most {MOST_NODES} are expected", conditions["nodes"]);
+            return Err(TraceError::format(&beside(".json"), message));
+        }
         nodes(sink, &conditions)?;
         if conditions["preload"] == Value::Bool(true) {
             sink.report
                 .note("the pods were there before the scheduler: `workload: {start: backlog}` runs them so");
         }
         sink.origin = Origin::Earliest;
-        let file = InputFile { path: table, explicit: true };
+        let file = InputFile::named(&table);
         sink.each_row(&file, &ROWS, |sink, row| pod(sink, row, &conditions).map(|()| true))
     }
 }
 
+/// More nodes than this in a run's conditions are a slip.
+const MOST_NODES: u64 = 1_000_000;
+
 fn nodes(sink: &mut Sink, conditions: &Value) -> Result<(), TraceError> {
-    for i in 0..conditions["nodes"].as_u64().unwrap_or(0).min(1_000_000) {
+    for i in 0..conditions["nodes"].as_u64().unwrap_or(0) {
         let name = format!("node-{i:05}");
         let node = Node {
             op: NodeOp::Add,

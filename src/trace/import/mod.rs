@@ -14,16 +14,18 @@ use std::path::{Path, PathBuf};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::error::{Problem, TraceError};
-use super::input::{self, InputFile, MAX_LINE_BYTES, Table, TableSchema};
+use super::input::{self, MAX_LINE_BYTES, Table, TableSchema};
 use super::model::{
     Compression, Encoding, EventOp, EventRow, Manifest, NodeOp, NodeRow, OutcomeRow, PodRow, Resources,
     SpecRow,
 };
 use super::native::{TraceWriter, WriteOptions};
-use super::report::Report;
+use super::report::{Report, thousands};
 use super::sort::{
     Sorter, Spill, get_i64, get_option, get_str, get_u64, put_i64, put_option, put_str, put_u64,
 };
+pub use super::source::InputFile;
+use super::source::collect;
 
 pub mod alibaba_2017;
 pub mod alibaba_2018;
@@ -31,6 +33,7 @@ pub mod audit;
 pub mod azure_packing;
 pub mod azure_vmtable;
 pub mod batsim;
+mod dag;
 pub mod dlrm;
 pub mod google_2011;
 pub mod google_2019;
@@ -41,6 +44,7 @@ pub mod kube_state_metrics;
 pub mod kubernetes;
 pub mod measured;
 pub mod native_copy;
+pub mod oar;
 pub mod openb;
 pub mod opendc;
 pub mod philly;
@@ -148,6 +152,23 @@ pub struct Outcome {
     pub finished: Option<i64>,
     /// Node, or empty.
     pub node: String,
+}
+
+impl Outcome {
+    /// Whether what is known happened in the order created, bound, running, finished.
+    fn is_in_order(&self) -> bool {
+        [self.created, self.bound, self.running, self.finished].iter().flatten().is_sorted()
+    }
+
+    fn put_in_order(&mut self) {
+        let mut latest = None;
+        for time in [&mut self.created, &mut self.bound, &mut self.running, &mut self.finished] {
+            if time.is_some() {
+                *time = (*time).max(latest);
+                latest = *time;
+            }
+        }
+    }
 }
 
 /// A pod as importers hand it over: in the source's time and order.
@@ -308,8 +329,12 @@ pub struct Sink {
     spec_ids: FxHashMap<SpecRow, u32>,
     uids: FxHashSet<u64>,
     earliest: i64,
+    expanded: u64,
     pass_through: Option<Manifest>,
 }
+
+/// Pods that rows which stand for several may become, over one import: ten times what the largest known trace has.
+pub const MAX_EXPANDED: u64 = 100_000_000;
 
 impl Sink {
     /// Starts a trace at `out`.
@@ -337,6 +362,7 @@ impl Sink {
             spec_ids: FxHashMap::default(),
             uids: FxHashSet::default(),
             earliest: i64::MAX,
+            expanded: 0,
             pass_through: None,
         })
     }
@@ -368,12 +394,24 @@ impl Sink {
     /// Adds a pod. Its uid must be unique; importers that cannot know ask [`Sink::first_seen`].
     pub fn pod(&mut self, pod: &Pod) -> Result<(), TraceError> {
         self.earliest = self.earliest.min(pod.submit);
-        self.pods.push(pod.submit, pod)
+        if pod.outcome.as_ref().is_none_or(Outcome::is_in_order) {
+            return self.pods.push(pod.submit, pod);
+        }
+        self.report.invent("outcomes", "a time before the one that it follows becomes that: clocks differ");
+        let mut pod = pod.clone();
+        pod.outcome.iter_mut().for_each(Outcome::put_in_order);
+        self.pods.push(pod.submit, &pod)
     }
 
     /// Adds a pod that already sits on `node` when the trace begins.
     pub fn bound_pod(&mut self, pod: &Pod, node: &str) -> Result<(), TraceError> {
         self.event(AT_ORIGIN, EventOp::PodBound, &pod.uid, node)?;
+        self.pod(pod)
+    }
+
+    /// Adds a gang's placeholder that sits on `node` when the trace begins.
+    pub fn bound_placeholder(&mut self, pod: &Pod, node: &str) -> Result<(), TraceError> {
+        self.event(AT_ORIGIN, EventOp::PlaceholderBound, &pod.uid, node)?;
         self.pod(pod)
     }
 
@@ -401,7 +439,7 @@ impl Sink {
         self.events.push(t, &event)
     }
 
-    /// A bad row: an error that ends the import, or a counted drop.
+    /// A bad row that was counted as read: an error that ends the import, or a counted drop.
     pub fn bad(&mut self, table: &str, error: TraceError) -> Result<(), TraceError> {
         match (&error, self.options.on_error) {
             (TraceError::Row(row), OnError::Skip) => {
@@ -412,6 +450,20 @@ impl Sink {
         }
     }
 
+    /// A file, or the rest of one, that can't be read: it counts as one row that was read.
+    pub fn bad_file(&mut self, table: &str, error: TraceError) -> Result<(), TraceError> {
+        self.report.table(table).read += 1;
+        self.bad(table, error)
+    }
+
+    /// A row that was kept turns out bad: an error that ends the import, or a counted drop.
+    pub fn bad_kept(&mut self, table: &str, error: TraceError) -> Result<(), TraceError> {
+        self.bad(table, error)?;
+        let counts = self.report.table(table);
+        counts.kept = counts.kept.saturating_sub(1);
+        Ok(())
+    }
+
     /// Opens a table of a file and counts the file.
     pub fn open_table(
         &mut self,
@@ -419,7 +471,7 @@ impl Sink {
         schema: &'static TableSchema,
     ) -> Result<Table, TraceError> {
         self.begin_file(file, schema.name);
-        Table::open(&file.path, schema, self.options.max_line_bytes)
+        Table::open(file, schema, self.options.max_line_bytes)
     }
 
     /// Counts a file of a table.
@@ -438,7 +490,7 @@ impl Sink {
     ) -> Result<(), TraceError> {
         let mut table = match self.open_table(file, schema) {
             Ok(table) => table,
-            Err(e) => return self.bad(schema.name, e),
+            Err(e) => return self.bad_file(schema.name, e),
         };
         let (mut read, mut kept) = (0u64, 0u64);
         loop {
@@ -464,6 +516,19 @@ impl Sink {
         Ok(())
     }
 
+    /// Asks to make `n` pods of one row. A file may ask for [`MAX_EXPANDED`] in all, so that a slip (or malice) in a count
+    /// is told at once; the answer is what to expect instead.
+    pub fn expand(&mut self, n: u64) -> Result<(), String> {
+        if n > MAX_EXPANDED - self.expanded {
+            let left = thousands(MAX_EXPANDED - self.expanded);
+            return Err(format!(
+                "counts that make at most {left} further pods; split the input, or use split=job"
+            ));
+        }
+        self.expanded += n;
+        Ok(())
+    }
+
     /// Where importers may keep temporary files; it is removed with the unfinished trace.
     pub fn scratch(&self) -> PathBuf {
         self.writer.scratch().to_path_buf()
@@ -486,6 +551,7 @@ impl Sink {
 
     /// Sorts, numbers and writes everything.
     pub fn finish(mut self, source: &str) -> Result<Manifest, TraceError> {
+        debug_assert!(self.report.is_balanced(), "rows read = kept + dropped: {}", self.report);
         let (zero, origin_unix_ns) = match self.origin {
             Origin::Relative(unix) => (0, unix),
             // Only nodes: all of them are there at the origin.
@@ -611,6 +677,7 @@ pub fn importers() -> &'static [&'static dyn Importer] {
         &azure_vmtable::AzureVmtable,
         &swf::Swf,
         &batsim::Batsim,
+        &oar::Oar,
         &philly::Philly,
         &helios::Helios,
         &wfcommons::WfCommons,
@@ -637,7 +704,7 @@ pub fn import(
             names.join(", ")
         )));
     };
-    let files = if format == "native" { native_copy::folders(paths)? } else { input::collect(paths)? };
+    let files = if format == "native" { native_copy::folders(paths)? } else { collect(paths)? };
     let mut sink = Sink::create(out, options)?;
     importer.import(&files, &mut sink)?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
@@ -680,16 +747,16 @@ fn table_of(
     let named = by_name(&file.file_name().to_lowercase()).or_else(|| by_name(&file.hint()));
     /// Rows that are looked at to tell tables of the same width apart.
     const LOOKED_AT: usize = 50;
-    let mut lines = input::Lines::open(&file.path, sink.options.max_line_bytes)?;
+    let mut lines = input::Lines::open(file, sink.options.max_line_bytes)?;
     let first = loop {
         match lines.next_line() {
-            Ok(Some(line)) if line.trim().is_empty() => {}
+            Ok(Some(line)) if line.trim().is_empty() || line.starts_with('#') => {}
             Ok(Some(line)) => break line.to_string(),
             Ok(None) => {
                 // Empty: by name only, so that the error can say which table it should have been.
                 return Ok(named.or(if file.explicit { Some(0) } else { None }));
             }
-            Err(e) if e.problem() == Some(Problem::Truncated) || e.problem() == Some(Problem::Corrupt) => {
+            Err(e) if matches!(e.problem(), Some(Problem::Truncated | Problem::Corrupt | Problem::Bomb)) => {
                 return Ok(named.or(Some(0)));
             }
             Err(_) => break String::new(),
@@ -727,8 +794,5 @@ fn table_of(
 }
 
 fn header_has(line: &str, schema: &TableSchema, name: &str) -> bool {
-    line.split(char::from(schema.delimiter)).any(|f| {
-        let f = f.trim().trim_matches('"');
-        name.split('|').any(|n| input::same_name(n, f))
-    })
+    input::fields(line, schema.delimiter).iter().any(|f| name.split('|').any(|n| input::same_name(n, f)))
 }

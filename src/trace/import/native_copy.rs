@@ -7,9 +7,8 @@
 
 use std::path::PathBuf;
 
-use super::{Importer, Node, Origin, Outcome, Pod, Sink, TraceError};
+use super::{Importer, InputFile, Node, Origin, Outcome, Pod, Sink, TraceError};
 use crate::trace::error::{Problem, RowError};
-use crate::trace::input::InputFile;
 use crate::trace::model::OutcomeRow;
 use crate::trace::native::{self, PodBatch};
 
@@ -21,7 +20,7 @@ pub(super) fn folders(paths: &[PathBuf]) -> Result<Vec<InputFile>, TraceError> {
     if paths.len() != 1 {
         return Err(TraceError::Usage(format!("native: one trace folder at a time, found {}", paths.len())));
     }
-    Ok(paths.iter().map(|p| InputFile { path: p.clone(), explicit: true }).collect())
+    Ok(paths.iter().map(|p| InputFile::named(p)).collect())
 }
 
 impl Importer for Native {
@@ -79,12 +78,12 @@ impl Importer for Native {
                 let Some(&spec) = ids.get(row.spec_id as usize) else {
                     let e =
                         bad(Problem::DanglingReference, "spec_id", row.spec_id.to_string(), "a row of specs");
-                    sink.bad("pods", e.into())?;
+                    sink.bad_file("pods", e.into())?;
                     continue;
                 };
                 if !sink.first_seen(&row.uid) {
                     let e = bad(Problem::DuplicateId, "uid", row.uid.clone(), "each uid once");
-                    sink.bad("pods", e.into())?;
+                    sink.bad_file("pods", e.into())?;
                     continue;
                 }
                 // Outcomes lie in the order of their pods.

@@ -22,9 +22,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{AT_ORIGIN, Importer, MIB, Node, Outcome, Pod, SECOND, Sink, TraceError, classify};
+use super::{AT_ORIGIN, Importer, InputFile, MIB, Node, Outcome, Pod, SECOND, Sink, TraceError, classify};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Looks, Table, TableSchema, may, must};
+use crate::trace::input::{Looks, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 
 /// The importer.
@@ -140,9 +140,10 @@ fn prefer(tables: &mut Vec<(usize, &InputFile)>, table: usize, preferred: &str, 
     if found.len() < 2 {
         return;
     }
-    let chosen = found.iter().find(|f| f.file_name().contains(preferred)).unwrap_or(&found[0]).path.clone();
+    let chosen = found.iter().find(|f| f.file_name().contains(preferred)).unwrap_or(&found[0]);
+    let chosen = (*chosen).clone();
     tables.retain(|(t, f)| {
-        let keep = *t != table || f.explicit || f.path == chosen;
+        let keep = *t != table || f.explicit || **f == chosen;
         if !keep {
             sink.report
                 .ignored_files

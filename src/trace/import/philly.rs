@@ -16,9 +16,10 @@
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
+use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, TableSchema, may, must};
+use crate::trace::input::{TableSchema, may, must};
 use crate::trace::model::{GPU, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 
@@ -96,18 +97,15 @@ impl Importer for Philly {
         }
         for file in &logs {
             sink.begin_file(file, JOBS);
-            let result = k8s::each_document(&file.path, 64 << 20, &mut |value, place| {
+            each_document(file, sink.options.max_line_bytes, &mut |value, place| {
                 sink.report.table(JOBS).read += 1;
-                match job(sink, &value, place) {
+                match value.and_then(|value| job(sink, &value, place)) {
                     Ok(true) => sink.report.table(JOBS).kept += 1,
                     Ok(false) => {}
                     Err(e) => sink.bad(JOBS, e)?,
                 }
                 Ok(())
-            });
-            if let Err(e) = result {
-                sink.bad(JOBS, e)?;
-            }
+            })?;
         }
         sink.report
             .note("CPU and memory are not in the trace: pods ask for GPUs only, nodes offer GPUs only");
@@ -142,7 +140,8 @@ fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError
     for (n, attempt) in attempts.iter().enumerate() {
         let (start, end) = (time(attempt, "start_time", place)?, time(attempt, "end_time", place)?);
         let Some(start) = start else {
-            sink.report.note("attempts without a start time are left out");
+            let at = || format!("{}:{} ({id})", place.file, place.at);
+            sink.report.leave_out("attempts without a start", at);
             continue;
         };
         if start < submitted || end.is_some_and(|e| e < start) {
@@ -165,6 +164,8 @@ fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError
             .collect();
         let total: u64 = servers.iter().map(|s| s.1).sum();
         if servers.is_empty() {
+            let at = || format!("{}:{} ({id})", place.file, place.at);
+            sink.report.leave_out("attempts without a server", at);
             continue;
         }
         let parts: Vec<(&str, u64)> = match sink.options.split {

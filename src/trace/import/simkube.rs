@@ -1,8 +1,9 @@
-//! SimKube traces (`.sktrace`, version 2): changes of workload objects, recorded by sk-tracer.
+//! SimKube traces (`.sktrace`, versions 1 to 3): changes of workload objects, recorded by sk-tracer.
 //!
 //! **File.** One MessagePack map (or its JSON twin): version, config (tracked kinds and where their pod templates are),
-//! events [{ts, applied_objs, deleted_objs}], index, pod_lifecycles {(owner kind, owner name): {pod hash: [..]}} where
-//! a lifecycle is `{"Finished": [start, end]}`, `{"Running": start}`, `"Empty"`, or {start_ts, end_ts}.
+//! events [{ts, applied_objs, deleted_objs}], index (3: tracked_objects), pod_lifecycles {(owner kind, owner name): {pod
+//! hash: [..]}} where a lifecycle is `{"Finished": [start, end]}`, `{"Running": start}`, `"Empty"`, or {start_ts, end_ts}.
+//! SimKube 1 wrote an array of config, events, index and pod_lifecycles, whose owners have names but no kinds.
 //!
 //! **Units.** Unix seconds.
 //!
@@ -15,18 +16,22 @@
 //! are joined by owner, for the pod hash cannot be recomputed here. An object deleted but never applied was not
 //! tracked from its beginning: counted and left out.
 //!
-//! Source: simkube docs/ref/trace-files.md. Tested on five `.sktrace`/JSON samples of SimKube.
+//! The file is read twice: lifecycles come last and are needed first. Memory: O(one event + lifecycles + objects alive).
+//!
+//! Source: simkube docs/ref/trace-files.md and sk-core's trace types. Tested on four `.sktrace` files and the JSON test
+//! data of versions 2 and 3.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
-use super::{Importer, Origin, Outcome, Pod, SECOND, Sink, TraceError};
+use super::{Importer, InputFile, Origin, Outcome, Pod, SECOND, Sink, TraceError};
+use crate::trace::documents;
 use crate::trace::error::Problem;
-use crate::trace::input::{self, InputFile};
 use crate::trace::model::EventOp;
-use crate::trace::msgpack;
+use crate::trace::msgpack::{self, MsgpackError};
+use crate::trace::source::{empty_file, read_problem};
 
 /// The importer.
 pub struct SimKube;
@@ -44,7 +49,7 @@ impl Importer for SimKube {
     }
 
     fn tested_on(&self) -> &'static str {
-        "four .sktrace files and three JSON traces of SimKube"
+        "four .sktrace files and six JSON traces of SimKube (versions 2 and 3)"
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
@@ -58,57 +63,121 @@ impl Importer for SimKube {
         };
         sink.origin = Origin::Unix;
         sink.begin_file(file, EVENTS);
+        let mut state = State::default();
         let place = Place { file: file.display(), at: 0 };
-        let trace = match load(file, &place) {
-            Ok(trace) => trace,
-            Err(e) => return sink.bad(EVENTS, e),
+        let mut version = None;
+        let mut has_events = false;
+        let read = each_part(file, &mut |part, key, value, _| {
+            match (part, key) {
+                (Part::Version, None) => version = Some(value),
+                (Part::Config, Some("trackedObjects")) => state.tracked = value,
+                (Part::Lifecycles, Some(owner)) => state.lifecycles(owner, &value),
+                (Part::Events, _) => has_events = true,
+                _ => {}
+            }
+            Ok(())
+        });
+        let version = match read {
+            Err(e) => return sink.bad_file(EVENTS, e),
+            Ok(Shape::Array) => 1,
+            Ok(Shape::Map) => version.as_ref().and_then(Value::as_u64).unwrap_or(0),
         };
-        if trace.get("version").and_then(Value::as_u64) != Some(2) {
-            let version = trace.get("version").map_or("nothing".to_string(), Value::to_string);
-            return Err(place.error(
-                Problem::UnknownCode,
-                "version",
-                &version,
-                "2 (record again with SimKube 2)",
-            ));
+        if !(1..=3).contains(&version) {
+            let expected = "1, 2 or 3 in an object of version, config, events and pod_lifecycles";
+            let e = place.error(Problem::UnknownCode, "version", &version.to_string(), expected);
+            return sink.bad_file(EVENTS, e);
         }
-        let Some(events) = trace.get("events").and_then(Value::as_array) else {
-            return Err(place.error(Problem::EmptyField, "events", "", "an array of events"));
-        };
-        let mut state = State { lifecycles: lifecycles(&trace), ..State::default() };
+        if !has_events {
+            let e = place.error(Problem::EmptyField, "events", "", "an array of events");
+            return sink.bad_file(EVENTS, e);
+        }
         let mut last = i64::MIN;
-        for (i, event) in events.iter().enumerate() {
-            let place = Place { file: place.file.clone(), at: i as u64 + 1 };
+        each_part(file, &mut |part, _, event, place| {
+            if part != Part::Events {
+                return Ok(());
+            }
             sink.report.table(EVENTS).read += 1;
-            let result = event_seconds(event, &place).and_then(|t| {
+            let result = event_seconds(&event, place).and_then(|t| {
                 if t < last {
                     return Err(place.error(Problem::TimeGoesBack, "ts", "", "events in order of time"));
                 }
                 last = t;
                 sink.begins_at(t);
-                state.event(sink, &trace, event, t, &place)
+                state.event(sink, &event, t, place)
             });
             match result {
                 Ok(()) => sink.report.table(EVENTS).kept += 1,
                 Err(e) => sink.bad(EVENTS, e)?,
             }
-        }
+            Ok(())
+        })?;
         state.finish(sink)
     }
 }
 
-fn load(file: &InputFile, place: &Place) -> Result<Value, TraceError> {
-    let bytes = input::read_all(&file.path, 1 << 30)?;
-    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
-        return serde_json::from_slice(&bytes).map_err(|e| {
-            let place = Place { file: place.file.clone(), at: e.line() as u64 };
-            let problem = if e.is_eof() { Problem::Truncated } else { Problem::BadSyntax };
-            place.error(problem, "", "", format!("a JSON SimKube trace ({e})"))
-        });
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Version,
+    Config,
+    Events,
+    Lifecycles,
+}
+
+const PARTS: [Part; 4] = [Part::Version, Part::Config, Part::Events, Part::Lifecycles];
+const NAMES: [&str; 4] = ["version", "config", "events", "pod_lifecycles"];
+/// The order in SimKube 1's array.
+const ORDER: [&str; 4] = ["config", "events", "index", "pod_lifecycles"];
+/// Bytes of one event in JSON: the first one holds every object of the cluster.
+const LONGEST: usize = 256 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Map,
+    Array,
+}
+
+/// Takes a piece of a part, its key if it is an entry of a map, and where it is.
+type Each<'a> = dyn FnMut(Part, Option<&str>, Value, &Place) -> Result<(), TraceError> + 'a;
+
+/// Reads the parts of a trace, whichever way it is written. Events are numbered, for MessagePack has no lines.
+fn each_part(file: &InputFile, each: &mut Each<'_>) -> Result<Shape, TraceError> {
+    let name = file.display();
+    let mut reader = file.open()?;
+    let first = reader.fill_buf().map_err(|e| TraceError::from(read_problem(&name, 0, &e)))?;
+    let (is_text, shape) = match first.iter().find(|b| !b.is_ascii_whitespace()) {
+        None => return Err(empty_file(&name).into()),
+        // A map and an array of four, as MessagePack begins them.
+        Some(b'{') => (true, Shape::Map),
+        Some(0x94) => (false, Shape::Array),
+        Some(_) => (false, Shape::Map),
+    };
+    let mut place = Place { file: name.clone(), at: 0 };
+    let mut numbered = |part: usize, key: Option<&str>, value: Value| {
+        place.at += u64::from(PARTS[part] == Part::Events);
+        each(PARTS[part], key, value, &place)
+    };
+    if is_text {
+        drop(reader);
+        let paths = NAMES.map(|name| [name]);
+        let paths = paths.each_ref().map(|path| &path[..]);
+        return documents::each_part(file, LONGEST, &paths, &mut |part, key, value, _| {
+            numbered(part, key, value)
+        })
+        .map(|()| shape);
     }
-    msgpack::decode(&bytes).map_err(|e| {
-        let problem = if e.message.contains("ends early") { Problem::Truncated } else { Problem::BadSyntax };
-        place.error(problem, "", "", format!("MessagePack (byte {}: {})", e.offset, e.message))
+    msgpack::each_part(&mut reader, &NAMES, &ORDER, &mut numbered).map(|()| shape).map_err(|e| match e {
+        MsgpackError::Callback(e) => e,
+        MsgpackError::Io(e) => read_problem(&name, 0, &e).into(),
+        MsgpackError::Malformed { offset, message } => {
+            let problem = match message {
+                m if m.contains("ends early") => Problem::Truncated,
+                m if m.contains("deeply") => Problem::TooDeep,
+                m if m.contains("million") => Problem::TooLong,
+                _ => Problem::BadSyntax,
+            };
+            let place = Place { file: name.clone(), at: 0 };
+            place.error(problem, "", "", format!("a SimKube trace in MessagePack (byte {offset}: {message})"))
+        }
     })
 }
 
@@ -126,15 +195,34 @@ fn event_seconds(event: &Value, place: &Place) -> Result<i64, TraceError> {
     }
 }
 
-/// Recorded (start, end) of pods by owner `ns/name`, in order of start.
-fn lifecycles(trace: &Value) -> BTreeMap<String, Vec<(i64, Option<i64>)>> {
-    let mut out: BTreeMap<String, Vec<(i64, Option<i64>)>> = BTreeMap::new();
-    let Some(owners) = trace.get("pod_lifecycles").and_then(Value::as_object) else { return out };
-    let second = |v: &Value| v.as_i64().and_then(|s| s.checked_mul(SECOND as i64));
-    for (owner, by_hash) in owners {
-        let Some(by_hash) = by_hash.as_object() else { continue };
-        let list = out.entry(owner.clone()).or_default();
-        for entry in by_hash.values().filter_map(Value::as_array).flatten() {
+struct Owned {
+    template: Value,
+    pods: Vec<Pod>,
+    /// Whether pods come from lifecycles only.
+    scheduled: bool,
+}
+
+/// Recorded (start, end) of pods, in order of start.
+type Lifecycles = Vec<(i64, Option<i64>)>;
+
+#[derive(Default)]
+struct State {
+    /// `config.trackedObjects`.
+    tracked: Value,
+    objects: BTreeMap<String, Owned>,
+    /// By owner, `KIND\tNAMESPACE/NAME`; without the kind in version 1.
+    lifecycles: BTreeMap<String, Lifecycles>,
+    used: BTreeMap<String, usize>,
+    created: BTreeMap<String, u64>,
+    replaced: u64,
+}
+
+impl State {
+    fn lifecycles(&mut self, owner: &str, by_hash: &Value) {
+        let second = |v: &Value| v.as_i64().and_then(|s| s.checked_mul(SECOND as i64));
+        let list = self.lifecycles.entry(owner.to_string()).or_default();
+        let entries = by_hash.as_object().into_iter().flat_map(|o| o.values());
+        for entry in entries.filter_map(Value::as_array).flatten() {
             let finished = entry.get("Finished").and_then(Value::as_array);
             if let Some([start, end]) = finished.map(Vec::as_slice) {
                 if let (Some(s), Some(e)) = (second(start), second(end)) {
@@ -143,44 +231,30 @@ fn lifecycles(trace: &Value) -> BTreeMap<String, Vec<(i64, Option<i64>)>> {
             } else if let Some(s) = entry.get("Running").and_then(second) {
                 list.push((s, None));
             } else if let Some(s) = entry.get("start_ts").and_then(second) {
-                list.push((s, entry.get("end_ts").and_then(second)));
+                list.push((s, entry.get("end_ts").and_then(second).map(|e| e.max(s))));
             }
         }
         list.sort_unstable();
     }
-    out
-}
 
-struct Owned {
-    template: Value,
-    pods: Vec<Pod>,
-    /// Whether pods come from lifecycles only.
-    scheduled: bool,
-}
+    /// The key under which the lifecycles of an object's pods are.
+    fn owner(&self, key: &str) -> String {
+        match key.split_once('\t') {
+            Some((_, name)) if !self.lifecycles.contains_key(key) && self.lifecycles.contains_key(name) => {
+                name.to_string()
+            }
+            _ => key.to_string(),
+        }
+    }
 
-#[derive(Default)]
-struct State {
-    objects: BTreeMap<String, Owned>,
-    lifecycles: BTreeMap<String, Vec<(i64, Option<i64>)>>,
-    used: BTreeMap<String, usize>,
-    created: BTreeMap<String, u64>,
-    replaced: u64,
-}
-
-impl State {
-    fn event(
-        &mut self,
-        sink: &mut Sink,
-        trace: &Value,
-        event: &Value,
-        t: i64,
-        place: &Place,
-    ) -> Result<(), TraceError> {
+    fn event(&mut self, sink: &mut Sink, event: &Value, t: i64, place: &Place) -> Result<(), TraceError> {
         let list = |name: &str| event.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or(&[]);
         for object in list("applied_objs") {
             sink.report.table(OBJECTS).read += 1;
-            self.apply(sink, trace, object, t, place)?;
-            sink.report.table(OBJECTS).kept += 1;
+            match self.apply(sink, object, t, place) {
+                Ok(()) => sink.report.table(OBJECTS).kept += 1,
+                Err(e) => sink.bad(OBJECTS, e)?,
+            }
         }
         for object in list("deleted_objs") {
             sink.report.table(OBJECTS).read += 1;
@@ -205,20 +279,14 @@ impl State {
         Ok(())
     }
 
-    fn apply(
-        &mut self,
-        sink: &mut Sink,
-        trace: &Value,
-        object: &Value,
-        t: i64,
-        place: &Place,
-    ) -> Result<(), TraceError> {
+    fn apply(&mut self, sink: &mut Sink, object: &Value, t: i64, place: &Place) -> Result<(), TraceError> {
         let key = key_of(object);
         if k8s::text(object, "/metadata/name").is_empty() {
             return Err(place.error(Problem::EmptyField, "metadata.name", "", "a name"));
         }
-        let (replicas, template, scheduled) = shape(trace, object, &key);
+        let (replicas, template, scheduled) = shape(&self.tracked, object);
         let template = template.cloned().unwrap_or(Value::Null);
+        let owner = self.owner(&key);
         let (mut pods, old) = match self.objects.remove(&key) {
             Some(o) => (o.pods, Some(o.template)),
             None => (Vec::new(), None),
@@ -239,16 +307,16 @@ impl State {
             pods.push(pod);
         }
         if scheduled {
-            let n = self.lifecycles.get(&key).map_or(0, Vec::len);
-            let at = self.used.entry(key.clone()).or_insert(0);
+            let n = self.lifecycles.get(&owner).map_or(0, Vec::len);
+            let at = self.used.entry(owner.clone()).or_insert(0);
             let first = std::mem::replace(at, n);
             let starts: Vec<i64> = self
                 .lifecycles
-                .get(&key)
+                .get(&owner)
                 .map(|l| l[first.min(n)..].iter().map(|l| l.0).collect())
                 .unwrap_or_default();
             for (i, start) in starts.into_iter().enumerate() {
-                self.used.insert(key.clone(), first + i);
+                self.used.insert(owner.clone(), first + i);
                 let mut pod = self.make(sink, object, &template, &key, start, place)?;
                 // Its creation is made up from its start.
                 if let Some(outcome) = &mut pod.outcome {
@@ -287,8 +355,9 @@ impl State {
             format!("{namespace}/{kind}/{name}-{number}")
         };
         *number += 1;
-        let at = self.used.entry(key.to_string()).or_insert(0);
-        if let Some(&(start, end)) = self.lifecycles.get(key).and_then(|l| l.get(*at)) {
+        let owner = self.owner(key);
+        let at = self.used.entry(owner.clone()).or_insert(0);
+        if let Some(&(start, end)) = self.lifecycles.get(&owner).and_then(|l| l.get(*at)) {
             *at += 1;
             pod.run_ns = end.map(|e| (e - start) as u64);
             // Its owner was applied then, in whole seconds.
@@ -300,10 +369,9 @@ impl State {
     }
 
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
-        let known: Vec<&String> = self.lifecycles.keys().filter(|k| !self.created.contains_key(*k)).collect();
-        if !known.is_empty() {
-            sink.report
-                .note(format!("lifecycles of {} owners that were never applied are not used", known.len()));
+        let unused = self.lifecycles.keys().filter(|k| !self.used.contains_key(*k)).count();
+        if unused > 0 {
+            sink.report.note(format!("lifecycles of {unused} owners that were never applied are not used"));
         }
         for owned in self.objects.into_values().filter(|o| !o.scheduled) {
             for pod in owned.pods {
@@ -347,7 +415,7 @@ fn key_of(object: &Value) -> String {
 }
 
 /// Replicas, pod template, and whether pods come from elsewhere (a schedule).
-fn shape<'a>(trace: &'a Value, object: &'a Value, _key: &str) -> (usize, Option<&'a Value>, bool) {
+fn shape<'a>(tracked: &Value, object: &'a Value) -> (usize, Option<&'a Value>, bool) {
     match k8s::text(object, "/kind") {
         "Pod" => return (1, Some(object), false),
         "CronJob" => return (0, object.pointer("/spec/jobTemplate/spec/template"), true),
@@ -356,12 +424,8 @@ fn shape<'a>(trace: &'a Value, object: &'a Value, _key: &str) -> (usize, Option<
     if let Some((n, template)) = k8s::template(object) {
         return (n as usize, Some(template), false);
     }
-    let paths = trace
-        .get("config")
-        .and_then(|c| c.get("trackedObjects"))
-        .and_then(|t| t.get(gvk(object)))
-        .and_then(|t| t.get("podSpecTemplatePaths"))
-        .and_then(Value::as_array);
+    let kind = tracked.get(gvk(object));
+    let paths = kind.and_then(|t| t.get("podSpecTemplatePaths")).and_then(Value::as_array);
     let template = paths.and_then(|p| p.iter().filter_map(Value::as_str).find_map(|p| object.pointer(p)));
     let replicas =
         object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1).min(1_000_000) as usize;

@@ -24,11 +24,12 @@
 //!
 //! Source: Parallel Workloads Archive, "The standard workload format" v2.2; header comments of the files.
 
-use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError};
 use crate::trace::error::Problem;
-use crate::trace::input::{InputFile, Lines, empty_file};
+use crate::trace::input::Lines;
 use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
+use crate::trace::source::empty_file;
 use crate::trace::transform::GROUP_LABEL;
 
 /// The importer.
@@ -68,8 +69,7 @@ impl Importer for Swf {
         for log in &logs {
             let beside = log.path.with_extension("").with_extension("swf.machines");
             let given = files.iter().filter(is_machines).find(|m| m.explicit || m.path == beside).cloned();
-            let found =
-                given.or_else(|| beside.exists().then(|| InputFile { path: beside.clone(), explicit: true }));
+            let found = given.or_else(|| beside.exists().then(|| InputFile::named(&beside)));
             if let Some(machines) = found {
                 state.machines(sink, &machines)?;
             }
@@ -149,62 +149,70 @@ impl Fields<'_> {
 impl State {
     fn machines(&mut self, sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
         sink.begin_file(file, MACHINES);
-        let mut lines = Lines::open(&file.path, sink.options.max_line_bytes)?;
+        let mut lines = match Lines::open(file, sink.options.max_line_bytes) {
+            Ok(lines) => lines,
+            Err(e) => return sink.bad_file(MACHINES, e),
+        };
         loop {
-            let fields: Vec<String> = match lines.next_line()? {
-                None => break,
-                Some(l) if l.trim().is_empty() || l.starts_with(';') => continue,
-                Some(l) => l.split_whitespace().map(str::to_string).collect(),
+            let fields: Vec<String> = match lines.next_line() {
+                Ok(None) => return Ok(()),
+                Ok(Some(l)) if l.trim().is_empty() || l.starts_with(';') => continue,
+                Ok(Some(l)) => l.split_whitespace().map(str::to_string).collect(),
+                Err(e) => {
+                    sink.bad_file(MACHINES, e)?;
+                    continue;
+                }
             };
             sink.report.table(MACHINES).read += 1;
-            let bad =
-                |problem, field: &str, value: &str, want: &str| lines.error(problem, field, value, want);
-            if fields.len() < 4 {
-                return Err(bad(
-                    Problem::ColumnCount,
-                    "",
-                    "",
-                    "id, name, nodes, processors a node, speed, memory (KB)",
-                ));
+            match self.cluster(sink, &lines, &fields) {
+                Ok(()) => sink.report.table(MACHINES).kept += 1,
+                Err(e) => sink.bad(MACHINES, e)?,
             }
-            let number = |i: usize, name: &str| {
-                number::unsigned(&fields[i])
-                    .map_err(|_| bad(Problem::NotANumber, name, &fields[i], "a whole number of at least 0"))
-            };
-            let (nodes, cpus) = (number(2, "nodes")?, number(3, "processors a node")?);
-            let memory = match fields.get(5) {
-                Some(text) => number::scaled(text, KIB)
-                    .map_err(|_| bad(Problem::NotANumber, "memory", text, "a number of KB"))?,
-                None => 0,
-            };
-            if nodes > 10_000_000 {
-                return Err(bad(Problem::OutOfRange, "nodes", &fields[2], "at most 10 million nodes"));
-            }
-            for i in 0..nodes {
-                let mut allocatable = Resources::from([
-                    (CPU.to_string(), cpus.saturating_mul(1000)),
-                    (PODS.to_string(), cpus.max(110)),
-                ]);
-                if memory > 0 {
-                    allocatable.insert(MEMORY.to_string(), memory);
-                }
-                let node = Node {
-                    op: NodeOp::Add,
-                    name: format!("{}-{i}", fields[1]),
-                    allocatable,
-                    labels: [("cluster".to_string(), fields[1].clone())].into(),
-                    taints: String::new(),
-                };
-                sink.node(AT_ORIGIN, &node)?;
-            }
-            if cpus > self.largest {
-                (self.largest, self.largest_memory) = (cpus, memory);
-            }
-            self.has_machines = true;
-            let counts = sink.report.table(MACHINES);
-            counts.kept += 1;
-            sink.report.invent_n("nodes.allocatable.pods", "110 or one a processor", nodes);
         }
+    }
+
+    fn cluster(&mut self, sink: &mut Sink, lines: &Lines, fields: &[String]) -> Result<(), TraceError> {
+        let bad = |problem, field: &str, value: &str, want: &str| lines.error(problem, field, value, want);
+        if fields.len() < 4 {
+            let want = "id, name, nodes, processors a node, speed, memory (KB)";
+            return Err(bad(Problem::ColumnCount, "", "", want));
+        }
+        let number = |i: usize, name: &str| {
+            number::unsigned(&fields[i])
+                .map_err(|_| bad(Problem::NotANumber, name, &fields[i], "a whole number of at least 0"))
+        };
+        let (nodes, cpus) = (number(2, "nodes")?, number(3, "processors a node")?);
+        let memory = match fields.get(5) {
+            Some(text) => number::scaled(text, KIB)
+                .map_err(|_| bad(Problem::NotANumber, "memory", text, "a number of KB"))?,
+            None => 0,
+        };
+        if !sink.first_seen(&format!("node/{}", fields[1])) {
+            return Err(bad(Problem::DuplicateId, "name", &fields[1], "each cluster once"));
+        }
+        sink.expand(nodes).map_err(|want| bad(Problem::OutOfRange, "nodes", &fields[2], &want))?;
+        for i in 0..nodes {
+            let mut allocatable = Resources::from([
+                (CPU.to_string(), cpus.saturating_mul(1000)),
+                (PODS.to_string(), cpus.max(110)),
+            ]);
+            if memory > 0 {
+                allocatable.insert(MEMORY.to_string(), memory);
+            }
+            let node = Node {
+                op: NodeOp::Add,
+                name: format!("{}-{i}", fields[1]),
+                allocatable,
+                labels: [("cluster".to_string(), fields[1].clone())].into(),
+                taints: String::new(),
+            };
+            sink.node(AT_ORIGIN, &node)?;
+        }
+        if cpus > self.largest {
+            (self.largest, self.largest_memory) = (cpus, memory);
+        }
+        self.has_machines = true;
+        sink.report.invent_n("nodes.allocatable.pods", "110 or one a processor", nodes);
         Ok(())
     }
 
@@ -231,7 +239,10 @@ impl State {
 
     fn log(&mut self, sink: &mut Sink, file: &InputFile) -> Result<(), TraceError> {
         sink.begin_file(file, JOBS);
-        let mut lines = Lines::open(&file.path, sink.options.max_line_bytes)?;
+        let mut lines = match Lines::open(file, sink.options.max_line_bytes) {
+            Ok(lines) => lines,
+            Err(e) => return sink.bad_file(JOBS, e),
+        };
         let mut first = true;
         let mut any_procs = 0;
         loop {
@@ -271,7 +282,7 @@ impl State {
         }
         if first {
             let e = empty_file(&file.display());
-            sink.bad(JOBS, e.into())?;
+            sink.bad_file(JOBS, e.into())?;
         }
         if sink.origin == Origin::Relative(None) {
             sink.origin = Origin::Relative(self.unix_start);
@@ -422,6 +433,17 @@ impl State {
         if !sink.first_seen(id) {
             return Err(f.error(Problem::DuplicateId, 1, "a job number of its own"));
         }
+        let extended_spec = values.get(20).copied().unwrap_or("");
+        let chunks = extended_spec.split(':').next().and_then(|c| c.parse::<u64>().ok());
+        let chunks = chunks.unwrap_or(1).clamp(1, procs);
+        let pods = match sink.options.split {
+            Split::Job => 1,
+            Split::Task => procs,
+            Split::Auto if chunks > 1 => chunks,
+            Split::Auto if self.largest > 0 && procs > self.largest => procs.div_ceil(self.largest),
+            Split::Auto => 1,
+        };
+        sink.expand(pods).map_err(|want| f.error(Problem::OutOfRange, 8, &want))?;
         self.extended += u64::from(extended);
         // Memory of the whole job in bytes.
         let memory = match (memory_asked, memory_used) {
@@ -439,19 +461,9 @@ impl State {
             }
             _ => 0,
         };
-        let spec21 = values.get(20).copied().unwrap_or("");
-        let chunks =
-            spec21.split(':').next().and_then(|c| c.parse::<u64>().ok()).unwrap_or(1).clamp(1, procs);
-        let pods = match sink.options.split {
-            Split::Job => 1,
-            Split::Task => procs,
-            Split::Auto if chunks > 1 => chunks,
-            Split::Auto if self.largest > 0 && procs > self.largest => procs.div_ceil(self.largest),
-            Split::Auto => 1,
-        };
         let mut selector = std::collections::BTreeMap::new();
         if self.has_machines
-            && let Some(cluster) = spec21.split([':', '#']).find_map(|p| p.strip_prefix("cl_"))
+            && let Some(cluster) = extended_spec.split([':', '#']).find_map(|p| p.strip_prefix("cl_"))
         {
             selector.insert("cluster".to_string(), cluster.to_string());
         }

@@ -1,7 +1,8 @@
 //! YuniKorn: event records of the REST API, and dumps of its applications and nodes.
 //!
-//! **Input.** `/ws/v1/events/batch` answers (EventRecords), `/ws/v1/events/stream` (one record after the other), and the
-//! arrays that `/partition/../applications` and `/partition/../nodes` return; several of them together.
+//! **Input.** `/ws/v1/events/batch` answers (EventRecords), `/ws/v1/events/stream` (one record after the other), the
+//! arrays that `/partition/../applications` and `/partition/../nodes` return (older versions: with `nodesInfo`), full state
+//! dumps; several of them together.
 //!
 //! **Event records.** type (1 request, 2 application, 3 node, 4 queue), objectID, referenceID, timestampNano,
 //! eventChangeType (1 set, 2 add, 3 remove), eventChangeDetail, resource. Used: an ask added to an application (201 add): a
@@ -12,7 +13,8 @@
 //! **Units.** vcore is thousandths of a core, memory and ephemeral-storage bytes; times Unix ns.
 //!
 //! **Applications** hold requests (pending) and allocations with requestTime and allocationTime: the moment's state, like
-//! `kubectl get`. Placeholders are left out: the real pods they stand for are in the same list.
+//! `kubectl get`. Placeholders are left out: the real pods they stand for are in the same list. In events a placeholder is
+//! known by its end: replaced (503) or timed out (502); one that is still there at the end looks like a pod.
 //!
 //! **What it cannot tell.** The ring buffer keeps 100,000 events: a late start or an overflow loses the oldest. Allocations
 //! of asks that were lost enter at their allocation. Labels, affinity and tolerations are not in events, container starts
@@ -27,9 +29,8 @@ use serde_json::Value;
 
 use super::k8s_list::read_objects;
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, Node, Origin, Outcome, Pod, Sink, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, Sink, TraceError};
 use crate::trace::error::Problem;
-use crate::trace::input::InputFile;
 use crate::trace::model::{CPU, EPHEMERAL_STORAGE, EventOp, MEMORY, NodeOp, Resources, SpecRow};
 
 /// The importer.
@@ -70,6 +71,8 @@ struct Ask {
     namespace: String,
     task_group: String,
     removed: bool,
+    placeholder: bool,
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -83,7 +86,6 @@ struct State {
     asks: BTreeMap<String, Ask>,
     apps: BTreeMap<String, App>,
     nodes: BTreeMap<String, Resources>,
-    placeholders: u64,
     late: u64,
     last: i64,
 }
@@ -160,7 +162,21 @@ impl State {
             return self.record(sink, value, place);
         }
         if value.get("applicationID").is_some() {
-            return self.application(value, place);
+            return self.application(sink, value, place);
+        }
+        // A full state dump, or the nodes of a partition, or of several.
+        const PARTS: [&str; 4] = ["nodesInfo", "applications", "nodes", "partitions"];
+        let parts = || PARTS.iter().filter_map(|part| value.get(part)).filter_map(Value::as_array);
+        if parts().next().is_some() {
+            let mut kept = false;
+            for item in parts().flatten() {
+                kept |= self.object(sink, item, place)?;
+            }
+            if !kept {
+                let what = || format!("{}:{}", place.file, place.at);
+                sink.report.drop_row("objects", "nothing-in-it", what);
+            }
+            return Ok(kept);
         }
         if let Some(id) = value.get("nodeID").and_then(Value::as_str) {
             let capacity = resources(value.get("capacity"), place)?;
@@ -180,10 +196,13 @@ impl State {
                 .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
                 .collect();
             if self.nodes.insert(id.to_string(), allocatable.clone()).is_none() {
-                sink.node(
-                    AT_ORIGIN,
-                    &Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() },
-                )?;
+                let mut node =
+                    Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() };
+                if value.get("schedulable").and_then(Value::as_bool) == Some(false) {
+                    node.taints =
+                        r#"[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]"#.to_string();
+                }
+                sink.node(AT_ORIGIN, &node)?;
             }
             return Ok(true);
         }
@@ -248,7 +267,10 @@ impl State {
             (2, REMOVE, 200 | 500..=504) => {
                 let id = ask_id(&self.asks, reference).to_string();
                 match self.asks.get_mut(&id) {
-                    Some(ask) => ask.finished = Some(t),
+                    Some(ask) => {
+                        ask.finished = Some(t);
+                        ask.placeholder |= matches!(detail, 502 | 503);
+                    }
                     None => return drop_unknown(sink, place, reference),
                 }
             }
@@ -293,7 +315,7 @@ impl State {
         Ok(true)
     }
 
-    fn application(&mut self, v: &Value, place: &Place) -> Result<bool, TraceError> {
+    fn application(&mut self, sink: &mut Sink, v: &Value, place: &Place) -> Result<bool, TraceError> {
         let id = k8s::text(v, "/applicationID").to_string();
         self.apps.insert(
             id.clone(),
@@ -301,13 +323,13 @@ impl State {
         );
         for list in ["requests", "allocations"] {
             for a in v.get(list).and_then(Value::as_array).into_iter().flatten() {
-                if a.get("placeholder").and_then(Value::as_bool) == Some(true) {
-                    self.placeholders += 1;
-                    continue;
-                }
                 let key = k8s::text(a, "/allocationKey").to_string();
                 if key.is_empty() {
                     return Err(place.error(Problem::EmptyField, "allocationKey", "", "an ask id"));
+                }
+                if a.get("placeholder").and_then(Value::as_bool) == Some(true) {
+                    sink.report.leave_out("gang placeholders", || key);
+                    continue;
                 }
                 // The documentation's sample has a time past 64 bits: unknown then.
                 let created = nanos(a, "requestTime", place).or(nanos(v, "submissionTime", place))?;
@@ -321,7 +343,17 @@ impl State {
                 ask.requests = resources(a.get("resource"), place)?;
                 ask.priority = k8s::text(a, "/priority").parse().unwrap_or(0);
                 ask.task_group = k8s::text(a, "/taskGroupName").to_string();
-                if let Some(tags) = a.get("allocationTags") {
+                if let Some(tags) = a.get("allocationTags").and_then(Value::as_object) {
+                    ask.labels = tags
+                        .iter()
+                        .filter_map(|(k, v)| {
+                            Some((
+                                k.strip_prefix("kubernetes.io/label/")?.to_string(),
+                                v.as_str()?.to_string(),
+                            ))
+                        })
+                        .filter(|(k, _)| !matches!(k.as_str(), "applicationId" | "queue"))
+                        .collect();
                     ask.namespace = tags
                         .get("kubernetes.io/meta/namespace")
                         .and_then(Value::as_str)
@@ -336,9 +368,19 @@ impl State {
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
         for (uid, a) in self.asks {
             let Some(created) = a.created else {
-                sink.report.note("asks without a creation time were left out");
+                sink.report.leave_out("asks without a time of creation", || uid);
                 continue;
             };
+            if a.placeholder {
+                sink.report.leave_out("gang placeholders", || uid);
+                continue;
+            }
+            if a.bound.is_some_and(|b| b < created)
+                || a.finished.is_some_and(|f| f < a.bound.unwrap_or(created))
+            {
+                sink.report.leave_out("asks that are allocated or end before they are made", || uid);
+                continue;
+            }
             let app = self.apps.get(&a.app);
             let mut pod = Pod {
                 submit: created,
@@ -346,6 +388,7 @@ impl State {
                 spec: sink.spec(SpecRow {
                     namespace: if a.namespace == "default" { String::new() } else { a.namespace },
                     requests: a.requests,
+                    labels: a.labels,
                     ..SpecRow::default()
                 }),
                 queue: app.map(|a| a.queue.clone()).unwrap_or_default(),
@@ -356,7 +399,7 @@ impl State {
                 ..Pod::default()
             };
             pod.run_ns = match (a.bound, a.finished) {
-                (Some(b), Some(f)) => u64::try_from(f - b).ok(),
+                (Some(b), Some(f)) => u64::try_from(f.saturating_sub(b)).ok(),
                 _ => None,
             };
             match (a.bound, a.finished) {
@@ -379,9 +422,6 @@ impl State {
                 "its allocation: the ask is not in the recording",
                 self.late,
             );
-        }
-        if self.placeholders > 0 {
-            sink.report.note(format!("{} gang placeholders were left out", self.placeholders));
         }
         if self.nodes.is_empty() {
             sink.report.absent(

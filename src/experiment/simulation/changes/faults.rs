@@ -10,6 +10,7 @@
 //! | nodes leave | the machine goes, and the Node object with it (as `kubectl delete node` or a shrinking node pool); its pods are left to the garbage collector |
 //! | nodes join | the kubelet registers its node, tainted `not-ready`, and reports it as ready when it has its answer |
 //! | pods fail | the node's agent reports `Failed`; without agents somebody else does |
+//! | servers, components, watches | see `servers` |
 //!
 //! Cost: O(nodes) or O(pods) an occurrence.
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId};
 use crate::control_plane::kernel::{Event, FaultEvent, Kernel};
 use crate::control_plane::node_agents::{LEASE_RENEW_INTERVAL_NS, Trouble};
-use crate::control_plane::store::{Mark, NodePatch, Ready};
+use crate::control_plane::store::{NodePatch, Ready};
 use crate::control_plane::{ClientId, Verb};
 use crate::engine::{Nanos, Rng, Streams, random::LogNormal};
 use crate::measure::recovery::{CaseId, Recovery};
@@ -26,6 +27,7 @@ use crate::scenario::spec::TimeDistribution;
 
 use super::super::Simulation;
 use super::FaultCase;
+use super::servers::{Component, ServerFault};
 
 /// Something that went wrong.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -42,8 +44,8 @@ struct Occurrence {
 
 /// A fault's stream and how often it has come.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Source {
-    rng: Rng,
+pub(super) struct Source {
+    pub(super) rng: Rng,
     times: u64,
 }
 
@@ -65,7 +67,7 @@ pub struct Faults {
 }
 
 /// Draws a span.
-fn draw(distribution: TimeDistribution, rng: &mut Rng) -> Nanos {
+pub(super) fn draw(distribution: TimeDistribution, rng: &mut Rng) -> Nanos {
     match distribution {
         TimeDistribution::Fixed(span) => span.0,
         TimeDistribution::Uniform { min, max } => rng.uniform_span(min.0, max.0),
@@ -143,7 +145,7 @@ impl Faults {
             FaultKind::Machines { nodes, .. } | FaultKind::Remove { nodes } => {
                 (0..cluster.nodes.len() as NodeId).filter(|node| node_matches(cluster, nodes, *node)).count()
             }
-            FaultKind::Add { .. } => 1,
+            _ => 1,
         };
         // With nobody there it is looked again after one's own time.
         let mean_ns = mean_ns / (among as u64).max(1);
@@ -151,6 +153,22 @@ impl Faults {
         if at < to_ns {
             due(kernel, at, index);
         }
+    }
+
+    /// The stream of a fault.
+    pub(super) fn source(&mut self, index: usize) -> &mut Source {
+        &mut self.sources[index]
+    }
+
+    /// The case of an occurrence.
+    pub(super) fn case_of(&self, occurrence: u32) -> CaseId {
+        self.occurrences[occurrence as usize].case
+    }
+
+    /// Whether the successor that ends an occurrence has to list everything first.
+    pub(super) fn starts_cold(&self, occurrence: u32) -> bool {
+        let fault = self.occurrences[occurrence as usize].fault as usize;
+        matches!(self.plan[fault].kind, FaultKind::Replace { cold: true, .. })
     }
 
     /// A node is stored as not heard of.
@@ -201,10 +219,17 @@ impl Simulation {
     pub(in super::super) fn on_fault(&mut self, what: FaultEvent, index: u32, node: NodeId) {
         match what {
             FaultEvent::Due => self.on_fault_due(index as usize),
-            FaultEvent::Over => {}
+            FaultEvent::Over => self.end_server_fault(index),
             FaultEvent::NodeBack => self.on_machine_back(index as usize, node),
             FaultEvent::NodeAgain => self.on_machine_again(index as usize, node),
             FaultEvent::NodeReports => self.on_node_reports(node),
+            FaultEvent::NodeJoins => {
+                let cloud = self.cloud();
+                self.register_node(node, cloud);
+            }
+            FaultEvent::LeaseLost => self.on_lease_lost(node),
+            FaultEvent::Successor if node == NO_NODE => self.list_again(),
+            FaultEvent::Successor => self.on_successor(index, node),
         }
     }
 
@@ -242,10 +267,27 @@ impl Simulation {
             }
             FaultKind::Add { template, zones, count, prefix } => self.join(template, &zones, count, &prefix),
             FaultKind::Pods(choice) => self.fail_pods(index, &choice, each),
+            FaultKind::ApiServerDown { lasts, leader_election } => {
+                self.begin_server_fault(index, ServerFault::ServerDown, lasts, leader_election);
+            }
+            FaultKind::EtcdDown { lasts, leader_election } => {
+                self.begin_server_fault(index, ServerFault::EtcdDown, lasts, leader_election);
+            }
+            FaultKind::ApiServerSlow { factor_ppm, lasts } => {
+                self.begin_server_fault(index, ServerFault::ServerSlow(factor_ppm), lasts, false);
+            }
+            FaultKind::EtcdSlow { factor_ppm, lasts } => {
+                self.begin_server_fault(index, ServerFault::EtcdSlow(factor_ppm), lasts, false);
+            }
+            FaultKind::Replace { scheduler, lasts, .. } => {
+                let component = if scheduler { Component::Scheduler } else { Component::Manager };
+                self.replace_component(index, component, lasts);
+            }
+            FaultKind::WatchBreak { watchers, lasts } => self.break_watches(index, &watchers, lasts),
         }
     }
 
-    fn cloud(&self) -> ClientId {
+    pub(super) fn cloud(&self) -> ClientId {
         self.changes.as_ref().map_or(0, |changes| changes.faults.cloud)
     }
 
@@ -262,7 +304,7 @@ impl Simulation {
         self.open_case(fault, nodes.to_vec(), false)
     }
 
-    fn open_case(&mut self, fault: usize, nodes: Vec<NodeId>, lasts: bool) -> Option<usize> {
+    pub(super) fn open_case(&mut self, fault: usize, nodes: Vec<NodeId>, lasts: bool) -> Option<usize> {
         let now = self.kernel.now();
         let changes = self.changes.as_mut()?;
         let case = changes.recovery.begin(now, lasts);
@@ -418,9 +460,8 @@ impl Simulation {
         self.cluster.nodes.set_present(node, false);
         self.control_plane.store_mut().add_node(template);
         self.agents.add_machine();
-        let client = self.agents.client().unwrap_or(self.cloud());
-        let patch = NodePatch::default().ready(Ready::False).set(Mark::NotReadyNoSchedule).encode();
-        self.control_plane.submit(&mut self.kernel, client, Verb::CreateNode, patch, node);
+        let cloud = self.cloud();
+        self.register_node(node, cloud);
     }
 
     /// A node is stored: its kubelet reports it as ready.

@@ -45,7 +45,7 @@ fn page(name: &str, cases: &[(&str, &str)]) {
         text += &format!("faults: {faults}\n{}\n\n", message(&scenario(agents, &format!("  - {faults}"))));
     }
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("fixtures/faults/snapshots");
+    settings.set_snapshot_path("../fixtures/faults/snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));
@@ -115,6 +115,36 @@ fn choices() {
 }
 
 #[test]
+fn servers() {
+    let server = "kubelet}, apiServer: {profile: apiserver-1.36";
+    page(
+        "servers",
+        &[
+            ("kubelet", "{kind: apiServerRestart, at: 5m, duration: 10s}"),
+            (server, "{kind: apiServerRestart, at: 5m}"),
+            (server, "{kind: apiServerRestart, at: 5m, duration: 10ms}"),
+            (server, "{kind: etcdOutage, at: 5m}"),
+            (server, "{kind: etcdLeaderChange, at: 5m}"),
+            (server, "{kind: apiServerSlow, at: 5m}"),
+            (server, "{kind: etcdSlow, at: 5m, factor: 0}"),
+            (server, "{kind: etcdSlow, at: 5m, factor: 5, nodes: {count: 1}}"),
+            (server, "{kind: etcdOutage, at: 5m, duration: 10s, leaderElection: maybe}"),
+            ("kubelet", "{kind: schedulerRestart, mtbf: 1h}"),
+            ("kubelet", "{kind: schedulerRestart, at: 5m, factor: 5}"),
+            ("kubelet", "{kind: watchDisconnect, at: 5m, watchers: [schedule]}"),
+            ("none", "{kind: watchDisconnect, at: 5m, watchers: [node-agents]}"),
+        ],
+    );
+    let gangs = scenario("kubelet", "  - {kind: schedulerRestart, at: 5m}")
+        .replace("kind: kube-scheduler", "kind: yunikorn")
+        .replace(
+            "deployments: [{name: web, replicas: 10, requests: {cpu: 100m}}]",
+            "pods: [{count: 10, requests: {cpu: 100m}, gang: {}}]",
+        );
+    assert!(message(&gangs).contains("gangs"), "{}", message(&gangs));
+}
+
+#[test]
 fn flags_of_the_controller_manager() {
     let mut text = String::new();
     for flags in [
@@ -138,7 +168,7 @@ fn flags_of_the_controller_manager() {
     let core_only = text_of.replace("kind: kube-scheduler", "kind: yunikorn, coreOnly: true");
     text += &message(&core_only);
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("fixtures/faults/snapshots");
+    settings.set_snapshot_path("../fixtures/faults/snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!("flags", text));

@@ -4,7 +4,7 @@
 //! in release builds too. What is checked here besides: after the faults everything that a controller owns is there again,
 //! as often as it should be, and bound, if there is room; every fault is accounted for; the same seed gives the same bytes.
 //!
-//! Ten thousand seeds: cargo test --release --test faults_random -- --ignored
+//! Ten thousand seeds: cargo test --release --test faults -- --ignored
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -41,7 +41,7 @@ impl Dice {
 /// When the last fault begins, s.
 const LAST_FAULT_S: u64 = 900;
 
-fn fault(dice: &mut Dice) -> String {
+fn fault(dice: &mut Dice, has_server: bool, restarts: bool) -> String {
     let at = if dice.chance(70) {
         format!("at: {}s", dice.roll(0, LAST_FAULT_S))
     } else {
@@ -59,7 +59,12 @@ fn fault(dice: &mut Dice) -> String {
         2 => ", nodes: {share: 30%}".to_owned(),
         _ => format!(", nodes: {{zone: zone-{}}}", dice.roll(0, 1)),
     };
-    match dice.roll(0, 5) {
+    let kinds = match (has_server, restarts) {
+        (_, false) => 5,
+        (false, true) => 9,
+        (true, true) => 14,
+    };
+    match dice.roll(0, kinds) {
         0 => format!("{{kind: nodeFailure, {at}{}{}}}", nodes(dice), lasts(dice)),
         1 => format!("{{kind: nodePartition, {at}{}{}}}", nodes(dice), lasts(dice)),
         2 => format!(
@@ -71,7 +76,20 @@ fn fault(dice: &mut Dice) -> String {
         ),
         3 => format!("{{kind: nodeAdd, {at}, count: {}}}", dice.roll(1, 3)),
         4 => format!("{{kind: nodeRemove, {at}, nodes: {{count: {}}}}}", dice.roll(1, 2)),
-        _ => format!("{{kind: podFailure, {at}, pods: {{count: {}}}}}", dice.roll(1, 10)),
+        5 => format!("{{kind: podFailure, {at}, pods: {{count: {}}}}}", dice.roll(1, 10)),
+        6 => format!("{{kind: watchDisconnect, {at}, duration: {}s}}", dice.roll(1, 200)),
+        7 => format!("{{kind: controllerManagerLeaderChange, {at}{}}}", lasts(dice)),
+        8 => format!("{{kind: schedulerRestart, {at}}}"),
+        9 => format!("{{kind: schedulerLeaderChange, {at}{}}}", lasts(dice)),
+        10 => format!(
+            "{{kind: apiServerRestart, {at}, duration: {}s, leaderElection: {}}}",
+            dice.roll(1, 90),
+            dice.chance(50)
+        ),
+        11 => format!("{{kind: etcdOutage, {at}, duration: {}ms}}", dice.roll(1, 60_000)),
+        12 => format!("{{kind: etcdSlow, {at}, factor: {}{}}}", dice.roll(2, 500), lasts(dice)),
+        13 => format!("{{kind: apiServerSlow, {at}, factor: {}{}}}", dice.roll(2, 50), lasts(dice)),
+        _ => format!("{{kind: etcdLeaderChange, {at}}}"),
     }
 }
 
@@ -86,7 +104,8 @@ fn scenario(seed: u64) -> String {
         "cluster: {{nodes: [{{count: {nodes}, zones: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi, pods: {}}}}}}}]}}",
         dice.roll(12, 40)
     );
-    let server = if dice.chance(50) { "apiServer: {profile: apiserver-1.36}, " } else { "" };
+    let has_server = dice.chance(50);
+    let server = if has_server { "apiServer: {profile: apiserver-1.36}, etcd: {members: 3}, " } else { "" };
     let _ = writeln!(
         text,
         "controlPlane: {{{server}nodeLifecycle: {{kind: {}}}}}",
@@ -96,7 +115,13 @@ fn scenario(seed: u64) -> String {
     let _ = writeln!(text, "scheduler: {{kind: {scheduler}}}");
     let shapes = ["", ", antiAffinity: preferred", ", runTime: {min: 30s, max: 900s}", ", priority: 10"];
     let requests = dice.pick(&["{cpu: 100m, memory: 100Mi}", "{cpu: 500m, memory: 1Gi}", "{}"]);
-    let groups = if dice.chance(70) {
+    let is_gang = scheduler == "yunikorn" && dice.chance(25);
+    let groups = if is_gang {
+        format!(
+            "pods: [{{count: {}, apps: 2, requests: {{cpu: 100m, memory: 100Mi}}, gang: {{}}}}]",
+            2 * dice.roll(2, 2 * nodes)
+        )
+    } else if dice.chance(70) {
         let mut sets = Vec::new();
         for i in 0..dice.roll(1, 3) {
             let replicas = dice.roll(1, 2 * nodes);
@@ -115,7 +140,7 @@ fn scenario(seed: u64) -> String {
     let _ = writeln!(text, "workload: {{{groups}{start}}}");
     text.push_str("faults:\n");
     for _ in 0..dice.roll(1, 6) {
-        let _ = writeln!(text, "  - {}", fault(dice));
+        let _ = writeln!(text, "  - {}", fault(dice, has_server, !is_gang));
     }
     text.push_str("stop: {when: time, limit: 90m}\n");
     text
@@ -176,12 +201,20 @@ fn check(seed: u64) {
     }
 }
 
+/// On all cores: each seed is a run of its own.
 fn seeds(from: u64, to: u64) {
-    for seed in from..to {
-        if std::panic::catch_unwind(|| check(seed)).is_err() {
-            panic!("seed {seed}:\n{}", scenario(seed));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for first in from..from + threads as u64 {
+            scope.spawn(move || {
+                for seed in (first..to).step_by(threads) {
+                    if std::panic::catch_unwind(|| check(seed)).is_err() {
+                        panic!("seed {seed}:\n{}", scenario(seed));
+                    }
+                }
+            });
         }
-    }
+    });
 }
 
 #[test]
@@ -190,7 +223,7 @@ fn two_hundred_random_fault_schedules() {
 }
 
 #[test]
-#[ignore = "minutes: cargo test --release --test faults_random -- --ignored"]
+#[ignore = "minutes: cargo test --release --test faults -- --ignored"]
 fn ten_thousand_random_fault_schedules() {
     seeds(0, 10_000);
 }

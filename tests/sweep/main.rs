@@ -1,0 +1,8 @@
+//! Sweeps: what they keep when they are killed or the disk fails, parts and `merge`, seeds that results decide on, memory.
+mod crash;
+mod disk;
+mod memory;
+mod shards;
+#[path = "../support/mod.rs"]
+mod support;
+mod system_calls;
