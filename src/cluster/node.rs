@@ -22,6 +22,11 @@ pub enum NodeChange {
     Deleted,
 }
 
+impl NodeChange {
+    /// All, in order.
+    pub const ALL: [Self; 3] = [Self::Added, Self::Updated, Self::Deleted];
+}
+
 /// What many nodes share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NodeTemplate {

@@ -71,7 +71,6 @@ const VERB_NAMES: [&str; VERBS.len()] = [
     "patch_not_ready",
     "get_pod",
     "list",
-    "evict",
     "create_node",
     "patch_node",
     "delete_node",

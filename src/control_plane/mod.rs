@@ -86,8 +86,6 @@ pub enum Verb {
     GetPod,
     /// `GET pods`, as many as the request's `pod` says.
     List,
-    /// `POST pods/eviction`.
-    Evict,
     /// `POST nodes`.
     CreateNode,
     /// `PATCH nodes`; the request's `pod` is its content ([`store::NodePatch`]).
@@ -100,7 +98,7 @@ pub enum Verb {
 
 /// Verbs with the operation that their handler costs, and another where a profile knows nothing of it (empty: nothing,
 /// every request pays `ingress` and `respond`).
-const VERBS: [(Verb, &str, &str); 17] = [
+const VERBS: [(Verb, &str, &str); 16] = [
     (Verb::CreatePod, "create_pod", ""),
     (Verb::Bind, "bind", ""),
     (Verb::PatchCondition, "patch_status", ""),
@@ -113,7 +111,6 @@ const VERBS: [(Verb, &str, &str); 17] = [
     (Verb::PatchNotReady, "patch_status", ""),
     (Verb::GetPod, "get_pod", ""),
     (Verb::List, "list_pod", ""),
-    (Verb::Evict, "evict", "delete_pod"),
     (Verb::CreateNode, "create_node", "create_pod"),
     (Verb::PatchNode, "patch_node", "lease"),
     (Verb::DeleteNode, "delete_node", "delete_pod"),
@@ -179,7 +176,6 @@ impl PodChange {
             Verb::CreateEvent
             | Verb::GetPod
             | Verb::List
-            | Verb::Evict
             | Verb::CreateNode
             | Verb::PatchNode
             | Verb::DeleteNode
@@ -1089,11 +1085,7 @@ impl ControlPlane {
                 let change = payload >> 36 & 0xf;
                 self.outcomes.push_back(match change {
                     NODE_CHANGES.. => {
-                        let change = match change - NODE_CHANGES {
-                            0 => NodeChange::Added,
-                            1 => NodeChange::Updated,
-                            _ => NodeChange::Deleted,
-                        };
+                        let change = NodeChange::ALL[(change - NODE_CHANGES) as usize];
                         Outcome::NodeObserved { watcher, node: id, change }
                     }
                     _ => Outcome::Observed { watcher, pod: id, change: PodChange::ALL[change as usize] },

@@ -51,8 +51,6 @@ pub enum Refusal {
     Conflict,
     /// 404: there is no such object, or no longer.
     NotFound,
-    /// 429: the pod's disruption budget allows no eviction now.
-    Budget,
     /// 403: it would exceed a quota.
     Quota,
 }
@@ -357,7 +355,7 @@ impl Store {
             return Err(refusal);
         }
         let taken = match verb {
-            Verb::DeleteGracefully | Verb::Evict => {
+            Verb::DeleteGracefully => {
                 let flags = self.flags(pod);
                 let held = self.agents && flags & BOUND != 0 && flags & ENDED == 0;
                 if held { Verb::DeleteGracefully } else { Verb::DeletePod }

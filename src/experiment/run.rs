@@ -439,6 +439,36 @@ pub struct FaultSummary {
     pub next_bound_after_s: Option<f64>,
 }
 
+impl FaultSummary {
+    /// Headings of a table of faults; those after `>` stand over numbers.
+    pub const HEADINGS: [&'static str; 8] = [
+        "fault",
+        ">at",
+        ">nodes",
+        ">pods lost",
+        ">noticed after",
+        ">bound again after",
+        ">running again after",
+        ">next bound after",
+    ];
+
+    /// Its row in such a table, with numbers and spans (s) as they are written there.
+    pub fn row(&self, number: impl Fn(u64) -> String, span: impl Fn(f64) -> String) -> [String; 8] {
+        let known = |seconds: Option<f64>| seconds.map_or_else(String::new, &span);
+        let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), &span);
+        [
+            self.name.clone(),
+            span(self.at_s),
+            number(self.nodes),
+            number(self.pods_lost),
+            known(self.noticed_after_s),
+            after(self.bound_again_after_s),
+            after(self.running_again_after_s),
+            known(self.next_bound_after_s),
+        ]
+    }
+}
+
 /// The limit behind the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NextLimit {

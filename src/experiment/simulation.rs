@@ -1043,7 +1043,6 @@ impl Simulation {
             | Verb::CreateEvent
             | Verb::GetPod
             | Verb::List
-            | Verb::Evict
             | Verb::CreateNode
             | Verb::PatchNode
             | Verb::DeleteNode

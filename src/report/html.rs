@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use crate::cluster::Timeline;
 use crate::engine::{Nanos, SECOND};
+use crate::experiment::run::FaultSummary;
 
 use super::folder::{PodTable, RunResult, Table};
 use super::svg::{Axis, Heat, Line, Segment, escape, lines, number, ribbons, span};
@@ -211,32 +212,10 @@ fn faults(out: &mut String, run: &RunResult) {
     if all.len() > MAX_FAULTS {
         let _ = write!(out, "<p class=\"dim\">The first {MAX_FAULTS} of {}.</p>", number(all.len() as f64));
     }
-    let heads = [
-        "fault",
-        ">at",
-        ">nodes",
-        ">pods lost",
-        ">noticed after",
-        ">bound again after",
-        ">running again after",
-        ">next bound after",
-    ];
-    table_head(out, &heads);
+    table_head(out, &FaultSummary::HEADINGS);
     for fault in all.iter().take(MAX_FAULTS) {
-        let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), span);
-        row(
-            out,
-            &fault.name,
-            &[
-                span(fault.at_s),
-                number(fault.nodes as f64),
-                number(fault.pods_lost as f64),
-                fault.noticed_after_s.map_or_else(String::new, span),
-                after(fault.bound_again_after_s),
-                after(fault.running_again_after_s),
-                fault.next_bound_after_s.map_or_else(String::new, span),
-            ],
-        );
+        let [name, cells @ ..] = fault.row(|n| number(n as f64), span);
+        row(out, &name, &cells);
     }
     out.push_str("</tbody></table></div>");
 }

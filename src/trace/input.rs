@@ -11,7 +11,7 @@
 use std::io::{self, BufRead};
 
 use super::documents::Place;
-use super::error::{Problem, RowError, TraceError, shorten};
+use super::error::{Problem, TraceError};
 use super::number::{self, NumberError};
 use super::source::{InputFile, empty_file, read_problem};
 
@@ -63,15 +63,12 @@ impl Lines {
         value: &str,
         expected: impl Into<String>,
     ) -> TraceError {
-        RowError {
-            problem,
-            file: self.name.clone(),
-            line: self.line,
-            field: field.to_string(),
-            value: shorten(value),
-            expected: expected.into(),
-        }
-        .into()
+        self.at().error(problem, field, value, expected)
+    }
+
+    /// Where the current line is.
+    pub fn at(&self) -> Place {
+        Place { file: self.name.clone(), at: self.line }
     }
 
     /// The next line without its end, or `None` at the end of the file. After an error the next call goes on
@@ -496,7 +493,7 @@ impl Table {
 
     /// Where the current row is.
     pub fn at(&self) -> Place {
-        Place { file: self.lines.name().to_string(), at: self.lines.line() }
+        self.lines.at()
     }
 
     /// Where the current row is: `file:line`.

@@ -319,3 +319,13 @@ pub struct Manifest {
     /// What the importer read, kept, dropped and made up.
     pub report: Report,
 }
+
+/// A text as a label value may be: hashed texts in base64 hold characters that it may not (`+`, `/`, `=`).
+pub(crate) fn label_value(text: &str) -> String {
+    let mapped: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .take(63)
+        .collect();
+    mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_string()
+}

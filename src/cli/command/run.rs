@@ -15,7 +15,7 @@ use crate::experiment::check::{self, Observed};
 use crate::experiment::output::{self, PodsFormat, Staging};
 use crate::experiment::pause::{Paused, Pauses};
 use crate::experiment::recorded::Comparison;
-use crate::experiment::run::{self, Completed, Environment, RunSpec, Summary, to_json};
+use crate::experiment::run::{self, Completed, Environment, FaultSummary, RunSpec, Summary, to_json};
 use crate::experiment::uncertainty::{Uncertainty, extrapolations, uncertainty};
 use crate::scenario::Document;
 
@@ -442,29 +442,9 @@ const FAULTS: usize = 20;
 
 /// Faults, and how long it took until as many pods were bound, and ran, as before.
 fn faults(s: &Summary, colour: bool) -> String {
-    let heading = [
-        "fault",
-        ">at",
-        ">nodes",
-        ">pods lost",
-        ">noticed after",
-        ">bound again after",
-        ">running again after",
-        ">next bound after",
-    ];
-    let mut grid = Grid::new(&heading, colour);
+    let mut grid = Grid::new(&FaultSummary::HEADINGS, colour);
     for fault in s.faults.iter().take(FAULTS) {
-        let after = |span: Option<f64>| span.map_or_else(|| "never".to_owned(), span_s);
-        grid.row([
-            fault.name.clone(),
-            span_s(fault.at_s),
-            whole(fault.nodes),
-            whole(fault.pods_lost),
-            fault.noticed_after_s.map_or_else(String::new, span_s),
-            after(fault.bound_again_after_s),
-            after(fault.running_again_after_s),
-            fault.next_bound_after_s.map_or_else(String::new, span_s),
-        ]);
+        grid.row(fault.row(whole, span_s));
     }
     let mut text = grid.render();
     if s.faults.len() > FAULTS {

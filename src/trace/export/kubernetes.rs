@@ -30,7 +30,9 @@ use serde_json::{Value, json};
 use super::{Fates, Out, spec_of};
 use crate::engine::time::format_exact;
 use crate::trace::error::TraceError;
-use crate::trace::model::{CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, NodeRow, PodRow, Resources, SpecRow};
+use crate::trace::model::{
+    CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, NodeRow, PodRow, Resources, SpecRow, label_value,
+};
 use crate::trace::native::TraceReader;
 use crate::trace::number::rfc3339;
 use crate::trace::report::thousands;
@@ -94,10 +96,10 @@ fn parse(text: &str) -> Value {
 pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> Value {
     let mut labels = spec.labels.clone();
     if !pod.app.is_empty() {
-        labels.insert("applicationId".to_string(), label(&pod.app));
+        labels.insert("applicationId".to_string(), label_value(&pod.app));
     }
     if !pod.queue.is_empty() {
-        labels.insert("queue".to_string(), label(&pod.queue));
+        labels.insert("queue".to_string(), label_value(&pod.queue));
     }
     let mut annotations = BTreeMap::from([
         ("podpace.dev/uid".to_string(), pod.uid.clone()),
@@ -163,16 +165,6 @@ pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> V
         body["schedulerName"] = json!(spec.scheduler_name);
     }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body})
-}
-
-/// A text as a label value may be.
-fn label(text: &str) -> String {
-    let mapped: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
-        .take(63)
-        .collect();
-    mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_string()
 }
 
 /// A row of the schedule.

@@ -32,7 +32,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError, classify};
 use crate::trace::error::Problem;
 use crate::trace::input::{Looks, Table, TableSchema, may, must};
-use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow, label_value};
 use crate::trace::report::thousands;
 
 /// The importer.
@@ -273,16 +273,6 @@ impl Machines {
         )?;
         Ok(true)
     }
-}
-
-/// Hashed texts in base64 hold characters that label values may not: `+`, `/`, `=`.
-pub(crate) fn label_value(text: &str) -> String {
-    let mapped: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
-        .take(63)
-        .collect();
-    mapped.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_string()
 }
 
 const NOT_STARTED: i64 = i64::MIN;

@@ -26,7 +26,7 @@ use super::kubernetes::Place;
 use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
-use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow, label_value};
 use crate::trace::number;
 use crate::trace::sort::{Sorter, Spill, get_i64, get_u64, put_i64, put_u64};
 
@@ -304,7 +304,7 @@ impl State {
                 (PODS.to_string(), 110),
             ]);
             if let Some(platform) = plain(v.get("platform_id")) {
-                node.labels.insert("platform".to_string(), super::google_2011::label_value(&platform));
+                node.labels.insert("platform".to_string(), label_value(&platform));
             }
             sink.report.invent("nodes.allocatable.pods", "110, the kubelet's default");
         }

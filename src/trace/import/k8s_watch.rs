@@ -121,20 +121,18 @@ impl Importer for KwokSnapshot {
         for file in files {
             read_objects(file, sink, &mut |sink, value, place| {
                 if k8s::text(&value, "/kind") != "ResourcePatch" {
-                    if k8s::kind(&value) == "Pod" && k8s::life(&value, place)?.over {
-                        let what = format!("{}:{}", place.file, place.at);
-                        sink.report.drop_row("objects", "finished-before-snapshot", || what);
+                    let dropped = if k8s::kind(&value) != "Pod" {
+                        None
+                    } else if k8s::life(&value, place)?.over {
+                        Some("finished-before-snapshot")
+                    } else if k8s::is_placeholder(&value) {
+                        Some("gang-placeholder")
+                    } else {
+                        None
+                    };
+                    if let Some(reason) = dropped {
+                        sink.report.drop_row("objects", reason, || format!("{}:{}", place.file, place.at));
                         // Later patches of it are no news.
-                        state.gone.insert(key_of(
-                            "Pod",
-                            k8s::namespace(&value),
-                            k8s::text(&value, "/metadata/name"),
-                        ));
-                        return Ok(false);
-                    }
-                    if k8s::kind(&value) == "Pod" && k8s::is_placeholder(&value) {
-                        let what = format!("{}:{}", place.file, place.at);
-                        sink.report.drop_row("objects", "gang-placeholder", || what);
                         state.gone.insert(key_of(
                             "Pod",
                             k8s::namespace(&value),
