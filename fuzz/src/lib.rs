@@ -3,7 +3,7 @@
 //! their file, skipping bad rows never ends an import.
 //!
 //! An input is one file, or several with a line `==> NAME <==` before each, as `head` prints them. The same functions
-//! run on a stable toolchain, over the corpus and over changes of it: `tests/trace_corrupt.rs` of the crate.
+//! run on a stable toolchain, over the corpus and over changes of it: `tests/trace/corrupt.rs` of the crate.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -7,7 +7,7 @@ use super::args::Cli;
 #[must_use]
 pub fn markdown() -> String {
     let mut text = "<!-- Generated from the command line's definition; do not edit. Update: \
-                    UPDATE_DOCS=1 cargo test --test cli_docs -->\n\n# Command line\n"
+                    UPDATE_DOCS=1 cargo test --test cli docs -->\n\n# Command line\n"
         .to_owned();
     let mut root = Cli::command().term_width(100);
     root.build();

@@ -259,7 +259,7 @@ impl Simulation {
     }
 
     /// The same simulation by other means: a binary heap of events, hosts that remember no completion, schedulers that decide
-    /// each cycle from scratch. Its results have the same bytes; it is there to be compared (`tests/soak.rs`).
+    /// each cycle from scratch. Its results have the same bytes; it is there to be compared (`tests/simulation/soak.rs`).
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -7,7 +7,7 @@
 //!
 //! The real core tries every node for each ask that can't be placed, each time anew. Here the asks of a spec that fits
 //! nowhere are set aside until a node changes, and what the real walk would have met is summed up in [`Work`]: the same
-//! decisions and the same counts, which `tests/yunikorn_oracle.rs` compares with a plain walk.
+//! decisions and the same counts, which `tests/yunikorn/oracle.rs` compares with a plain walk.
 //!
 //! An application that has neither asks nor pods is completing; if none come for [`COMPLETING_TIMEOUT_NS`] it is completed, and
 //! pods that come later are those of a new application (`application_state.go`).

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use podpace::trace::{self, ImportOptions, OnError, TraceError};
 use proptest::prelude::*;
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
 
 fn import(
@@ -415,7 +415,7 @@ fn fuzz_targets_hold_on_their_corpus() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The same for as long as you like, on a stable toolchain: `PODPACE_FUZZ=60 cargo test --release --test trace_corrupt
+/// The same for as long as you like, on a stable toolchain: `PODPACE_FUZZ=60 cargo test --release --test trace corrupt
 /// fuzz_for_a_while -- --ignored --nocapture` takes 60 s a target (or those named in PODPACE_FUZZ_TARGETS) and prints
 /// executions. An input that breaks something is kept in the folder `fuzz/artifacts`.
 #[test]

@@ -10,5 +10,5 @@ fn reference_is_up_to_date() {
         std::fs::write(&path, &now).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == now, "docs/cli.md is stale: UPDATE_DOCS=1 cargo test --test cli_docs");
+    assert!(written == now, "docs/cli.md is stale: UPDATE_DOCS=1 cargo test --test cli docs");
 }

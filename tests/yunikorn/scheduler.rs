@@ -1,11 +1,10 @@
 //! What YuniKorn does around its core: ticks, events, bindings that fail, asks that fit nowhere; and what it publishes
 //! about its own speed. Sources are named at each test (k8shim and core by commit or file).
-mod yunikorn_harness;
 
+use crate::harness::{Event, GIBI, Harness, MEBI, MILLI, add_app, add_pods, cluster, plain, resources};
 use podpace::cluster::{NodeTemplate, Taint, TaintEffect};
 use podpace::engine::{Nanos, SECOND};
 use podpace::scheduler::{AppSort, NodeSort, QueueConfig, Settings};
-use yunikorn_harness::{Event, GIBI, Harness, MEBI, MILLI, add_app, add_pods, cluster, plain, resources};
 
 fn big_node() -> podpace::cluster::Resources {
     resources(32_000, 256 * GIBI, 110)
@@ -282,7 +281,7 @@ fn anti_affinity_makes_each_predicate_look_at_all_nodes() {
 }
 
 /// How long our own code takes, the harness included:
-/// `cargo test --release --test yunikorn_scheduler -- --ignored --nocapture speed`.
+/// `cargo test --release --test yunikorn scheduler -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures speed"]
 #[allow(clippy::disallowed_methods, reason = "it is the wall clock that is measured")]

@@ -102,7 +102,7 @@ const DLRM_NODES: &str = "{nodes: [\
 
 /// Every sample through import, validate, stats and both schedulers; counts are those of where the samples came from
 /// (rows of their PROVENANCE.txt). `PODPACE_TRACES_WHOLE=1` runs the long ones whole, otherwise a part of their time:
-/// `PODPACE_TRACES_WHOLE=1 cargo test --release --test trace_replay every_sample -- --nocapture` prints the table.
+/// `PODPACE_TRACES_WHOLE=1 cargo test --release --test trace every_sample -- --nocapture` prints the table.
 #[test]
 fn every_sample_runs_through_both_schedulers() {
     let Some(s) = samples() else { return };

@@ -9,10 +9,10 @@ use podpace::scenario::spec::*;
 use podpace::scenario::{Diagnostic, Document, DocumentKind, to_yaml};
 use proptest::prelude::*;
 
-const FULL: &str = include_str!("fixtures/scenario/full.yaml");
-const KUBE: &str = include_str!("fixtures/scenario/kube.yaml");
-const SMALL: &str = include_str!("fixtures/scenario/small.yaml");
-const STUDY: &str = include_str!("fixtures/scenario/study.yaml");
+const FULL: &str = include_str!("../fixtures/scenario/full.yaml");
+const KUBE: &str = include_str!("../fixtures/scenario/kube.yaml");
+const SMALL: &str = include_str!("../fixtures/scenario/small.yaml");
+const STUDY: &str = include_str!("../fixtures/scenario/study.yaml");
 
 fn show(errors: Vec<Diagnostic>) -> String {
     errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n")

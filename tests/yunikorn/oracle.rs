@@ -1,7 +1,7 @@
 //! The core against a plain walk: every cycle sorts all queues, applications, asks and nodes anew and tries them
 //! one by one, as the real core does, reservations and the asks that look for victims included. Decisions and counted
 //! operations must be the same. (Which victims queues take is held to the real core's own answers, in
-//! `yunikorn_preemption.rs`; here no queue has a guarantee when asks look for victims, so that they find none.)
+//! `yunikorn/preemption.rs`; here no queue has a guarantee when asks look for victims, so that they find none.)
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 

@@ -1,11 +1,10 @@
 //! What `podpace run` and the other commands print. Update after a wanted change:
-//! INSTA_UPDATE=always cargo test --test cli_run
-mod support;
+//! INSTA_UPDATE=always cargo test --test cli run
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use support::{code, podpace, podpace_with, stderr, stdout, tree, workspace};
+use crate::support::{code, podpace, podpace_with, stderr, stdout, tree, workspace};
 
 #[test]
 fn the_table_of_a_run() {

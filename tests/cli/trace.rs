@@ -1,11 +1,10 @@
 //! `podpace trace` and scenarios with a trace: what is printed, exit codes, and that nothing is left half-written.
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{code, podpace, podpace_with, stderr, stdout};
 use serde_json::Value;
-use support::{code, podpace, podpace_with, stderr, stdout};
 
 /// Two jobs of 2 and 1 processors on a machine of 4, in SWF.
 const SWF: &str = "\
@@ -376,7 +375,7 @@ fn a_generated_trace_runs_the_same_way_twice() {
             podpace(dir.path(), &format!("trace generate g.yaml --seed 3 --out {out} --encoding jsonl"));
         assert_eq!(code(&output), 0, "{}", stderr(&output));
     }
-    assert_eq!(support::tree(&dir.path().join("a")), support::tree(&dir.path().join("b")));
+    assert_eq!(crate::support::tree(&dir.path().join("a")), crate::support::tree(&dir.path().join("b")));
     scenario(dir.path(), true, "{trace: a}", "");
     let output = podpace_with(dir.path(), &["run", "replay.yaml", "--verify-determinism"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));

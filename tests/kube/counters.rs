@@ -1,9 +1,8 @@
 //! Counters of a real kube-scheduler 1.36.1 (metrics of the measured runs): how many nodes were filtered and scored.
 //!
 //! The real one filters some nodes past the last one needed, as sixteen workers stop a little late: 0.4 % more.
-mod kube_support;
 
-use kube_support::{Harness, node, pod};
+use crate::support::{Harness, node, pod};
 use podpace::cluster::{HOSTNAME_LABEL, PodAffinityTerm, PodSpec, SpreadConstraint, ZONE_LABEL};
 use podpace::scheduler::Settings;
 

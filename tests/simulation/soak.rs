@@ -3,14 +3,11 @@
 //! The plain engine (`Simulation::plain`) has a binary heap of events, hosts that remember no completion, and schedulers
 //! that search from scratch: kube-scheduler evaluates every node visited, YuniKorn scores and sorts all nodes for each ask.
 //! Summary and timelines must be the same bytes. What both engines keep alike, counts by topology and what YuniKorn's queues
-//! remember of asks that fit nowhere, `kube_differential` and `yunikorn_oracle` compare.
+//! remember of asks that fit nowhere, `kube::differential` and `yunikorn::oracle` compare.
 //!
 //! ```sh
-//! PODPACE_SOAK=10000 PODPACE_SEED=1 cargo test --release --test soak -- --ignored --nocapture
+//! PODPACE_SOAK=10000 PODPACE_SEED=1 cargo test --release --test simulation soak -- --ignored --nocapture
 //! ```
-#[path = "support/random_scenario.rs"]
-mod random_scenario;
-mod support;
 
 use std::collections::BTreeMap;
 
@@ -24,7 +21,7 @@ use podpace::scheduler::Registry;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use random_scenario::any_scenario;
+use crate::random_scenario::any_scenario;
 
 /// Everything that a run came to, as text. Events handled are the engine's own affair.
 fn everything(run: &Finished) -> String {
@@ -130,7 +127,7 @@ fn check_laws(plan: &Plan, run: &Finished) -> Result<(), String> {
     )
 }
 
-fn compare(random: &random_scenario::Random) -> Result<(), TestCaseError> {
+fn compare(random: &crate::random_scenario::Random) -> Result<(), TestCaseError> {
     let (_, plan) = random.plan().map_err(|error| {
         // Pods that are larger than every node are no scenario.
         if error.contains("make the nodes of `cluster` larger") {

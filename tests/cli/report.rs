@@ -1,6 +1,5 @@
 //! Reports by their consumers' rules: OpenMetrics (and the real Prometheus where it is installed), the trace format of
 //! Perfetto, JSON Lines, and the page in a real browser where there is one.
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{code, podpace, stderr, workspace};
+use crate::support::{code, podpace, stderr, workspace};
 
 const KUBE: &str = "\
 apiVersion: podpace/v1
@@ -462,11 +461,11 @@ fn the_gate_fails_on_a_count_and_says_so_to_each_ci_system() {
     assert_eq!(gate.matches("nodeSort: btree").count(), 1);
     fs::write(folder.path().join("bad.yaml"), gate.replace("nodeSort: btree", "nodeSort: fullsort")).unwrap();
     let output = podpace(folder.path(), "check good.yaml");
-    assert_eq!(code(&output), 0, "{}", support::stdout(&output));
+    assert_eq!(code(&output), 0, "{}", crate::support::stdout(&output));
     let output = podpace(folder.path(), "check bad.yaml --annotations --markdown bad.md");
     assert_eq!(code(&output), 3);
     let line = gate.lines().position(|l| l.contains("sort_comparison <= 200000")).unwrap() + 1;
-    let text = support::stdout(&output);
+    let text = crate::support::stdout(&output);
     let annotation = format!(
         "::error file=bad.yaml,line={line},title=node-sort-gate%3A node-sort-gate%3A ops.scheduler.sort_comparison <= 200000::simulated "
     );
@@ -503,7 +502,7 @@ fn thresholds_are_checked_before_anything_is_judged() {
         ("0", "expected METRIC OPERATOR VALUE"),
     ] {
         let output = check(threshold);
-        assert_eq!(code(&output), 2, "{threshold}: {}", support::stdout(&output));
+        assert_eq!(code(&output), 2, "{threshold}: {}", crate::support::stdout(&output));
         let error = stderr(&output);
         assert!(error.contains(says) && error.contains("gate.yaml:"), "{threshold}: {error}");
     }
@@ -528,7 +527,7 @@ fn thresholds_are_checked_before_anything_is_judged() {
     fs::write(folder.path().join("gate.yaml"), format!("{ideal}thresholds: [\"end_s < 1\"]\n")).unwrap();
     let inputs = |file: &str| -> Value {
         let output = podpace(folder.path(), &format!("run {file} --models models --format json"));
-        serde_json::from_str::<Value>(&support::stdout(&output)).unwrap()["inputs"]["all"].clone()
+        serde_json::from_str::<Value>(&crate::support::stdout(&output)).unwrap()["inputs"]["all"].clone()
     };
     assert_eq!(inputs("gate.yaml"), inputs("ideal.yaml"));
 }
@@ -579,7 +578,11 @@ fn the_action_and_the_template_run() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let output = github("my scenarios/a.yaml\nb.yaml\n");
     assert_eq!(code(&output), 3, "{}", stderr(&output));
-    assert!(support::stdout(&output).contains("::error file=b.yaml,line="), "{}", support::stdout(&output));
+    assert!(
+        crate::support::stdout(&output).contains("::error file=b.yaml,line="),
+        "{}",
+        crate::support::stdout(&output)
+    );
     let step = fs::read_to_string(folder.path().join("step.md")).unwrap();
     assert_eq!(step.matches("### podpace: ").count(), 2, "summaries are appended: {step}");
     let junit = fs::read_to_string(folder.path().join("podpace-report/junit.xml")).unwrap();

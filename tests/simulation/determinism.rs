@@ -2,14 +2,13 @@
 //!
 //! tests/fixtures/golden.sha256 holds the hash of small results (summary, series and every pod's timeline) as they
 //! were on the machine that wrote it: a difference means that this machine or this change gives other results. After
-//! a wanted change: UPDATE_GOLDEN=1 cargo test --test determinism
-mod support;
+//! a wanted change: UPDATE_GOLDEN=1 cargo test --test simulation determinism
 
 use podpace::cost::ProfileLibrary;
 use podpace::experiment::output::digest;
 use podpace::experiment::run::{Environment, RunSpec, load};
 
-use support::{code, fixture, podpace, stderr, tree, workspace};
+use crate::support::{code, fixture, podpace, stderr, tree, workspace};
 
 fn environment() -> Environment {
     Environment { profiles: ProfileLibrary::with_folder(&fixture("models")), ..Environment::built_in() }
@@ -29,7 +28,10 @@ fn results_are_those_of_every_other_machine() {
         std::fs::write(&path, &now).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(now, golden, "after a wanted change: UPDATE_GOLDEN=1 cargo test --test determinism");
+    assert_eq!(
+        now, golden,
+        "after a wanted change: UPDATE_GOLDEN=1 cargo test --test simulation determinism"
+    );
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //! Each table names the test that its facts are from, under `pkg/scheduler/framework/plugins` of Kubernetes; the names
 //! of cases are abridged. Where the real test asks one plugin, all filters run here, with room enough for the others.
 //! A decision that the real scheduler draws at random is compared as a set.
-#[path = "../kube_support/mod.rs"]
-mod kube_support;
 
 mod affinity;
 mod affinity_scores;
@@ -17,7 +15,7 @@ mod spread_filters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube_support::{Harness, S, resources};
+use crate::support::{Harness, S, resources};
 use podpace::cluster::{
     App, Cluster, Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NodeTemplate, Operator,
     PodAffinityTerm, PodId, PodSpec, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
@@ -108,7 +106,7 @@ fn scores(
     pod: &PodSpec,
     prepare: impl Fn(&mut Cluster),
 ) -> Vec<Option<i64>> {
-    let mut meter = Meter::new(kube_support::profile());
+    let mut meter = Meter::new(crate::support::profile());
     let mut scheduler = KubeScheduler::new(settings, &mut meter).unwrap();
     let mut cluster = Cluster::default();
     let app = cluster.pods.add_app(App::default());

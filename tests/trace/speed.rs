@@ -1,4 +1,4 @@
-//! Speed and memory of traces, on demand: `cargo test --release --test trace_speed -- --ignored --nocapture`.
+//! Speed and memory of traces, on demand: `cargo test --release --test trace speed -- --ignored --nocapture`.
 #![allow(clippy::disallowed_methods)] // measures wall time, which is its purpose
 
 use std::io::Write;

@@ -1,13 +1,12 @@
 //! Bad input: a clear error with file, line, field and a hint, exit code 2, nothing half-written, no panic.
-mod support;
 
 use std::fs;
 
-use support::{code, podpace_with, stderr, stdout, workspace};
+use crate::support::{code, podpace_with, stderr, stdout, workspace};
 
 /// Replaces a part of tests/fixtures/small.yaml.
 fn changed(from: &str, to: &str) -> String {
-    let text = fs::read_to_string(support::fixture("small.yaml")).unwrap();
+    let text = fs::read_to_string(crate::support::fixture("small.yaml")).unwrap();
     assert!(text.contains(from), "the fixture has no `{from}`");
     text.replacen(from, to, 1)
 }

@@ -7,8 +7,7 @@ use podpace::scheduler::yunikorn::config::{Acl, Amounts, Config, QueueSettings};
 use podpace::scheduler::yunikorn::{Core, Outcome, Version, Work};
 use serde_json::Value;
 
-mod yunikorn_harness;
-use yunikorn_harness::{GIBI, MEBI, Shop, cluster as nodes, open, plain, resources, settings};
+use crate::harness::{GIBI, MEBI, Shop, cluster as nodes, open, plain, resources, settings};
 
 /// Two leaf queues without limits.
 const PLAIN: &str = "    - name: a\n    - name: b";
@@ -547,7 +546,7 @@ fn queue(value: &Value, all: &[Value]) -> QueueSettings {
 /// `tests/fixtures/yunikorn/`.
 #[test]
 fn victims_are_those_of_the_real_core() {
-    let packed = include_bytes!("fixtures/yunikorn/preemption.jsonl.gz");
+    let packed = include_bytes!("../fixtures/yunikorn/preemption.jsonl.gz");
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text).unwrap();
     const NOW_S: u64 = 100_000;

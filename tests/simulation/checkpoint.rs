@@ -1,6 +1,5 @@
 //! A run that stops and goes on is the run that never stopped: same bytes, whatever is in it and wherever it stops.
 //! And a cluster snapshot holds what the cluster showed, in the form from which other runs begin.
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use podpace::scenario::Document;
 use podpace::trace::model::{Encoding, EventOp, EventRow, Manifest, NodeRow, PodRow, SpecRow};
 use podpace::trace::{self, ImportOptions, TraceWriter, WriteOptions};
 
-use support::{code, podpace, stderr, stdout, tree, workspace};
+use crate::support::{code, podpace, stderr, stdout, tree, workspace};
 
 const SECOND: u64 = 1_000_000_000;
 const SCHEDULERS: [&str; 3] = ["first-fit", "kube-scheduler", "yunikorn"];

@@ -1,9 +1,8 @@
 //! What kube-scheduler does with pods and nodes, seen from outside.
-mod kube_support;
 
 use std::collections::BTreeMap;
 
-use kube_support::{Harness, S, node, pod};
+use crate::support::{Harness, S, node, pod};
 use std::collections::BTreeSet;
 
 use podpace::cluster::{

@@ -12,8 +12,7 @@ use podpace::scheduler::yunikorn::{Core, Version};
 use podpace::scheduler::{NodeSortPolicy, Registry};
 use proptest::prelude::*;
 
-mod yunikorn_harness;
-use yunikorn_harness::{
+use crate::harness::{
     GIBI, Harness, MEBI, SCENARIO, Shop, below_root, cluster as nodes, open, partition, plain, read,
     resources, settings, shown,
 };
@@ -1579,8 +1578,8 @@ fn a_gang_counts_from_its_first_placeholder() {
     assert_eq!(bound, [0, 1], "the second gang waits");
     assert_eq!(h.bound.len(), 4);
     let node = h.cluster.pods.node(0);
-    h.at(31 * SECOND, yunikorn_harness::Event::Gone(0, node));
-    h.at(31 * SECOND, yunikorn_harness::Event::Gone(1, h.cluster.pods.node(1)));
+    h.at(31 * SECOND, crate::harness::Event::Gone(0, node));
+    h.at(31 * SECOND, crate::harness::Event::Gone(1, h.cluster.pods.node(1)));
     h.run_until(100 * SECOND);
     assert_eq!(h.bound.iter().filter(|(pod, ..)| all.contains(pod)).count(), 4);
 }
@@ -1768,10 +1767,10 @@ proptest! {
         h.start(&[]);
         let mut deleted = Vec::new();
         for (pod, g, k) in &arrivals {
-            h.at(g.at * SECOND, yunikorn_harness::Event::Arrive(*pod));
+            h.at(g.at * SECOND, crate::harness::Event::Arrive(*pod));
             if let (Some(after), 0) = (g.deleted, *k) {
                 let node = u32::MAX;
-                h.at((g.at + after) * SECOND + 7, yunikorn_harness::Event::Gone(*pod, node));
+                h.at((g.at + after) * SECOND + 7, crate::harness::Event::Gone(*pod, node));
                 deleted.push(*pod);
             }
         }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use podpace::scenario::{Diagnostic, Document};
 
-const SMALL: &str = include_str!("fixtures/scenario/small.yaml");
-const KUBE: &str = include_str!("fixtures/scenario/kube.yaml");
-const STUDY: &str = include_str!("fixtures/scenario/study.yaml");
+const SMALL: &str = include_str!("../fixtures/scenario/small.yaml");
+const KUBE: &str = include_str!("../fixtures/scenario/kube.yaml");
+const STUDY: &str = include_str!("../fixtures/scenario/study.yaml");
 
 fn rendered(errors: &[Diagnostic]) -> String {
     errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n")
@@ -26,7 +26,7 @@ fn decoded(name: &str, text: &str) -> String {
 
 fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("fixtures/scenario/snapshots");
+    settings.set_snapshot_path("../fixtures/scenario/snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));

@@ -1,8 +1,7 @@
 //! The fast scheduler against one written plainly, on random clusters: same nodes, same reasons, same operations.
-mod kube_support;
 
-use kube_support::naive::Naive;
-use kube_support::{Harness, S, node, pod, resources};
+use crate::support::naive::Naive;
+use crate::support::{Harness, S, node, pod, resources};
 use podpace::cluster::{
     Expression, HOSTNAME_LABEL, HostPort, LabelSelector, Namespaces, NodeTemplate, Operator, PodAffinityTerm,
     PodSpec, Resources, Service, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,

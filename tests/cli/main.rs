@@ -1,0 +1,9 @@
+//! The command line: what it says, prints, refuses and writes.
+//! One binary, since each links all of podpace.
+mod docs;
+mod errors;
+mod report;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
+mod trace;
