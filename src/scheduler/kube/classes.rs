@@ -23,6 +23,7 @@ use super::node_affinity;
 use super::node_resources::{FitScore, NodeCache, Request, balanced_score, fit_score};
 use super::profile::Profile;
 use super::sampling::NodeOrder;
+use super::scan::Scores;
 use super::taint_toleration;
 use super::{STATIC_FILTERS, static_rejection_by};
 
@@ -90,10 +91,9 @@ impl Rejections {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Table {
     /// By place in the visiting order.
-    scores: Vec<u8>,
+    scores: Scores,
     /// Nodes that the filters on labels and taints reject; empty if there are none.
     blocked: Vec<bool>,
-    infeasible: usize,
     /// Changes applied.
     synced: u64,
     last_used: u64,
@@ -142,8 +142,8 @@ pub struct Classes {
 /// What a cycle reads of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// [`Classes::bytes`], of which so many are 0.
-    Table(usize),
+    /// [`Classes::table`] is up to date.
+    Table,
     /// Nodes are to be evaluated one by one with [`Classes::evaluate`].
     OneByOne,
 }
@@ -301,8 +301,7 @@ impl Classes {
                         *node,
                     ))
                 };
-                let before = std::mem::replace(&mut table.scores[at], score);
-                table.infeasible = table.infeasible + usize::from(score == 0) - usize::from(before == 0);
+                table.scores.set(at, score);
             }
             table.synced = end;
             table.last_used = self.uses;
@@ -313,14 +312,17 @@ impl Classes {
             }
             self.build(cluster, nodes, order, id);
         }
-        View::Table(self.classes[id].table.as_ref().expect("just made").infeasible)
+        View::Table
     }
 
-    /// A byte a node in visiting order, 0 if not feasible; only after [`prepare`](Self::prepare) has said so.
+    /// A score a node in visiting order; only after [`prepare`](Self::prepare) has said so.
+    ///
+    /// # Panics
+    /// There is no table.
     #[inline]
     #[must_use]
-    pub fn bytes(&self, id: ClassId) -> &[u8] {
-        self.classes[id].table.as_ref().map_or(&[], |t| &t.scores)
+    pub fn table(&self, id: ClassId) -> &Scores {
+        &self.classes[id].table.as_ref().expect("prepared").scores
     }
 
     fn build(&mut self, cluster: &Cluster, nodes: &NodeCache, order: &NodeOrder, id: ClassId) {
@@ -342,8 +344,7 @@ impl Classes {
         let class = &mut self.classes[id];
         class.work = 0;
         let mut blocked = Vec::new();
-        let mut infeasible = 0;
-        let scores = order
+        let scores: Vec<u8> = order
             .list()
             .iter()
             .enumerate()
@@ -370,11 +371,10 @@ impl Classes {
                         *node,
                     ))
                 };
-                infeasible += usize::from(score == 0);
                 score
             })
             .collect();
-        class.table = Some(Table { scores, blocked, infeasible, synced: end, last_used: self.uses });
+        class.table = Some(Table { scores: scores.into(), blocked, synced: end, last_used: self.uses });
     }
 
     /// What a pod of the class asks for.

@@ -23,7 +23,7 @@ use super::inter_pod_affinity::AffinityPlan;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
-use super::scan;
+use super::scan::Scores;
 use super::topology::{Plan, Topology};
 
 /// What a cycle decided.
@@ -117,14 +117,14 @@ impl Search<'_> {
             && self.classes.prefers_all_alike(self.cluster, self.known, class);
         let (visited, scored, chosen) =
             match self.classes.prepare(self.cluster, self.nodes, self.order, class, enough) {
-                View::Table(infeasible) if plain => {
-                    let bytes = self.classes.bytes(class);
-                    let (visited, scored, place) = choose_in_table(bytes, infeasible, start, enough, rng);
+                View::Table if plain => {
+                    let table = self.classes.table(class);
+                    let (visited, scored, place) = choose_in_table(table, start, enough, rng);
                     (visited, scored, place.map(|at| self.order.list()[at]))
                 }
-                View::Table(_) => {
+                View::Table => {
                     let visited =
-                        self.collect(plan, enough, |s, at, _| u64::from(s.classes.bytes(class)[at]));
+                        self.collect(plan, enough, |s, at, _| u64::from(s.classes.table(class).at(at)));
                     self.choose(class, plan, visited, rng)
                 }
                 View::OneByOne => {
@@ -301,43 +301,50 @@ fn draw_best(candidates: &[Candidate], rng: &mut Rng) -> NodeId {
     candidates.iter().filter(|c| c.total == best).nth(nth).expect("counted").node
 }
 
-/// The same over bytes: nodes visited, nodes scored, place of the chosen one.
+/// The same over a table: nodes visited, nodes scored, place of the chosen one.
 fn choose_in_table(
-    bytes: &[u8],
-    infeasible: usize,
+    scores: &Scores,
     start: usize,
     enough: usize,
     rng: &mut Rng,
 ) -> (usize, u64, Option<usize>) {
-    let (before, after) = bytes.split_at(start);
-    let feasible_here = bytes.len() - infeasible;
-    let (first, second, feasible) = if infeasible == 0 {
-        let first = enough.min(after.len());
-        (first, enough - first, enough)
-    } else if feasible_here == 0 {
-        (after.len(), before.len(), 0)
-    } else {
-        let (first, seen) = scan::visit(after, enough);
-        let (second, more) = scan::visit(before, enough - seen);
-        (first, second, seen + more)
+    let all = scores.len();
+    let (first, second, feasible) = match scores.feasible() {
+        0 => (all - start, start, 0),
+        feasible if feasible == all => {
+            let first = enough.min(all - start);
+            (first, enough - first, enough)
+        }
+        _ => {
+            let (first, seen) = scores.visit(start, all, enough);
+            let (second, more) = scores.visit(0, start, enough - seen);
+            (first, second, seen + more)
+        }
     };
     let visited = first + second;
-    let (after, before) = (&after[..first], &before[..second]);
     if feasible == 0 {
         return (visited, 0, None);
     }
-    let best = scan::max(after).max(scan::max(before));
-    let in_after = scan::count(after, best);
+    let (after, before) = (start..start + first, 0..second);
+    let (best_after, mut in_after) = scores.best(after.clone());
+    let (best_before, mut in_before) = scores.best(before.clone());
+    let best = best_after.max(best_before);
+    if best_after < best {
+        in_after = 0;
+    }
+    if best_before < best {
+        in_before = 0;
+    }
     let scored = if feasible == 1 { 0 } else { feasible as u64 };
     let nth = if feasible == 1 {
         0
     } else {
-        usize::try_from(rng.below((in_after + scan::count(before, best)) as u64)).expect("below a count")
+        usize::try_from(rng.below((in_after + in_before) as u64)).expect("below a count")
     };
     let place = if nth < in_after {
-        scan::find_nth(after, best, nth).map(|at| start + at)
+        scores.nth_of_best(after, best, nth)
     } else {
-        scan::find_nth(before, best, nth - in_after)
+        scores.nth_of_best(before, best, nth - in_after)
     };
     (visited, scored, place)
 }
