@@ -9,6 +9,7 @@ pub mod docs;
 mod expectations;
 pub mod failure;
 mod grid;
+mod live;
 mod terminal;
 
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use failure::{Failure, Output, code};
+
+use crate::experiment::plan::Options;
 
 /// Runs the command line of this process.
 #[must_use]
@@ -37,6 +40,35 @@ pub fn main() -> ExitCode {
         ))
     });
     ExitCode::from(finish(result, quiet))
+}
+
+/// Runs a command line in this process, without progress and colours of its own: for the Python package.
+///
+/// # Errors
+/// Usage, bad input, failures; the message is what the binary would say.
+pub fn in_process(arguments: impl IntoIterator<Item = String>) -> Result<Output, Failure> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => execute(Cli { quiet: true, ..cli }),
+        Err(error) if error.use_stderr() => {
+            Err(Failure { code: code::INPUT, message: error.render().to_string().trim_end().to_owned() })
+        }
+        Err(error) => Ok(Output::pass(error.render().to_string())),
+    }
+}
+
+/// What `podpace plan` with these arguments would search: for the Python package, whose scenario may be no file.
+///
+/// # Errors
+/// Usage, goals and fields that are none; the message is what the binary would say.
+pub fn plan_options(arguments: impl IntoIterator<Item = String>) -> Result<Options, Failure> {
+    let words = ["podpace", "plan"].map(str::to_owned).into_iter().chain(arguments);
+    match Cli::try_parse_from(words) {
+        Ok(Cli { command: Command::Plan(args), .. }) => command::plan::options(&args),
+        Ok(_) => Err(Failure::input("no arguments of plan")),
+        Err(error) => {
+            Err(Failure { code: code::INPUT, message: error.render().to_string().trim_end().to_owned() })
+        }
+    }
 }
 
 fn execute(cli: Cli) -> Result<Output, Failure> {

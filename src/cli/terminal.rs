@@ -12,7 +12,10 @@ pub fn has_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Progress on stderr, only at a terminal.
+/// Between two lines where there is no terminal.
+const LINE: Duration = Duration::from_secs(30);
+
+/// Progress on stderr: a bar at a terminal, else a line now and then.
 #[must_use]
 pub fn progress(quiet: bool, what: &'static str, total: u64) -> ProgressBar {
     let target = if quiet || !io::stderr().is_terminal() {
@@ -32,6 +35,18 @@ pub fn progress(quiet: bool, what: &'static str, total: u64) -> ProgressBar {
     bar.set_message(what);
     if !bar.is_hidden() {
         bar.enable_steady_tick(Duration::from_millis(200));
+    } else if !quiet {
+        // Ends with the process, if nobody finishes the bar.
+        let bar = bar.clone();
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(LINE);
+                if bar.is_finished() {
+                    break;
+                }
+                say(&format!("{what}: {} of {}", bar.position(), bar.length().unwrap_or(0)));
+            }
+        });
     }
     bar
 }

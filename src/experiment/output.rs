@@ -4,7 +4,7 @@
 //! SHA-256 of each file closes it, and one rename puts it in place. A destination that exists is replaced only
 //! if it is a result of podpace (it holds a manifest) or empty.
 //!
-//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`,
+//! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`, `queues.csv`,
 //! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::node_fill;
+use super::queue_use;
 use super::report::stage_times;
 use super::run::{Completed, VERSION, hex, to_json};
 use super::simulation::Finished;
@@ -254,6 +255,9 @@ impl Staging {
         self.file(&format!("{prefix}series.csv"), |out| write_series(out, &run.finished))?;
         self.file(&format!("{prefix}telemetry.csv"), |out| telemetry::write(out, &run.finished))?;
         self.file(&format!("{prefix}node_fill.csv"), |out| node_fill::write(out, &run.finished))?;
+        if queue_use::applies(&run.finished) {
+            self.file(&format!("{prefix}queues.csv"), |out| queue_use::write(out, &run.finished))?;
+        }
         match pods {
             PodsFormat::None => Ok(()),
             PodsFormat::Csv => {
@@ -433,12 +437,16 @@ pub fn bound_rates(run: &Finished, buckets: usize) -> (Vec<f64>, Nanos) {
 }
 
 #[cfg(feature = "parquet")]
+pub use parquet_table::batch as pods_batch;
+
+#[cfg(feature = "parquet")]
 mod parquet_table {
-    //! The table of pods as Parquet, zstd, one row group a million pods.
+    //! The table of pods as Arrow columns, and as Parquet, zstd, one row group a million pods.
     use std::io::Write;
     use std::sync::Arc;
 
     use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+    use arrow_schema::ArrowError;
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, ZstdLevel};
     use parquet::errors::ParquetError;
@@ -450,7 +458,11 @@ mod parquet_table {
 
     const ROWS: usize = 100_000;
 
-    fn batch(run: &Finished, from: usize, to: usize) -> Result<RecordBatch, ParquetError> {
+    /// The pods `from..to` as Arrow columns: those of `pods.parquet`.
+    ///
+    /// # Errors
+    /// None in practice: the columns are of one length.
+    pub fn batch(run: &Finished, from: usize, to: usize) -> Result<RecordBatch, ArrowError> {
         let (pods, nodes) = (&run.cluster.pods, &run.cluster.nodes);
         let ids = || from as PodId..to as PodId;
         let apps = pods.apps();
@@ -465,7 +477,7 @@ mod parquet_table {
                 ids().map(|p| time(pods.timeline(p))).map(|t| (t != u64::MAX).then_some(t)).collect();
             columns.push((name, Arc::new(times), true));
         }
-        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+        RecordBatch::try_from_iter_with_nullable(columns)
     }
 
     pub(super) fn write(out: &mut (dyn Write + Send), run: &Finished) -> Result<(), ParquetError> {

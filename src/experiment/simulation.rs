@@ -13,6 +13,7 @@ pub mod state;
 
 use std::collections::VecDeque;
 
+use super::watch::{self, Progress, Watch};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::Answer;
@@ -367,14 +368,14 @@ impl Simulation {
 
         Self::idle_load(&mut b);
         let meter = b.kernel.meter(scheduler_process);
-        let model = (registration.factory)(&s.settings, meter)?;
+        let model = registration.factory.build(&s.settings, meter)?;
         let mut start_cost = |name| {
             let op = meter.operation_or_free(name);
             meter.unit_ps(op)
         };
         let start_up_ps = (start_cost("start_up"), start_cost("list_node"), start_cost("list_pod"));
         let start_up_delay_ns = meter.profile().delay_ns("start_up_delay").unwrap_or(0);
-        let rebuild = Rebuild::new(registration.factory, s.settings.clone(), start_up_ps);
+        let rebuild = Rebuild::new(registration.factory.clone(), s.settings.clone(), start_up_ps);
         let changes = manager.as_ref().and_then(|manager| {
             Self::build_changes(&mut b, &mut control_plane, &mut agents, manager, &lists_of, rebuild)
         });
@@ -618,17 +619,34 @@ impl Simulation {
                 return Some(ended);
             }
         }
+        let watch = Watch::current();
         loop {
             if self.is_done() {
                 return Some(Ended::Done);
             }
             let Some(event) = self.kernel.next_event() else { return Some(Ended::Stalled) };
+            if self.kernel.events_handled().is_multiple_of(watch::EVENTS) {
+                self.show(watch.as_ref());
+            }
             if self.kernel.now() > horizon_ns {
                 return self.pause(event, until_ns);
             }
             if let Err(ended) = self.handle(event) {
                 return Some(ended);
             }
+        }
+    }
+
+    /// Shows how far it is to who watches, who may end it.
+    #[cold]
+    fn show(&self, watch: Option<&Watch>) {
+        if let Some(watch) = watch {
+            watch.look(Progress {
+                now_ns: self.kernel.now(),
+                counts: self.counts,
+                backlog: self.scheduler.model.backlog(),
+                events: self.kernel.events_handled(),
+            });
         }
     }
 

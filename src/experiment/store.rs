@@ -66,7 +66,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> SweepError + '_ {
     |source| OutputError::Io { path: path.to_owned(), source }.into()
 }
 
-fn file_name(point: &str, seed: u64, draw: Option<u64>) -> String {
+/// Name of the file that is kept of a run, in `runs/`.
+#[must_use]
+pub fn file_name(point: &str, seed: u64, draw: Option<u64>) -> String {
     let draw = draw.map_or_else(String::new, |draw| format!("-draw{draw}"));
     format!("{}-seed{seed}{draw}.json", &sha256_hex(point.as_bytes())[..16])
 }

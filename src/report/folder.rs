@@ -256,6 +256,8 @@ pub struct RunResult {
     pub telemetry: Table,
     /// `node_fill.csv`.
     pub node_fill: Table,
+    /// `queues.csv`, if applications ask for different queues.
+    pub queues: Option<Table>,
 }
 
 impl RunResult {
@@ -275,6 +277,10 @@ impl RunResult {
             pods,
             telemetry: Table::read(&folder.join("telemetry.csv"))?,
             node_fill: Table::read(&folder.join("node_fill.csv"))?,
+            queues: {
+                let path = folder.join("queues.csv");
+                if path.is_file() { Some(Table::read(&path)?) } else { None }
+            },
             summary,
         })
     }

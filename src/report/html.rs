@@ -5,7 +5,7 @@
 //! Charts are [`svg`](super::svg); a small script adds tooltips (pointer or arrow keys) and the tables behind "Data". Without
 //! scripts, and on paper, the pictures and tables are all there.
 //!
-//! Left out: fairness between queues (a result does not keep a pod's queue); details of runs past [`MAX_DETAILS`].
+//! Left out: details of runs past [`MAX_DETAILS`].
 //!
 //! Cost: O(pods log pods) a run; the page grows with runs, not with pods.
 use std::collections::BTreeMap;
@@ -66,11 +66,13 @@ pub fn page(runs: &[RunResult]) -> String {
         ("latency", "Latency"),
         ("queues", "Queues"),
         ("utilisation", "Utilisation"),
+        ("fairness", "Fairness"),
         ("nodes", "Nodes"),
         ("metrics", "All metrics"),
         ("inputs", "Inputs"),
     ];
-    for (id, name) in sections {
+    let has_queues = runs.iter().take(MAX_DETAILS).any(|run| run.queues.is_some());
+    for (id, name) in sections.into_iter().filter(|(id, _)| *id != "fairness" || has_queues) {
         let _ = write!(out, "<li><a href=\"#{id}\">{name}</a></li>");
     }
     out.push_str("</ul></nav></header><main id=\"main\">");
@@ -81,6 +83,9 @@ pub fn page(runs: &[RunResult]) -> String {
     let detailed = &runs[..runs.len().min(MAX_DETAILS)];
     per_run(&mut out, "queues", "Queues", QUEUES_TEXT, detailed, queues);
     per_run(&mut out, "utilisation", "Utilisation of the limits", UTILISATION_TEXT, detailed, utilisation);
+    if has_queues {
+        per_run(&mut out, "fairness", "Fairness between queues", FAIRNESS_TEXT, detailed, fairness);
+    }
     per_run(&mut out, "nodes", "How full the nodes are", NODES_TEXT, detailed, node_fill);
     metrics(&mut out, runs);
     inputs(&mut out, runs);
@@ -99,6 +104,9 @@ const QUEUES_TEXT: &str = "Who waits where: pods in the scheduler's queues, requ
 const UTILISATION_TEXT: &str = "A row is a limit; the stronger its colour, the nearer to all of it. A station is busy while somebody waits there.";
 const NODES_TEXT: &str =
     "Nodes by the larger of their requested CPU and memory, as a share of what is allocatable.";
+
+const FAIRNESS_TEXT: &str = "What each queue holds: the larger of its requested CPU and memory, as a share of what all nodes allocate. Jain's index \
+                             over the queues in which pods wait says how equal their shares are: 1 is equal, 1/n is one of n queues holding everything.";
 
 fn section(out: &mut String, id: &str, title: &str, text: &str) {
     let _ = write!(out, "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>");
@@ -588,6 +596,88 @@ fn utilisation(run: &RunResult) -> String {
     .svg(210.0, 22.0)
 }
 
+/// Jain's index of fairness: (sum x)^2 / (n sum x^2).
+fn jain(shares: &[f64]) -> f64 {
+    let (sum, squares) = shares.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 1.0 }
+}
+
+/// Queues with lines of their own; the table has all.
+const QUEUE_LINES: usize = 8;
+
+fn fairness(run: &RunResult) -> String {
+    let Some(table) = &run.queues else { return "<p>All applications ask for one queue.</p>".to_owned() };
+    let names: Vec<&str> = table.columns().iter().filter_map(|c| c.strip_suffix(".share_ppm")).collect();
+    let columns = |what: &str| -> Vec<Vec<u64>> {
+        names.iter().map(|name| table.column(&format!("{name}.{what}"))).collect()
+    };
+    let (waiting, holding, shares) = (columns("waiting"), columns("holding"), columns("share_ppm"));
+    let most = |column: &[u64]| column.iter().copied().max().unwrap_or(0);
+    let mut largest: Vec<usize> = (0..names.len()).collect();
+    largest.sort_by_key(|at| std::cmp::Reverse(most(&shares[*at])));
+    largest.truncate(QUEUE_LINES);
+    largest.sort_unstable();
+    let picked = steps(table);
+    let over_time = |column: &[u64], unit: f64| -> Vec<(f64, f64)> {
+        picked.iter().map(|row| (seconds(table.times_ns()[*row]), column[*row] as f64 / unit)).collect()
+    };
+    let line = |at: &usize| Line { name: names[*at].to_owned(), points: over_time(&shares[*at], 1e6) };
+    let shown: Vec<Line> = largest.iter().map(line).collect();
+    let mut out = lines(
+        "Share of the cluster that each queue holds, over time",
+        "share",
+        Axis::Time,
+        Axis::Share,
+        &shown,
+    );
+    let line = |at: &usize| Line { name: names[*at].to_owned(), points: over_time(&waiting[*at], 1.0) };
+    let shown: Vec<Line> = largest.iter().map(line).collect();
+    out += &lines("Pods that wait in each queue, over time", "pods", Axis::Time, Axis::Number, &shown);
+    // Only where at least two queues want more than they have is there a question of fairness.
+    let contended: Vec<(f64, f64)> = (0..table.times_ns().len())
+        .filter_map(|row| {
+            let wanting: Vec<f64> = (0..names.len())
+                .filter(|at| waiting[*at][row] > 0)
+                .map(|at| shares[at][row] as f64)
+                .collect();
+            (wanting.len() > 1).then(|| (seconds(table.times_ns()[row]), jain(&wanting)))
+        })
+        .collect();
+    let _ = match contended.as_slice() {
+        [] => write!(out, "<p>Pods never waited in two queues at once: nobody had to share.</p>"),
+        points => {
+            let mean = points.iter().map(|(_, index)| index).sum::<f64>() / points.len() as f64;
+            write!(out, "<p>Jain's index while pods waited in two queues or more: mean {}.</p>", number(mean))
+        }
+    };
+    table_head(
+        &mut out,
+        &[
+            "queue",
+            ">most pods waiting",
+            ">most pods held",
+            ">largest share",
+            ">mean share while pods waited",
+        ],
+    );
+    for (at, name) in names.iter().enumerate() {
+        let wanting: Vec<f64> = (0..waiting[at].len())
+            .filter(|row| waiting[at][*row] > 0)
+            .map(|row| shares[at][row] as f64)
+            .collect();
+        let mean = wanting.iter().sum::<f64>() / wanting.len().max(1) as f64;
+        let percent = |ppm: f64| format!("{:.1} %", ppm / 1e4);
+        let cells = [
+            number(most(&waiting[at]) as f64),
+            number(most(&holding[at]) as f64),
+            percent(most(&shares[at]) as f64),
+            if wanting.is_empty() { "–".to_owned() } else { percent(mean) },
+        ];
+        row(&mut out, name, &cells);
+    }
+    out + "</tbody></table></div>"
+}
+
 fn node_fill(run: &RunResult) -> String {
     let table = &run.node_fill;
     let name = |column: &str| match column {
@@ -717,6 +807,12 @@ mod tests {
         assert_eq!(points.first(), Some(&(1.0, 0.0)));
         assert_eq!(points.last(), Some(&(1000.0, 1.0)));
         assert!(points.windows(2).all(|w| w[0].0 <= w[1].0 && w[0].1 <= w[1].1), "{points:?}");
+    }
+
+    #[test]
+    fn jain_s_index_is_1_for_equal_shares_and_1_in_n_for_one_holder() {
+        let all = [jain(&[2.0, 2.0, 2.0]), jain(&[5.0, 0.0, 0.0, 0.0]), jain(&[0.0, 0.0])];
+        assert_eq!(all.map(f64::to_bits), [1.0f64, 0.25, 1.0].map(f64::to_bits));
     }
 
     #[test]

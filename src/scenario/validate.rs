@@ -552,7 +552,10 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
 fn nearest_kind(kind: &str) -> Option<&'static str> {
     match kind {
         "kube" | "default" | "default-scheduler" | "kubescheduler" => Some("kube-scheduler"),
-        _ => nearest(kind, SCHEDULER_KINDS),
+        // Who mistypes a name begins it right: `worst-fit` is a name of its own.
+        _ => nearest(kind, SCHEDULER_KINDS).filter(|near| {
+            near.chars().next() == kind.chars().next().map(|first| first.to_ascii_lowercase())
+        }),
     }
 }
 

@@ -16,6 +16,8 @@ pub mod process;
 pub mod yunikorn;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::cluster::{Cluster, NodeId, PodId};
 use crate::cost::{CostProfile, Meter, ProfileError};
@@ -365,8 +367,28 @@ impl Default for Settings {
     }
 }
 
+/// What a factory returns.
+pub type Built = Result<Box<dyn SchedulerModel>, ProfileError>;
+
 /// Builds a scheduler from its settings; registers its operations on the meter.
-pub type Factory = fn(&Settings, &mut Meter) -> Result<Box<dyn SchedulerModel>, ProfileError>;
+#[derive(Clone)]
+pub struct Factory(Arc<dyn Fn(&Settings, &mut Meter) -> Built + Send + Sync>);
+
+impl Factory {
+    /// Builds a scheduler.
+    ///
+    /// # Errors
+    /// Its cost profile lacks something.
+    pub fn build(&self, settings: &Settings, meter: &mut Meter) -> Built {
+        (self.0)(settings, meter)
+    }
+}
+
+impl fmt::Debug for Factory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Factory")
+    }
+}
 
 /// A registered scheduler.
 #[derive(Clone, Debug)]
@@ -398,13 +420,25 @@ impl Registry {
     }
 
     /// Adds a scheduler by name, with the name of its default cost profile.
-    pub fn register(&mut self, name: &str, factory: Factory, default_profile: &str) {
+    pub fn register(
+        &mut self,
+        name: &str,
+        factory: impl Fn(&Settings, &mut Meter) -> Built + Send + Sync + 'static,
+        default_profile: &str,
+    ) {
+        let factory = Factory(Arc::new(factory));
         let default_profile = default_profile.to_owned();
         self.entries.insert(name.to_owned(), Registration { factory, default_profile, profile: None });
     }
 
     /// Adds a scheduler with a cost profile of its own.
-    pub fn register_with_profile(&mut self, name: &str, factory: Factory, profile: CostProfile) {
+    pub fn register_with_profile(
+        &mut self,
+        name: &str,
+        factory: impl Fn(&Settings, &mut Meter) -> Built + Send + Sync + 'static,
+        profile: CostProfile,
+    ) {
+        let factory = Factory(Arc::new(factory));
         let default_profile = profile.name.clone();
         self.entries
             .insert(name.to_owned(), Registration { factory, default_profile, profile: Some(profile) });

@@ -2,6 +2,7 @@
 //! One binary, since each links all of podpace.
 mod docs;
 mod errors;
+mod readme;
 mod report;
 mod run;
 #[path = "../support/mod.rs"]

@@ -341,47 +341,66 @@ fn installed(program: &str) -> bool {
     found
 }
 
-#[test]
-fn the_real_prometheus_shows_the_simulated_throughput() {
-    if !installed("promtool") || !installed("prometheus") {
-        return;
-    }
-    let folder = results();
-    report(folder.path(), "kube --openmetrics kube.om");
-    let blocks = Command::new("promtool")
-        .args(["tsdb", "create-blocks-from", "openmetrics", "kube.om", "data"])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(blocks.status.success(), "{}", String::from_utf8_lossy(&blocks.stderr));
-    fs::write(folder.path().join("prometheus.yml"), "{}\n").unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _server = Running(
-        Command::new("prometheus")
+/// A Prometheus over blocks made of OpenMetrics texts.
+struct Prometheus {
+    url: String,
+    _server: Running,
+}
+
+impl Prometheus {
+    /// Starts it in `folder`; none where it is not installed.
+    fn of(folder: &Path, texts: &[&str]) -> Option<Self> {
+        if !installed("promtool") || !installed("prometheus") {
+            return None;
+        }
+        for text in texts {
+            let blocks = Command::new("promtool")
+                .args(["tsdb", "create-blocks-from", "openmetrics", text, "data"])
+                .current_dir(folder)
+                .output()
+                .unwrap();
+            assert!(blocks.status.success(), "{text}: {}", String::from_utf8_lossy(&blocks.stderr));
+        }
+        fs::write(folder.join("prometheus.yml"), "{}\n").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Command::new("prometheus")
             .args([
                 "--config.file=prometheus.yml",
                 "--storage.tsdb.path=data",
                 "--storage.tsdb.retention.time=100y",
             ])
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .current_dir(folder.path())
+            .current_dir(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap(),
-    );
-    let query = |expression: &str| -> String {
-        let url = format!("http://127.0.0.1:{port}");
-        let time = "--time=2025-01-01T00:01:40Z";
-        let output =
-            Command::new("promtool").args(["query", "instant", time, &url, expression]).output().unwrap();
+            .unwrap();
+        let prometheus = Self { url: format!("http://127.0.0.1:{port}"), _server: Running(server) };
+        let answers = (0..600).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            !prometheus.query("2025-01-01T00:01:40Z", "vector(1)").is_empty()
+        });
+        assert!(answers, "prometheus does not answer within a minute");
+        Some(prometheus)
+    }
+
+    /// One line a series.
+    fn query(&self, time: &str, expression: &str) -> String {
+        let time = format!("--time={time}");
+        let output = Command::new("promtool")
+            .args(["query", "instant", &time, &self.url, expression])
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let answers = (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        !query("vector(1)").is_empty()
-    });
-    assert!(answers, "prometheus does not answer within a minute");
+    }
+}
+
+#[test]
+fn the_real_prometheus_shows_the_simulated_throughput() {
+    let folder = results();
+    report(folder.path(), "kube --openmetrics kube.om");
+    let Some(prometheus) = Prometheus::of(folder.path(), &["kube.om"]) else { return };
+    let query = |expression: &str| prometheus.query("2025-01-01T00:01:40Z", expression);
     let value = |text: &str| -> f64 {
         let number = text.rsplit_once("=> ").unwrap_or_else(|| panic!("no value: {text}")).1;
         number.split(' ').next().unwrap().parse().unwrap()
@@ -395,6 +414,70 @@ fn the_real_prometheus_shows_the_simulated_throughput() {
         "histogram_quantile(0.99, sum by (le) (rate(apiserver_request_duration_seconds_bucket{subresource=\"binding\"}[1m])))",
     ));
     assert!(p99 > 0.0 && p99 < 0.1, "{p99}");
+}
+
+/// Title of the panel and expression of every target of a dashboard.
+fn targets(dashboard: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana").join(dashboard);
+    let value: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let panels = value["panels"].as_array().unwrap();
+    let of_panel = |panel: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        targets.map(|t| (text(&panel["title"]), text(&t["expr"]))).collect()
+    };
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "{dashboard}: every panel has an id of its own");
+    panels.iter().flat_map(of_panel).collect()
+}
+
+/// Every metric that a dashboard names is one that `report --openmetrics` writes, and Prometheus finds data for it: of
+/// kube-scheduler or of YuniKorn.
+#[test]
+fn every_panel_of_the_dashboards_has_data() {
+    let all: Vec<(String, String)> =
+        ["scheduling.json", "podpace.json"].iter().flat_map(|name| targets(name)).collect();
+    assert!(all.len() > 30);
+    let folder = results();
+    let yunikorn = KUBE
+        .replace("name: kube\n", "name: yunikorn\n")
+        .replace("kind: kube-scheduler, host: vm, client: {qps: 20, burst: 20}", "kind: yunikorn, host: vm")
+        .replace("when: allBound, limit: 10m", "when: time, limit: 3m");
+    fs::write(folder.path().join("yunikorn.yaml"), yunikorn).unwrap();
+    let output = podpace(folder.path(), "run yunikorn.yaml --out yunikorn");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    report(folder.path(), "kube --openmetrics kube.om");
+    report(folder.path(), "yunikorn --openmetrics yunikorn.om --epoch 2025-01-02T00:00:00Z");
+    let written: BTreeSet<String> = ["kube.om", "yunikorn.om"]
+        .iter()
+        .flat_map(|name| {
+            let text = fs::read_to_string(folder.path().join(name)).unwrap();
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let is_metric = |word: &&str| {
+        ["apiserver_", "etcd_", "scheduler_", "yunikorn_", "podpace_", "process_"]
+            .iter()
+            .any(|p| word.starts_with(p))
+    };
+    for (panel, expression) in &all {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let metrics: Vec<&str> = words.filter(is_metric).collect();
+        assert!(!metrics.is_empty(), "{panel}: {expression}");
+        for metric in metrics {
+            assert!(written.contains(metric), "{panel}: nothing writes {metric}");
+        }
+    }
+    let Some(prometheus) = Prometheus::of(folder.path(), &["kube.om", "yunikorn.om"]) else { return };
+    for (panel, expression) in &all {
+        let expression = expression.replace("$__rate_interval", "1m");
+        let answers =
+            |day: &str| prometheus.query(&format!("2025-01-{day}T00:01:40Z"), &expression).contains("=>");
+        assert!(answers("01") || answers("02"), "{panel}: no data for {expression}");
+    }
 }
 
 /// A page after the page's own script and one of ours, as a browser sees it.

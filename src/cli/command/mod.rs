@@ -21,11 +21,14 @@ use super::args::{JobArgs, ModelArgs};
 use super::failure::Failure;
 use crate::cost::ProfileLibrary;
 use crate::experiment::run::Environment;
+use crate::experiment::watch::Watch;
 
-/// A pool of threads of the asked size, of its own.
+/// A pool of threads of the asked size, of its own. Whoever watches this thread watches its runs.
 fn pool(jobs: &JobArgs) -> Result<ThreadPool, Failure> {
+    let watch = Watch::current();
     ThreadPoolBuilder::new()
         .num_threads(jobs.jobs.map_or(0, usize::from))
+        .start_handler(move |_| watch.iter().for_each(Watch::enter_for_good))
         .build()
         .map_err(|error| Failure::run(format!("can't start threads: {error}; try --jobs 1")))
 }

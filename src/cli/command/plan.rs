@@ -31,31 +31,7 @@ fn one_error(error: Box<crate::scenario::Diagnostic>) -> Failure {
 pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
     let environment = environment(&args.model)?;
-    if !(args.confidence > 0.0 && args.confidence <= 1.0) {
-        return Err(Failure::input(format!(
-            "--confidence {}: expected a share above 0, at most 1",
-            args.confidence
-        )));
-    }
-    let axes =
-        args.vary.iter().map(|text| parse_axis(text)).collect::<Result<Vec<_>, _>>().map_err(one_error)?;
-    for (i, axis) in axes.iter().enumerate() {
-        if axes[..i].iter().any(|other| other.path == axis.path) {
-            return Err(Failure::input(format!("--vary {}: the field is varied twice", axis.path)));
-        }
-    }
-    let weights =
-        args.cost.iter().map(|text| parse_cost(text, &axes)).collect::<Result<_, _>>().map_err(one_error)?;
-    let options = Options {
-        goals: args.goal.iter().map(|text| parse_goal(text)).collect::<Result<_, _>>().map_err(one_error)?,
-        axes,
-        weights,
-        seeds: args.seeds,
-        drawn: !args.fixed_costs,
-        repeat: repeat(args),
-        confidence: args.confidence,
-        max_runs: args.max_runs,
-    };
+    let options = options(args)?;
     let bar = terminal::progress(quiet, "runs", 2);
     let done = || {
         bar.inc_length(1);
@@ -77,6 +53,38 @@ pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
     };
     let code = if found.best.is_some() { code::PASS } else { code::EXPECTATION };
     Ok(Output { text, code, notes: found.notes.iter().map(|n| format!("note: {n}")).collect() })
+}
+
+/// What to search, of the arguments.
+///
+/// # Errors
+/// A goal, field or weight that is none.
+pub fn options(args: &PlanArgs) -> Result<Options, Failure> {
+    if !(args.confidence > 0.0 && args.confidence <= 1.0) {
+        return Err(Failure::input(format!(
+            "--confidence {}: expected a share above 0, at most 1",
+            args.confidence
+        )));
+    }
+    let axes =
+        args.vary.iter().map(|text| parse_axis(text)).collect::<Result<Vec<_>, _>>().map_err(one_error)?;
+    for (i, axis) in axes.iter().enumerate() {
+        if axes[..i].iter().any(|other| other.path == axis.path) {
+            return Err(Failure::input(format!("--vary {}: the field is varied twice", axis.path)));
+        }
+    }
+    let weights =
+        args.cost.iter().map(|text| parse_cost(text, &axes)).collect::<Result<_, _>>().map_err(one_error)?;
+    Ok(Options {
+        goals: args.goal.iter().map(|text| parse_goal(text)).collect::<Result<_, _>>().map_err(one_error)?,
+        axes,
+        weights,
+        seeds: args.seeds,
+        drawn: !args.fixed_costs,
+        repeat: repeat(args),
+        confidence: args.confidence,
+        max_runs: args.max_runs,
+    })
 }
 
 /// The command that runs the scenario as it is.

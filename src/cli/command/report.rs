@@ -1,6 +1,7 @@
 //! `podpace report`: result folders as a page, metrics, a trace, events.
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::ReportArgs;
 use crate::cli::failure::{Failure, Output};
@@ -8,6 +9,26 @@ use crate::experiment::output::stream_atomically;
 use crate::report::openmetrics::Options;
 use crate::report::{self, EPOCH_S, ReportError, RunResult};
 use crate::scenario::duration::DurationNs;
+
+/// Runs of one name come from different folders: their folders' names tell them apart.
+fn told_apart(folders: Vec<(&PathBuf, Vec<RunResult>)>) -> Vec<RunResult> {
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for run in folders.iter().flat_map(|(_, runs)| runs) {
+        *names.entry(run.name.clone()).or_default() += 1;
+    }
+    let mut all = Vec::new();
+    for (folder, runs) in folders {
+        let of = folder.file_name().unwrap_or_default().to_string_lossy();
+        let alone = runs.len() == 1;
+        for mut run in runs {
+            if names[&run.name] > 1 {
+                run.name = if alone { of.clone().into_owned() } else { format!("{of}: {}", run.name) };
+            }
+            all.push(run);
+        }
+    }
+    all
+}
 
 /// Runs the command.
 ///
@@ -25,8 +46,9 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
     }
     let mut runs = Vec::new();
     for folder in &args.results {
-        runs.extend(report::load(folder).map_err(Failure::input)?);
+        runs.push((folder, report::load(folder).map_err(Failure::input)?));
     }
+    let mut runs = told_apart(runs);
     if let Some(only) = &args.run {
         let names = runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>().join("; ");
         runs.retain(|run| run.name == *only);

@@ -9,6 +9,7 @@ use crate::cli::args::{Format, PauseArgs, Pods, RunArgs};
 use crate::cli::clock::Stopwatch;
 use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, Paint, metric, number, paint, percent, span_s, sparkline, whole};
+use crate::cli::live::live;
 use crate::cli::{expectations, terminal};
 use crate::engine::SECOND;
 use crate::experiment::check::{self, Observed};
@@ -75,7 +76,7 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
         return experiment(args, &document, &environment, quiet);
     }
     let spec = RunSpec { draw: args.draw, ..RunSpec::of_scenario(run::scenario_only(&document)?)? };
-    let bar = terminal::progress(quiet, "simulating", 1);
+    let shown = live(quiet);
     let stopwatch = Stopwatch::start();
     let Paused { completed, notes: written, failures } = if pauses.is_empty() {
         Paused { completed: spec.simulate(&environment)?, notes: Vec::new(), failures: Vec::new() }
@@ -83,7 +84,7 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
         pauses.simulate(&spec, &environment)?
     };
     let wall = stopwatch.elapsed();
-    bar.finish_and_clear();
+    drop(shown);
     let mut notes: Vec<String> = completed.summary.notes.iter().map(|note| format!("note: {note}")).collect();
     notes.extend(written);
     // Told even with --quiet, and by the exit code: the result is there, but not all that was asked for.

@@ -358,10 +358,10 @@ impl Simulation {
 
     fn new_scheduler(&mut self) -> Option<Box<dyn SchedulerModel>> {
         let rebuild = self.changes.as_ref()?.servers.rebuild.as_ref()?;
-        let (factory, settings) = (rebuild.factory, rebuild.settings.clone());
+        let (factory, settings) = (rebuild.factory.clone(), rebuild.settings.clone());
         let meter: &mut Meter = self.kernel.meter(self.scheduler.process);
         // It was built from the same settings and profile before.
-        factory(&settings, meter).ok()
+        factory.build(&settings, meter).ok()
     }
 
     /// A new process lists all nodes and pods first.
