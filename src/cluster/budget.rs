@@ -55,16 +55,21 @@ impl DisruptionBudget {
         PodSelector::within(&self.namespace, self.selector.clone())
     }
 
-    /// `status.disruptionsAllowed` with so many pods expected and healthy.
+    /// `status.desiredHealthy` with so many pods expected.
     #[must_use]
-    pub fn disruptions_allowed(&self, expected: u64, healthy: u64) -> u64 {
-        let desired = match (self.min_available, self.max_unavailable) {
+    pub fn desired_healthy(&self, expected: u64) -> u64 {
+        match (self.min_available, self.max_unavailable) {
             (Some(least), _) => least.of(expected),
             (None, Some(most)) => expected.saturating_sub(most.of(expected)),
             // The API server wants one of them; without any nothing is held back.
             (None, None) => 0,
-        };
-        if expected == 0 { 0 } else { healthy.saturating_sub(desired) }
+        }
+    }
+
+    /// `status.disruptionsAllowed` with so many pods expected and healthy.
+    #[must_use]
+    pub fn disruptions_allowed(&self, expected: u64, healthy: u64) -> u64 {
+        if expected == 0 { 0 } else { healthy.saturating_sub(self.desired_healthy(expected)) }
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 use crate::measure::Histogram;
 
-use super::{VERBS, Verb};
+use super::Verb;
 
 /// Upper bounds of `apiserver_request_duration_seconds`.
 pub const REQUEST_BOUNDS_NS: [Nanos; 23] = [
@@ -57,8 +57,8 @@ pub const WAIT_BOUNDS_NS: [Nanos; 13] = [
     30 * SECOND,
 ];
 
-/// Names of the verbs in telemetry, in order of [`Verb`].
-const VERB_NAMES: [&str; VERBS.len()] = [
+/// Names of the verbs in telemetry, in order of [`Verb`]. An eviction counts as the deletion that it becomes.
+const VERB_NAMES: [&str; 16] = [
     "create_pod",
     "bind",
     "patch_condition",
@@ -76,6 +76,14 @@ const VERB_NAMES: [&str; VERBS.len()] = [
     "delete_node",
     "put_object",
 ];
+
+/// The account of a verb.
+const fn account_of(verb: Verb) -> usize {
+    match verb {
+        Verb::Evict => Verb::DeleteGracefully as usize,
+        verb => verb as usize,
+    }
+}
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct VerbAccount {
@@ -116,7 +124,7 @@ impl Default for Accounts {
             rejected: 0,
             duration: Histogram::new(&REQUEST_BOUNDS_NS),
         };
-        Self { verbs: VERBS.iter().map(|_| verb()).collect(), flows: Vec::new(), of_client: Vec::new() }
+        Self { verbs: VERB_NAMES.iter().map(|_| verb()).collect(), flows: Vec::new(), of_client: Vec::new() }
     }
 }
 
@@ -178,7 +186,7 @@ impl Accounts {
 
     /// A request gets 429, at once or after it has waited too long.
     pub(super) fn rejected(&mut self, client: u8, verb: Verb, has_waited: bool) {
-        self.verbs[verb as usize].rejected += 1;
+        self.verbs[account_of(verb)].rejected += 1;
         if let Some(flow) = self.flow(client) {
             if has_waited {
                 flow.in_queue -= 1;
@@ -192,7 +200,7 @@ impl Accounts {
     /// A request is answered.
     #[inline]
     pub(super) fn answered(&mut self, client: u8, verb: Verb, duration_ns: Nanos, in_time: bool) {
-        let account = &mut self.verbs[verb as usize];
+        let account = &mut self.verbs[account_of(verb)];
         account.duration.observe(duration_ns);
         if in_time {
             account.answered += 1;

@@ -126,6 +126,21 @@ pub enum ControllerEvent {
         /// Pod.
         pod: u32,
     },
+    /// A command that drains nodes goes on, or its time for a node is over.
+    DrainCommand {
+        /// Which.
+        command: u32,
+    },
+    /// It goes on with a pod.
+    DrainPod {
+        /// Pod.
+        pod: u32,
+    },
+    /// A node is uncordoned.
+    Uncordon {
+        /// Node.
+        node: u32,
+    },
 }
 
 /// What happens to a fault.

@@ -21,7 +21,9 @@
 pub mod accounts;
 pub mod apf;
 pub mod controllers;
+pub mod drain;
 pub mod etcd;
+pub mod evictions;
 pub mod kernel;
 pub mod node_agents;
 pub mod outage;
@@ -94,11 +96,13 @@ pub enum Verb {
     DeleteNode,
     /// A write to an object that no pod depends on: a status of a controller's object, an object created or deleted.
     PutObject,
+    /// `POST pods/eviction`: a deletion with a grace period, if the pod's budget allows it.
+    Evict,
 }
 
 /// Verbs with the operation that their handler costs, and another where a profile knows nothing of it (empty: nothing,
 /// every request pays `ingress` and `respond`).
-const VERBS: [(Verb, &str, &str); 16] = [
+const VERBS: [(Verb, &str, &str); 17] = [
     (Verb::CreatePod, "create_pod", ""),
     (Verb::Bind, "bind", ""),
     (Verb::PatchCondition, "patch_status", ""),
@@ -115,6 +119,7 @@ const VERBS: [(Verb, &str, &str); 16] = [
     (Verb::PatchNode, "patch_node", "lease"),
     (Verb::DeleteNode, "delete_node", "delete_pod"),
     (Verb::PutObject, "put_object", "lease"),
+    (Verb::Evict, "evict_pod", "delete_pod"),
 ];
 
 /// Verbs whose cost every profile of an API server has.
@@ -180,6 +185,8 @@ impl PodChange {
             | Verb::PatchNode
             | Verb::DeleteNode
             | Verb::PutObject => None,
+            // Granted, it is a deletion.
+            Verb::Evict => None,
         }
     }
 }

@@ -13,12 +13,15 @@
 //!
 //! Source: k/k `pkg/registry/core/pod/{strategy.go,storage/storage.go}`, `pkg/registry/core/node`.
 //!
+//! An **eviction** is a deletion that asks a budget first ([`evictions`](super::evictions)).
+//!
 //! Left out: versions of objects (a write never fails because somebody else wrote in between, except as said), finalizers.
 //!
 //! Cost: O(1) a write, O(pods on the node) for a pod that leaves one; 6 bytes a pod, plus 4 while it is on a node.
 use crate::cluster::{Cluster, NodeId, NodeTemplate, PodId, Stage, Taint, TaintEffect};
 
 use super::Verb;
+use super::evictions::{Evictions, Verdict};
 
 /// No controller owns the pod.
 pub const NO_OWNER: u32 = u32::MAX;
@@ -43,6 +46,8 @@ const ON_PURPOSE: u16 = 1 << 6;
 const NOTICED: u16 = 1 << 7;
 /// Its node's agent has let it in.
 const ADMITTED: u16 = 1 << 8;
+/// Its containers have started once: its phase is not Pending.
+const STARTED: u16 = 1 << 9;
 
 /// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -53,6 +58,10 @@ pub enum Refusal {
     NotFound,
     /// 403: it would exceed a quota.
     Quota,
+    /// 429 of an eviction: its budget allows no disruption now.
+    Disruption,
+    /// 500 of an eviction: more than one budget selects the pod.
+    Budgets,
 }
 
 /// A node's Ready condition.
@@ -203,6 +212,8 @@ pub struct Store {
     owner: Vec<u32>,
     on_node: Vec<Vec<PodId>>,
     nodes: Vec<NodeRecord>,
+    /// Only where nodes are drained.
+    evictions: Option<Box<Evictions>>,
 }
 
 impl Store {
@@ -216,7 +227,7 @@ impl Store {
         }
         for pod in 0..cluster.pods.len() as PodId {
             if cluster.pods.stage(pod) == Stage::Running {
-                *store.slot(pod) = EXISTS | BOUND | RUNNING;
+                *store.slot(pod) = EXISTS | BOUND | RUNNING | STARTED;
                 store.on_node[cluster.pods.node(pod) as usize].push(pod);
             }
         }
@@ -244,7 +255,56 @@ impl Store {
 
     /// A pod is there without a request: it was before the run began.
     pub fn exists_from_the_beginning(&mut self, pod: PodId) {
+        let before = self.health(pod);
         *self.slot(pod) |= EXISTS;
+        self.note_health(pod, before, false);
+    }
+
+    /// From now on pods are evicted, and budgets are asked. Owners are known.
+    pub fn keep_budgets(&mut self, cluster: &Cluster) {
+        self.evictions = Some(Box::new(Evictions::new(cluster)));
+        for pod in 0..cluster.pods.first_placeholder() {
+            self.know(cluster, pod, self.owner(pod) != NO_OWNER);
+        }
+    }
+
+    /// A pod that was made later is known to budgets; `scales`: it is one more than its controller had.
+    pub fn know(&mut self, cluster: &Cluster, pod: PodId, scales: bool) {
+        let after = self.health(pod);
+        if let Some(evictions) = &mut self.evictions {
+            evictions.know(cluster, pod, scales);
+            evictions.changed(pod, (false, false), after);
+        }
+    }
+
+    /// Whether a pod is stored, and whether it is healthy for a budget.
+    fn health(&self, pod: PodId) -> (bool, bool) {
+        (self.exists(pod), self.is_ready(pod))
+    }
+
+    fn note_health(&mut self, pod: PodId, before: (bool, bool), was_over: bool) {
+        let after = self.health(pod);
+        let for_good = !was_over && self.is_over(pod) && self.is_wanted_away(pod);
+        let scales_down = for_good && self.owner(pod) != NO_OWNER;
+        if let Some(evictions) = &mut self.evictions {
+            evictions.changed(pod, before, after);
+            if scales_down {
+                evictions.scaled_down(pod);
+            }
+        }
+    }
+
+    /// Whether an eviction is refused.
+    fn refuses_eviction(&self, pod: PodId) -> Option<Refusal> {
+        let flags = self.flags(pod);
+        if flags & (TERMINATING | ENDED) != 0 || flags & STARTED == 0 {
+            return None;
+        }
+        match self.evictions.as_ref()?.ask(pod, self.is_ready(pod)) {
+            Verdict::Granted => None,
+            Verdict::NotNow => Some(Refusal::Disruption),
+            Verdict::Several => Some(Refusal::Budgets),
+        }
     }
 
     /// Who replaces the pod when it is lost; [`NO_OWNER`]: nobody.
@@ -342,6 +402,7 @@ impl Store {
             Verb::PatchRunning | Verb::PatchSucceeded | Verb::PatchFailed if flags & ENDED != 0 => {
                 Some(Refusal::Conflict)
             }
+            Verb::Evict => self.refuses_eviction(pod),
             _ => None,
         }
     }
@@ -355,20 +416,21 @@ impl Store {
             return Err(refusal);
         }
         let taken = match verb {
-            Verb::DeleteGracefully => {
+            Verb::DeleteGracefully | Verb::Evict => {
                 let flags = self.flags(pod);
                 let held = self.agents && flags & BOUND != 0 && flags & ENDED == 0;
                 if held { Verb::DeleteGracefully } else { Verb::DeletePod }
             }
             verb => verb,
         };
+        let before = self.evictions.is_some().then(|| (self.health(pod), self.is_over(pod)));
         match taken {
             Verb::CreatePod => *self.slot(pod) |= EXISTS,
             Verb::Bind => {
                 *self.slot(pod) |= BOUND;
                 self.on_node[node as usize].push(pod);
             }
-            Verb::PatchRunning => *self.slot(pod) |= RUNNING,
+            Verb::PatchRunning => *self.slot(pod) |= RUNNING | STARTED,
             Verb::PatchNotReady => *self.slot(pod) &= !RUNNING,
             Verb::PatchSucceeded => *self.slot(pod) |= ENDED | ON_PURPOSE,
             Verb::PatchFailed => *self.slot(pod) |= ENDED,
@@ -377,6 +439,9 @@ impl Store {
             Verb::CreateNode => self.nodes[node as usize].present = true,
             Verb::DeleteNode => self.nodes[node as usize].present = false,
             _ => {}
+        }
+        if let Some((before, was_over)) = before {
+            self.note_health(pod, before, was_over);
         }
         Ok(taken)
     }

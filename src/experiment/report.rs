@@ -235,6 +235,16 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
     ] {
         m.set(name, value as f64);
     }
+    if let Some(drains) = faults.drains {
+        for (name, value) in [
+            ("nodes.drained", drains.nodes_drained),
+            ("nodes.not_drained", drains.nodes_given_up),
+            ("evictions.granted", drains.evictions_granted),
+            ("evictions.refused", drains.evictions_refused),
+        ] {
+            m.set(name, value as f64);
+        }
+    }
     type When = fn(&Case) -> Option<Nanos>;
     let spans_of: [(&str, When); 3] = [
         ("bound", |c| c.bound_again_ns.filter(|_| c.pods_lost > 0)),

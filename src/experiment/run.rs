@@ -430,6 +430,9 @@ pub struct FaultSummary {
     /// From its begin until the API server stored the first of its nodes as `Unknown`; none: nobody noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed_after_s: Option<f64>,
+    /// From its begin until the last of its nodes was drained or given up; none: it drains none, or is not through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_after_s: Option<f64>,
     /// From its begin until as many pods were bound and in order as before; none: not in this run.
     pub bound_again_after_s: Option<f64>,
     /// The same for pods that run.
@@ -564,6 +567,7 @@ fn fault_summary(fault: &FaultCase) -> FaultSummary {
         running_before: case.running_before,
         pods_lost: case.pods_lost,
         noticed_after_s: after(fault.noticed_ns),
+        drained_after_s: after(fault.drained_ns),
         bound_again_after_s: after(case.bound_again_ns),
         running_again_after_s: after(case.running_again_ns),
         next_bound_after_s: after(case.next_bound_ns),

@@ -36,7 +36,7 @@ use crate::scheduler::{Action, BindOutcome, Context, Failure, NodeChange, Regist
 
 use changes::Changes;
 use changes::servers::Rebuild;
-pub use changes::{FaultCase, FaultsReport};
+pub use changes::{DrainReport, FaultCase, FaultsReport};
 
 /// How often a run is checked for progress, at the least.
 const WATCHDOG_PERIOD_NS: Nanos = 30 * SECOND;
@@ -1064,7 +1064,8 @@ impl Simulation {
             | Verb::CreateNode
             | Verb::PatchNode
             | Verb::DeleteNode
-            | Verb::PutObject => {}
+            | Verb::PutObject
+            | Verb::Evict => {}
         }
     }
 
@@ -1104,6 +1105,9 @@ impl Simulation {
 
     fn on_answered(&mut self, client: ClientId, answer: Answer) {
         let Answer { verb, pod, node, ok, refusal } = answer;
+        if self.changes.is_some() && self.on_drain_answered(client, answer) {
+            return;
+        }
         if verb == Verb::List {
             self.on_list_answered(pod, node, ok);
         } else if client == self.scheduler.client && verb == Verb::Bind {

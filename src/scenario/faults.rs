@@ -18,9 +18,11 @@ use super::duration::DurationNs;
 use super::limits;
 use super::plan::{FaultKind, FaultPlan, FaultTimes, NodeChoice, PodChoice};
 use super::quantity::Ratio;
+use super::scheduling::IntOrPercent;
 use super::spec::{ApiServerSpec, EtcdSpec, NodeLifecycleKind, ScenarioSpec, TimeDistribution};
 use super::validate::{Check, pod_groups};
 use crate::cluster::Cluster;
+use crate::control_plane::drain::DrainOptions;
 use crate::control_plane::node_agents::Trouble;
 use crate::engine::Nanos;
 
@@ -36,6 +38,8 @@ pub enum FaultKindSpec {
     NodeFlap,
     /// Nodes leave the cluster, and their machines with them.
     NodeRemove,
+    /// Nodes are cordoned and their pods evicted, as `kubectl drain` does it.
+    Drain,
     /// Nodes join the cluster.
     NodeAdd,
     /// Pods fail (phase `Failed`), and whoever owns them makes new ones.
@@ -69,6 +73,7 @@ impl FaultKindSpec {
             Self::NodePartition => "nodePartition",
             Self::NodeFlap => "nodeFlap",
             Self::NodeRemove => "nodeRemove",
+            Self::Drain => "drain",
             Self::NodeAdd => "nodeAdd",
             Self::PodFailure => "podFailure",
             Self::ApiServerRestart => "apiServerRestart",
@@ -149,6 +154,14 @@ pub struct FaultSpec {
     pub count: Option<u64>,
     /// nodeAdd: the group of `cluster.nodes` that they are like, by its name. Default: the first.
     pub group: Option<String>,
+    /// drain: so many nodes at a time, or such a share of them (`2`, `10%`), by a command each. Default: one command for all
+    /// nodes, which cordons them all first.
+    pub at_once: Option<IntOrPercent>,
+    /// drain: pods that no controller owns are evicted, too (`--force`). Default false: a node with such a pod is not
+    /// drained.
+    pub force: Option<bool>,
+    /// drain: a node that is not drained after so long is given up (`--timeout`). Default: never.
+    pub timeout: Option<DurationNs>,
     /// apiServerSlow, etcdSlow: how much longer things take, such as 5.
     pub factor: Option<Ratio>,
     /// apiServerRestart, etcdOutage: kube-scheduler and kube-controller-manager elect a leader, which gives up if it can't
@@ -161,11 +174,12 @@ pub struct FaultSpec {
 }
 
 /// The fields of each kind, besides `kind`, `name`, `at`, `every`, `from`, `to` and `most`, which go with all.
-const FIELDS: [(FaultKindSpec, &[&str]); 15] = [
+const FIELDS: [(FaultKindSpec, &[&str]); 16] = [
     (FaultKindSpec::NodeFailure, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodePartition, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodeFlap, &["mtbf", "nodes", "duration", "pause", "times"]),
     (FaultKindSpec::NodeRemove, &["mtbf", "nodes"]),
+    (FaultKindSpec::Drain, &["nodes", "atOnce", "force", "timeout", "duration"]),
     (FaultKindSpec::NodeAdd, &["count", "group"]),
     (FaultKindSpec::PodFailure, &["mtbf", "pods"]),
     (FaultKindSpec::ApiServerRestart, &["duration", "leaderElection"]),
@@ -201,6 +215,9 @@ fn given(fault: &FaultSpec) -> impl Iterator<Item = &'static str> {
         ("times", fault.times.is_some()),
         ("count", fault.count.is_some()),
         ("group", fault.group.is_some()),
+        ("atOnce", fault.at_once.is_some()),
+        ("force", fault.force.is_some()),
+        ("timeout", fault.timeout.is_some()),
         ("factor", fault.factor.is_some()),
         ("leaderElection", fault.leader_election.is_some()),
         ("watchers", !fault.watchers.is_empty()),
@@ -319,6 +336,7 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
         }
     }
     servers(path, fault, spec, check);
+    drain(path, fault, spec, check);
     let needs_agents =
         matches!(kind, FaultKindSpec::NodeFailure | FaultKindSpec::NodePartition | FaultKindSpec::NodeFlap);
     let lifecycle = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
@@ -345,6 +363,27 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
             }
             _ => {}
         }
+    }
+}
+
+/// Rules of drains.
+fn drain(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
+    check.duration(&format!("{path}.timeout"), fault.timeout, true);
+    if fault.at_once.is_some_and(|at_once| at_once.0.of(100) == 0) {
+        check.expected(&format!("{path}.atOnce"), "at least 1, or more than 0%", "such as 1 or 10%");
+    }
+    if fault.kind != FaultKindSpec::Drain {
+        return;
+    }
+    let lifecycle = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
+    if lifecycle == NodeLifecycleKind::None {
+        let message = "without node agents no pod is ever ready, and no budget holds an eviction back";
+        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+    if pod_groups(&spec.workload).iter().any(|group| group.shape.gang.is_some()) {
+        let message = "evictions of a gang's placeholders are not modelled";
+        check.report(&format!("{path}.kind"), message, "leave the drain, or the gangs, out");
     }
 }
 
@@ -498,6 +537,15 @@ pub(super) fn resolve(
             FaultKind::Machines { nodes: nodes()?, trouble: Trouble::Down, lasts: fault.duration, flap }
         }
         FaultKindSpec::NodeRemove => FaultKind::Remove { nodes: nodes()? },
+        FaultKindSpec::Drain => FaultKind::Drain {
+            nodes: nodes()?,
+            at_once: fault.at_once.map(|at_once| at_once.0),
+            options: DrainOptions {
+                force: fault.force.unwrap_or(false),
+                timeout_ns: fault.timeout.map(|timeout| timeout.0),
+            },
+            lasts: fault.duration,
+        },
         FaultKindSpec::NodeAdd => {
             let groups = &spec.cluster.nodes;
             let wanted = fault.group.as_deref();

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::spec::TimeDistribution;
-use crate::cluster::{Cluster, NodeId};
+use crate::cluster::{Amount, Cluster, NodeId};
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
+use crate::control_plane::drain::DrainOptions;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::{AgentKind, Trouble};
 use crate::cost::CostProfile;
@@ -223,6 +224,17 @@ pub enum FaultKind {
     Remove {
         /// Which.
         nodes: NodeChoice,
+    },
+    /// Nodes are drained.
+    Drain {
+        /// Which.
+        nodes: NodeChoice,
+        /// So many at a time, by commands of their own; none: one command for all.
+        at_once: Option<Amount>,
+        /// Flags of the commands.
+        options: DrainOptions,
+        /// They are uncordoned after so long; none: never.
+        lasts: Option<TimeDistribution>,
     },
     /// Nodes join.
     Add {

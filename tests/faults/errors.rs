@@ -115,6 +115,31 @@ fn choices() {
 }
 
 #[test]
+fn drains() {
+    page(
+        "drains",
+        &[
+            ("kubelet", "{kind: drain, at: 5m, mtbf: 1h}"),
+            ("kubelet", "{kind: drain, at: 5m, atOnce: 0}"),
+            ("kubelet", "{kind: drain, at: 5m, atOnce: some}"),
+            ("kubelet", "{kind: drain, at: 5m, force: maybe}"),
+            ("kubelet", "{kind: drain, at: 5m, timeout: 0s}"),
+            ("kubelet", "{kind: drain, at: 5m, nodes: {names: [node-7]}}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, atOnce: 2}"),
+            ("kubelet", "{kind: nodeFailure, at: 5m, force: true}"),
+            ("none", "{kind: drain, at: 5m}"),
+        ],
+    );
+    let gangs = scenario("kubelet", "  - {kind: drain, at: 5m}")
+        .replace("kind: kube-scheduler", "kind: yunikorn")
+        .replace(
+            "deployments: [{name: web, replicas: 10, requests: {cpu: 100m}}]",
+            "pods: [{count: 10, requests: {cpu: 100m}, gang: {}}]",
+        );
+    assert!(message(&gangs).contains("placeholders"), "{}", message(&gangs));
+}
+
+#[test]
 fn servers() {
     let server = "kubelet}, apiServer: {profile: apiserver-1.36";
     page(

@@ -64,6 +64,20 @@ fn fault(dice: &mut Dice, has_server: bool, restarts: bool) -> String {
         (false, true) => 9,
         (true, true) => 14,
     };
+    // Drains, which gangs don't go with.
+    if restarts && dice.chance(20) {
+        let mut more = String::new();
+        if dice.chance(50) {
+            let _ = write!(more, ", atOnce: {}", dice.pick(&["1", "2", "50%"]));
+        }
+        if dice.chance(50) {
+            more += ", force: true";
+        }
+        if dice.chance(50) {
+            let _ = write!(more, ", timeout: {}s", dice.roll(5, 600));
+        }
+        return format!("{{kind: drain, {at}{}{more}{}}}", nodes(dice), lasts(dice));
+    }
     match dice.roll(0, kinds) {
         0 => format!("{{kind: nodeFailure, {at}{}{}}}", nodes(dice), lasts(dice)),
         1 => format!("{{kind: nodePartition, {at}{}{}}}", nodes(dice), lasts(dice)),
@@ -99,10 +113,20 @@ fn scenario(seed: u64) -> String {
     let nodes = dice.roll(3, 10);
     let mut text = format!("apiVersion: podpace/v1\nkind: Scenario\nname: random\nseed: {seed}\n");
     // Room for all pods on half of the nodes, so that most schedules leave enough.
+    let pods = dice.roll(12, 40);
+    let budget = match dice.roll(0, 3) {
+        0 => String::new(),
+        1 => format!("maxUnavailable: {}", dice.roll(0, 3)),
+        2 => format!("minAvailable: {}%", dice.roll(0, 100)),
+        _ => format!("minAvailable: {}", dice.roll(0, 10)),
+    };
+    let budgets = match budget.as_str() {
+        "" => String::new(),
+        budget => format!(", podDisruptionBudgets: [{{selector: {{matchLabels: {{app: d0}}}}, {budget}}}]"),
+    };
     let _ = writeln!(
         text,
-        "cluster: {{nodes: [{{count: {nodes}, zones: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi, pods: {}}}}}}}]}}",
-        dice.roll(12, 40)
+        "cluster: {{nodes: [{{count: {nodes}, zones: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi, pods: {pods}}}}}}}]{budgets}}}"
     );
     let has_server = dice.chance(50);
     let server = if has_server { "apiServer: {profile: apiserver-1.36}, etcd: {members: 3}, " } else { "" };
@@ -190,7 +214,9 @@ fn check(seed: u64) {
     }
     if nodes_left >= 3 {
         let fits_nowhere = |reason: &str| {
-            ["Too many pods", "Insufficient", "didn't", "taint"].iter().any(|w| reason.contains(w))
+            ["Too many pods", "Insufficient", "didn't", "taint", "unschedulable"]
+                .iter()
+                .any(|w| reason.contains(w))
         };
         for reason in finished.pending_reasons.keys() {
             assert!(fits_nowhere(reason) || reason.starts_with("given up"), "pods wait: {reason}\n{text}");

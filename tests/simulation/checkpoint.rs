@@ -664,6 +664,7 @@ fn a_run_with_faults_goes_on_as_if_it_had_not_stopped() {
   - {kind: podFailure, every: 2m, to: 15m}
   - {kind: nodeAdd, at: 8m}
   - {kind: nodeRemove, at: 9m}
+  - {kind: drain, at: 11m, nodes: {count: 3}, atOnce: 2, duration: 2m}
 stop: {when: time, limit: 25m}";
     for scheduler in SCHEDULERS {
         for server in ["", "apiServer: {profile: apiserver-1.36}, "] {

@@ -85,7 +85,9 @@ impl Env<'_> {
     pub fn make(&mut self, instead_of: PodId, owner: u32) -> PodId {
         let pods = &mut self.cluster.pods;
         let pod = pods.add_later(pods.spec_id(instead_of), pods.app_id(instead_of));
-        self.control_plane.store_mut().set_owner(pod, owner);
+        let store = self.control_plane.store_mut();
+        store.set_owner(pod, owner);
+        store.know(self.cluster, pod, false);
         self.made.push(Made { pod, instead_of });
         pod
     }
@@ -171,7 +173,10 @@ impl Controllers {
             ControllerEvent::PodGc => self.pod_gc.on_timer(env),
             ControllerEvent::Requeue { .. }
             | ControllerEvent::CreateAgain { .. }
-            | ControllerEvent::DeleteAgain { .. } => {}
+            | ControllerEvent::DeleteAgain { .. }
+            | ControllerEvent::DrainCommand { .. }
+            | ControllerEvent::DrainPod { .. }
+            | ControllerEvent::Uncordon { .. } => {}
         }
     }
 }

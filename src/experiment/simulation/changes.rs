@@ -11,6 +11,7 @@
 //! owns is gone.
 //!
 //! Cost: O(1) an event; O(pods on the node) for a node that fails.
+pub(super) mod drains;
 pub(super) mod faults;
 pub(super) mod servers;
 
@@ -24,11 +25,14 @@ use crate::control_plane::controllers::{Answer, Controllers, Env, Made};
 use crate::control_plane::kernel::{AgentEvent, ControllerEvent, Event, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, NodeAgents};
 use crate::control_plane::store::{NO_OWNER, NodePatch, Ready, Store};
+use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
 use crate::engine::Nanos;
 use crate::measure::recovery::Recovery;
-use crate::scenario::plan::{ClientIdentity, Creation, Lifetimes, Plan};
+use crate::scenario::plan::{ClientIdentity, Creation, FaultKind, Lifetimes, Plan};
 
+pub use drains::DrainReport;
+use drains::Drains;
 use faults::Faults;
 use servers::{Rebuild, Servers};
 
@@ -51,6 +55,8 @@ pub(super) struct Changes {
     pub(super) recovery: Recovery,
     /// What is away, and who is a successor.
     pub(super) servers: Servers,
+    /// Nodes that are drained; none: no fault of this run drains any.
+    pub(super) drains: Option<Box<Drains>>,
     /// The controller manager's process.
     manager: ProcessId,
     /// Run time of each pod that the plan did not know, ns; `u64::MAX`: it stays.
@@ -78,6 +84,8 @@ pub struct FaultsReport {
     pub pods_collected: u64,
     /// Pods that failed.
     pub pods_failed: u64,
+    /// What drains came to; none: no fault drains nodes.
+    pub drains: Option<DrainReport>,
 }
 
 /// One occurrence of a fault.
@@ -91,6 +99,8 @@ pub struct FaultCase {
     pub nodes: u64,
     /// When the first of them was stored as not heard of.
     pub noticed_ns: Option<Nanos>,
+    /// When the last of them was drained or given up.
+    pub drained_ns: Option<Nanos>,
     /// When, and what became of it.
     pub case: crate::measure::recovery::Case,
 }
@@ -182,17 +192,30 @@ impl Simulation {
         };
         // Who removes nodes and, where no agent does, marks pods.
         let cloud = client("cloud-controller-manager");
+        let drains = plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Drain { .. }));
+        let drains = drains.then(|| Self::build_drains(b, control_plane));
         Some(Box::new(Changes {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
             recovery: Recovery::default(),
             servers: Servers::new(is_live, sets.len(), rebuild),
+            drains,
             manager: manager.process,
             later_run_ns: Vec::new(),
             replaced: 0,
             failed_pods: 0,
             made: Vec::new(),
         }))
+    }
+
+    /// Who drains nodes: somebody outside, each of whose commands has connections and a limit of its own.
+    fn build_drains(b: &mut Builder<'_>, control_plane: &mut ControlPlane) -> Box<Drains> {
+        control_plane.store_mut().keep_budgets(&b.plan.cluster);
+        let transport = control_plane.add_transport(&mut b.kernel, None, u32::MAX);
+        let flow = flow(control_plane, ClientIdentity::User, "kubectl");
+        let bucket = TokenBucket::unlimited();
+        let client = control_plane.add_client(&mut b.kernel, "kubectl", None, transport, bucket, flow);
+        Box::new(Drains::new(client))
     }
 
     /// The first faults are due; pods that run from the beginning serve.
@@ -289,6 +312,9 @@ impl Simulation {
         match what {
             ControllerEvent::CreateAgain { pod } => return self.on_create_again(pod),
             ControllerEvent::DeleteAgain { pod } => return self.on_delete_again(pod),
+            ControllerEvent::DrainCommand { .. }
+            | ControllerEvent::DrainPod { .. }
+            | ControllerEvent::Uncordon { .. } => return self.on_drain_timer(what),
             _ => {}
         }
         // A timer of a process that is no more.
@@ -379,7 +405,8 @@ impl Simulation {
                 }
             }
             Verb::DeleteGracefully => {
-                changes.recovery.lost(pod, now, None);
+                let case = changes.drains.as_ref().and_then(|drains| drains.case_of(pod));
+                changes.recovery.lost(pod, now, case);
                 if self.control_plane.store().owner(pod) == NO_OWNER {
                     changes.recovery.abandoned(pod);
                 }
@@ -395,7 +422,8 @@ impl Simulation {
                     changes.recovery.left(pod, now);
                 } else {
                     changes.failed_pods += u64::from(verb == Verb::PatchFailed);
-                    changes.recovery.lost(pod, now, None);
+                    let case = changes.drains.as_ref().and_then(|drains| drains.case_of(pod));
+                    changes.recovery.lost(pod, now, case);
                     if store.owner(pod) == NO_OWNER {
                         changes.recovery.abandoned(pod);
                     }
@@ -427,19 +455,27 @@ impl Simulation {
 
     /// Whether the run waits for the time of a fault, or for the end of one that has an end.
     pub(super) fn faults_to_come(&self) -> bool {
-        self.changes.as_ref().is_some_and(|c| c.faults.are_scripted_to_come() || c.recovery.is_lasting())
+        self.changes.as_ref().is_some_and(|c| {
+            let uncordons = c.drains.as_ref().is_some_and(|drains| drains.are_to_end());
+            c.faults.are_scripted_to_come() || c.recovery.is_lasting() || uncordons
+        })
     }
 
     /// What is left of faults.
     pub(super) fn faults_report(&self) -> Option<FaultsReport> {
         let changes = self.changes.as_ref()?;
+        let mut cases = changes.faults.cases(&changes.recovery);
+        for (occurrence, over_ns) in changes.drains.iter().flat_map(|drains| drains.ends()) {
+            cases[occurrence].drained_ns = over_ns;
+        }
         Some(FaultsReport {
-            cases: changes.faults.cases(&changes.recovery),
+            cases,
             pods_replaced: changes.replaced,
             pods_abandoned: changes.recovery.abandoned_count(),
             pods_evicted: changes.controllers.taint_eviction.evicted(),
             pods_collected: changes.controllers.pod_gc.collected(),
             pods_failed: changes.failed_pods,
+            drains: changes.drains.as_ref().map(|drains| drains.report()),
         })
     }
 }

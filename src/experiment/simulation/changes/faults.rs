@@ -8,6 +8,7 @@
 //! |---|---|
 //! | machines fail | nothing on them happens any more, leases are not renewed; whether and when anybody notices is up to the controllers. A machine that comes back starts its pods anew, and its kubelet reports the node as ready; one that was cut off reports with its next lease |
 //! | nodes leave | the machine goes, and the Node object with it (as `kubectl delete node` or a shrinking node pool); its pods are left to the garbage collector |
+//! | nodes are drained | see `drains` |
 //! | nodes join | the kubelet registers its node, tainted `not-ready`, and reports it as ready when it has its answer |
 //! | pods fail | the node's agent reports `Failed`; without agents somebody else does |
 //! | servers, components, watches | see `servers` |
@@ -155,6 +156,11 @@ impl Faults {
         }
     }
 
+    /// What a fault does.
+    pub(super) fn kind(&self, index: usize) -> &FaultKind {
+        &self.plan[index].kind
+    }
+
     /// The stream of a fault.
     pub(super) fn source(&mut self, index: usize) -> &mut Source {
         &mut self.sources[index]
@@ -190,6 +196,7 @@ impl Faults {
             kind: self.plan[o.fault as usize].kind_name,
             nodes: o.nodes.len() as u64,
             noticed_ns: o.noticed_ns,
+            drained_ns: None,
             case: recovery.cases()[o.case as usize],
         };
         self.occurrences.iter().map(case).collect()
@@ -265,6 +272,7 @@ impl Simulation {
                     }
                 }
             }
+            FaultKind::Drain { nodes, options, .. } => self.begin_drain(index, &nodes, options),
             FaultKind::Add { template, zones, count, prefix } => self.join(template, &zones, count, &prefix),
             FaultKind::Pods(choice) => self.fail_pods(index, &choice, each),
             FaultKind::ApiServerDown { lasts, leader_election } => {
@@ -317,10 +325,25 @@ impl Simulation {
     }
 
     fn choose_nodes(&mut self, fault: usize, choice: &NodeChoice, each: bool) -> Vec<NodeId> {
-        let candidates: Vec<NodeId> = (0..self.cluster.nodes.len() as NodeId)
-            .filter(|node| node_matches(&self.cluster, choice, *node) && self.agents.trouble(*node).is_none())
-            .collect();
         let count = if each { Some(1) } else { choice.count };
+        self.choose_among(fault, choice, count, |it, node| it.agents.trouble(node).is_none())
+    }
+
+    /// Nodes for a drain: machines in trouble, too, but none that is cordoned.
+    pub(super) fn choose_nodes_to_drain(&mut self, fault: usize, choice: &NodeChoice) -> Vec<NodeId> {
+        self.choose_among(fault, choice, choice.count, Self::is_drainable)
+    }
+
+    fn choose_among(
+        &mut self,
+        fault: usize,
+        choice: &NodeChoice,
+        count: Option<u64>,
+        fits: impl Fn(&Self, NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let candidates: Vec<NodeId> = (0..self.cluster.nodes.len() as NodeId)
+            .filter(|node| node_matches(&self.cluster, choice, *node) && fits(self, *node))
+            .collect();
         let Some(changes) = self.changes.as_mut() else { return Vec::new() };
         choose(&candidates, count, choice.share_ppm, &mut changes.faults.sources[fault].rng)
     }
