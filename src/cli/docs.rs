@@ -99,8 +99,9 @@ fn fields(schema: &Value, text: &mut String) {
     }
 }
 
+/// As one line; names in it are no links here.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`")
 }
 
 /// A type in words: a link to its table where it has one.
