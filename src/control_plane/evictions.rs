@@ -14,7 +14,7 @@
 //!
 //! Left out: the disruption controller's delay, which is milliseconds, and so the map of disrupted pods; the budget's
 //! status, which an eviction writes before it deletes; `unhealthyPodEvictionPolicy: AlwaysAllow`; the wait until a controller
-//! has seen a budget for the first time. Pods that a Deployment has given up on purpose lower its size.
+//! has seen a budget for the first time. The pods of Jobs count as those without an owner. Pods that a Deployment has given up on purpose lower its size.
 //!
 //! Cost: O(budgets) a spec; O(1) a change of a pod and an eviction; nothing without drains.
 use std::collections::BTreeMap;

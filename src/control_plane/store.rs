@@ -260,11 +260,12 @@ impl Store {
         self.note_health(pod, before, false);
     }
 
-    /// From now on pods are evicted, and budgets are asked. Owners are known.
-    pub fn keep_budgets(&mut self, cluster: &Cluster) {
+    /// From now on pods are evicted, and budgets are asked. Owners are known; those from `first_job` on have no size that the
+    /// disruption controller could read.
+    pub fn keep_budgets(&mut self, cluster: &Cluster, first_job: u32) {
         self.evictions = Some(Box::new(Evictions::new(cluster)));
         for pod in 0..cluster.pods.first_placeholder() {
-            self.know(cluster, pod, self.owner(pod) != NO_OWNER);
+            self.know(cluster, pod, self.owner(pod) < first_job);
         }
     }
 

@@ -221,6 +221,14 @@ fn critical_path(run: &Finished, last_bound: Nanos) -> Vec<PathSpan> {
 
 /// What faults did, and how long it took to recover.
 fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
+    if let Some((completed, failed)) = faults.jobs {
+        m.set("jobs.completed", completed as f64);
+        m.set("jobs.failed", failed as f64);
+    }
+    if !faults.has_faults {
+        m.set("pods.replaced", faults.pods_replaced as f64);
+        return;
+    }
     let cases = || faults.cases.iter().map(|c| &c.case);
     for (name, value) in [
         ("faults.count", faults.cases.len() as u64),

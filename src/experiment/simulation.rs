@@ -86,6 +86,8 @@ pub struct PodCounts {
     pub finished: u64,
     /// Given up by the scheduler.
     pub failed: u64,
+    /// Planned, and never made: their Job has failed.
+    pub dropped: u64,
 }
 
 /// The state of a finished run, from which everything is measured.
@@ -403,6 +405,9 @@ impl Simulation {
         let mut cluster = plan.cluster.clone();
         cluster.pods.begin();
         let creator = match &replica_sets {
+            Some(sets) if sets.is_empty() => {
+                changes.as_ref().and_then(|changes| changes.controllers.creator()).unwrap_or(sets.client())
+            }
             Some(sets) => sets.client(),
             None => load_client,
         };
@@ -580,7 +585,7 @@ impl Simulation {
             return;
         }
         self.counts.created += 1;
-        if self.counts.created == self.counts.total {
+        if self.counts.created + self.counts.dropped == self.counts.total {
             self.stations.at(Station::Creation).set(now, false);
         }
     }
@@ -725,9 +730,11 @@ impl Simulation {
         // Who records ends when it has seen the last one.
         let (bound, running) = self.seen.as_ref().map_or((c.bound, c.running), |s| (s.bound, s.running));
         match self.stop {
-            StopWhen::AllBound => bound + c.failed >= c.total,
-            StopWhen::AllRunning => running + c.failed >= c.total,
-            StopWhen::AllFinished => c.bound + c.failed >= c.total && c.finished >= self.expected_finishes,
+            StopWhen::AllBound => bound + c.failed + c.dropped >= c.total,
+            StopWhen::AllRunning => running + c.failed + c.dropped >= c.total,
+            StopWhen::AllFinished => {
+                c.bound + c.failed + c.dropped >= c.total && c.finished >= self.expected_finishes
+            }
             StopWhen::Time => false,
         }
     }
@@ -736,7 +743,7 @@ impl Simulation {
         let now = self.kernel.now();
         let more_to_come = match &self.creation {
             Creation::Scheduled { .. } | Creation::ReplicaSets { .. } => {
-                self.counts.created < self.counts.total
+                self.counts.created + self.counts.dropped < self.counts.total
             }
             _ => false,
         };
@@ -1223,7 +1230,7 @@ impl Simulation {
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
         let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
         self.stations.at(Station::BindTokens).set(now, tokens);
-        if self.counts.created < self.counts.total {
+        if self.counts.created + self.counts.dropped < self.counts.total {
             let bucket = &self.control_plane.clients()[self.creator].bucket;
             let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
             self.stations.at(Station::CreationTokens).set(now, tokens);

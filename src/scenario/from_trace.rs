@@ -36,6 +36,7 @@ use crate::cluster::{
     SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use crate::engine::{Nanos, Streams};
+use crate::trace::import::k8s_list::UNMODELLED;
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
@@ -438,10 +439,16 @@ pub(super) fn read_manifests(
     let options = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
     let result = trace::import("k8s-list", paths, &folder, &options).map_err(FromTraceError::from).and_then(
         |manifest| {
-            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps)?;
             let report = manifest.report;
-            let dropped = report.tables.values().flat_map(|table| &table.dropped);
-            for (reason, rows) in dropped.filter(|(reason, _)| *reason != "not-a-workload") {
+            let dropped = || report.tables.values().flat_map(|table| &table.dropped);
+            for (kind, reason, instead) in UNMODELLED {
+                if let Some((_, rows)) = dropped().find(|(dropped, _)| *dropped == reason) {
+                    let message = format!("{}: {kind}s in manifests are not modelled", rows.first);
+                    return Err(unusable(message, instead));
+                }
+            }
+            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps)?;
+            for (reason, rows) in dropped().filter(|(reason, _)| *reason != "not-a-workload") {
                 out.notes.push(format!("{} objects are left out: {reason} ({})", rows.count, rows.first));
             }
             out.notes.extend(report.notes);

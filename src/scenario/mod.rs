@@ -17,6 +17,7 @@ pub mod faults;
 mod from_trace;
 mod kube_scheduler_config;
 pub mod limits;
+mod objects;
 pub mod plan;
 pub mod quantity;
 pub mod reference;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::spec::TimeDistribution;
 use crate::cluster::{Amount, Cluster, NodeId};
+use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
+use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
 use crate::control_plane::drain::DrainOptions;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::{AgentKind, Trouble};
@@ -151,7 +153,7 @@ pub enum Creation {
         /// Nanoseconds since t = 0.
         times_ns: Arc<Vec<Nanos>>,
     },
-    /// The ReplicaSet controller creates them; the i-th set is created at the i-th time.
+    /// Controllers create them; the i-th ReplicaSet (or StatefulSet, or Job) is created at the i-th time.
     ReplicaSets {
         /// Ranges of pods, in order.
         ranges: Vec<(u32, u32)>,
@@ -319,6 +321,20 @@ pub struct ChangesPlan {
     pub default_toleration_ns: Nanos,
     /// Ranges of pods that ReplicaSets own.
     pub replica_sets: Vec<(u32, u32)>,
+    /// What each owner of [`Creation::ReplicaSets`] is, ReplicaSets first, then StatefulSets, then Jobs; those that are not
+    /// told are ReplicaSets.
+    pub owners: Vec<OwnerPlan>,
+}
+
+/// What owns a range of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerPlan {
+    /// A Deployment's ReplicaSet.
+    ReplicaSet,
+    /// A StatefulSet.
+    StatefulSet(StatefulSetSettings),
+    /// A Job.
+    Job(JobSettings),
 }
 
 /// How long pods last.

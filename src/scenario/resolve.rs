@@ -21,12 +21,12 @@ use super::faults;
 use super::from_trace;
 use super::plan::{
     AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes,
-    Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
+    OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
 use super::scheduling;
 use super::spec::{
-    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
+    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, JobSpec,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
     ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
@@ -79,6 +79,8 @@ struct Resolver<'a> {
     default_limit_ns: Nanos,
     /// Ranges of pods that belong to Deployments.
     replica_sets: Vec<(u32, u32)>,
+    /// What owns the ranges of pods that controllers make.
+    owners: Vec<OwnerPlan>,
 }
 
 impl<'a> Resolver<'a> {
@@ -91,6 +93,7 @@ impl<'a> Resolver<'a> {
             provenance: Provenance::default(),
             default_limit_ns: DEFAULT_LIMIT_NS,
             replica_sets: Vec::new(),
+            owners: Vec::new(),
         }
     }
 }
@@ -564,6 +567,12 @@ impl Resolver<'_> {
         let groups = (w.deployments.iter().enumerate())
             .map(|(i, g)| (format!("workload.deployments[{i}]"), g.scheduler_name.as_ref()))
             .chain(
+                w.stateful_sets
+                    .iter()
+                    .enumerate()
+                    .map(|(i, g)| (format!("workload.statefulSets[{i}]"), g.scheduler_name.as_ref())),
+            )
+            .chain(
                 w.jobs
                     .iter()
                     .enumerate()
@@ -619,7 +628,8 @@ impl Resolver<'_> {
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
         let spec = self.spec;
-        if spec.faults.is_empty() {
+        let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet);
+        if spec.faults.is_empty() && !has_objects {
             return None;
         }
         let mut plans = Vec::new();
@@ -662,6 +672,7 @@ impl Resolver<'_> {
                 .default_toleration_seconds
                 .map_or(DEFAULT_TOLERATION_NS, |seconds| seconds.saturating_mul(SECOND)),
             replica_sets: std::mem::take(&mut self.replica_sets),
+            owners: std::mem::take(&mut self.owners),
         })
     }
 
@@ -791,9 +802,29 @@ impl Resolver<'_> {
                 self.add_pods(cluster, &mut expanded, &d.shape(), &app, d.replicas, (true, &mut rng));
             }
         }
-        let deployments = expanded.sets.len();
         self.replica_sets.clone_from(&expanded.sets);
-        for (index, j) in w.jobs.iter().enumerate() {
+        self.owners = vec![OwnerPlan::ReplicaSet; expanded.sets.len()];
+        for (index, s) in w.stateful_sets.iter().enumerate() {
+            let base = s.name.clone().unwrap_or_else(|| format!("statefulset{index}"));
+            let copies = s.count.unwrap_or(1);
+            for copy in 0..copies {
+                let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
+                self.add_pods(cluster, &mut expanded, &s.shape(), &app, s.replicas, (true, &mut rng));
+                self.owners.push(s.owner());
+            }
+        }
+        for (index, j) in w.jobs.iter().enumerate().filter(|(_, j)| j.is_controlled()) {
+            let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
+            let copies = j.count.unwrap_or(1);
+            for copy in 0..copies {
+                let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
+                let pods = j.completions.or(j.parallelism).unwrap_or(1);
+                self.add_pods(cluster, &mut expanded, &j.shape(), &app, pods, (false, &mut rng));
+                self.owners.push(j.owner());
+            }
+        }
+        let owned = expanded.sets.len();
+        for (index, j) in w.jobs.iter().enumerate().filter(|(_, j)| !j.is_controlled()) {
             let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
             let copies = j.count.unwrap_or(1);
             for copy in 0..copies {
@@ -813,7 +844,7 @@ impl Resolver<'_> {
                 self.add_pods(cluster, &mut expanded, &g.shape(), &app, to - from, (false, &mut rng));
             }
         }
-        let creation = self.creation(cluster, &expanded, deployments, streams);
+        let creation = self.creation(cluster, &expanded, owned, streams);
         // Placeholders come after all pods: they are created by the scheduler.
         for (app, name, members, spec) in std::mem::take(&mut expanded.gangs) {
             cluster.pods.add_placeholders(app, name, members, spec);
@@ -831,7 +862,7 @@ impl Resolver<'_> {
         &mut self,
         cluster: &Cluster,
         expanded: &Expanded<'_>,
-        deployments: usize,
+        owned: usize,
         streams: &Streams,
     ) -> Creation {
         let w = &self.spec.workload;
@@ -840,13 +871,29 @@ impl Resolver<'_> {
         }
         let pods = cluster.pods.len();
         let interval_ns = w.arrivals.interval.map_or(0, |d: DurationNs| d.0);
-        if deployments > 0 {
-            if deployments < expanded.sets.len() {
-                let message = "live Deployments beside pods or jobs are not supported";
-                let hint = "use one kind of workload, or start: backlog".to_owned();
-                self.errors.push(self.document.diagnostic("workload.deployments", message, Some(hint)));
+        if owned > 0 {
+            if owned < expanded.sets.len() {
+                let one_kind = "use one kind of workload";
+                let (field, message, hint) = if w.stateful_sets.is_empty()
+                    && !w.jobs.iter().any(JobSpec::is_controlled)
+                {
+                    let message = "live Deployments beside pods or jobs are not supported";
+                    ("deployments", message, format!("{one_kind}, or start: backlog"))
+                } else if w.stateful_sets.is_empty() {
+                    let message = "Jobs with a controller beside pods or jobs that the load client creates are not supported";
+                    ("jobs", message, format!("{one_kind}; a job with `parallelism` has a controller"))
+                } else {
+                    let message =
+                        "StatefulSets beside pods or jobs that the load client creates are not supported";
+                    (
+                        "statefulSets",
+                        message,
+                        format!("{one_kind}; a job with `parallelism` has a controller"),
+                    )
+                };
+                self.errors.push(self.document.diagnostic(&format!("workload.{field}"), message, Some(hint)));
             }
-            let times_ns = Arc::new((0..deployments as u64).map(|i| i * interval_ns).collect());
+            let times_ns = Arc::new((0..owned as u64).map(|i| i * interval_ns).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
         }
         let rate_micro = w.arrivals.rate.map_or(0, |r| r.micro_per_second());
@@ -915,9 +962,17 @@ fn workload(
     let templates: Vec<u32> = groups.map(|(index, group)| add_nodes(&mut cluster, group, index)).collect();
     scheduling::add_objects(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
-    let Resolver { provenance, default_limit_ns, errors, replica_sets, .. } = r;
-    let made =
-        Workload { cluster, creation, lifetimes, provenance, default_limit_ns, templates, replica_sets };
+    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, .. } = r;
+    let made = Workload {
+        cluster,
+        creation,
+        lifetimes,
+        provenance,
+        default_limit_ns,
+        templates,
+        replica_sets,
+        owners,
+    };
     (made, streams.were_used(), errors)
 }
 
@@ -935,10 +990,18 @@ pub fn resolve_shared(
     let mut r = Resolver::new(spec, document, profiles);
     let seed = spec.seed.unwrap_or(1);
     let (shared, errors) = workloads.get(spec, document, seed, || workload(spec, document, profiles, seed));
-    let Workload { mut cluster, creation, lifetimes, provenance, default_limit_ns, templates, replica_sets } =
-        shared;
+    let Workload {
+        mut cluster,
+        creation,
+        lifetimes,
+        provenance,
+        default_limit_ns,
+        templates,
+        replica_sets,
+        owners,
+    } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
-    r.replica_sets = replica_sets;
+    (r.replica_sets, r.owners) = (replica_sets, owners);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);

@@ -494,7 +494,11 @@ pub struct WorkloadSpec {
     /// Pods that a load client creates directly.
     #[serde(default)]
     pub pods: Vec<PodGroupSpec>,
-    /// Jobs, whose pods the controller manager creates.
+    /// StatefulSets, whose pods the controller manager creates, by default one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stateful_sets: Vec<StatefulSetSpec>,
+    /// Jobs. One that gives `parallelism`, `completionMode` or `backoffLimit` is the controller manager's; the pods of others
+    /// are created by the load client, all of them.
     #[serde(default)]
     pub jobs: Vec<JobSpec>,
     /// The client that creates `pods`, deployments and jobs.
@@ -852,7 +856,52 @@ pod_group! {
         completions: Option<u64>,
         /// Pods of a Job that exist at once. Default: as `completions`.
         parallelism: Option<u64>,
+        /// `Indexed`: pods that failed are made anew by index, the lowest first. Default `NonIndexed`.
+        completion_mode: Option<CompletionMode>,
+        /// The Job has failed when more pods than so many have failed. Default 6.
+        backoff_limit: Option<u64>,
     }
+}
+pod_group! {
+    /// StatefulSets.
+    StatefulSetSpec {
+        /// Name of the StatefulSets (`name-0`, `name-1`, ... if there are several). Default `statefulset`.
+        name: Option<String>,
+        /// Number of StatefulSets. Default 1.
+        count: Option<u64>,
+        /// Pods of each.
+        replicas: u64,
+        /// Whether a pod waits until those before it are ready. Default `OrderedReady`.
+        pod_management_policy: Option<PodManagementPolicy>,
+    }
+}
+
+impl JobSpec {
+    /// Whether the Job controller makes its pods.
+    #[must_use]
+    pub const fn is_controlled(&self) -> bool {
+        self.parallelism.is_some() || self.completion_mode.is_some() || self.backoff_limit.is_some()
+    }
+}
+
+/// `completionMode` of a Job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CompletionMode {
+    /// One pod is as good as another.
+    #[default]
+    NonIndexed,
+    /// Each pod has an index.
+    Indexed,
+}
+
+/// `podManagementPolicy` of a StatefulSet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PodManagementPolicy {
+    /// One after the other.
+    #[default]
+    OrderedReady,
+    /// All at once.
+    Parallel,
 }
 
 /// `preemptionPolicy` of a pod.

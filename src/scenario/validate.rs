@@ -12,6 +12,7 @@ use super::document::Document;
 use super::duration::DurationNs;
 use super::faults;
 use super::limits;
+use super::objects;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
@@ -257,6 +258,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
         ("workload.deployments", spec.workload.deployments.len()),
         ("workload.pods", spec.workload.pods.len()),
         ("workload.jobs", spec.workload.jobs.len()),
+        ("workload.statefulSets", spec.workload.stateful_sets.len()),
     ];
     for (path, entries) in lists {
         if entries > limits::GROUPS {
@@ -269,6 +271,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     control_plane(spec, &hosts, check);
     scheduler(&spec.scheduler, &hosts, check);
     workload(spec, &hosts, check);
+    objects::validate(spec, check);
     faults::validate(spec, check);
     check.duration("stop.limit", spec.stop.limit, true);
     if spec.stop.when == Some(StopWhen::Time) && spec.stop.limit.is_none() {
@@ -626,6 +629,15 @@ pub(super) fn pod_groups(workload: &WorkloadSpec) -> Vec<PodGroup> {
             shape: group.shape(),
         });
     }
+    for (i, group) in workload.stateful_sets.iter().enumerate() {
+        groups.push(PodGroup {
+            path: format!("workload.statefulSets[{i}]"),
+            title: title("StatefulSet", &group.name, i),
+            pods: group.count.unwrap_or(1).saturating_mul(group.replicas),
+            count_key: "replicas",
+            shape: group.shape(),
+        });
+    }
     for (i, group) in workload.pods.iter().enumerate() {
         groups.push(PodGroup {
             path: format!("workload.pods[{i}]"),
@@ -675,8 +687,9 @@ fn workload(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
             "is there a digit too many?",
         );
     }
-    let kinds: [(&str, Vec<Option<&str>>); 3] = [
+    let kinds: [(&str, Vec<Option<&str>>); 4] = [
         ("deployments", workload.deployments.iter().map(|g| g.name.as_deref()).collect()),
+        ("statefulSets", workload.stateful_sets.iter().map(|g| g.name.as_deref()).collect()),
         ("pods", workload.pods.iter().map(|g| g.name.as_deref()).collect()),
         ("jobs", workload.jobs.iter().map(|g| g.name.as_deref()).collect()),
     ];

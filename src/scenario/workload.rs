@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::document::Document;
-use super::plan::{Creation, Lifetimes, Provenance, RecordedPod};
+use super::plan::{Creation, Lifetimes, OwnerPlan, Provenance, RecordedPod};
 use super::spec::{ClusterSpec, ScenarioSpec, WorkloadSpec};
 use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
@@ -43,6 +43,8 @@ pub(super) struct Workload {
     pub(super) templates: Vec<u32>,
     /// Ranges of pods that belong to Deployments.
     pub(super) replica_sets: Vec<(u32, u32)>,
+    /// What owns the ranges of pods that controllers make.
+    pub(super) owners: Vec<OwnerPlan>,
 }
 
 impl Workload {

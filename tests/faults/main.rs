@@ -2,5 +2,6 @@
 mod drains;
 mod errors;
 mod nodes;
+mod objects;
 mod random;
 mod servers;

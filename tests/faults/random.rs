@@ -145,6 +145,28 @@ fn scenario(seed: u64) -> String {
             "pods: [{{count: {}, apps: 2, requests: {{cpu: 100m, memory: 100Mi}}, gang: {{}}}}]",
             2 * dice.roll(2, 2 * nodes)
         )
+    } else if dice.chance(20) {
+        let mut objects = vec![format!(
+            "deployments: [{{name: d0, replicas: {}, requests: {requests}}}]",
+            dice.roll(1, nodes)
+        )];
+        if dice.chance(60) {
+            let policy = dice.pick(&["OrderedReady", "Parallel"]);
+            let replicas = dice.roll(1, nodes);
+            objects.push(format!(
+                "statefulSets: [{{replicas: {replicas}, podManagementPolicy: {policy}, requests: {requests}}}]"
+            ));
+        }
+        if dice.chance(60) {
+            let (completions, parallelism) = (dice.roll(1, 2 * nodes), dice.roll(1, nodes));
+            let mode = dice.pick(&["Indexed", "NonIndexed"]);
+            objects.push(format!(
+                "jobs: [{{count: {}, completions: {completions}, parallelism: {parallelism}, completionMode: {mode}, backoffLimit: {}, runTime: {{min: 30s, max: 900s}}, requests: {requests}}}]",
+                dice.roll(1, 3),
+                dice.roll(0, 8),
+            ));
+        }
+        objects.join(", ")
     } else if dice.chance(70) {
         let mut sets = Vec::new();
         for i in 0..dice.roll(1, 3) {
@@ -160,7 +182,8 @@ fn scenario(seed: u64) -> String {
             dice.pick(&shapes)
         )
     };
-    let start = if dice.chance(30) { ", start: backlog" } else { "" };
+    let has_objects = groups.contains("statefulSets") || groups.contains("jobs");
+    let start = if dice.chance(30) && !has_objects { ", start: backlog" } else { "" };
     let _ = writeln!(text, "workload: {{{groups}{start}}}");
     text.push_str("faults:\n");
     for _ in 0..dice.roll(1, 6) {
@@ -200,6 +223,7 @@ fn check(seed: u64) {
         .count() as u64;
     for line in text.lines().filter(|line| line.starts_with("workload: {deployments")) {
         for (i, set) in line.split("{name: ").skip(1).enumerate() {
+            let set = set.split("}]").next().unwrap_or(set);
             if set.contains("runTime") || text.contains("kind: yunikorn") && counts.failed > 0 {
                 continue;
             }

@@ -652,6 +652,24 @@ stop: {when: time, limit: 20m}";
     }
 }
 
+/// So are StatefulSets and Jobs, and who waits for whom.
+#[test]
+fn a_run_with_objects_goes_on_as_if_it_had_not_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = "workload: {statefulSets: [{count: 2, replicas: 4, requests: {cpu: 400m}}], jobs: [{count: 3, completions: 9, parallelism: 3, backoffLimit: 5, runTime: {min: 20s, max: 200s}, requests: {cpu: 400m}}], arrivals: {interval: 7s}}";
+    let plane = "controlPlane: {apiServer: {profile: apiserver-1.36}, nodeLifecycle: {kind: kubelet}}";
+    let faults = "faults:
+  - {kind: podFailure, every: 20s, to: 8m}
+  - {kind: nodeFailure, at: 2m, duration: 6m}
+  - {kind: controllerManagerLeaderChange, at: 4m}
+stop: {when: time, limit: 20m}";
+    for scheduler in SCHEDULERS {
+        let scheduler = format!("scheduler: {{kind: {scheduler}}}");
+        let spec = scenario(folder.path(), &[NODES, plane, &scheduler, workload, faults]);
+        stop_and_go(folder.path(), &spec, &[3, 15, 70, 200, 245, 400]);
+    }
+}
+
 /// Faults, controllers and the pods that they make are part of the state.
 #[test]
 fn a_run_with_faults_goes_on_as_if_it_had_not_stopped() {

@@ -6,6 +6,9 @@
 //! | `node_lifecycle` | the Ready condition and the taints of nodes that are not heard of          |
 //! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
 //! | `pod_gc`         | pods of nodes that are gone                                                |
+//! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
+//! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
+//! | `work_queue`     | objects that wait for a sync, and workers                                   |
 //!
 //! The manager is one process. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
 //! `ClientBuilder.ClientOrDie` makes one a controller); they share informers. A controller acts when its informer has shown
@@ -19,10 +22,13 @@
 //! volumes and services.
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
+pub mod job;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;
+pub mod stateful_set;
 pub mod taint_eviction;
+mod work_queue;
 
 use super::kernel::{ControllerEvent, Event, Kernel};
 use super::node_agents::NodeAgents;
@@ -31,8 +37,10 @@ use super::{ClientId, ControlPlane, PodChange, Verb};
 use crate::cluster::{Cluster, NodeChange, NodeId, PodId};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
+use job::Jobs;
 use node_lifecycle::NodeLifecycle;
 use pod_gc::PodGc;
+use stateful_set::StatefulSets;
 use taint_eviction::TaintEviction;
 
 /// First wait of a work queue after an error, doubled for each (`DefaultControllerRateLimiter`).
@@ -70,6 +78,8 @@ pub struct Env<'a> {
     pub agents: &'a NodeAgents,
     /// Pods made during the call.
     pub made: &'a mut Vec<Made>,
+    /// Pods that are never made, or that nobody replaces.
+    pub dropped: &'a mut Vec<PodId>,
     /// How often the manager was started anew.
     pub epoch: u32,
 }
@@ -119,9 +129,47 @@ pub struct Controllers {
     pub taint_eviction: TaintEviction,
     /// Pods of nodes that are gone.
     pub pod_gc: PodGc,
+    /// StatefulSets, if there are any.
+    pub stateful_sets: Option<StatefulSets>,
+    /// Jobs, if there are any.
+    pub jobs: Option<Jobs>,
 }
 
 impl Controllers {
+    /// An object other than a ReplicaSet was created, or is due again.
+    pub fn start(&mut self, env: &mut Env<'_>, owner: u32) {
+        if let Some(sets) = &mut self.stateful_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.start(env, at);
+        } else if let Some(jobs) = &mut self.jobs
+            && let Some(at) = jobs.index_of(owner)
+        {
+            jobs.start(env, at);
+        }
+    }
+
+    /// The client of those that make pods as the workload wants them, if it has no ReplicaSets.
+    #[must_use]
+    pub fn creator(&self) -> Option<ClientId> {
+        let sets = self.stateful_sets.as_ref().map(StatefulSets::client);
+        sets.or(self.jobs.as_ref().map(Jobs::client))
+    }
+
+    /// The informer has shown a change of a pod that may belong to one of those.
+    fn on_owned_pod(&mut self, env: &mut Env<'_>, pod: PodId) {
+        let owner = env.control_plane.store().owner(pod);
+        if let Some(sets) = &mut self.stateful_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.on_pod(env, at, pod);
+        } else if let Some(jobs) = &mut self.jobs
+            && let Some(at) = jobs.index_of(owner)
+        {
+            jobs.on_pod(env, at, pod);
+        }
+    }
+
     /// Hands an answer to the controller whose client asked; false: it is none of theirs.
     pub fn on_answered(&mut self, env: &mut Env<'_>, client: ClientId, answer: Answer) -> bool {
         if client == self.node_lifecycle.client() {
@@ -130,6 +178,10 @@ impl Controllers {
             self.taint_eviction.on_answered(env, answer);
         } else if client == self.pod_gc.client() {
             self.pod_gc.on_answered(env, answer);
+        } else if let Some(sets) = self.stateful_sets.as_mut().filter(|sets| client == sets.client()) {
+            sets.on_answered(env, answer);
+        } else if let Some(jobs) = self.jobs.as_mut().filter(|jobs| client == jobs.client()) {
+            jobs.on_answered(env, answer);
         } else {
             return false;
         }
@@ -154,6 +206,9 @@ impl Controllers {
             PodChange::Gone => self.taint_eviction.on_pod_gone(pod),
             PodChange::Added | PodChange::Status => {}
         }
+        if self.stateful_sets.is_some() || self.jobs.is_some() {
+            self.on_owned_pod(env, pod);
+        }
     }
 
     /// The manager's process has been started anew and has listed everything: its controllers know nothing else.
@@ -161,6 +216,12 @@ impl Controllers {
         self.node_lifecycle.restart(env);
         self.taint_eviction.restart(env);
         self.pod_gc.restart(env);
+        if let Some(sets) = &mut self.stateful_sets {
+            sets.restart(env);
+        }
+        if let Some(jobs) = &mut self.jobs {
+            jobs.restart(env);
+        }
     }
 
     /// A timer of one of these controllers.

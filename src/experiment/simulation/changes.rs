@@ -17,9 +17,12 @@ pub(super) mod servers;
 
 use super::{Builder, Simulation, bucket, flow};
 use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
+use crate::control_plane::apf::FlowId;
+use crate::control_plane::controllers::job::Jobs;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
 use crate::control_plane::controllers::pod_gc::PodGc;
 use crate::control_plane::controllers::replica_set::ReplicaSets;
+use crate::control_plane::controllers::stateful_set::StatefulSets;
 use crate::control_plane::controllers::taint_eviction::TaintEviction;
 use crate::control_plane::controllers::{Answer, Controllers, Env, Made};
 use crate::control_plane::kernel::{AgentEvent, ControllerEvent, Event, ProcessId};
@@ -29,19 +32,23 @@ use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
 use crate::engine::Nanos;
 use crate::measure::recovery::Recovery;
-use crate::scenario::plan::{ClientIdentity, Creation, FaultKind, Lifetimes, Plan};
+use crate::measure::station::Station;
+use crate::scenario::plan::{ClientIdentity, Creation, FaultKind, Lifetimes, OwnerPlan, Plan, StopWhen};
 
 pub use drains::DrainReport;
 use drains::Drains;
 use faults::Faults;
 use servers::{Rebuild, Servers};
 
+/// `--concurrent-statefulset-syncs` and `--concurrent-job-syncs`.
+const OBJECT_SYNCS: u32 = 5;
+
 /// The controller manager's process and what its controllers' clients share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manager {
     process: ProcessId,
     transport: usize,
-    flow: crate::control_plane::apf::FlowId,
+    flow: FlowId,
     /// Client of the ReplicaSet controller.
     pub(super) client: ClientId,
     pub(super) watcher: usize,
@@ -67,6 +74,9 @@ pub(super) struct Changes {
     /// Empty between events.
     #[serde(skip)]
     made: Vec<Made>,
+    /// Empty between events.
+    #[serde(skip)]
+    dropped: Vec<PodId>,
 }
 
 /// What is left of faults when a run has ended.
@@ -86,6 +96,10 @@ pub struct FaultsReport {
     pub pods_failed: u64,
     /// What drains came to; none: no fault drains nodes.
     pub drains: Option<DrainReport>,
+    /// Jobs that have succeeded, and that have failed; none: no Job has a controller.
+    pub jobs: Option<(u64, u64)>,
+    /// Whether the scenario has faults; else controllers alone are the reason for this report.
+    pub has_faults: bool,
 }
 
 /// One occurrence of a fault.
@@ -132,7 +146,10 @@ impl Simulation {
     pub(super) fn replica_sets(plan: &Plan, manager: &Manager) -> Option<ReplicaSets> {
         let syncs = plan.controller_manager.as_ref()?.2;
         match (&plan.creation, &plan.changes) {
-            (Creation::ReplicaSets { ranges, .. }, _) => {
+            (Creation::ReplicaSets { ranges, .. }, changes) => {
+                let others = changes.iter().flat_map(|changes| &changes.owners);
+                let others = others.filter(|owner| **owner != OwnerPlan::ReplicaSet).count();
+                let ranges = &ranges[..ranges.len() - others];
                 Some(ReplicaSets::new(manager.client, syncs, ranges, false))
             }
             (_, Some(changes)) => Some(ReplicaSets::new(manager.client, syncs, &changes.replica_sets, true)),
@@ -165,6 +182,9 @@ impl Simulation {
         let scheduler_watcher = lists_of.first()?.0;
         control_plane.watch_nodes(&mut b.kernel, scheduler_watcher);
         control_plane.watch_nodes(&mut b.kernel, manager.watcher);
+        // A new server process has the flows that are known by now.
+        let drains = plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Drain { .. }));
+        let kubectl = drains.then(|| flow(control_plane, ClientIdentity::User, "kubectl"));
         let backoff = b.streams.stream("watch.backoff");
         control_plane.expect_outages(&mut b.kernel, backoff, lists_of, manager.watcher);
         let mut client = |name: &str| {
@@ -189,11 +209,31 @@ impl Simulation {
                 plan.default_toleration_ns,
             ),
             pod_gc: PodGc::new(client("pod-garbage-collector"), gc),
+            stateful_sets: None,
+            jobs: None,
         };
         // Who removes nodes and, where no agent does, marks pods.
         let cloud = client("cloud-controller-manager");
-        let drains = plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Drain { .. }));
-        let drains = drains.then(|| Self::build_drains(b, control_plane));
+        let (mut stateful_sets, mut jobs) = (Vec::new(), Vec::new());
+        for (range, owner) in sets.iter().zip(&plan.owners) {
+            match owner {
+                OwnerPlan::ReplicaSet => {}
+                OwnerPlan::StatefulSet(settings) => stateful_sets.push((*range, *settings)),
+                OwnerPlan::Job(settings) => jobs.push((*range, *settings)),
+            }
+        }
+        let first_job = (sets.len() - jobs.len()) as u32;
+        let first_set = first_job - stateful_sets.len() as u32;
+        let controllers = Controllers {
+            stateful_sets: (!stateful_sets.is_empty()).then(|| {
+                let client = client("statefulset-controller");
+                StatefulSets::new(client, first_set, OBJECT_SYNCS, &stateful_sets)
+            }),
+            jobs: (!jobs.is_empty())
+                .then(|| Jobs::new(client("job-controller"), first_job, OBJECT_SYNCS, &jobs)),
+            ..controllers
+        };
+        let drains = kubectl.map(|flow| Self::build_drains(b, control_plane, flow, first_job));
         Some(Box::new(Changes {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
@@ -205,14 +245,19 @@ impl Simulation {
             replaced: 0,
             failed_pods: 0,
             made: Vec::new(),
+            dropped: Vec::new(),
         }))
     }
 
     /// Who drains nodes: somebody outside, each of whose commands has connections and a limit of its own.
-    fn build_drains(b: &mut Builder<'_>, control_plane: &mut ControlPlane) -> Box<Drains> {
-        control_plane.store_mut().keep_budgets(&b.plan.cluster);
+    fn build_drains(
+        b: &mut Builder<'_>,
+        control_plane: &mut ControlPlane,
+        flow: FlowId,
+        first_job: u32,
+    ) -> Box<Drains> {
+        control_plane.store_mut().keep_budgets(&b.plan.cluster, first_job);
         let transport = control_plane.add_transport(&mut b.kernel, None, u32::MAX);
-        let flow = flow(control_plane, ClientIdentity::User, "kubectl");
         let bucket = TokenBucket::unlimited();
         let client = control_plane.add_client(&mut b.kernel, "kubectl", None, transport, bucket, flow);
         Box::new(Drains::new(client))
@@ -236,7 +281,7 @@ impl Simulation {
         if changes.servers.manager_down {
             return;
         }
-        let Changes { controllers, made, servers, .. } = &mut **changes;
+        let Changes { controllers, made, dropped, servers, .. } = &mut **changes;
         let mut env = Env {
             epoch: servers.manager_epoch,
             kernel: &mut self.kernel,
@@ -244,6 +289,7 @@ impl Simulation {
             cluster: &mut self.cluster,
             agents: &self.agents,
             made,
+            dropped,
         };
         f(controllers, &mut env);
         self.welcome();
@@ -252,11 +298,11 @@ impl Simulation {
     /// Calls the ReplicaSets.
     pub(super) fn sets(&mut self, f: impl FnOnce(&mut ReplicaSets, &mut Env<'_>)) {
         let Some(sets) = self.replica_sets.as_mut() else { return };
-        let mut none = Vec::new();
-        let (made, epoch) = match &mut self.changes {
+        let (mut none, mut nobody) = (Vec::new(), Vec::new());
+        let (made, dropped, epoch) = match &mut self.changes {
             Some(changes) if changes.servers.manager_down => return,
-            Some(changes) => (&mut changes.made, changes.servers.manager_epoch),
-            None => (&mut none, 0),
+            Some(changes) => (&mut changes.made, &mut changes.dropped, changes.servers.manager_epoch),
+            None => (&mut none, &mut nobody, 0),
         };
         let mut env = Env {
             epoch,
@@ -265,6 +311,7 @@ impl Simulation {
             cluster: &mut self.cluster,
             agents: &self.agents,
             made,
+            dropped,
         };
         f(sets, &mut env);
         self.welcome();
@@ -281,6 +328,18 @@ impl Simulation {
             changes.replaced += 1;
             changes.recovery.replaced(instead_of);
             debug_assert!(pod >= self.cluster.pods.first_later(), "a pod of the plan is not made twice");
+        }
+        for pod in std::mem::take(&mut changes.dropped) {
+            if self.cluster.pods.stage(pod) == Stage::Planned {
+                let run_ns = span(&self.lifetimes, &self.cluster, &changes.later_run_ns, pod);
+                self.counts.dropped += 1;
+                self.expected_finishes -= u64::from(run_ns.is_some());
+                if self.counts.created + self.counts.dropped == self.counts.total {
+                    self.stations.at(Station::Creation).set(self.kernel.now(), false);
+                }
+            } else {
+                changes.recovery.abandoned(pod);
+            }
         }
     }
 
@@ -322,7 +381,7 @@ impl Simulation {
             return;
         }
         match what {
-            ControllerEvent::Requeue { owner } => self.sets(|sets, env| sets.start(env, owner)),
+            ControllerEvent::Requeue { owner } => self.start_owner(owner),
             what => self.control(|controllers, env| controllers.on_timer(env, what)),
         }
     }
@@ -342,9 +401,23 @@ impl Simulation {
         self.control(|controllers, env| controllers.on_pod(env, pod, change));
         if change != PodChange::Added && self.control_plane.store_mut().notice_loss(pod) {
             let owner = self.control_plane.store().owner(pod);
-            if owner != NO_OWNER {
+            if self.is_replica_set(owner) {
                 self.sets(|sets, env| sets.lost(env, owner, pod));
             }
+        }
+    }
+
+    /// Whether an owner is a ReplicaSet.
+    pub(super) fn is_replica_set(&self, owner: u32) -> bool {
+        self.replica_sets.as_ref().is_some_and(|sets| (owner as usize) < sets.len())
+    }
+
+    /// An object that owns pods was created, or is due again.
+    pub(super) fn start_owner(&mut self, owner: u32) {
+        if self.is_replica_set(owner) {
+            self.sets(|sets, env| sets.start(env, owner));
+        } else {
+            self.control(|controllers, env| controllers.start(env, owner));
         }
     }
 
@@ -450,7 +523,12 @@ impl Simulation {
 
     /// Whether something is still to come that the run must not end before: a fault at a given time, a recovery.
     pub(super) fn changes_to_come(&self) -> bool {
-        self.changes.as_ref().is_some_and(|c| c.faults.are_scripted_to_come() || c.recovery.is_open())
+        self.changes.as_ref().is_some_and(|c| {
+            // A Job has ended when its controller says so.
+            let jobs =
+                self.stop == StopWhen::AllFinished && c.controllers.jobs.as_ref().is_some_and(Jobs::are_open);
+            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs
+        })
     }
 
     /// Whether the run waits for the time of a fault, or for the end of one that has an end.
@@ -476,6 +554,8 @@ impl Simulation {
             pods_collected: changes.controllers.pod_gc.collected(),
             pods_failed: changes.failed_pods,
             drains: changes.drains.as_ref().map(|drains| drains.report()),
+            jobs: changes.controllers.jobs.as_ref().map(Jobs::ended),
+            has_faults: changes.faults.are_any(),
         })
     }
 }

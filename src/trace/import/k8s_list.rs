@@ -85,6 +85,17 @@ pub(crate) struct List {
     controllers: Vec<(Value, Place)>,
 }
 
+/// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
+/// what a scenario that reads manifests can say instead.
+pub const UNMODELLED: [(&str, &str, &str); 6] = [
+    ("DaemonSet", "daemon-set", "leave it out; give its pods as Pods with `nodeName` or a node affinity"),
+    ("CronJob", "cron-job", "leave it out; give the Jobs that it makes"),
+    ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
+    ("LimitRange", "limit-range", "leave it out and write requests and limits into the pods"),
+    ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
+    ("PriorityClass", "priority-class", "leave it out and give the pods `spec.priority`"),
+];
+
 impl List {
     pub(crate) fn object(
         &mut self,
@@ -107,7 +118,8 @@ impl List {
             }
             kind => {
                 let what = format!("{}:{} (kind {kind})", place.file, place.at);
-                sink.report.drop_row(OBJECTS, "not-a-workload", || what);
+                let reason = UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1);
+                sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)
             }
         }

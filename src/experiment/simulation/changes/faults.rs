@@ -156,6 +156,11 @@ impl Faults {
         }
     }
 
+    /// Whether the plan has faults.
+    pub(super) fn are_any(&self) -> bool {
+        !self.plan.is_empty()
+    }
+
     /// What a fault does.
     pub(super) fn kind(&self, index: usize) -> &FaultKind {
         &self.plan[index].kind

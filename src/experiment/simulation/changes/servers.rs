@@ -457,11 +457,17 @@ impl Simulation {
         }
         for pod in lost {
             let owner = self.control_plane.store().owner(pod);
-            if owner != crate::control_plane::store::NO_OWNER {
+            if self.is_replica_set(owner) {
                 self.sets(|sets, _| sets.note_lost(owner, pod));
             }
         }
         let arrived = self.servers().arrived.clone();
+        let sets = self.replica_sets.as_ref().map_or(0, |sets| sets.len());
+        for owner in sets..arrived.len() {
+            if arrived[owner] {
+                self.start_owner(owner as u32);
+            }
+        }
         self.sets(|sets, env| sets.restart(env, |set| arrived.get(set as usize).copied().unwrap_or(true)));
     }
 
@@ -475,7 +481,7 @@ impl Simulation {
                 return;
             }
         }
-        self.sets(|sets, env| sets.start(env, set));
+        self.start_owner(set);
     }
 
     // ---- others ----

@@ -1,0 +1,91 @@
+//! StatefulSets and Jobs of a scenario: what can't go together, and what they become.
+//!
+//! They are controllers' objects, as Deployments are: created one after the other, `arrivals.interval` apart, and their pods
+//! are made by kube-controller-manager. So they need an API that somebody writes to while the run goes on: no backlog, and no
+//! pods that a load client creates beside them. What they become is a range of pods and an [`OwnerPlan`].
+//!
+//! Cost: O(objects).
+use super::limits;
+use super::plan::OwnerPlan;
+use super::spec::{
+    ArrivalProcess, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape, ScenarioSpec,
+    StatefulSetSpec, WorkloadStart,
+};
+use super::validate::Check;
+use crate::control_plane::controllers::job::JobSettings;
+use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
+
+/// `backoffLimit` of a Job that does not say.
+const BACKOFF_LIMIT: u32 = 6;
+
+/// All rules.
+pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    let workload = &spec.workload;
+    for (i, set) in workload.stateful_sets.iter().enumerate() {
+        let path = format!("workload.statefulSets[{i}]");
+        check.optional_count(&format!("{path}.count"), set.count, 1, limits::APPS);
+        controlled(&path, &set.shape(), spec, check);
+        if set.run_time.is_some() {
+            let message = "the pods of a StatefulSet run until they are deleted (`restartPolicy: Always`)";
+            check.report(&format!("{path}.runTime"), message, "use a Job for pods that end");
+        }
+        let agents = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
+        let policy = set.pod_management_policy.unwrap_or_default();
+        if policy == PodManagementPolicy::OrderedReady && agents == NodeLifecycleKind::None {
+            let message = "without node agents no pod is ever ready, and the second one is never made";
+            let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok, or \
+                        `podManagementPolicy: Parallel`";
+            check.report(&format!("{path}.podManagementPolicy"), message, hint);
+        }
+    }
+    for (i, job) in workload.jobs.iter().enumerate().filter(|(_, job)| job.is_controlled()) {
+        let path = format!("workload.jobs[{i}]");
+        controlled(&path, &job.shape(), spec, check);
+        check.optional_count(&format!("{path}.backoffLimit"), job.backoff_limit, 0, u64::from(u32::MAX >> 1));
+        if job.run_time.is_none() {
+            let message = "the pods of this Job never succeed: they run for ever";
+            check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
+        }
+    }
+}
+
+/// What goes for all objects whose pods a controller makes.
+fn controlled(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Check<'_>) {
+    if spec.workload.start == Some(WorkloadStart::Backlog) {
+        let message =
+            format!("the pods of `{path}` are made by its controller, and a backlog is there before it");
+        check.report("workload.start", message, "set `start: live`");
+    }
+    if spec.workload.arrivals.process.is_some_and(|process| process != ArrivalProcess::Closed) {
+        let message = format!("the pods of `{path}` are made by its controller, not at a rate");
+        check.report("workload.arrivals.process", message, "leave it out; `interval` says when objects come");
+    }
+    if shape.hold.is_some() {
+        let message = "a pod that is deleted is made anew by its controller";
+        check.report(&format!("{path}.hold"), message, "leave it out");
+    }
+    if shape.gang.is_some() {
+        let message = "gangs whose pods a StatefulSet or a Job makes are not modelled";
+        check.report(&format!("{path}.gang"), message, "use `pods` or `deployments`, or leave the gang out");
+    }
+}
+
+impl StatefulSetSpec {
+    /// What it is to its controller.
+    pub(super) fn owner(&self) -> OwnerPlan {
+        let policy = self.pod_management_policy.unwrap_or_default();
+        OwnerPlan::StatefulSet(StatefulSetSettings { ordered: policy == PodManagementPolicy::OrderedReady })
+    }
+}
+
+impl JobSpec {
+    /// What it is to its controller.
+    pub(super) fn owner(&self) -> OwnerPlan {
+        let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        OwnerPlan::Job(JobSettings {
+            parallelism: count(self.parallelism.or(self.completions).unwrap_or(1)),
+            backoff_limit: self.backoff_limit.map_or(BACKOFF_LIMIT, count),
+            indexed: self.completion_mode == Some(CompletionMode::Indexed),
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! StatefulSets and Jobs: in which order their pods are made, how many at once, and what happens to those that fail.
+//!
+//! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
+use podpace::cluster::{PodId, Stage};
+use podpace::experiment::run::{Completed, Environment, RunSpec};
+use podpace::experiment::simulation::{Ended, Finished, Simulation};
+use podpace::scenario::{Diagnostic, Document};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn text(workload: &str, more: &str) -> String {
+    format!(
+        "apiVersion: podpace/v1
+kind: Scenario
+name: objects
+cluster: {{nodes: [{{count: 8, template: {{allocatable: {{cpu: 32, memory: 64Gi, pods: 110}}}}}}]}}
+controlPlane: {{nodeLifecycle: {{kind: kubelet, startLatency: 10s}}}}
+scheduler: {{kind: kube-scheduler}}
+workload: {{{workload}}}
+{more}
+"
+    )
+}
+
+fn spec(text: &str) -> RunSpec {
+    let document = Document::parse("objects.yaml", text, None).unwrap();
+    RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
+}
+
+fn run(text: &str) -> Completed {
+    spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn simulation(text: &str) -> Simulation {
+    let environment = Environment::built_in();
+    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}"));
+    Simulation::new(&plan, &environment.registry).unwrap()
+}
+
+fn finished(text: &str) -> (Finished, Ended) {
+    let completed = simulation(text);
+    let finished = completed.run();
+    let ended = finished.ended;
+    (finished, ended)
+}
+
+fn count(completed: &Completed, name: &str) -> u64 {
+    completed.summary.metrics[name] as u64
+}
+
+fn in_stage(simulation: &Simulation, stages: &[Stage]) -> usize {
+    let pods = &simulation.cluster().pods;
+    (0..pods.len() as PodId).filter(|pod| stages.contains(&pods.stage(*pod))).count()
+}
+
+/// "Pods are created sequentially, in order from {0..N-1}. Before a scaling operation is applied to a Pod, all of its
+/// predecessors must be Running and Ready." (StatefulSets, "Deployment and Scaling Guarantees")
+#[test]
+fn an_ordered_set_waits_for_each_pod() {
+    let workload = "statefulSets: [{name: db, replicas: 5, requests: {cpu: 100m}}]";
+    let (run, ended) = finished(&text(workload, "stop: {when: allRunning, limit: 1h}"));
+    assert_eq!(ended, Ended::Done);
+    let pods = &run.cluster.pods;
+    for pod in 1..5 {
+        let (before, this) = (pods.timeline(pod - 1), pods.timeline(pod));
+        assert!(this.created_ns >= before.running_ns, "pod {pod} is created before pod {} is ready", pod - 1);
+        assert!(this.created_ns < before.running_ns + SECOND / 2);
+    }
+    let last_s = pods.timeline(4).running_ns / SECOND;
+    assert!((50..53).contains(&last_s), "five starts of 10 s: {last_s}");
+}
+
+/// `podManagementPolicy: Parallel` "tells the StatefulSet controller to launch or terminate all Pods in parallel".
+#[test]
+fn a_parallel_set_waits_for_nobody() {
+    let workload = "statefulSets: [{replicas: 5, podManagementPolicy: Parallel, requests: {cpu: 100m}}]";
+    let (run, _) = finished(&text(workload, "stop: {when: allRunning, limit: 1h}"));
+    let pods = &run.cluster.pods;
+    assert!((0..5).all(|pod| pods.timeline(pod).created_ns < SECOND));
+    assert!((0..5).all(|pod| pods.timeline(pod).running_ns < 12 * SECOND));
+}
+
+/// A name is used again when its old pod is gone and not before: a dead node keeps it ("Force Delete StatefulSet Pods"). A
+/// Deployment does not wait.
+#[test]
+fn a_pod_of_a_set_is_not_made_anew_while_the_old_one_is_there() {
+    let faults = "faults: [{kind: nodeFailure, at: 5m, nodes: {names: [node-00003]}, duration: 20m}]
+stop: {when: time, limit: 40m}";
+    let workload = "statefulSets: [{replicas: 16, podManagementPolicy: Parallel, requests: {cpu: 100m}}]";
+    let mut sets = simulation(&text(workload, faults));
+    assert!(sets.advance(24 * 60 * SECOND).is_none());
+    assert_eq!(sets.cluster().pods.len(), 16, "evicted after 300 s, and not gone");
+    assert!(sets.advance(26 * 60 * SECOND).is_none());
+    let made = sets.cluster().pods.len() - 16;
+    assert!(made > 0);
+    assert_eq!(in_stage(&sets, &[Stage::Running]), 16);
+    let workload = "deployments: [{replicas: 16, requests: {cpu: 100m}}]";
+    let mut deployments = simulation(&text(workload, faults));
+    assert!(deployments.advance(24 * 60 * SECOND).is_none());
+    assert!(deployments.cluster().pods.len() > 16);
+}
+
+/// A failed pod of a StatefulSet is deleted, then made anew (`processReplica`).
+#[test]
+fn a_failed_pod_of_a_set_is_deleted_and_made_anew() {
+    let workload = "statefulSets: [{replicas: 4, requests: {cpu: 100m}}]";
+    let faults = "faults: [{kind: podFailure, at: 5m, pods: {count: 2}}]
+stop: {when: allRunning, limit: 1h}";
+    let completed = run(&text(workload, faults));
+    assert_eq!((count(&completed, "pods.replaced"), completed.summary.counts.running), (2, 6));
+    let took = completed.summary.faults[0].running_again_after_s.unwrap();
+    assert!((20.0..22.0).contains(&took), "one after the other, 10 s each: {took}");
+}
+
+/// `manageJob`: as many pods as `parallelism`, or as completions are left; changes of pods are collected for a second
+/// (`syncJobBatchPeriod`).
+#[test]
+fn a_job_runs_as_many_pods_at_once_as_it_may() {
+    let workload = "jobs: [{completions: 10, parallelism: 3, runTime: 30s, requests: {cpu: 100m}}]";
+    let text = text(workload, "stop: {when: allFinished, limit: 1h}");
+    let completed = run(&text);
+    assert_eq!((count(&completed, "jobs.completed"), count(&completed, "jobs.failed")), (1, 0));
+    assert_eq!(completed.summary.counts.finished, 10);
+    let mut simulation = simulation(&text);
+    let live = [Stage::Created, Stage::Queued, Stage::Assumed, Stage::Bound, Stage::Running];
+    let mut most = 0;
+    while simulation.advance(simulation.now() + SECOND / 4).is_none() {
+        most = most.max(in_stage(&simulation, &live));
+    }
+    assert_eq!(most, 3);
+    // Four rounds of 10 s start, 30 s run, and between them a second.
+    let (run, _) = finished(&text);
+    let pods = &run.cluster.pods;
+    let last_s = (0..10).map(|pod| pods.timeline(pod).finished_ns).max().unwrap() as f64 / SECOND as f64;
+    assert!((163.0..164.0).contains(&last_s), "{last_s}");
+}
+
+/// `DefaultJobPodFailureBackOff`: 10 s after the first failure, 20 s after the second in a row.
+#[test]
+fn a_pod_that_failed_is_made_anew_after_a_back_off() {
+    let workload = "jobs: [{completions: 1, backoffLimit: 6, runTime: 1h, requests: {cpu: 100m}}]";
+    let at = [100, 200, 300, 450];
+    let faults: Vec<String> = at.iter().map(|at| format!("{{kind: podFailure, at: {at}s}}")).collect();
+    let faults = format!("faults: [{}]\nstop: {{when: allFinished, limit: 3h}}", faults.join(", "));
+    let (run, ended) = finished(&text(workload, &faults));
+    assert_eq!(ended, Ended::Done);
+    let pods = &run.cluster.pods;
+    assert_eq!(pods.len(), 5);
+    for (nth, (at, backoff)) in at.iter().zip([10, 20, 40, 80]).enumerate() {
+        let created = pods.timeline(nth as PodId + 1).created_ns as f64 / SECOND as f64;
+        let due = f64::from(at + backoff);
+        assert!(created >= due && created < due + 0.1, "failure {nth}: {created}, not {due}");
+    }
+}
+
+/// "If this number is exceeded, the Job is marked as failed and all of its Pods are terminated" (`BackoffLimitExceeded`).
+#[test]
+fn a_job_fails_when_too_many_pods_have_failed() {
+    let workload = "jobs: [{completions: 20, parallelism: 4, MODE, backoffLimit: 2, runTime: 1h, requests: {cpu: 100m}}]";
+    let faults =
+        "faults: [{kind: podFailure, at: 2m}, {kind: podFailure, at: 4m}, {kind: podFailure, at: 6m}]
+stop: {when: allFinished, limit: 3h}";
+    // Of an Indexed Job the two that failed come again; of another two come that were not tried. The third failure is the
+    // last, and the rest of the plan is never made.
+    for (mode, replaced) in [("completionMode: Indexed", 2), ("completionMode: NonIndexed", 0)] {
+        let text = text(&workload.replace("MODE", mode), faults);
+        let completed = run(&text);
+        assert_eq!((count(&completed, "jobs.completed"), count(&completed, "jobs.failed")), (0, 1));
+        assert_eq!((count(&completed, "pods.replaced"), completed.summary.counts.created), (replaced, 6));
+        assert_eq!(completed.summary.counts.finished, 6);
+        let (run, ended) = finished(&text);
+        assert_eq!(ended, Ended::Done);
+        assert!(run.kernel.now() < 362 * SECOND, "deleted a second after the third failure");
+    }
+}
+
+/// A pod that is evicted counts as failed; one that is preempted or drained is an eviction, too (`isPodFailed`: a pod with a
+/// deletion timestamp has failed).
+#[test]
+fn evicted_pods_of_a_job_count_as_failed() {
+    let workload = "jobs: [{completions: 64, backoffLimit: 0, runTime: 1h, requests: {cpu: 100m}}]";
+    let faults = "faults: [{kind: drain, at: 5m, nodes: {names: [node-00000]}}]
+stop: {when: allFinished, limit: 3h}";
+    let completed = run(&text(workload, faults));
+    assert_eq!(count(&completed, "jobs.failed"), 1);
+    let completed = run(&text(&workload.replace("backoffLimit: 0", "backoffLimit: 64"), faults));
+    let lost = completed.summary.faults[0].pods_lost;
+    assert!(lost > 0);
+    assert_eq!((count(&completed, "jobs.completed"), count(&completed, "pods.replaced")), (1, lost));
+}
+
+/// Each pod is a creation and a finalizer's removal, and the controller's client makes 20 requests a second, burst 30
+/// (`ClientBuilder`): a Job of short pods ends fewer than ten a second.
+#[test]
+fn a_job_of_short_pods_waits_for_its_controller() {
+    let workload = "jobs: [{completions: 300, parallelism: 300, runTime: 1s, requests: {cpu: 100m}}]";
+    let text = text(workload, "stop: {when: allFinished, limit: 1h}")
+        .replace("startLatency: 10s", "startLatency: 1s");
+    let (run, _) = finished(&text);
+    let pods = &run.cluster.pods;
+    let last_s = (0..300).map(|pod| pods.timeline(pod).finished_ns).max().unwrap() as f64 / SECOND as f64;
+    assert!(last_s > 300.0 / 20.0, "{last_s}");
+}
+
+/// Objects of all kinds live beside each other, come at an interval, and a hundred Jobs share five workers.
+#[test]
+fn deployments_sets_and_jobs_live_together() {
+    let workload = "deployments: [{count: 2, replicas: 10, requests: {cpu: 100m}}], \
+        statefulSets: [{count: 3, replicas: 3, requests: {cpu: 100m}}], \
+        jobs: [{count: 40, completions: 4, parallelism: 2, completionMode: Indexed, runTime: 20s, requests: {cpu: 100m}}], \
+        arrivals: {interval: 2s}";
+    let completed = run(&text(workload, "stop: {when: allRunning, limit: 2h}"));
+    assert_eq!(completed.summary.counts.running, 20 + 9 + 160);
+    assert_eq!(count(&completed, "pods.replaced"), 0);
+}
+
+fn message(text: &str) -> String {
+    let document = Document::parse("objects.yaml", text, None).expect("it is YAML");
+    match RunSpec::of_scenario(document) {
+        Err(errors) => errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n"),
+        Ok(spec) => match spec.plan(&Environment::built_in()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("nothing is wrong with\n{text}"),
+        },
+    }
+}
+
+/// Objects in manifests that would change which pods there are are refused by name, and not passed over.
+#[test]
+fn what_is_not_modelled_in_manifests_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in
+        ["DaemonSet", "CronJob", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "PriorityClass"]
+    {
+        let pod = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}";
+        let manifest = format!("{pod}\n---\nkind: {kind}\nmetadata: {{name: x}}\n");
+        std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
+        let text = text("manifests: [all.yaml]", "stop: {when: allBound}");
+        let document = Document::parse("objects.yaml", &text, Some(folder.path())).expect("it is YAML");
+        let plan = RunSpec::of_scenario(document).unwrap().plan(&Environment::built_in());
+        let message = plan.expect_err(kind).to_string();
+        assert!(message.contains(&format!("{kind}s in manifests are not modelled")), "{message}");
+        assert!(message.contains("help: ") && message.contains("all.yaml:"), "{message}");
+    }
+}
+
+#[test]
+fn what_a_reader_sees_of_wrong_objects() {
+    let mut page = String::new();
+    for workload in [
+        "statefulSets: [{replicas: 3, runTime: 10s}]",
+        "statefulSets: [{replicas: 3, hold: 10s}]",
+        "statefulSets: [{replicas: 3, podManagementPolicy: Ordered}]",
+        "statefulSets: [{replicas: 3}], start: backlog",
+        "statefulSets: [{replicas: 3, count: 0}]",
+        "statefulSets: [{replicas: 3}], pods: [{count: 3}]",
+        "statefulSets: [{replicas: 3}], arrivals: {process: poisson, rate: 3}",
+        "jobs: [{completions: 3, parallelism: 2}]",
+        "jobs: [{completions: 3, parallelism: 0, runTime: 10s}]",
+        "jobs: [{completions: 3, backoffLimit: -1, runTime: 10s}]",
+        "jobs: [{completions: 3, completionMode: indexed, runTime: 10s}]",
+        "jobs: [{completions: 3, parallelism: 2, hold: 10s}]",
+        "jobs: [{completions: 3, parallelism: 2, runTime: 10s}, {completions: 3, runTime: 10s}]",
+        "jobs: [{completions: 3, activeDeadlineSeconds: 2, runTime: 10s}]",
+    ] {
+        let text = text(workload, "stop: {when: allBound, limit: 1h}");
+        let message = message(&text);
+        assert!(message.contains("help: "), "no next step: {message}");
+        page += &format!("workload: {{{workload}}}\n{message}\n\n");
+    }
+    let none = text("statefulSets: [{replicas: 3}]", "stop: {when: allBound, limit: 1h}")
+        .replace("{kind: kubelet, startLatency: 10s}", "{kind: none}");
+    page += &message(&none);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../fixtures/faults/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("objects", page));
+}
