@@ -482,6 +482,7 @@ pub fn plan(
             identity,
             client,
             events_client: client,
+            controller_client: None,
             start_ns: 0,
             running_at_start: !c.preload,
             settings,

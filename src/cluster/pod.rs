@@ -213,6 +213,8 @@ pub struct App {
     pub gang_hard: bool,
     /// `placeholderTimeoutInSeconds`, ns; 0: the scheduler's default.
     pub placeholder_timeout_ns: u64,
+    /// Its pods have no owner: Volcano makes a PodGroup for each.
+    pub bare_pods: bool,
 }
 
 /// The stage of a pod. A pod is in exactly one.

@@ -131,6 +131,8 @@ struct SchedulerRuntime {
     rng: Rng,
     client: ClientId,
     events_client: ClientId,
+    /// Of the scheduler's controller, if it has one.
+    controller_client: Option<ClientId>,
     watcher: usize,
     started: bool,
     /// It has said so itself.
@@ -322,6 +324,15 @@ impl Simulation {
         let client = add(&mut b, &mut control_plane, "scheduler", s.client);
         let events_client = add(&mut b, &mut control_plane, "scheduler-events", s.events_client);
 
+        // A process of its own, whose CPU is not charged.
+        let controller_client = s.controller_client.map(|limits| {
+            let transport = control_plane.add_transport(&mut b.kernel, None, max_streams);
+            let identity = ClientIdentity::ServiceAccount;
+            let flow = flow(&mut control_plane, identity, "scheduler-controller");
+            let bucket = bucket(limits);
+            control_plane.add_client(&mut b.kernel, "scheduler-controller", None, transport, bucket, flow)
+        });
+
         let load_process = plan.load_client.0.as_ref().map(|place| b.process("load", place));
         let load_transport = control_plane.add_transport(&mut b.kernel, load_process, max_streams);
         let load_flow = flow(&mut control_plane, ClientIdentity::User, "load");
@@ -420,6 +431,7 @@ impl Simulation {
                 rng,
                 client,
                 events_client,
+                controller_client,
                 watcher: scheduler_watcher,
                 started: false,
                 failed: false,
@@ -867,6 +879,15 @@ impl Simulation {
                 self.cluster.pods.set_stage(pod, Stage::Assumed);
             }
             Action::Bind { pod, node } => control_plane.submit(kernel, s.client, Verb::Bind, pod, node),
+            Action::Cycle { pod } => self.cluster.pods.timeline_mut(pod).cycle_ns = kernel.now(),
+            Action::PutObject { pod, by_controller } => {
+                let client = if by_controller { s.controller_client.unwrap_or(s.client) } else { s.client };
+                control_plane.submit(kernel, client, Verb::PutObject, pod, NO_NODE);
+            }
+            Action::Annotate { pod } => {
+                let client = s.controller_client.unwrap_or(s.client);
+                control_plane.submit(kernel, client, Verb::PatchCondition, pod, NO_NODE);
+            }
             Action::Events { count } => {
                 if !control_plane.is_ideal() {
                     for _ in 0..count {
@@ -1093,6 +1114,10 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::PutObject {
+            self.call(|model, cx| model.on_object_put(cx, pod));
+        } else if Some(client) == self.scheduler.controller_client {
+            self.call(|model, cx| model.on_controller_answered(cx, pod));
         } else if client == self.scheduler.client && verb == Verb::CreatePod {
             self.call(|model, cx| model.on_pod_created(cx, pod));
         } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)

@@ -28,6 +28,7 @@ mod text;
 pub mod threshold;
 mod tree;
 mod validate;
+mod volcano_config;
 pub mod workload;
 mod yunikorn_config;
 

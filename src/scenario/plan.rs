@@ -103,6 +103,8 @@ pub struct SchedulerPlan {
     pub client: ClientLimits,
     /// Clientset of events.
     pub events_client: ClientLimits,
+    /// Clients of the controller that comes with it; none: it has none.
+    pub controller_client: Option<ClientLimits>,
     /// When its process starts.
     pub start_ns: Nanos,
     /// Whether its process is up and synced at t = 0 already.

@@ -119,6 +119,7 @@ pub fn plan(
             identity: ClientIdentity::KubeScheduler,
             client: no_limit,
             events_client: no_limit,
+            controller_client: None,
             start_ns: 0,
             running_at_start: true,
             settings: Settings { settled: true, ..Settings::default() },

@@ -27,7 +27,7 @@ use super::tree::{Class, Path, Problem, Value};
 pub const DEFAULT_NODE_PODS: u64 = 110;
 
 /// The built-in scheduler kinds.
-pub const SCHEDULER_KINDS: [&str; 4] = ["kube-scheduler", "yunikorn", "first-fit", "process"];
+pub const SCHEDULER_KINDS: [&str; 5] = ["kube-scheduler", "yunikorn", "volcano", "first-fit", "process"];
 
 /// Collects problems and gives them their place.
 pub(super) struct Check<'a> {
@@ -496,13 +496,24 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         ("reservations", spec.reservations.is_some()),
         ("coreOnly", spec.core_only.is_some()),
     ];
+    let volcano = [("controllerClient", spec.controller_client.is_some())];
+    // Fields that Volcano has, too.
+    let shared = ["percentageOfNodesToScore", "queues", "schedulingInterval"];
     let process = [("command", !spec.command.is_empty()), ("answerTimeout", spec.answer_timeout.is_some())];
-    let owners = [("kube-scheduler", &kube[..]), ("yunikorn", &yunikorn[..]), ("process", &process[..])];
+    let owners = [
+        ("kube-scheduler", &kube[..]),
+        ("yunikorn", &yunikorn[..]),
+        ("volcano", &volcano[..]),
+        ("process", &process[..]),
+    ];
     for (owner, fields) in owners {
         if spec.kind == owner {
             continue;
         }
         for (field, _) in fields.iter().filter(|(_, given)| *given) {
+            if spec.kind == "volcano" && shared.contains(field) {
+                continue;
+            }
             let message = format!("a field of {owner}, but the scheduler's kind is `{}`", spec.kind);
             let hint = format!("leave it out, or set `kind: {owner}`");
             check.report(&format!("scheduler.{field}"), message, hint);
@@ -513,9 +524,16 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         let message = format!("`{}` is built in and has no further options", spec.kind);
         check.report("scheduler.options", message, "write its fields directly under `scheduler`");
     }
-    if spec.config.is_some() && spec.kind != "kube-scheduler" && spec.kind != "yunikorn" {
+    if spec.config.is_some() && !matches!(spec.kind.as_str(), "kube-scheduler" | "yunikorn" | "volcano") {
         let message = format!("`{}` has no configuration file", spec.kind);
-        check.report("scheduler.config", message, "leave it out; kube-scheduler and yunikorn have one");
+        check.report(
+            "scheduler.config",
+            message,
+            "leave it out; kube-scheduler, yunikorn and volcano have one",
+        );
+    }
+    if let Some(client) = &spec.controller_client {
+        check.client("scheduler.controllerClient", client);
     }
     if !built_in && (spec.kind.is_empty() || nearest_kind(&spec.kind).is_some()) {
         check.expected("scheduler.kind", "a scheduler", did_you_mean(&spec.kind, &SCHEDULER_KINDS));
@@ -545,7 +563,7 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         let hint = "add the program and its arguments: `command: [python3, first_fit.py]`";
         check.expected("scheduler.command", "a program", hint);
     }
-    queues(&spec.queues, check);
+    queues(&spec.queues, spec.kind == "volcano", check);
 }
 
 /// A built-in kind that was misspelt; other names may be registered by the embedding program.
@@ -556,13 +574,23 @@ fn nearest_kind(kind: &str) -> Option<&'static str> {
     }
 }
 
-fn queues(queues: &[QueueSpec], check: &mut Check<'_>) {
+fn queues(queues: &[QueueSpec], is_volcano: bool, check: &mut Check<'_>) {
     let path = |i: usize| format!("scheduler.queues[{i}]");
     check.distinct(
         "queue",
         queues.iter().enumerate().map(|(i, q)| (format!("{}.name", path(i)), q.name.as_str())),
     );
     for (i, queue) in queues.iter().enumerate() {
+        if is_volcano {
+            volcano_queue(&path(i), queue, check);
+            continue;
+        }
+        for (field, given) in [("weight", queue.weight.is_some()), ("priority", queue.priority.is_some())] {
+            if given {
+                let hint = "leave it out, or set `kind: volcano`";
+                check.report(&format!("{}.{field}", path(i)), "a field of Volcano's queues", hint);
+            }
+        }
         let parts: Vec<&str> = queue.name.split('.').collect();
         let ok = |part: &&str| {
             !part.is_empty()
@@ -594,6 +622,30 @@ fn queues(queues: &[QueueSpec], check: &mut Check<'_>) {
                     "lower it, or raise max",
                 );
             }
+        }
+    }
+}
+
+fn volcano_queue(path: &str, queue: &QueueSpec, check: &mut Check<'_>) {
+    let name = &queue.name;
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    if name.is_empty() || name.len() > 253 || name == "root" || !name.bytes().all(ok) {
+        let hint = "lower-case letters, digits, `-` and `.`; `root` is Volcano's own";
+        check.expected(&format!("{path}.name"), "a name of a Volcano queue", hint);
+    }
+    for (field, given) in [("parent", queue.parent.is_some()), ("sort", queue.sort.is_some())] {
+        if given {
+            check.report(&format!("{path}.{field}"), "a field of YuniKorn's queues", "leave it out");
+        }
+    }
+    check.optional_count(&format!("{path}.weight"), queue.weight, 1, 65_535);
+    for (name, guaranteed) in &queue.guaranteed.0 {
+        if let Some(max) = queue.max.0.get(name)
+            && guaranteed > max
+        {
+            let expected = format!("at most the queue's max, {}", ResourceList::quantity(name, *max));
+            let path = keyed(&format!("{path}.guaranteed"), name);
+            check.expected(&path, &expected, "lower it, or raise max");
         }
     }
 }
@@ -848,11 +900,12 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     }
     if let Some(gang) = &shape.gang {
         let path = format!("{path}.gang");
-        if spec.scheduler.kind != "yunikorn" {
+        let is_volcano = spec.scheduler.kind == "volcano";
+        if spec.scheduler.kind != "yunikorn" && !is_volcano {
             check.report(
                 &path,
-                "only YuniKorn schedules gangs",
-                "set `scheduler.kind: yunikorn`, or leave it out",
+                "only YuniKorn and Volcano schedule gangs",
+                "set `scheduler.kind: yunikorn` or `volcano`, or leave it out",
             );
         }
         check.optional_count(&format!("{path}.minMember"), gang.min_member, 1, limits::PODS);
@@ -911,9 +964,18 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     if let Some(queue) = &shape.queue {
         let is_yunikorn = spec.scheduler.kind == "yunikorn";
         let built_in = SCHEDULER_KINDS.contains(&spec.scheduler.kind.as_str());
-        if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
-            let message =
-                format!("queues are YuniKorn's, but the scheduler's kind is `{}`", spec.scheduler.kind);
+        if spec.scheduler.kind == "volcano" {
+            let queues = spec.scheduler.queues.iter().map(|queue| queue.name.as_str());
+            let names: Vec<&str> = queues.chain(["default"]).collect();
+            if !names.contains(&queue.as_str()) {
+                let hint = did_you_mean(queue, &names);
+                check.expected(&format!("{path}.queue"), "a queue of the scheduler", hint);
+            }
+        } else if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
+            let message = format!(
+                "queues are YuniKorn's and Volcano's, but the scheduler's kind is `{}`",
+                spec.scheduler.kind
+            );
             check.report(&format!("{path}.queue"), message, "leave it out, or set `kind: yunikorn`");
         } else if is_yunikorn && !spec.scheduler.queues.is_empty() && spec.scheduler.config.is_none() {
             let names: Vec<&str> = spec.scheduler.queues.iter().map(|queue| queue.name.as_str()).collect();

@@ -74,6 +74,7 @@ impl Simulation {
             process: _,
             client: _,
             events_client: _,
+            controller_client: _,
             watcher: _,
             failed: _,
             backlog: _,

@@ -1,0 +1,5 @@
+//! Schedulers for batch loads: Volcano. Decisions as the real project's tests and code state them, and what must hold in any
+//! run.
+mod volcano_config;
+mod volcano_decisions;
+mod volcano_runs;
