@@ -471,6 +471,7 @@ pub fn plan(
             etcd_settings: EtcdSettings { fsync: c.etcd_fsync.then_some(fsync), members: 1, peer_rtt_ns: 0 },
         }),
         controller_manager: None,
+        kueue: None,
         changes: None,
         agents,
         watchers: Vec::new(),

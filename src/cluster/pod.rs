@@ -446,6 +446,13 @@ impl Pods {
         &self.described.specs[self.described.spec[pod as usize] as usize]
     }
 
+    /// Gives a pod that does not exist yet another spec.
+    pub fn set_spec(&mut self, pod: PodId, spec: SpecId) {
+        if self.spec_id(pod) != spec {
+            Arc::make_mut(&mut self.described).spec[pod as usize] = spec;
+        }
+    }
+
     /// A spec by id.
     #[must_use]
     pub fn spec_by_id(&self, spec: SpecId) -> &PodSpec {

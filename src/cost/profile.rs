@@ -381,6 +381,7 @@ built_in!(
     "kube-controller-manager-1.36",
     "kube-scheduler-1.20",
     "kube-scheduler-1.36",
+    "kueue-0.19",
     "kwok-0.7",
     "machine-2-core",
     "volcano-1.15",

@@ -8,6 +8,7 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+mod admission;
 mod changes;
 pub mod state;
 
@@ -16,6 +17,7 @@ use std::collections::VecDeque;
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::Answer;
+use crate::control_plane::controllers::kueue::Kueue;
 use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
@@ -33,6 +35,7 @@ use crate::scenario::plan::{
 };
 use crate::scheduler::{Action, BindOutcome, Context, Failure, NodeChange, Registry, SchedulerModel};
 
+pub use admission::Admissions;
 use changes::Changes;
 use changes::servers::Rebuild;
 pub use changes::{FaultCase, FaultsReport};
@@ -123,6 +126,8 @@ pub struct Finished {
     pub stop: StopWhen,
     /// What faults did; none: nothing could go wrong.
     pub faults: Option<FaultsReport>,
+    /// What Kueue did; none: there was none.
+    pub admissions: Option<Admissions>,
 }
 
 struct SchedulerRuntime {
@@ -166,6 +171,8 @@ pub struct Simulation {
     agents: NodeAgents,
     agents_watcher: Option<usize>,
     replica_sets: Option<ReplicaSets>,
+    /// Kueue, where it admits jobs.
+    kueue: Option<Box<Kueue>>,
     /// What changes besides: faults, and what repairs them.
     changes: Option<Box<Changes>>,
     loader: Loader,
@@ -348,6 +355,8 @@ impl Simulation {
         let manager = Self::manager(&mut b, &mut control_plane, max_streams);
         let replica_sets = manager.as_ref().and_then(|manager| Self::replica_sets(plan, manager));
 
+        let kueue = Self::build_kueue(&mut b, &mut control_plane, max_streams)?;
+
         let (mut agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
         if plan.agents.heartbeats && plan.agents.kind != AgentKind::None {
             Self::heartbeats(&mut b, server_process, etcd_process);
@@ -445,6 +454,7 @@ impl Simulation {
             agents,
             agents_watcher,
             replica_sets,
+            kueue,
             changes,
             loader: Loader { client: load_client, watcher: load_watcher, next: 0 },
             creation: plan.creation.clone(),
@@ -678,6 +688,11 @@ impl Simulation {
             }
             // Of a process that is no more.
             Event::SchedulerTimer { .. } => {}
+            Event::Kueue { tag } => {
+                if let Some(kueue) = &mut self.kueue {
+                    kueue.on_timer(&mut self.kernel, tag);
+                }
+            }
             Event::Arrival { index } => self.on_arrival(index),
             Event::Agent { pod, what } => self.on_agent(pod, what),
             Event::Watchdog => {
@@ -729,6 +744,9 @@ impl Simulation {
     fn is_stalled(&mut self) -> bool {
         let now = self.kernel.now();
         let more_to_come = match &self.creation {
+            Creation::ReplicaSets { .. } if self.kueue.is_some() => {
+                self.kueue.as_ref().is_some_and(|kueue| kueue.is_moving())
+            }
             Creation::Scheduled { .. } | Creation::ReplicaSets { .. } => {
                 self.counts.created < self.counts.total
             }
@@ -761,6 +779,11 @@ impl Simulation {
                 Some(Job::SchedulerStart) => {
                     let at = self.kernel.now() + self.scheduler.start_up_delay_ns;
                     self.kernel.at(at, Event::SchedulerStarts);
+                }
+                Some(Job::Kueue(tag)) => {
+                    if let Some(kueue) = &mut self.kueue {
+                        kueue.on_cpu_done(&mut self.kernel, &mut self.control_plane, tag);
+                    }
                 }
                 Some(_) => {}
             }
@@ -1053,6 +1076,7 @@ impl Simulation {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
+                    self.on_job_pod_finished(pod);
                 }
             }
             Verb::DeleteGracefully => {
@@ -1123,6 +1147,10 @@ impl Simulation {
         } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
         {
             self.call(|model, cx| model.on_delete_done(cx, pod, ok));
+        } else if self.kueue.as_ref().is_some_and(|kueue| client == kueue.client()) {
+            self.on_kueue_answered(pod, ok);
+        } else if self.kueue.is_some() && verb == Verb::PutObject {
+            self.on_job_written(client == self.loader.client, pod, ok);
         } else if client == self.loader.client {
             if !ok && refusal.is_none() && self.changes.is_some() {
                 self.load_again(verb, pod);
@@ -1188,9 +1216,7 @@ impl Simulation {
                     self.kernel.at(times_ns[next], Event::Arrival { index: next as u32 });
                 }
             }
-            Creation::ReplicaSets { .. } => {
-                self.on_set_arrives(index);
-            }
+            Creation::ReplicaSets { .. } => self.on_job_arrives(index),
             Creation::Existing | Creation::ClosedLoop { .. } => {}
         }
     }
@@ -1382,7 +1408,9 @@ impl Simulation {
         self.read_telemetry(now);
         self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
-        let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        let mut pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        let admissions = self.admissions();
+        pending_reasons.extend(admissions.iter().flat_map(|a| a.pending.clone()));
         self.cluster.pods.drop_placeholders();
         let faults = self.faults_report();
         Finished {
@@ -1403,6 +1431,7 @@ impl Simulation {
             step_ns: self.step_ns,
             stop: self.stop,
             faults,
+            admissions,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod duration;
 pub mod faults;
 mod from_trace;
 mod kube_scheduler_config;
+mod kueue;
 pub mod limits;
 pub mod plan;
 pub mod quantity;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::spec::TimeDistribution;
 use crate::cluster::{Cluster, NodeId};
+use crate::control_plane::controllers::kueue;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::{AgentKind, Trouble};
@@ -111,6 +112,17 @@ pub struct SchedulerPlan {
     pub running_at_start: bool,
     /// Algorithm settings.
     pub settings: Settings,
+}
+
+/// Kueue.
+#[derive(Clone, Debug)]
+pub struct KueuePlan {
+    /// Its process.
+    pub place: Placement,
+    /// Its client.
+    pub client: ClientLimits,
+    /// Queues, flavors, jobs.
+    pub config: Arc<kueue::config::Config>,
 }
 
 /// The node agents.
@@ -352,6 +364,8 @@ pub struct Plan {
     pub api_server: Option<ApiServerPlan>,
     /// The controller manager, if it has something to do: its process, each controller's limits, syncs at once.
     pub controller_manager: Option<(Placement, ClientLimits, u32)>,
+    /// Kueue in front of the scheduler; none: there is none.
+    pub kueue: Option<KueuePlan>,
     /// What changes besides; none: nothing.
     pub changes: Option<ChangesPlan>,
     /// Node agents.

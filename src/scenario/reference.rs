@@ -102,6 +102,7 @@ pub fn plan(
         cluster,
         api_server: None,
         controller_manager: None,
+        kueue: None,
         changes: None,
         agents: AgentsPlan {
             kind: AgentKind::None,

@@ -19,14 +19,15 @@ use super::document::Document;
 use super::duration::DurationNs;
 use super::faults;
 use super::from_trace;
+use super::kueue;
 use super::plan::{
-    AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes,
-    Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
+    AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, KueuePlan,
+    Lifetimes, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
 use super::scheduling;
 use super::spec::{
-    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity,
+    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
     QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
@@ -36,7 +37,7 @@ use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
-    Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
+    Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm,
 };
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
@@ -117,7 +118,7 @@ pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resour
     amount
 }
 
-fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
+pub(super) fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
     match effect {
         SpecTaintEffect::NoSchedule => TaintEffect::NoSchedule,
         SpecTaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
@@ -646,6 +647,70 @@ impl Resolver<'_> {
         }
     }
 
+    /// Kueue's plan, and how jobs arrive with it: one after the other, when their first pods would have come.
+    fn kueue(&mut self, cluster: &mut Cluster, creation: Creation) -> (Option<KueuePlan>, Creation) {
+        let spec = self.spec;
+        let Some(given) = &spec.scheduler.kueue else { return (None, creation) };
+        let w = &spec.workload;
+        let others =
+            !w.deployments.is_empty() || !w.pods.is_empty() || !w.manifests.is_empty() || w.trace.is_some();
+        let refused = [
+            (others, "workload", "Kueue with anything but `jobs`", "write the workload as jobs"),
+            (
+                w.start == Some(WorkloadStart::Backlog),
+                "workload.start",
+                "jobs that exist before Kueue",
+                "start live",
+            ),
+            (!spec.faults.is_empty(), "faults", "faults with Kueue", "leave one of them out"),
+        ];
+        for (_, path, what, hint) in refused.iter().filter(|(wrong, ..)| *wrong) {
+            let message = format!("not modelled: {what}");
+            self.errors.push(self.document.diagnostic(path, message, Some((*hint).to_owned())));
+        }
+        if !self.errors.is_empty() {
+            return (None, creation);
+        }
+        let mut ranges: Vec<(PodId, PodId)> = Vec::new();
+        for pod in 0..cluster.pods.first_placeholder() {
+            match ranges.last_mut() {
+                Some(last) if cluster.pods.app_id(last.0) == cluster.pods.app_id(pod) => last.1 = pod + 1,
+                _ => ranges.push((pod, pod + 1)),
+            }
+        }
+        let times: Vec<Nanos> = match &creation {
+            Creation::Scheduled { times_ns } => {
+                ranges.iter().map(|(from, _)| times_ns[*from as usize]).collect()
+            }
+            _ => vec![0; ranges.len()],
+        };
+        let namespaces = spec.cluster.namespaces.iter().map(|n| (n.name.clone(), n.labels.clone())).collect();
+        let directory = self.document.directory().unwrap_or(Path::new("."));
+        for name in &given.objects {
+            if let Ok(bytes) = std::fs::read(directory.join(name)) {
+                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                self.provenance.files.insert(name.clone(), hash);
+            }
+        }
+        let config = match kueue::read(given, directory, cluster, &ranges, &namespaces) {
+            Ok(config) => Arc::new(config),
+            Err(mut errors) => {
+                self.errors.append(&mut errors);
+                return (None, creation);
+            }
+        };
+        let path = "scheduler.kueue";
+        let place = self.placement(path, given.profile.as_ref(), "kueue-0.19", given.host.as_ref(), None);
+        let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
+        let default = ClientLimits {
+            qps_milli: parameter("default_client_qps", 300) * 1000,
+            burst: count(parameter("default_client_burst", 500)),
+        };
+        let client = limits(given.client.clone(), default);
+        let plan = KueuePlan { client, config, place };
+        (Some(plan), Creation::ReplicaSets { ranges, times_ns: Arc::new(times) })
+    }
+
     /// What pods may ask of kube-scheduler and not of Volcano here.
     fn for_volcano(&mut self, settings: &Settings, cluster: &Cluster) {
         let Some(config) = &settings.volcano else { return };
@@ -766,7 +831,10 @@ impl Resolver<'_> {
                 Some(BTreeMap::from([("app".to_owned(), spec.labels["app"].clone())]).into());
         }
         let queue = shape.queue.clone().unwrap_or_else(|| self.default_queue().to_owned());
-        let gang = shape.gang.clone().unwrap_or_default();
+        let scheduler = &self.spec.scheduler;
+        let ignored = scheduler.kueue.is_some() || scheduler.ignore.contains(&Ignored::Gang);
+        let given = shape.gang.as_ref().filter(|_| !ignored);
+        let gang = given.cloned().unwrap_or_default();
         let app = cluster.pods.add_app(App {
             name,
             queue,
@@ -777,7 +845,7 @@ impl Resolver<'_> {
             placeholder_timeout_ns: gang.placeholder_timeout.map_or(0, |t| t.0),
             ..App::default()
         });
-        if let Some(gang) = &shape.gang {
+        if let Some(gang) = given {
             let mut placeholder = spec.clone();
             if !gang.min_resource.0.is_empty() {
                 placeholder.requests =
@@ -1032,6 +1100,7 @@ pub fn resolve_shared(
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
     r.for_volcano(&scheduler.settings, &cluster);
+    let (kueue, creation) = r.kueue(&mut cluster, creation);
     let agents = r.agents();
     let cm = spec.control_plane.controller_manager.clone();
     let changes = r.changes(&mut cluster, &templates);
@@ -1085,6 +1154,7 @@ pub fn resolve_shared(
         cluster,
         api_server,
         controller_manager,
+        kueue,
         changes,
         agents,
         watchers,

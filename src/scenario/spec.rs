@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
 use super::faults::FaultSpec;
+use super::kueue::KueueSpec;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
 use super::scheduling::{
     DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
@@ -399,6 +400,13 @@ pub struct SchedulerSpec {
     /// Default false.
     pub core_only: Option<bool>,
 
+    /// What the workload says and this scheduler does not know: `gang` (pods are scheduled one by one) and `queue`. Without it such a
+    /// workload is an error. It lets one workload run under several schedulers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Ignored>,
+    /// kube-scheduler: Kueue in front of it, which admits jobs. Their `queue` is a LocalQueue of their namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kueue: Option<KueueSpec>,
     /// Volcano: token bucket of vc-controller-manager, which makes PodGroups for plain pods. Default 50 and 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controller_client: Option<ClientSpec>,
@@ -408,6 +416,16 @@ pub struct SchedulerSpec {
     pub command: Vec<String>,
     /// `process`: how long an answer may take in real time. Default 10s.
     pub answer_timeout: Option<DurationNs>,
+}
+
+/// Something of the workload that a scheduler does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ignored {
+    /// Gangs.
+    Gang,
+    /// Queues.
+    Queue,
 }
 
 /// How NodeResourcesFit scores.
@@ -1496,4 +1514,7 @@ pub struct VarySpec {
     /// Its values.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub values: Vec<serde_yaml::Value>,
+    /// What the values are called in tables, one each; for values that are mappings. Default: the values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }

@@ -15,10 +15,10 @@ use super::limits;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
-    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
-    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec,
-    WhenUnsatisfiable, WorkloadSpec,
+    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, Ignored,
+    MatchExpressionSpec, MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec,
+    SchedulerSpec, StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator,
+    TransformSpec, WhenUnsatisfiable, WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
@@ -157,7 +157,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn client(&mut self, path: &str, client: &ClientSpec) {
+    pub(super) fn client(&mut self, path: &str, client: &ClientSpec) {
         self.rate(&format!("{path}.qps"), client.qps);
         self.optional_count(&format!("{path}.burst"), client.burst, 1, limits::SMALL_COUNT);
     }
@@ -174,7 +174,7 @@ impl<'a> Check<'a> {
     }
 
     /// A reference to a host.
-    fn host(&mut self, path: &str, host: Option<&str>, hosts: &[&str]) {
+    pub(super) fn host(&mut self, path: &str, host: Option<&str>, hosts: &[&str]) {
         if let Some(host) = host
             && !hosts.contains(&host)
         {
@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
     }
 
     /// A path to something on disk.
-    fn on_disk(&mut self, path: &str, file: Option<&str>) {
+    pub(super) fn on_disk(&mut self, path: &str, file: Option<&str>) {
         let (Some(file), Some(directory)) = (file, self.document.directory()) else { return };
         let full = directory.join(file);
         if file.is_empty() || !full.exists() {
@@ -534,6 +534,13 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
     }
     if let Some(client) = &spec.controller_client {
         check.client("scheduler.controllerClient", client);
+    }
+    if !spec.ignore.is_empty() && spec.kind != "kube-scheduler" && spec.kind != "first-fit" {
+        let message = format!("`{}` knows gangs and queues", spec.kind);
+        check.report("scheduler.ignore", message, "leave it out");
+    }
+    if let Some(kueue) = &spec.kueue {
+        super::kueue::check(kueue, &spec.kind, hosts, check);
     }
     if !built_in && (spec.kind.is_empty() || nearest_kind(&spec.kind).is_some()) {
         check.expected("scheduler.kind", "a scheduler", did_you_mean(&spec.kind, &SCHEDULER_KINDS));
@@ -901,7 +908,8 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     if let Some(gang) = &shape.gang {
         let path = format!("{path}.gang");
         let is_volcano = spec.scheduler.kind == "volcano";
-        if spec.scheduler.kind != "yunikorn" && !is_volcano {
+        let ignored = spec.scheduler.ignore.contains(&Ignored::Gang) || spec.scheduler.kueue.is_some();
+        if spec.scheduler.kind != "yunikorn" && !is_volcano && !ignored {
             check.report(
                 &path,
                 "only YuniKorn and Volcano schedule gangs",
@@ -971,6 +979,8 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
                 let hint = did_you_mean(queue, &names);
                 check.expected(&format!("{path}.queue"), "a queue of the scheduler", hint);
             }
+        } else if spec.scheduler.kueue.is_some() || spec.scheduler.ignore.contains(&Ignored::Queue) {
+            // A LocalQueue, which is looked up when the objects are read; or nobody's business.
         } else if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
             let message = format!(
                 "queues are YuniKorn's and Volcano's, but the scheduler's kind is `{}`",
@@ -1277,6 +1287,20 @@ pub(super) fn sweep(spec: &SweepSpec, check: &mut Check<'_>) {
     for (i, axis) in spec.vary.iter().enumerate() {
         if axis.values.is_empty() {
             check.report(&format!("vary[{i}].values"), "an axis without values", "add at least one value");
+        }
+        let ok = |name: &String| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        if !axis.names.is_empty() && (axis.names.len() != axis.values.len() || !axis.names.iter().all(ok)) {
+            let expected = "as many names as values, of `[a-zA-Z0-9._-]`";
+            check.expected(&format!("vary[{i}].names"), expected, "correct them, or leave them out");
+        }
+        if axis.names.is_empty() {
+            let shown = axis.values.iter().filter(|value| value.is_mapping()).count();
+            if shown > 1 {
+                let hint = "add `names: [first, second]`";
+                check.report(&format!("vary[{i}]"), "values that are mappings need names for tables", hint);
+            }
         }
     }
     let points =

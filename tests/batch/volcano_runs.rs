@@ -84,7 +84,7 @@ fn what_waits_says_why() {
         format!("{{jobs: [{{completions: {pods}, requests: {{cpu: {cpu}}}, gang: {{}}, queue: q}}]}}")
     };
     let why = reasons("{name: q}", &gang(3, 11));
-    assert_eq!(why.get("gang: Insufficient cpu"), Some(&11), "{why:?}");
+    assert_eq!(why.get("gang: its pods do not fit at once"), Some(&11), "{why:?}");
     let why = reasons("{name: q, max: {cpu: 5}}", &gang(1, 6));
     assert_eq!(why.get("PodGroup not enqueued: quota of queue q"), Some(&6), "{why:?}");
     let why = reasons("{name: q}", &gang(1, 60));
@@ -185,6 +185,30 @@ proptest! {
     #[test]
     fn gangs_are_whole_and_queues_within_their_capability(seed in 0_u64..1_000_000) {
         holds(seed);
+    }
+}
+
+/// A run that pauses and goes on, in the midst of sessions and of their writes, is the one that does not.
+#[test]
+fn a_run_that_is_saved_goes_on_as_it_would_have() {
+    let registry = Registry::built_in();
+    for seed in 100..104 {
+        let (nodes, rest) = random(seed);
+        let plan = plan(&nodes, &rest);
+        let times = |run: Finished| -> Vec<_> {
+            (0..run.counts.total as u32).map(|p| *run.cluster.pods.timeline(p)).collect()
+        };
+        let whole = times(Simulation::new(&plan, &registry).unwrap().run());
+        for at in [3 * MILLISECOND, 800 * MILLISECOND, 5 * SECOND + 11 * MILLISECOND] {
+            let mut first = Simulation::new(&plan, &registry).unwrap();
+            if first.advance(at).is_some() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            first.save(&mut bytes).unwrap();
+            let again = Simulation::restore(&plan, &registry, &bytes).unwrap().run();
+            assert!(whole == times(again), "seed {seed} at {at}");
+        }
     }
 }
 

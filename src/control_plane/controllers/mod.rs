@@ -19,6 +19,7 @@
 //! volumes and services.
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
+pub mod kueue;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;

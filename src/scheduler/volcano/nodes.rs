@@ -226,7 +226,8 @@ impl Nodes {
         }
         let forbidden =
             self.list.iter().find_map(|n| crate::scheduler::kube::static_rejection(cluster, spec, *n));
-        forbidden.unwrap_or("no node is available").to_owned()
+        // Each alone would fit: it is all of them at once that don't.
+        forbidden.unwrap_or("its pods do not fit at once").to_owned()
     }
 
     /// Looks for a pod's node; `refused` if its role remembers, `is_first` if the nodes are as before the statement.
