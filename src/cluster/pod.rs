@@ -213,6 +213,8 @@ pub struct App {
     pub gang_hard: bool,
     /// `placeholderTimeoutInSeconds`, ns; 0: the scheduler's default.
     pub placeholder_timeout_ns: u64,
+    /// Its pods have no owner: Volcano makes a PodGroup for each.
+    pub bare_pods: bool,
 }
 
 /// The stage of a pod. A pod is in exactly one.
@@ -442,6 +444,13 @@ impl Pods {
     #[must_use]
     pub fn spec(&self, pod: PodId) -> &PodSpec {
         &self.described.specs[self.described.spec[pod as usize] as usize]
+    }
+
+    /// Gives a pod that does not exist yet another spec.
+    pub fn set_spec(&mut self, pod: PodId, spec: SpecId) {
+        if self.spec_id(pod) != spec {
+            Arc::make_mut(&mut self.described).spec[pod as usize] = spec;
+        }
     }
 
     /// A spec by id.

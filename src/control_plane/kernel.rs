@@ -53,6 +53,11 @@ pub enum Event {
         /// How often its process had been started anew when it was set.
         epoch: u32,
     },
+    /// A timer of Kueue's.
+    Kueue {
+        /// Which.
+        tag: u32,
+    },
     /// A pod or a batch is due to be created.
     Arrival {
         /// Index into the workload's arrivals.
@@ -225,6 +230,8 @@ pub enum Job {
     Background,
     /// A watcher that was cut off has decoded its list.
     Listed(u32),
+    /// Kueue's own work.
+    Kueue(u32),
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -247,6 +254,7 @@ impl Job {
             Self::SchedulerStart => (10, 0),
             Self::Background => (11, 0),
             Self::Listed(watcher) => (12, u64::from(watcher)),
+            Self::Kueue(tag) => (13, u64::from(tag)),
         };
         assert!(payload <= PAYLOAD, "a job's payload has 48 bits");
         kind << KIND_SHIFT | u64::from(process.0) << PROCESS_SHIFT | payload
@@ -268,6 +276,7 @@ impl Job {
             9 => Self::Scheduler(payload),
             10 => Self::SchedulerStart,
             12 => Self::Listed(id),
+            13 => Self::Kueue(id),
             _ => Self::Background,
         };
         (ProcessId((token >> PROCESS_SHIFT) as u8), job)

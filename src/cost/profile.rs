@@ -49,6 +49,8 @@ pub struct CostProfile {
     costs: BTreeMap<String, Cost>,
     parameters: BTreeMap<String, Parameter>,
     calibrated: BTreeMap<String, (u64, u64)>,
+    /// Why its costs are estimates, if they were not fitted to measured runs of the implementation.
+    pub estimated: Option<String>,
     free: bool,
 }
 
@@ -85,6 +87,8 @@ struct RawProfile {
     description: String,
     #[serde(default)]
     calibrated: BTreeMap<String, [u64; 2]>,
+    #[serde(default)]
+    estimated: Option<String>,
     #[serde(default)]
     costs: BTreeMap<String, RawCost>,
     #[serde(default)]
@@ -178,6 +182,7 @@ impl CostProfile {
             costs: BTreeMap::new(),
             parameters: BTreeMap::new(),
             calibrated: BTreeMap::new(),
+            estimated: None,
             free: true,
         }
     }
@@ -243,6 +248,7 @@ impl CostProfile {
             costs,
             parameters: raw.parameters,
             calibrated,
+            estimated: raw.estimated,
             free: false,
         })
     }
@@ -325,6 +331,9 @@ impl CostProfile {
             quoted(&self.version),
             quoted(self.description.trim())
         );
+        if let Some(estimated) = &self.estimated {
+            text += &format!("estimated: {}\n", quoted(estimated));
+        }
         if !self.calibrated.is_empty() {
             text += "calibrated:\n";
             for (name, (from, to)) in &self.calibrated {
@@ -372,8 +381,10 @@ built_in!(
     "kube-controller-manager-1.36",
     "kube-scheduler-1.20",
     "kube-scheduler-1.36",
+    "kueue-0.19",
     "kwok-0.7",
     "machine-2-core",
+    "volcano-1.15",
     "yunikorn-1.8",
     "yunikorn-2020",
     "yunikorn-2021-11",

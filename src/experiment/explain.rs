@@ -31,7 +31,19 @@ pub fn waterfall(run: &Finished, pod: PodId) -> Vec<Step> {
     const CAPACITY: &[Station] = &[Station::Capacity, Station::Backoff, Station::Scheduler];
     const REQUEST: &[Station] = &[Station::Streams, Station::Seats, Station::RetryAfter];
     let t = run.cluster.pods.timeline(pod);
-    let stages: [(&str, u64, u64, &[Station]); 7] = [
+    let mut stages: Vec<(&str, u64, u64, &[Station])> = Vec::new();
+    let jobs = run.admissions.iter().flat_map(|admissions| &admissions.jobs);
+    if let Some((.., job)) = jobs.into_iter().find(|(from, to, _)| (*from..*to).contains(&pod)) {
+        stages.push(("its job waits for quota", job.created_ns, job.admitted_ns, &[]));
+        stages.push(("its job is unsuspended", job.admitted_ns, job.started_ns, &[]));
+        stages.push((
+            "the Job controller creates it",
+            job.started_ns,
+            t.created_ns,
+            &[Station::CreationTokens],
+        ));
+    }
+    let of_pod: [(&str, u64, u64, &[Station]); 7] = [
         ("on its way to the scheduler", t.created_ns, t.queued_ns, &[]),
         ("in the scheduler's queue", t.queued_ns, t.cycle_ns, CAPACITY),
         ("scheduling cycle", t.cycle_ns, t.assumed_ns, CAPACITY),
@@ -40,6 +52,7 @@ pub fn waterfall(run: &Finished, pod: PodId) -> Vec<Step> {
         ("starts on its node", t.bound_ns, t.running_ns, &[]),
         ("runs", t.running_ns, t.finished_ns, &[]),
     ];
+    stages.extend(of_pod);
     let end = run.kernel.now();
     stages
         .into_iter()

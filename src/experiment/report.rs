@@ -195,6 +195,21 @@ pub fn metrics(run: &Finished) -> Metrics {
         m.set("etcd.syncs", etcd.syncs() as f64);
         m.set("etcd.entries", etcd.entries() as f64);
     }
+    if let Some(admissions) = &run.admissions {
+        m.set("kueue.jobs.created", admissions.created as f64);
+        m.set("kueue.jobs.admitted", admissions.wait_ns.len() as f64);
+        for (name, spans) in [("admission_wait", &admissions.wait_ns), ("start", &admissions.start_ns)] {
+            let sum: u128 = spans.iter().map(|s| u128::from(*s)).sum();
+            if !spans.is_empty() {
+                m.set(format!("kueue.{name}.mean_s"), sum as f64 / spans.len() as f64 / SECOND as f64);
+            }
+            for (label, q) in [("p50", 500), ("p99", 990), ("max", 1000)] {
+                if let Some(span) = quantile(spans, q) {
+                    m.set(format!("kueue.{name}.{label}_s"), seconds(span));
+                }
+            }
+        }
+    }
     m.set("end_s", seconds(end));
     if let Some(faults) = &run.faults {
         fault_metrics(faults, &mut m);

@@ -8,6 +8,7 @@
 //! the plan's `stall_ns`: a workload that can't be placed ends and says why.
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
+mod admission;
 mod changes;
 pub mod state;
 
@@ -17,6 +18,7 @@ use super::watch::{self, Progress, Watch};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::Answer;
+use crate::control_plane::controllers::kueue::Kueue;
 use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
@@ -34,6 +36,7 @@ use crate::scenario::plan::{
 };
 use crate::scheduler::{Action, BindOutcome, Context, Failure, NodeChange, Registry, SchedulerModel};
 
+pub use admission::Admissions;
 use changes::Changes;
 use changes::servers::Rebuild;
 pub use changes::{DrainReport, FaultCase, FaultsReport};
@@ -126,6 +129,8 @@ pub struct Finished {
     pub stop: StopWhen,
     /// What faults did; none: nothing could go wrong.
     pub faults: Option<FaultsReport>,
+    /// What Kueue did; none: there was none.
+    pub admissions: Option<Admissions>,
 }
 
 struct SchedulerRuntime {
@@ -134,6 +139,8 @@ struct SchedulerRuntime {
     rng: Rng,
     client: ClientId,
     events_client: ClientId,
+    /// Of the scheduler's controller, if it has one.
+    controller_client: Option<ClientId>,
     watcher: usize,
     started: bool,
     /// It has said so itself.
@@ -167,6 +174,8 @@ pub struct Simulation {
     agents: NodeAgents,
     agents_watcher: Option<usize>,
     replica_sets: Option<ReplicaSets>,
+    /// Kueue, where it admits jobs.
+    kueue: Option<Box<Kueue>>,
     /// What changes besides: faults, and what repairs them.
     changes: Option<Box<Changes>>,
     loader: Loader,
@@ -325,6 +334,15 @@ impl Simulation {
         let client = add(&mut b, &mut control_plane, "scheduler", s.client);
         let events_client = add(&mut b, &mut control_plane, "scheduler-events", s.events_client);
 
+        // A process of its own, whose CPU is not charged.
+        let controller_client = s.controller_client.map(|limits| {
+            let transport = control_plane.add_transport(&mut b.kernel, None, max_streams);
+            let identity = ClientIdentity::ServiceAccount;
+            let flow = flow(&mut control_plane, identity, "scheduler-controller");
+            let bucket = bucket(limits);
+            control_plane.add_client(&mut b.kernel, "scheduler-controller", None, transport, bucket, flow)
+        });
+
         let load_process = plan.load_client.0.as_ref().map(|place| b.process("load", place));
         let load_transport = control_plane.add_transport(&mut b.kernel, load_process, max_streams);
         let load_flow = flow(&mut control_plane, ClientIdentity::User, "load");
@@ -339,6 +357,8 @@ impl Simulation {
 
         let manager = Self::manager(&mut b, &mut control_plane, max_streams);
         let replica_sets = manager.as_ref().and_then(|manager| Self::replica_sets(plan, manager));
+
+        let kueue = Self::build_kueue(&mut b, &mut control_plane, max_streams)?;
 
         let (mut agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
         if plan.agents.heartbeats && plan.agents.kind != AgentKind::None {
@@ -426,6 +446,7 @@ impl Simulation {
                 rng,
                 client,
                 events_client,
+                controller_client,
                 watcher: scheduler_watcher,
                 started: false,
                 failed: false,
@@ -439,6 +460,7 @@ impl Simulation {
             agents,
             agents_watcher,
             replica_sets,
+            kueue,
             changes,
             loader: Loader { client: load_client, watcher: load_watcher, next: 0 },
             creation: plan.creation.clone(),
@@ -689,6 +711,11 @@ impl Simulation {
             }
             // Of a process that is no more.
             Event::SchedulerTimer { .. } => {}
+            Event::Kueue { tag } => {
+                if let Some(kueue) = &mut self.kueue {
+                    kueue.on_timer(&mut self.kernel, tag);
+                }
+            }
             Event::Arrival { index } => self.on_arrival(index),
             Event::Agent { pod, what } => self.on_agent(pod, what),
             Event::Watchdog => {
@@ -742,6 +769,9 @@ impl Simulation {
     fn is_stalled(&mut self) -> bool {
         let now = self.kernel.now();
         let more_to_come = match &self.creation {
+            Creation::ReplicaSets { .. } if self.kueue.is_some() => {
+                self.kueue.as_ref().is_some_and(|kueue| kueue.is_moving())
+            }
             Creation::Scheduled { .. } | Creation::ReplicaSets { .. } => {
                 self.counts.created + self.counts.dropped < self.counts.total
             }
@@ -774,6 +804,11 @@ impl Simulation {
                 Some(Job::SchedulerStart) => {
                     let at = self.kernel.now() + self.scheduler.start_up_delay_ns;
                     self.kernel.at(at, Event::SchedulerStarts);
+                }
+                Some(Job::Kueue(tag)) => {
+                    if let Some(kueue) = &mut self.kueue {
+                        kueue.on_cpu_done(&mut self.kernel, &mut self.control_plane, tag);
+                    }
                 }
                 Some(_) => {}
             }
@@ -892,6 +927,15 @@ impl Simulation {
                 self.cluster.pods.set_stage(pod, Stage::Assumed);
             }
             Action::Bind { pod, node } => control_plane.submit(kernel, s.client, Verb::Bind, pod, node),
+            Action::Cycle { pod } => self.cluster.pods.timeline_mut(pod).cycle_ns = kernel.now(),
+            Action::PutObject { pod, by_controller } => {
+                let client = if by_controller { s.controller_client.unwrap_or(s.client) } else { s.client };
+                control_plane.submit(kernel, client, Verb::PutObject, pod, NO_NODE);
+            }
+            Action::Annotate { pod } => {
+                let client = s.controller_client.unwrap_or(s.client);
+                control_plane.submit(kernel, client, Verb::PatchCondition, pod, NO_NODE);
+            }
             Action::Events { count } => {
                 if !control_plane.is_ideal() {
                     for _ in 0..count {
@@ -1057,6 +1101,7 @@ impl Simulation {
                     self.cluster.pods.set_stage(pod, Stage::Finished);
                     self.cluster.pods.timeline_mut(pod).finished_ns = now;
                     self.counts.finished += 1;
+                    self.on_job_pod_finished(pod);
                 }
             }
             Verb::DeleteGracefully => {
@@ -1122,11 +1167,19 @@ impl Simulation {
             self.call(|model, cx| model.on_bind_done(cx, pod, node, outcome));
         } else if client == self.scheduler.client && verb == Verb::PatchCondition {
             self.call(|model, cx| model.on_status_patched(cx, pod));
+        } else if client == self.scheduler.client && verb == Verb::PutObject {
+            self.call(|model, cx| model.on_object_put(cx, pod));
+        } else if Some(client) == self.scheduler.controller_client {
+            self.call(|model, cx| model.on_controller_answered(cx, pod));
         } else if client == self.scheduler.client && verb == Verb::CreatePod {
             self.call(|model, cx| model.on_pod_created(cx, pod));
         } else if client == self.scheduler.client && matches!(verb, Verb::DeletePod | Verb::DeleteGracefully)
         {
             self.call(|model, cx| model.on_delete_done(cx, pod, ok));
+        } else if self.kueue.as_ref().is_some_and(|kueue| client == kueue.client()) {
+            self.on_kueue_answered(pod, ok);
+        } else if self.kueue.is_some() && verb == Verb::PutObject {
+            self.on_job_written(client == self.loader.client, pod, ok);
         } else if client == self.loader.client {
             if !ok && refusal.is_none() && self.changes.is_some() {
                 self.load_again(verb, pod);
@@ -1192,9 +1245,7 @@ impl Simulation {
                     self.kernel.at(times_ns[next], Event::Arrival { index: next as u32 });
                 }
             }
-            Creation::ReplicaSets { .. } => {
-                self.on_set_arrives(index);
-            }
+            Creation::ReplicaSets { .. } => self.on_job_arrives(index),
             Creation::Existing | Creation::ClosedLoop { .. } => {}
         }
     }
@@ -1386,7 +1437,9 @@ impl Simulation {
         self.read_telemetry(now);
         self.telemetry.finish(now, &self.telemetry_row);
         self.check_invariants();
-        let pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        let mut pending_reasons = self.scheduler.model.pending_reasons(&self.cluster);
+        let admissions = self.admissions();
+        pending_reasons.extend(admissions.iter().flat_map(|a| a.pending.clone()));
         self.cluster.pods.drop_placeholders();
         let faults = self.faults_report();
         Finished {
@@ -1407,6 +1460,7 @@ impl Simulation {
             step_ns: self.step_ns,
             stop: self.stop,
             faults,
+            admissions,
         }
     }
 

@@ -158,6 +158,13 @@ pub fn extrapolations(run: &Finished) -> Vec<String> {
     let apps: BTreeSet<u32> = (0..run.counts.total as u32).map(|pod| pods.app_id(pod)).collect();
     let hosts = run.kernel.hosts();
     let mut sentences = Vec::new();
+    let estimated: BTreeMap<&str, &str> = (run.kernel.processes().iter())
+        .map(|process| process.meter.profile())
+        .filter_map(|profile| Some((profile.name.as_str(), profile.estimated.as_deref()?)))
+        .collect();
+    for (profile, why) in estimated {
+        sentences.push(format!("{profile} is not calibrated: {why}"));
+    }
     for range in RANGES {
         // The profiles by the largest value that each has seen, and this run's value.
         let mut beyond: BTreeMap<(u64, u64), BTreeSet<&str>> = BTreeMap::new();

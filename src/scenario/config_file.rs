@@ -2,7 +2,7 @@
 //!
 //! The file goes through the same strict reader as a scenario: every value has a place, duplicate keys are errors, and
 //! all errors are told at once. What the keys mean is the matter of one module a scheduler, which gets a [`ConfigFile`]
-//! and fills in a [`SchedulerConfig`]: `kube_scheduler_config`, `yunikorn_config`.
+//! and fills in a [`SchedulerConfig`]: `kube_scheduler_config`, `yunikorn_config`, `volcano_config`.
 //!
 //! Precedence: the file stands for the real defaults; a field that the scenario itself gives (or `--set`) wins over the
 //! file, so that a sweep can vary what the file says. Results list the file with its hash.
@@ -17,7 +17,7 @@ use super::diagnostic::{Diagnostic, in_order};
 use super::document::{Source, diagnose, read_text};
 use super::kube_scheduler_config;
 use super::tree::{Node, Path, Place, Problem, build};
-use super::yunikorn_config;
+use super::{volcano_config, yunikorn_config};
 use crate::cluster::ResourceNames;
 use crate::scheduler::Settings;
 
@@ -48,6 +48,7 @@ pub(super) fn read(
     match kind {
         "kube-scheduler" => kube_scheduler_config::read(&file),
         "yunikorn" => yunikorn_config::read(&file, names),
+        "volcano" => volcano_config::read(&file, names),
         _ => {
             let message = format!("the configuration file of `{kind}` is not supported yet");
             Err(vec![Diagnostic::of_file(name, message, "write the settings in the scenario itself")])

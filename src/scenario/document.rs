@@ -388,13 +388,17 @@ impl Document {
         for point in 0..points {
             let mut rest = point;
             let mut settings: Vec<(&Key, &Node)> = Vec::new();
-            for (key, values) in axes.iter().rev() {
-                settings.push((key, &values[rest % values.len()]));
+            let mut labels = Vec::new();
+            for ((key, values), axis) in axes.iter().zip(&spec.vary).rev() {
+                let at = rest % values.len();
+                let called = axis.names.get(at).cloned().unwrap_or_else(|| values[at].shown());
+                labels.push(format!("{}={called}", key.text));
+                settings.push((key, &values[at]));
                 rest /= values.len();
             }
             settings.reverse();
-            let label = |(key, value): &(&Key, &Node)| format!("{}={}", key.text, value.shown());
-            let name = settings.iter().map(label).collect::<Vec<_>>().join(",");
+            labels.reverse();
+            let name = labels.join(",");
             match self.run(&base, settings.into_iter(), &Path::default().key("vary")) {
                 Ok((scenario, document)) => {
                     runs.push(ScenarioRun { name, seeds: spec.seeds.unwrap_or(1), scenario, document });

@@ -16,6 +16,7 @@ pub mod duration;
 pub mod faults;
 mod from_trace;
 mod kube_scheduler_config;
+mod kueue;
 pub mod limits;
 mod objects;
 pub mod plan;
@@ -29,6 +30,7 @@ mod text;
 pub mod threshold;
 mod tree;
 mod validate;
+mod volcano_config;
 pub mod workload;
 mod yunikorn_config;
 

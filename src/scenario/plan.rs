@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::spec::TimeDistribution;
 use crate::cluster::{Amount, Cluster, NodeId};
 use crate::control_plane::controllers::job::JobSettings;
+use crate::control_plane::controllers::kueue;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
 use crate::control_plane::drain::DrainOptions;
@@ -106,12 +107,25 @@ pub struct SchedulerPlan {
     pub client: ClientLimits,
     /// Clientset of events.
     pub events_client: ClientLimits,
+    /// Clients of the controller that comes with it; none: it has none.
+    pub controller_client: Option<ClientLimits>,
     /// When its process starts.
     pub start_ns: Nanos,
     /// Whether its process is up and synced at t = 0 already.
     pub running_at_start: bool,
     /// Algorithm settings.
     pub settings: Settings,
+}
+
+/// Kueue.
+#[derive(Clone, Debug)]
+pub struct KueuePlan {
+    /// Its process.
+    pub place: Placement,
+    /// Its client.
+    pub client: ClientLimits,
+    /// Queues, flavors, jobs.
+    pub config: Arc<kueue::config::Config>,
 }
 
 /// The node agents.
@@ -378,6 +392,8 @@ pub struct Plan {
     pub api_server: Option<ApiServerPlan>,
     /// The controller manager, if it has something to do: its process, each controller's limits, syncs at once.
     pub controller_manager: Option<(Placement, ClientLimits, u32)>,
+    /// Kueue in front of the scheduler; none: there is none.
+    pub kueue: Option<KueuePlan>,
     /// What changes besides; none: nothing.
     pub changes: Option<ChangesPlan>,
     /// Node agents.

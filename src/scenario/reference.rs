@@ -102,6 +102,7 @@ pub fn plan(
         cluster,
         api_server: None,
         controller_manager: None,
+        kueue: None,
         changes: None,
         agents: AgentsPlan {
             kind: AgentKind::None,
@@ -119,6 +120,7 @@ pub fn plan(
             identity: ClientIdentity::KubeScheduler,
             client: no_limit,
             events_client: no_limit,
+            controller_client: None,
             start_ns: 0,
             running_at_start: true,
             settings: Settings { settled: true, ..Settings::default() },

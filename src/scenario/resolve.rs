@@ -19,24 +19,25 @@ use super::document::Document;
 use super::duration::DurationNs;
 use super::faults;
 use super::from_trace;
+use super::kueue;
 use super::plan::{
-    AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes,
-    OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
+    AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, KueuePlan,
+    Lifetimes, OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
 use super::scheduling;
 use super::spec::{
-    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, JobSpec,
+    AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored, JobSpec,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
-    ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
+    QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
     TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
 };
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
-    Operator, PodAffinityTerm, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
+    Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm,
 };
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
@@ -46,6 +47,8 @@ use crate::cost::{CostProfile, ProfileLibrary};
 use crate::engine::random::{LazyStream, LogNormal};
 use crate::engine::{MILLISECOND, Nanos, SECOND, Streams};
 use crate::scheduler::process::ProcessCommand;
+use crate::scheduler::volcano::amount;
+use crate::scheduler::volcano::config::{self as volcano, DEFAULT_QUEUE};
 use crate::scheduler::{
     AppSort, FeatureGates, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings,
 };
@@ -118,7 +121,7 @@ pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resour
     amount
 }
 
-fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
+pub(super) fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
     match effect {
         SpecTaintEffect::NoSchedule => TaintEffect::NoSchedule,
         SpecTaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
@@ -227,6 +230,30 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
     }
 }
 
+/// Amounts as a queue of Volcano names them.
+fn volcano_limits(list: &ResourceList, names: &mut ResourceNames) -> volcano::Limits {
+    let mut limits = volcano::Limits::default();
+    for (name, value) in &list.0 {
+        match name.as_str() {
+            "cpu" => limits.cpu = Some(*value),
+            "memory" => limits.memory = Some(*value),
+            "pods" => limits.others.push((amount::PODS, *value)),
+            _ => limits.others.push((names.intern(name), *value)),
+        }
+    }
+    limits
+}
+
+fn volcano_queue(spec: &QueueSpec, names: &mut ResourceNames) -> volcano::Queue {
+    volcano::Queue {
+        name: spec.name.clone(),
+        weight: i64::from(count(spec.weight.unwrap_or(1))),
+        priority: i64::from(spec.priority.unwrap_or(0)),
+        capability: volcano_limits(&spec.max, names),
+        guarantee: volcano_limits(&spec.guaranteed, names),
+    }
+}
+
 /// Draws spans of time from a distribution as scenarios give it.
 fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut LazyStream<'_>) -> Nanos {
     let prepared = match distribution {
@@ -310,7 +337,11 @@ impl Resolver<'_> {
     /// The queue of applications that ask for none: with a configuration placement rules find one.
     fn default_queue(&self) -> &'static str {
         let scheduler = &self.spec.scheduler;
-        if scheduler.config.is_some() && scheduler.kind == "yunikorn" { "" } else { "root.default" }
+        match scheduler.kind.as_str() {
+            "yunikorn" if scheduler.config.is_some() => "",
+            "volcano" => DEFAULT_QUEUE,
+            _ => "root.default",
+        }
     }
 
     fn profile(&mut self, path: &str, name: Option<&String>, default: &str) -> CostProfile {
@@ -457,12 +488,33 @@ impl Resolver<'_> {
             Some(Identity::KubeScheduler) => ClientIdentity::KubeScheduler,
             Some(Identity::ServiceAccount) => ClientIdentity::ServiceAccount,
             Some(Identity::Masters) => ClientIdentity::Masters,
-            None if s.kind == "yunikorn" => ClientIdentity::ServiceAccount,
+            None if s.kind == "yunikorn" || s.kind == "volcano" => ClientIdentity::ServiceAccount,
             None => ClientIdentity::KubeScheduler,
         };
         let client = limits(s.client, default_client);
         let events_client = s.events_client.map_or(client, |c| limits(c, client));
-        let defaults = config.settings;
+        let controller_client = (s.kind == "volcano").then(|| {
+            let default = ClientLimits {
+                qps_milli: parameter("controller_client_qps", 50) * 1000,
+                burst: count(parameter("controller_client_burst", 100)),
+            };
+            limits(s.controller_client.unwrap_or_default(), default)
+        });
+        let mut defaults = config.settings;
+        let volcano = (s.kind == "volcano").then(|| {
+            let mut config = defaults.volcano.take().unwrap_or_default();
+            config.period_ns = s.scheduling_interval.map_or(config.period_ns, |d| d.0);
+            let percentage = s.percentage_of_nodes_to_score;
+            config.percentage_of_nodes = percentage.map_or(config.percentage_of_nodes, count);
+            for queue in &s.queues {
+                let queue = volcano_queue(queue, names);
+                match config.queues.iter_mut().find(|q| q.name == queue.name) {
+                    Some(known) => *known = queue,
+                    None => config.queues.push(queue),
+                }
+            }
+            config
+        });
         let amount = |list: &ResourceList| {
             (!list.0.is_empty())
                 .then(|| (list.cpu_millicores().unwrap_or(u64::MAX), list.memory_bytes().unwrap_or(u64::MAX)))
@@ -524,7 +576,8 @@ impl Resolver<'_> {
             core_only: s.core_only.unwrap_or(false),
             settled,
             tick_phase_ns: None,
-            queues: if s.queues.is_empty() {
+            volcano,
+            queues: if s.queues.is_empty() || s.kind == "volcano" {
                 defaults.queues
             } else {
                 s.queues
@@ -548,6 +601,7 @@ impl Resolver<'_> {
             identity,
             client,
             events_client,
+            controller_client,
             start_ns: s.start_delay.map_or(0, |d| d.0),
             running_at_start: self.spec.workload.start != Some(WorkloadStart::Backlog)
                 && s.start_delay.is_none(),
@@ -599,6 +653,101 @@ impl Resolver<'_> {
         if foreign && (w.trace.is_some() || !w.manifests.is_empty()) {
             let note = "some pods name a scheduler of their own; all go to the scenario's";
             self.provenance.notes.push(note.to_owned());
+        }
+    }
+
+    /// Kueue's plan, and how jobs arrive with it: one after the other, when their first pods would have come.
+    fn kueue(&mut self, cluster: &mut Cluster, creation: Creation) -> (Option<KueuePlan>, Creation) {
+        let spec = self.spec;
+        let Some(given) = &spec.scheduler.kueue else { return (None, creation) };
+        let w = &spec.workload;
+        let others =
+            !w.deployments.is_empty() || !w.pods.is_empty() || !w.manifests.is_empty() || w.trace.is_some();
+        let refused = [
+            (others, "workload", "Kueue with anything but `jobs`", "write the workload as jobs"),
+            (
+                w.start == Some(WorkloadStart::Backlog),
+                "workload.start",
+                "jobs that exist before Kueue",
+                "start live",
+            ),
+            (!spec.faults.is_empty(), "faults", "faults with Kueue", "leave one of them out"),
+        ];
+        for (_, path, what, hint) in refused.iter().filter(|(wrong, ..)| *wrong) {
+            let message = format!("not modelled: {what}");
+            self.errors.push(self.document.diagnostic(path, message, Some((*hint).to_owned())));
+        }
+        if !self.errors.is_empty() {
+            return (None, creation);
+        }
+        let mut ranges: Vec<(PodId, PodId)> = Vec::new();
+        for pod in 0..cluster.pods.first_placeholder() {
+            match ranges.last_mut() {
+                Some(last) if cluster.pods.app_id(last.0) == cluster.pods.app_id(pod) => last.1 = pod + 1,
+                _ => ranges.push((pod, pod + 1)),
+            }
+        }
+        let times: Vec<Nanos> = match &creation {
+            Creation::Scheduled { times_ns } => {
+                ranges.iter().map(|(from, _)| times_ns[*from as usize]).collect()
+            }
+            _ => vec![0; ranges.len()],
+        };
+        let namespaces = spec.cluster.namespaces.iter().map(|n| (n.name.clone(), n.labels.clone())).collect();
+        let directory = self.document.directory().unwrap_or(Path::new("."));
+        for name in &given.objects {
+            if let Ok(bytes) = std::fs::read(directory.join(name)) {
+                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                self.provenance.files.insert(name.clone(), hash);
+            }
+        }
+        let config = match kueue::read(given, directory, cluster, &ranges, &namespaces) {
+            Ok(config) => Arc::new(config),
+            Err(mut errors) => {
+                self.errors.append(&mut errors);
+                return (None, creation);
+            }
+        };
+        let path = "scheduler.kueue";
+        let place = self.placement(path, given.profile.as_ref(), "kueue-0.19", given.host.as_ref(), None);
+        let parameter = |name: &str, otherwise: u64| place.profile.parameter(name).unwrap_or(otherwise);
+        let default = ClientLimits {
+            qps_milli: parameter("default_client_qps", 300) * 1000,
+            burst: count(parameter("default_client_burst", 500)),
+        };
+        let client = limits(given.client.clone(), default);
+        let plan = KueuePlan { client, config, place };
+        (Some(plan), Creation::ReplicaSets { ranges, times_ns: Arc::new(times) })
+    }
+
+    /// What pods may ask of kube-scheduler and not of Volcano here.
+    fn for_volcano(&mut self, settings: &Settings, cluster: &Cluster) {
+        let Some(config) = &settings.volcano else { return };
+        let pods = &cluster.pods;
+        let specs = || (0..pods.spec_count()).map(|id| pods.spec_by_id(id as SpecId));
+        let queues: Vec<&str> = config.queues.iter().map(|q| q.name.as_str()).collect();
+        let foreign =
+            pods.apps().iter().find(|app| !app.queue.is_empty() && !queues.contains(&app.queue.as_str()));
+        let problem = if specs().any(|spec| !spec.pod_affinity.is_empty()) {
+            Some(("pods with affinity or anti-affinity to pods".to_owned(), "podAffinity"))
+        } else if specs().any(|spec| !spec.topology_spread.is_empty()) {
+            Some(("pods with topology spread constraints".to_owned(), "topologySpread"))
+        } else if specs().any(|spec| !spec.scheduling_gates.is_empty()) {
+            Some(("pods with scheduling gates".to_owned(), "schedulingGates"))
+        } else if pods.apps().iter().any(|app| app.task_groups.len() > 1) {
+            Some(("gangs with several task groups".to_owned(), "the other groups"))
+        } else {
+            None
+        };
+        if let Some((what, field)) = problem {
+            let message = format!("not modelled with Volcano: {what}");
+            let hint = Some(format!("leave {field} out, or choose another scheduler"));
+            self.errors.push(self.document.diagnostic("scheduler.kind", message, hint));
+        }
+        if let Some(app) = foreign {
+            let message = format!("`{}` of application {} is no queue of Volcano's", app.queue, app.name);
+            let hint = Some(format!("add it; there are: {}", queues.join(", ")));
+            self.errors.push(self.document.diagnostic("scheduler.queues", message, hint));
         }
     }
 
@@ -693,7 +842,10 @@ impl Resolver<'_> {
                 Some(BTreeMap::from([("app".to_owned(), spec.labels["app"].clone())]).into());
         }
         let queue = shape.queue.clone().unwrap_or_else(|| self.default_queue().to_owned());
-        let gang = shape.gang.clone().unwrap_or_default();
+        let scheduler = &self.spec.scheduler;
+        let ignored = scheduler.kueue.is_some() || scheduler.ignore.contains(&Ignored::Gang);
+        let given = shape.gang.as_ref().filter(|_| !ignored);
+        let gang = given.cloned().unwrap_or_default();
         let app = cluster.pods.add_app(App {
             name,
             queue,
@@ -704,7 +856,7 @@ impl Resolver<'_> {
             placeholder_timeout_ns: gang.placeholder_timeout.map_or(0, |t| t.0),
             ..App::default()
         });
-        if let Some(gang) = &shape.gang {
+        if let Some(gang) = given {
             let mut placeholder = spec.clone();
             if !gang.min_resource.0.is_empty() {
                 placeholder.requests =
@@ -745,7 +897,7 @@ impl Resolver<'_> {
         let field = if w.trace.is_some() { "workload.trace" } else { "workload.manifests" };
         let apps = from_trace::AppOptions {
             default_queue: self.default_queue(),
-            gangs: self.spec.scheduler.kind == "yunikorn",
+            gangs: matches!(self.spec.scheduler.kind.as_str(), "yunikorn" | "volcano"),
         };
         let read = match &w.trace {
             Some(trace) => from_trace::read(cluster, &base.join(trace), &w.transform, streams, apps),
@@ -842,6 +994,11 @@ impl Resolver<'_> {
                 let to = ((a + 1) * g.count).div_ceil(apps);
                 let app = if apps == 1 { base.clone() } else { format!("{base}-{a}") };
                 self.add_pods(cluster, &mut expanded, &g.shape(), &app, to - from, (false, &mut rng));
+                if g.gang.is_none() && !cluster.pods.is_empty() {
+                    // The load client makes them itself: nothing owns them.
+                    let app = cluster.pods.apps().len() as AppId - 1;
+                    cluster.pods.app_mut(app).bare_pods = true;
+                }
             }
         }
         let creation = self.creation(cluster, &expanded, owned, streams);
@@ -1005,6 +1162,8 @@ pub fn resolve_shared(
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
+    r.for_volcano(&scheduler.settings, &cluster);
+    let (kueue, creation) = r.kueue(&mut cluster, creation);
     let agents = r.agents();
     let cm = spec.control_plane.controller_manager.clone();
     let changes = r.changes(&mut cluster, &templates);
@@ -1058,6 +1217,7 @@ pub fn resolve_shared(
         cluster,
         api_server,
         controller_manager,
+        kueue,
         changes,
         agents,
         watchers,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration::DurationNs;
 use super::faults::FaultSpec;
+use super::kueue::KueueSpec;
 use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
 use super::scheduling::{
     DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
@@ -339,7 +340,7 @@ pub enum Identity {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulerSpec {
-    /// `kube-scheduler`, `yunikorn`, `first-fit`, `process` (a program of its own), or the name of a registered scheduler.
+    /// `kube-scheduler`, `yunikorn`, `volcano`, `first-fit`, `process` (a program of its own), or the name of a registered scheduler.
     pub kind: String,
     /// Cost profile. Default: the kind's newest.
     pub profile: Option<String>,
@@ -349,22 +350,23 @@ pub struct SchedulerSpec {
     pub max_threads: Option<u64>,
     /// Who it is to the API server. Default: `system:kube-scheduler` for kube-scheduler, else `service-account`.
     pub identity: Option<Identity>,
-    /// Token bucket of binds and status updates. Default: the kind's (kube-scheduler 50 and 100, YuniKorn 1000, 1000).
+    /// Token bucket of binds and status updates. Default: the kind's (kube-scheduler 50 and 100, YuniKorn 1000, 1000,
+    /// Volcano 2000, 2000).
     #[serde(default)]
     pub client: ClientSpec,
     /// Token bucket of events. Default: as `client`.
     pub events_client: Option<ClientSpec>,
     /// From t=0 to the scheduler's start. Default 0s.
     pub start_delay: Option<DurationNs>,
-    /// A real configuration file, read as it is: KubeSchedulerConfiguration or YuniKorn's `queues.yaml`. Path relative
-    /// to the scenario. Fields that the scenario gives itself win over the file's.
+    /// A real configuration file, read as it is: KubeSchedulerConfiguration, YuniKorn's `queues.yaml` or
+    /// `volcano-scheduler.conf`. Path relative to the scenario. Fields that the scenario gives itself win over the file's.
     pub config: Option<String>,
     /// Options of a registered scheduler, by name; of the built-in kinds, `process` hands them to its program.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, serde_yaml::Value>,
 
-    /// kube-scheduler: share of nodes to find before scoring, 0 to 100. Default 0: adaptive.
+    /// kube-scheduler, Volcano: share of nodes to find before scoring, 0 to 100. Default 0: adaptive.
     pub percentage_of_nodes_to_score: Option<u64>,
     /// kube-scheduler: threads of the filter and score phases. Default 16.
     pub parallelism: Option<u64>,
@@ -387,10 +389,10 @@ pub struct SchedulerSpec {
     pub node_sort: Option<NodeSort>,
     /// YuniKorn: which order. Default `fair`.
     pub node_sort_policy: Option<NodeSortPolicy>,
-    /// YuniKorn: queues. Default: one, `root.default`.
+    /// YuniKorn: queues. Default: one, `root.default`. Volcano: queues besides `default`.
     #[serde(default)]
     pub queues: Vec<QueueSpec>,
-    /// YuniKorn: the shim's application tick. Default 1s.
+    /// YuniKorn: the shim's application tick. Volcano: `--schedule-period`. Default 1s.
     pub scheduling_interval: Option<DurationNs>,
     /// YuniKorn: whether pods that fit nowhere have nodes reserved (`DISABLE_RESERVATION` in its environment). Default true.
     pub reservations: Option<bool>,
@@ -398,11 +400,32 @@ pub struct SchedulerSpec {
     /// Default false.
     pub core_only: Option<bool>,
 
+    /// What the workload says and this scheduler does not know: `gang` (pods are scheduled one by one) and `queue`. Without it such a
+    /// workload is an error. It lets one workload run under several schedulers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Ignored>,
+    /// kube-scheduler: Kueue in front of it, which admits jobs. Their `queue` is a LocalQueue of their namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kueue: Option<KueueSpec>,
+    /// Volcano: token bucket of vc-controller-manager, which makes PodGroups for plain pods. Default 50 and 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller_client: Option<ClientSpec>,
+
     /// `process`: program and arguments. It runs in the scenario's folder, with the rights of podpace.
     #[serde(default)]
     pub command: Vec<String>,
     /// `process`: how long an answer may take in real time. Default 10s.
     pub answer_timeout: Option<DurationNs>,
+}
+
+/// Something of the workload that a scheduler does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ignored {
+    /// Gangs.
+    Gang,
+    /// Queues.
+    Queue,
 }
 
 /// How NodeResourcesFit scores.
@@ -453,22 +476,28 @@ pub enum QueueSort {
     Fifo,
 }
 
-/// A queue of YuniKorn.
+/// A queue of YuniKorn or Volcano.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QueueSpec {
-    /// Full name, such as `root.default`. Parents exist by being named in it.
+    /// Full name, such as `root.default`. Parents exist by being named in it. Volcano: a plain name.
     pub name: String,
     /// Holds queues, not applications. Default: true if another queue's name continues this one's.
     pub parent: Option<bool>,
     /// Order of its applications. Default `fifo`.
     pub sort: Option<QueueSort>,
-    /// Guaranteed resources. Default none.
+    /// Guaranteed resources (Volcano: `guarantee`). Default none.
     #[serde(default)]
     pub guaranteed: ResourceList,
-    /// Largest use. Default no limit.
+    /// Largest use (Volcano: `capability`). Default no limit.
     #[serde(default)]
     pub max: ResourceList,
+    /// Volcano: its part of the cluster beside the others'. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u64>,
+    /// Volcano: queues of higher priority go first. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 /// When the workload begins.
@@ -627,13 +656,13 @@ pub struct ArrivalsSpec {
     pub batch_size: Option<u64>,
 }
 
-/// A gang: the pods of an application start together, by YuniKorn's task groups.
+/// A gang: the pods of an application start together, by YuniKorn's task groups or as a Volcano Job with one task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GangSpec {
     /// Name of the task group. Default `gang`.
     pub task_group: Option<String>,
-    /// Placeholders that must find a place first. Default: as many as the application has pods.
+    /// Placeholders (Volcano: pods) that must find a place first. Default: as many as the application has pods.
     pub min_member: Option<u64>,
     /// What a placeholder asks for. Default: what a pod does.
     #[serde(default)]
@@ -1534,4 +1563,7 @@ pub struct VarySpec {
     /// Its values.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub values: Vec<serde_yaml::Value>,
+    /// What the values are called in tables, one each; for values that are mappings. Default: the values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }

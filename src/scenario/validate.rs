@@ -16,10 +16,10 @@ use super::objects;
 use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
-    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, MatchExpressionSpec,
-    MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec, SchedulerSpec,
-    StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator, TransformSpec,
-    WhenUnsatisfiable, WorkloadSpec,
+    ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, Ignored,
+    MatchExpressionSpec, MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec,
+    SchedulerSpec, StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator,
+    TransformSpec, WhenUnsatisfiable, WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
@@ -28,7 +28,7 @@ use super::tree::{Class, Path, Problem, Value};
 pub const DEFAULT_NODE_PODS: u64 = 110;
 
 /// The built-in scheduler kinds.
-pub const SCHEDULER_KINDS: [&str; 4] = ["kube-scheduler", "yunikorn", "first-fit", "process"];
+pub const SCHEDULER_KINDS: [&str; 5] = ["kube-scheduler", "yunikorn", "volcano", "first-fit", "process"];
 
 /// Collects problems and gives them their place.
 pub(super) struct Check<'a> {
@@ -158,7 +158,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn client(&mut self, path: &str, client: &ClientSpec) {
+    pub(super) fn client(&mut self, path: &str, client: &ClientSpec) {
         self.rate(&format!("{path}.qps"), client.qps);
         self.optional_count(&format!("{path}.burst"), client.burst, 1, limits::SMALL_COUNT);
     }
@@ -175,7 +175,7 @@ impl<'a> Check<'a> {
     }
 
     /// A reference to a host.
-    fn host(&mut self, path: &str, host: Option<&str>, hosts: &[&str]) {
+    pub(super) fn host(&mut self, path: &str, host: Option<&str>, hosts: &[&str]) {
         if let Some(host) = host
             && !hosts.contains(&host)
         {
@@ -188,7 +188,7 @@ impl<'a> Check<'a> {
     }
 
     /// A path to something on disk.
-    fn on_disk(&mut self, path: &str, file: Option<&str>) {
+    pub(super) fn on_disk(&mut self, path: &str, file: Option<&str>) {
         let (Some(file), Some(directory)) = (file, self.document.directory()) else { return };
         let full = directory.join(file);
         if file.is_empty() || !full.exists() {
@@ -499,13 +499,24 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         ("reservations", spec.reservations.is_some()),
         ("coreOnly", spec.core_only.is_some()),
     ];
+    let volcano = [("controllerClient", spec.controller_client.is_some())];
+    // Fields that Volcano has, too.
+    let shared = ["percentageOfNodesToScore", "queues", "schedulingInterval"];
     let process = [("command", !spec.command.is_empty()), ("answerTimeout", spec.answer_timeout.is_some())];
-    let owners = [("kube-scheduler", &kube[..]), ("yunikorn", &yunikorn[..]), ("process", &process[..])];
+    let owners = [
+        ("kube-scheduler", &kube[..]),
+        ("yunikorn", &yunikorn[..]),
+        ("volcano", &volcano[..]),
+        ("process", &process[..]),
+    ];
     for (owner, fields) in owners {
         if spec.kind == owner {
             continue;
         }
         for (field, _) in fields.iter().filter(|(_, given)| *given) {
+            if spec.kind == "volcano" && shared.contains(field) {
+                continue;
+            }
             let message = format!("a field of {owner}, but the scheduler's kind is `{}`", spec.kind);
             let hint = format!("leave it out, or set `kind: {owner}`");
             check.report(&format!("scheduler.{field}"), message, hint);
@@ -516,9 +527,23 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         let message = format!("`{}` is built in and has no further options", spec.kind);
         check.report("scheduler.options", message, "write its fields directly under `scheduler`");
     }
-    if spec.config.is_some() && spec.kind != "kube-scheduler" && spec.kind != "yunikorn" {
+    if spec.config.is_some() && !matches!(spec.kind.as_str(), "kube-scheduler" | "yunikorn" | "volcano") {
         let message = format!("`{}` has no configuration file", spec.kind);
-        check.report("scheduler.config", message, "leave it out; kube-scheduler and yunikorn have one");
+        check.report(
+            "scheduler.config",
+            message,
+            "leave it out; kube-scheduler, yunikorn and volcano have one",
+        );
+    }
+    if let Some(client) = &spec.controller_client {
+        check.client("scheduler.controllerClient", client);
+    }
+    if !spec.ignore.is_empty() && spec.kind != "kube-scheduler" && spec.kind != "first-fit" {
+        let message = format!("`{}` knows gangs and queues", spec.kind);
+        check.report("scheduler.ignore", message, "leave it out");
+    }
+    if let Some(kueue) = &spec.kueue {
+        super::kueue::check(kueue, &spec.kind, hosts, check);
     }
     if !built_in && (spec.kind.is_empty() || nearest_kind(&spec.kind).is_some()) {
         check.expected("scheduler.kind", "a scheduler", did_you_mean(&spec.kind, &SCHEDULER_KINDS));
@@ -548,7 +573,7 @@ fn scheduler(spec: &SchedulerSpec, hosts: &[&str], check: &mut Check<'_>) {
         let hint = "add the program and its arguments: `command: [python3, first_fit.py]`";
         check.expected("scheduler.command", "a program", hint);
     }
-    queues(&spec.queues, check);
+    queues(&spec.queues, spec.kind == "volcano", check);
 }
 
 /// A built-in kind that was misspelt; other names may be registered by the embedding program.
@@ -562,13 +587,23 @@ fn nearest_kind(kind: &str) -> Option<&'static str> {
     }
 }
 
-fn queues(queues: &[QueueSpec], check: &mut Check<'_>) {
+fn queues(queues: &[QueueSpec], is_volcano: bool, check: &mut Check<'_>) {
     let path = |i: usize| format!("scheduler.queues[{i}]");
     check.distinct(
         "queue",
         queues.iter().enumerate().map(|(i, q)| (format!("{}.name", path(i)), q.name.as_str())),
     );
     for (i, queue) in queues.iter().enumerate() {
+        if is_volcano {
+            volcano_queue(&path(i), queue, check);
+            continue;
+        }
+        for (field, given) in [("weight", queue.weight.is_some()), ("priority", queue.priority.is_some())] {
+            if given {
+                let hint = "leave it out, or set `kind: volcano`";
+                check.report(&format!("{}.{field}", path(i)), "a field of Volcano's queues", hint);
+            }
+        }
         let parts: Vec<&str> = queue.name.split('.').collect();
         let ok = |part: &&str| {
             !part.is_empty()
@@ -600,6 +635,30 @@ fn queues(queues: &[QueueSpec], check: &mut Check<'_>) {
                     "lower it, or raise max",
                 );
             }
+        }
+    }
+}
+
+fn volcano_queue(path: &str, queue: &QueueSpec, check: &mut Check<'_>) {
+    let name = &queue.name;
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    if name.is_empty() || name.len() > 253 || name == "root" || !name.bytes().all(ok) {
+        let hint = "lower-case letters, digits, `-` and `.`; `root` is Volcano's own";
+        check.expected(&format!("{path}.name"), "a name of a Volcano queue", hint);
+    }
+    for (field, given) in [("parent", queue.parent.is_some()), ("sort", queue.sort.is_some())] {
+        if given {
+            check.report(&format!("{path}.{field}"), "a field of YuniKorn's queues", "leave it out");
+        }
+    }
+    check.optional_count(&format!("{path}.weight"), queue.weight, 1, 65_535);
+    for (name, guaranteed) in &queue.guaranteed.0 {
+        if let Some(max) = queue.max.0.get(name)
+            && guaranteed > max
+        {
+            let expected = format!("at most the queue's max, {}", ResourceList::quantity(name, *max));
+            let path = keyed(&format!("{path}.guaranteed"), name);
+            check.expected(&path, &expected, "lower it, or raise max");
         }
     }
 }
@@ -864,11 +923,13 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     }
     if let Some(gang) = &shape.gang {
         let path = format!("{path}.gang");
-        if spec.scheduler.kind != "yunikorn" {
+        let is_volcano = spec.scheduler.kind == "volcano";
+        let ignored = spec.scheduler.ignore.contains(&Ignored::Gang) || spec.scheduler.kueue.is_some();
+        if spec.scheduler.kind != "yunikorn" && !is_volcano && !ignored {
             check.report(
                 &path,
-                "only YuniKorn schedules gangs",
-                "set `scheduler.kind: yunikorn`, or leave it out",
+                "only YuniKorn and Volcano schedule gangs",
+                "set `scheduler.kind: yunikorn` or `volcano`, or leave it out",
             );
         }
         check.optional_count(&format!("{path}.minMember"), gang.min_member, 1, limits::PODS);
@@ -927,9 +988,20 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
     if let Some(queue) = &shape.queue {
         let is_yunikorn = spec.scheduler.kind == "yunikorn";
         let built_in = SCHEDULER_KINDS.contains(&spec.scheduler.kind.as_str());
-        if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
-            let message =
-                format!("queues are YuniKorn's, but the scheduler's kind is `{}`", spec.scheduler.kind);
+        if spec.scheduler.kind == "volcano" {
+            let queues = spec.scheduler.queues.iter().map(|queue| queue.name.as_str());
+            let names: Vec<&str> = queues.chain(["default"]).collect();
+            if !names.contains(&queue.as_str()) {
+                let hint = did_you_mean(queue, &names);
+                check.expected(&format!("{path}.queue"), "a queue of the scheduler", hint);
+            }
+        } else if spec.scheduler.kueue.is_some() || spec.scheduler.ignore.contains(&Ignored::Queue) {
+            // A LocalQueue, which is looked up when the objects are read; or nobody's business.
+        } else if built_in && !is_yunikorn && spec.scheduler.kind != "process" {
+            let message = format!(
+                "queues are YuniKorn's and Volcano's, but the scheduler's kind is `{}`",
+                spec.scheduler.kind
+            );
             check.report(&format!("{path}.queue"), message, "leave it out, or set `kind: yunikorn`");
         } else if is_yunikorn && !spec.scheduler.queues.is_empty() && spec.scheduler.config.is_none() {
             let names: Vec<&str> = spec.scheduler.queues.iter().map(|queue| queue.name.as_str()).collect();
@@ -1231,6 +1303,20 @@ pub(super) fn sweep(spec: &SweepSpec, check: &mut Check<'_>) {
     for (i, axis) in spec.vary.iter().enumerate() {
         if axis.values.is_empty() {
             check.report(&format!("vary[{i}].values"), "an axis without values", "add at least one value");
+        }
+        let ok = |name: &String| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        if !axis.names.is_empty() && (axis.names.len() != axis.values.len() || !axis.names.iter().all(ok)) {
+            let expected = "as many names as values, of `[a-zA-Z0-9._-]`";
+            check.expected(&format!("vary[{i}].names"), expected, "correct them, or leave them out");
+        }
+        if axis.names.is_empty() {
+            let shown = axis.values.iter().filter(|value| value.is_mapping()).count();
+            if shown > 1 {
+                let hint = "add `names: [first, second]`";
+                check.report(&format!("vary[{i}]"), "values that are mappings need names for tables", hint);
+            }
         }
     }
     let points =

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::document::Document;
 use super::plan::{Creation, Lifetimes, OwnerPlan, Provenance, RecordedPod};
-use super::spec::{ClusterSpec, ScenarioSpec, WorkloadSpec};
+use super::spec::{ClusterSpec, Ignored, ScenarioSpec, WorkloadSpec};
 use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
 use crate::engine::Nanos;
@@ -70,6 +70,7 @@ struct Key<'a> {
     directory: String,
     scheduler: &'a str,
     has_config: bool,
+    ignore: &'a [Ignored],
     cluster: &'a ClusterSpec,
     workload: &'a WorkloadSpec,
 }
@@ -96,8 +97,9 @@ fn key(spec: &ScenarioSpec, document: &Document) -> Option<String> {
     } = spec;
     let directory = document.directory().map_or_else(String::new, |d| d.display().to_string());
     // The scheduler decides on default queues and on gangs.
+    let ignore = &scheduler.ignore;
     let (scheduler, has_config) = (scheduler.kind.as_str(), scheduler.config.is_some());
-    to_yaml(&Key { directory, scheduler, has_config, cluster, workload }).ok()
+    to_yaml(&Key { directory, scheduler, has_config, ignore, cluster, workload }).ok()
 }
 
 #[derive(Debug, Default)]

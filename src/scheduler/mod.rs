@@ -13,6 +13,7 @@ mod first_fit;
 pub mod kube;
 mod node_table;
 pub mod process;
+pub mod volcano;
 pub mod yunikorn;
 
 use std::collections::BTreeMap;
@@ -79,6 +80,25 @@ pub enum Action {
     },
     /// Creates a placeholder of a gang through the scheduler's client; [`SchedulerModel::on_pod_created`] follows.
     CreatePod {
+        /// Pod.
+        pod: PodId,
+    },
+    /// The pod's (last) scheduling cycle begins now (stamps the pod's timeline), for schedulers that try several at once.
+    Cycle {
+        /// Pod.
+        pod: PodId,
+    },
+    /// Writes an object of the scheduler's own kind (a PodGroup, a queue), and waits for it:
+    /// [`SchedulerModel::on_object_put`] follows with the pod, or [`SchedulerModel::on_controller_answered`] if it is the
+    /// scheduler's controller that writes.
+    PutObject {
+        /// A pod that stands for the object, or [`PodId::MAX`].
+        pod: PodId,
+        /// Through the client of the scheduler's controller.
+        by_controller: bool,
+    },
+    /// The scheduler's controller patches the pod's metadata; [`SchedulerModel::on_controller_answered`] follows.
+    Annotate {
         /// Pod.
         pod: PodId,
     },
@@ -154,6 +174,10 @@ pub trait SchedulerModel: Send {
     fn on_pod_created(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// A DELETE was answered; `ok` if the API server has taken it.
     fn on_delete_done(&mut self, _cx: &mut Context<'_>, _pod: PodId, _ok: bool) {}
+    /// A write to an object of the scheduler's own kind was answered, whatever the answer.
+    fn on_object_put(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
+    /// A request of the scheduler's controller was answered, whatever the answer.
+    fn on_controller_answered(&mut self, _cx: &mut Context<'_>, _pod: PodId) {}
     /// CPU work asked for with `tag` is done.
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64);
     /// A timer fired.
@@ -329,6 +353,8 @@ pub struct Settings {
     pub queues: Vec<QueueConfig>,
     /// YuniKorn: a whole configuration, which stands instead of `queues`.
     pub yunikorn: Option<Box<yunikorn::config::Config>>,
+    /// Volcano: actions, plugins, queues; none: its defaults.
+    pub volcano: Option<Box<volcano::config::Config>>,
     /// Decide everything from scratch, without what is kept between cycles: an oracle for comparisons, see
     /// `Simulation::plain`.
     pub plain: bool,
@@ -360,6 +386,7 @@ impl Default for Settings {
             tick_phase_ns: None,
             queues: Vec::new(),
             yunikorn: None,
+            volcano: None,
             plain: false,
             reservations: true,
             process: process::ProcessCommand::default(),
@@ -414,6 +441,7 @@ impl Registry {
         let mut registry = Self { entries: BTreeMap::new() };
         registry.register("kube-scheduler", kube::KubeScheduler::build, "kube-scheduler-1.36");
         registry.register("yunikorn", yunikorn::YuniKorn::build, "yunikorn-1.8");
+        registry.register("volcano", volcano::Volcano::build, "volcano-1.15");
         registry.register("first-fit", FirstFit::build, "first-fit");
         registry.register("process", process::Process::build, "first-fit");
         registry

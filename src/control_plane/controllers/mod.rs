@@ -23,6 +23,7 @@
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
 pub mod job;
+pub mod kueue;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;

@@ -59,6 +59,7 @@ impl Simulation {
             scheduler,
             agents,
             replica_sets,
+            kueue,
             changes,
             loader,
             counts,
@@ -74,6 +75,7 @@ impl Simulation {
             process: _,
             client: _,
             events_client: _,
+            controller_client: _,
             watcher: _,
             failed: _,
             backlog: _,
@@ -92,7 +94,7 @@ impl Simulation {
         codec::write(out, "scheduler", &model.save()?)?;
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early, epoch))?;
         codec::write(out, "node agents", agents)?;
-        codec::write(out, "controllers", &(replica_sets, loader, changes))?;
+        codec::write(out, "controllers", &(replica_sets, loader, changes, kueue))?;
         codec::write(
             out,
             "measures",
@@ -124,8 +126,11 @@ impl Simulation {
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early, s.epoch) =
             codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
-        let built = it.changes.take();
-        (it.replica_sets, it.loader, it.changes) = codec::read(bytes, "controllers")?;
+        let (built, built_kueue) = (it.changes.take(), it.kueue.take());
+        (it.replica_sets, it.loader, it.changes, it.kueue) = codec::read(bytes, "controllers")?;
+        if let (Some(kueue), Some(built)) = (&mut it.kueue, built_kueue) {
+            kueue.keep_inputs_of(&built);
+        }
         if let (Some(changes), Some(built)) = (&mut it.changes, built) {
             let built = *built;
             changes.faults.keep_inputs_of(built.faults);

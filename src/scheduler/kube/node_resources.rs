@@ -266,7 +266,8 @@ impl NodeCache {
     }
 
     /// How much of an extended resource would be in use with `amount` more, and how much there is.
-    fn extended_with(&self, node: NodeId, resource: u16, amount: u64) -> (u64, u64) {
+    #[must_use]
+    pub fn extended_with(&self, node: NodeId, resource: u16, amount: u64) -> (u64, u64) {
         self.extended
             .get(resource as usize)
             .and_then(|column| column.get(node as usize))

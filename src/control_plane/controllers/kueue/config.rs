@@ -1,0 +1,105 @@
+//! What Kueue is told: flavors, ClusterQueues, LocalQueues, workloads.
+//!
+//! Source: `apis/kueue/v1beta2` and `pkg/scheduler/flavorassigner` of Kueue 0.19.2.
+//!
+//! Cost: nothing.
+use std::collections::BTreeMap;
+
+use super::quota::Quota;
+use crate::cluster::{PodId, SpecId, Taint, Toleration};
+
+/// A resource that quotas count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Resource {
+    /// CPU, millicores.
+    Cpu,
+    /// Memory, bytes.
+    Memory,
+    /// Pods.
+    Pods,
+    /// Another one, by its id, whole units.
+    Extended(u16),
+}
+
+/// A `ResourceFlavor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Flavor {
+    /// Name.
+    pub name: String,
+    /// `spec.nodeLabels`: selectors of the pods that it is given to.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.nodeTaints`.
+    pub taints: Vec<Taint>,
+    /// `spec.tolerations`, which its pods get.
+    pub tolerations: Vec<Toleration>,
+}
+
+/// `spec.resourceGroups[]` of a ClusterQueue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Group {
+    /// `coveredResources`.
+    pub resources: Vec<Resource>,
+    /// Indices of its flavors, in order.
+    pub flavors: Vec<usize>,
+}
+
+/// A `ClusterQueue`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClusterQueue {
+    /// Name.
+    pub name: String,
+    /// Index of its cohort.
+    pub cohort: Option<usize>,
+    /// Its resource groups.
+    pub groups: Vec<Group>,
+    /// By cell, see [`Config::cell`].
+    pub quotas: Vec<Quota>,
+    /// `queueingStrategy: StrictFIFO`.
+    pub strict: bool,
+    /// `flavorFungibility.whenCanBorrow: TryNextFlavor`.
+    pub tries_next_before_borrowing: bool,
+    /// Labels that a namespace must have (`namespaceSelector` with `matchLabels`); none: it takes no namespace.
+    pub namespaces: Option<BTreeMap<String, String>>,
+}
+
+/// A job that is to be admitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Workload {
+    /// Its first pod, and one past its last.
+    pub pods: (PodId, PodId),
+    /// What its pods are.
+    pub spec: SpecId,
+    /// Index of its ClusterQueue.
+    pub queue: usize,
+    /// Priority.
+    pub priority: i32,
+    /// What all its pods request, resources that are zero left out.
+    pub requests: Vec<(Resource, i64)>,
+    /// By group of its queue, then flavor of the group: whether labels and taints of the flavor suit it.
+    pub suits: Vec<Vec<bool>>,
+    /// By flavor: its pods' spec with the flavor's labels and tolerations, of those that suit. Several groups: the
+    /// combination is by [`Workload::combined`].
+    pub combined: Vec<(Vec<usize>, SpecId)>,
+}
+
+/// Everything that Kueue is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Flavors.
+    pub flavors: Vec<Flavor>,
+    /// Resources that any quota counts.
+    pub resources: Vec<Resource>,
+    /// ClusterQueues.
+    pub queues: Vec<ClusterQueue>,
+    /// Jobs, in the order of their arrivals.
+    pub workloads: Vec<Workload>,
+}
+
+impl Config {
+    /// The place of a flavor's resource in a ClusterQueue's quotas.
+    #[must_use]
+    pub fn cell(&self, flavor: usize, resource: Resource) -> Option<usize> {
+        let at = self.resources.iter().position(|r| *r == resource)?;
+        Some(flavor * self.resources.len() + at)
+    }
+}

@@ -1,0 +1,654 @@
+//! `scheduler.kueue`: Kueue in front of kube-scheduler, with its own objects read as they are.
+//!
+//! Files hold `ResourceFlavor`, `ClusterQueue` and `LocalQueue` objects (`kueue.x-k8s.io/v1beta1` or `v1beta2`), as many a file as one likes. A job's
+//! queue is the LocalQueue of its namespace with the name that `queue` of the job says. What the model can't honour is refused by name:
+//! preemption policies other than `Never`, fair sharing, cohorts of cohorts, admission checks, topologies, stopped queues.
+//!
+//! Sources: `apis/kueue/v1beta2/{clusterqueue,resourceflavor,localqueue}_types.go` of Kueue 0.19.2; v1beta1 calls `cohortName` `cohort`.
+//!
+//! Cost: O(values of the files + jobs x flavors).
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::config_file::ConfigFile;
+use super::diagnostic::{Diagnostic, did_you_mean};
+use super::document::read_text;
+use super::quantity::Quantity;
+use super::spec::{ClientSpec, TaintSpec, TolerationOperator, TolerationSpec};
+use super::tree::{Path, Step, Value};
+use super::validate::Check;
+use crate::cluster::{
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, PodId, PodSpec, ResourceNames, Taint, TaintEffect,
+    Term, Toleration, term_matches, tolerates,
+};
+use crate::control_plane::controllers::kueue::config::{
+    ClusterQueue, Config, Flavor, Group, Resource, Workload,
+};
+use crate::control_plane::controllers::kueue::quota::Quota;
+
+/// Kueue in front of kube-scheduler: jobs wait suspended until their ClusterQueue has quota for all of their pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KueueSpec {
+    /// Cost profile. Default `kueue-0.19`.
+    pub profile: Option<String>,
+    /// Host by name. Default: cores without limit.
+    pub host: Option<String>,
+    /// `clientConnection` of its configuration. Default 300 and 500.
+    #[serde(default)]
+    pub client: ClientSpec,
+    /// Files of ResourceFlavors, ClusterQueues and LocalQueues, paths relative to the scenario.
+    pub objects: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Metadata {
+    name: String,
+    namespace: Option<String>,
+    #[serde(default, rename = "labels")]
+    _labels: BTreeMap<String, String>,
+    #[serde(default, rename = "annotations")]
+    _annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Object<S> {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Metadata,
+    spec: S,
+    #[serde(default, rename = "status")]
+    _status: serde_yaml::Value,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FlavorObject {
+    #[serde(default)]
+    node_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    node_taints: Vec<TaintSpec>,
+    #[serde(default)]
+    tolerations: Vec<TolerationSpec>,
+    topology_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LocalQueueObject {
+    cluster_queue: String,
+    stop_policy: Option<String>,
+    fair_sharing: Option<serde_yaml::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClusterQueueObject {
+    #[serde(default)]
+    resource_groups: Vec<GroupObject>,
+    cohort: Option<String>,
+    cohort_name: Option<String>,
+    queueing_strategy: Option<String>,
+    namespace_selector: Option<SelectorObject>,
+    flavor_fungibility: Option<FungibilityObject>,
+    preemption: Option<PreemptionObject>,
+    admission_checks: Option<serde_yaml::Value>,
+    admission_checks_strategy: Option<serde_yaml::Value>,
+    stop_policy: Option<String>,
+    fair_sharing: Option<serde_yaml::Value>,
+    admission_scope: Option<serde_yaml::Value>,
+    concurrent_admission_policy: Option<serde_yaml::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SelectorObject {
+    #[serde(default)]
+    match_labels: BTreeMap<String, String>,
+    match_expressions: Option<serde_yaml::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FungibilityObject {
+    when_can_borrow: Option<String>,
+    when_can_preempt: Option<String>,
+    preference: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PreemptionObject {
+    reclaim_within_cohort: Option<String>,
+    within_cluster_queue: Option<String>,
+    borrow_within_cohort: Option<BorrowObject>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BorrowObject {
+    policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GroupObject {
+    covered_resources: Vec<String>,
+    flavors: Vec<FlavorQuotasObject>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FlavorQuotasObject {
+    name: String,
+    resources: Vec<QuotaObject>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct QuotaObject {
+    name: String,
+    nominal_quota: serde_yaml::Value,
+    borrowing_limit: Option<serde_yaml::Value>,
+    lending_limit: Option<serde_yaml::Value>,
+}
+
+/// What files say, and what is wrong with them.
+#[derive(Default)]
+struct Reader {
+    config: Config,
+    cohorts: Vec<String>,
+    /// (namespace, name) to the ClusterQueue's name, with where it stands.
+    local: BTreeMap<(String, String), String>,
+    waiting: Vec<(ConfigFile, ClusterQueueObject, String)>,
+    errors: Vec<Diagnostic>,
+}
+
+fn resource(name: &str, names: &mut ResourceNames) -> Resource {
+    match name {
+        "cpu" => Resource::Cpu,
+        "memory" => Resource::Memory,
+        "pods" => Resource::Pods,
+        other => Resource::Extended(names.intern(other)),
+    }
+}
+
+fn amount(resource: Resource, value: &serde_yaml::Value) -> Result<i64, String> {
+    let text = match value {
+        serde_yaml::Value::String(text) => text.clone(),
+        serde_yaml::Value::Number(number) => number.to_string(),
+        _ => return Err("expected a quantity such as 10 or 36Gi".to_owned()),
+    };
+    let quantity: Quantity = text.parse()?;
+    let whole = if resource == Resource::Cpu { quantity.milli() } else { quantity.units() };
+    whole
+        .and_then(|v| i64::try_from(v).ok())
+        .filter(|v| *v <= 1 << 60)
+        .ok_or_else(|| format!("{text}: out of range"))
+}
+
+/// The documents of a file, each with its own lines.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_end() == "---" {
+            documents.push("\n".repeat(number + 1));
+        } else if let Some(last) = documents.last_mut() {
+            last.push_str(line);
+            last.push('\n');
+        }
+    }
+    let empty =
+        |document: &String| document.lines().all(|l| l.trim().is_empty() || l.trim().starts_with('#'));
+    documents.retain(|document| !empty(document));
+    documents
+}
+
+impl Reader {
+    fn file(&mut self, path: &FilePath, name: &str) {
+        let text = match read_text(path, name) {
+            Ok(text) => text,
+            Err(error) => return self.errors.push(error),
+        };
+        let documents = documents(&text);
+        if documents.is_empty() {
+            let hint = "add a ResourceFlavor, a ClusterQueue and a LocalQueue";
+            self.errors.push(Diagnostic::of_file(name, "the file is empty", hint));
+        }
+        for document in documents {
+            match ConfigFile::parse(name, &document) {
+                Ok(file) => self.object(file),
+                Err(mut errors) => self.errors.append(&mut errors),
+            }
+        }
+    }
+
+    fn object(&mut self, file: ConfigFile) {
+        let text = |key: &str| match file.tree().get(key).map(|node| &node.value) {
+            Some(Value::Scalar(text, _)) => text.to_string(),
+            _ => String::new(),
+        };
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        let root = Path::default();
+        if !matches!(version.as_str(), "kueue.x-k8s.io/v1beta1" | "kueue.x-k8s.io/v1beta2") {
+            let message = format!("expected apiVersion kueue.x-k8s.io/v1beta1 or v1beta2, got `{version}`");
+            return self.errors.push(file.diagnostic(&root.key("apiVersion"), message, "correct it"));
+        }
+        let result = match kind.as_str() {
+            "ResourceFlavor" => {
+                file.decode(&root).and_then(|o: Object<Option<FlavorObject>>| self.flavor(&file, o))
+            }
+            "LocalQueue" => {
+                file.decode(&root).and_then(|o: Object<LocalQueueObject>| self.local_queue(&file, o))
+            }
+            "ClusterQueue" => match file.decode::<Object<ClusterQueueObject>>(&root) {
+                Ok(object) => {
+                    self.waiting.push((file, object.spec, object.metadata.name));
+                    return;
+                }
+                Err(errors) => Err(errors),
+            },
+            _ => {
+                let message = format!("not modelled: Kueue's {kind}");
+                let hint = "ResourceFlavor, ClusterQueue and LocalQueue are read";
+                Err(vec![file.diagnostic(&root.key("kind"), message, hint)])
+            }
+        };
+        if let Err(mut errors) = result {
+            self.errors.append(&mut errors);
+        }
+    }
+
+    fn flavor(
+        &mut self,
+        file: &ConfigFile,
+        object: Object<Option<FlavorObject>>,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let spec = object.spec.unwrap_or_default();
+        if spec.topology_name.is_some() {
+            return Err(refuse(file, "spec.topologyName", "topology-aware scheduling"));
+        }
+        if self.config.flavors.iter().any(|f| f.name == object.metadata.name) {
+            let path = Path::default().key("metadata").key("name");
+            return Err(vec![file.diagnostic(
+                &path,
+                "a second ResourceFlavor of that name",
+                "leave one out",
+            )]);
+        }
+        self.config.flavors.push(Flavor {
+            name: object.metadata.name,
+            labels: spec.node_labels,
+            taints: spec
+                .node_taints
+                .iter()
+                .map(|t| Taint {
+                    key: t.key.clone(),
+                    value: t.value.clone().unwrap_or_default(),
+                    effect: super::resolve::taint_effect(t.effect),
+                })
+                .collect(),
+            tolerations: spec.tolerations.iter().map(toleration).collect(),
+        });
+        Ok(())
+    }
+
+    fn local_queue(
+        &mut self,
+        file: &ConfigFile,
+        object: Object<LocalQueueObject>,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let spec = object.spec;
+        if spec.stop_policy.as_deref().is_some_and(|policy| policy != "None") {
+            return Err(refuse(file, "spec.stopPolicy", "queues that are stopped"));
+        }
+        if spec.fair_sharing.is_some() {
+            return Err(refuse(file, "spec.fairSharing", "fair sharing"));
+        }
+        let namespace = object.metadata.namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        self.local.insert((namespace, object.metadata.name), spec.cluster_queue);
+        Ok(())
+    }
+
+    fn cluster_queues(&mut self, names: &mut ResourceNames) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (_, spec, _) in &waiting {
+            for name in spec.resource_groups.iter().flat_map(|group| &group.covered_resources) {
+                let resource = resource(name, names);
+                if !self.config.resources.contains(&resource) {
+                    self.config.resources.push(resource);
+                }
+            }
+        }
+        for (file, spec, name) in waiting {
+            match self.cluster_queue(&file, &spec, name, names) {
+                Ok(queue) => self.config.queues.push(queue),
+                Err(mut errors) => self.errors.append(&mut errors),
+            }
+        }
+    }
+
+    fn cluster_queue(
+        &mut self,
+        file: &ConfigFile,
+        spec: &ClusterQueueObject,
+        name: String,
+        names: &mut ResourceNames,
+    ) -> Result<ClusterQueue, Vec<Diagnostic>> {
+        let never = |policy: &Option<String>| policy.as_deref().is_none_or(|policy| policy == "Never");
+        let preemption = spec.preemption.as_ref();
+        let refused = [
+            (
+                preemption.is_some_and(|p| !never(&p.reclaim_within_cohort)),
+                "spec.preemption.reclaimWithinCohort",
+                "preemption (a policy other than Never)",
+            ),
+            (
+                preemption.is_some_and(|p| !never(&p.within_cluster_queue)),
+                "spec.preemption.withinClusterQueue",
+                "preemption (a policy other than Never)",
+            ),
+            (
+                preemption.and_then(|p| p.borrow_within_cohort.as_ref()).is_some_and(|b| !never(&b.policy)),
+                "spec.preemption.borrowWithinCohort",
+                "preemption (a policy other than Never)",
+            ),
+            (spec.admission_checks.is_some(), "spec.admissionChecks", "admission checks"),
+            (spec.admission_checks_strategy.is_some(), "spec.admissionChecksStrategy", "admission checks"),
+            (
+                spec.stop_policy.as_deref().is_some_and(|policy| policy != "None"),
+                "spec.stopPolicy",
+                "queues that are stopped",
+            ),
+            (spec.fair_sharing.is_some(), "spec.fairSharing", "fair sharing"),
+            (spec.admission_scope.is_some(), "spec.admissionScope", "admission fair sharing"),
+            (
+                spec.concurrent_admission_policy.is_some(),
+                "spec.concurrentAdmissionPolicy",
+                "concurrent admission",
+            ),
+            (
+                spec.namespace_selector.as_ref().is_some_and(|s| s.match_expressions.is_some()),
+                "spec.namespaceSelector.matchExpressions",
+                "expressions that select namespaces",
+            ),
+            (
+                spec.flavor_fungibility.as_ref().is_some_and(|f| f.preference.is_some()),
+                "spec.flavorFungibility.preference",
+                "preferences between borrowing and preemption",
+            ),
+        ];
+        if let Some((_, path, what)) = refused.into_iter().find(|(given, ..)| *given) {
+            return Err(refuse(file, path, what));
+        }
+        let one_of = |value: &Option<String>, path: &str, known: &[&str]| -> Result<usize, Vec<Diagnostic>> {
+            let Some(value) = value else { return Ok(0) };
+            known.iter().position(|k| k == value).ok_or_else(|| {
+                vec![file.diagnostic(
+                    &dotted(path),
+                    format!("`{value}`: expected {}", known.join(" or ")),
+                    "correct it",
+                )]
+            })
+        };
+        let strict =
+            one_of(&spec.queueing_strategy, "spec.queueingStrategy", &["BestEffortFIFO", "StrictFIFO"])? == 1;
+        let (mut borrow, mut groups) = (0, Vec::new());
+        if let Some(f) = &spec.flavor_fungibility {
+            let known = ["Borrow", "MayStopSearch", "TryNextFlavor"];
+            borrow = one_of(&f.when_can_borrow, "spec.flavorFungibility.whenCanBorrow", &known)?;
+            // Nothing can be preempted, so that this says nothing.
+            let known = ["TryNextFlavor", "Preempt", "MayStopSearch"];
+            one_of(&f.when_can_preempt, "spec.flavorFungibility.whenCanPreempt", &known)?;
+        }
+        let cohort = spec.cohort_name.as_ref().or(spec.cohort.as_ref()).filter(|name| !name.is_empty());
+        let cohort = cohort.map(|name| {
+            self.cohorts.iter().position(|c| c == name).unwrap_or_else(|| {
+                self.cohorts.push(name.clone());
+                self.cohorts.len() - 1
+            })
+        });
+        let mut quotas = vec![Quota::default(); self.config.flavors.len() * self.config.resources.len()];
+        let root = Path::default().key("spec").key("resourceGroups");
+        for (g, group) in spec.resource_groups.iter().enumerate() {
+            let path = root.child(Step::Index(g));
+            let mut flavors = Vec::new();
+            for (f, given) in group.flavors.iter().enumerate() {
+                let path = path.key("flavors").child(Step::Index(f));
+                let known: Vec<&str> = self.config.flavors.iter().map(|f| f.name.as_str()).collect();
+                let Some(flavor) = known.iter().position(|name| *name == given.name) else {
+                    let message = format!("there is no ResourceFlavor `{}`", given.name);
+                    let hint = did_you_mean(&given.name, &known);
+                    return Err(vec![file.diagnostic(&path.key("name"), message, hint)]);
+                };
+                flavors.push(flavor);
+                let listed: Vec<&String> = given.resources.iter().map(|r| &r.name).collect();
+                if listed != group.covered_resources.iter().collect::<Vec<_>>() {
+                    let message = "Kueue refuses this: flavors must have the same number of resources as coveredResources, in the same order";
+                    return Err(vec![file.diagnostic(
+                        &path.key("resources"),
+                        message,
+                        "list the same resources",
+                    )]);
+                }
+                for (r, quota) in given.resources.iter().enumerate() {
+                    let path = path.key("resources").child(Step::Index(r));
+                    let resource = resource(&quota.name, names);
+                    let read = |key: &str, value: &serde_yaml::Value| {
+                        amount(resource, value).map_err(|message| {
+                            vec![file.diagnostic(&path.key(key), message, "such as 10 or 36Gi")]
+                        })
+                    };
+                    let limit = |key: &str,
+                                 value: &Option<serde_yaml::Value>|
+                     -> Result<Option<i64>, Vec<Diagnostic>> {
+                        let Some(value) = value else { return Ok(None) };
+                        if cohort.is_none() {
+                            let message =
+                                format!("Kueue refuses this: {key} must be nil when cohort is empty");
+                            return Err(vec![file.diagnostic(&path.key(key), message, "leave it out")]);
+                        }
+                        read(key, value).map(Some)
+                    };
+                    let nominal = read("nominalQuota", &quota.nominal_quota)?;
+                    let lending_limit = limit("lendingLimit", &quota.lending_limit)?;
+                    if lending_limit.is_some_and(|limit| limit > nominal) {
+                        let message =
+                            "Kueue refuses this: lendingLimit must be less than or equal to the nominalQuota";
+                        return Err(vec![file.diagnostic(&path.key("lendingLimit"), message, "lower it")]);
+                    }
+                    let borrowing_limit = limit("borrowingLimit", &quota.borrowing_limit)?;
+                    if let Some(cell) = self.config.cell(flavor, resource) {
+                        quotas[cell] = Quota { nominal, borrowing_limit, lending_limit };
+                    }
+                }
+            }
+            let resources = group.covered_resources.iter().map(|name| resource(name, names)).collect();
+            groups.push(Group { resources, flavors });
+        }
+        Ok(ClusterQueue {
+            name,
+            cohort,
+            groups,
+            quotas,
+            strict,
+            tries_next_before_borrowing: borrow == 2,
+            namespaces: spec.namespace_selector.as_ref().map(|selector| selector.match_labels.clone()),
+        })
+    }
+}
+
+fn dotted(path: &str) -> Path {
+    path.split('.').fold(Path::default(), |path, key| path.key(key))
+}
+
+fn refuse(file: &ConfigFile, path: &str, what: &str) -> Vec<Diagnostic> {
+    vec![file.diagnostic(&dotted(path), format!("not modelled: {what}"), "leave it out to study the rest")]
+}
+
+fn toleration(spec: &TolerationSpec) -> Toleration {
+    Toleration {
+        key: spec.key.clone().unwrap_or_default(),
+        exists: spec.operator == Some(TolerationOperator::Exists),
+        value: spec.value.clone().unwrap_or_default(),
+        effect: spec.effect.map(super::resolve::taint_effect),
+        seconds: spec.toleration_seconds,
+    }
+}
+
+/// Whether a flavor's labels and taints suit a pod (`checkFlavorForPodSets`): of its selectors and required affinity, only keys
+/// that the flavor has are looked at.
+fn suits(flavor: &Flavor, spec: &PodSpec) -> bool {
+    let tolerated = flavor
+        .taints
+        .iter()
+        .filter(|t| t.effect != TaintEffect::PreferNoSchedule)
+        .all(|taint| tolerates(&spec.tolerations, taint) || tolerates(&flavor.tolerations, taint));
+    let label = |key: &str| flavor.labels.get(key).map(String::as_str);
+    let selected = (spec.node_selector.iter())
+        .filter(|(key, _)| flavor.labels.contains_key(*key))
+        .all(|(key, value)| label(key) == Some(value));
+    let relevant = |term: &Term| -> Vec<Expression> {
+        term.expressions.iter().filter(|e| flavor.labels.contains_key(&e.key)).cloned().collect()
+    };
+    let terms: Vec<Vec<Expression>> = spec.required_node_affinity.iter().map(relevant).collect();
+    let affine = terms.is_empty()
+        || terms.iter().any(Vec::is_empty)
+        || terms.into_iter().any(|expressions| term_matches(&Term { expressions }, label));
+    tolerated && selected && affine
+}
+
+/// Every choice of a flavor a group, where the group's flavor suits.
+fn choices(groups: &[Group], suits: &[Vec<bool>], asked: &[bool]) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    for ((group, suits), asked) in groups.iter().zip(suits).zip(asked) {
+        if !asked {
+            continue;
+        }
+        let flavors: Vec<usize> =
+            group.flavors.iter().zip(suits).filter(|(_, ok)| **ok).map(|(f, _)| *f).collect();
+        all = all
+            .into_iter()
+            .flat_map(|before: Vec<usize>| flavors.iter().map(move |f| [&before[..], &[*f]].concat()))
+            .collect();
+    }
+    all
+}
+
+/// Rules of the section.
+pub(super) fn check(spec: &KueueSpec, kind: &str, hosts: &[&str], check: &mut Check<'_>) {
+    if kind != "kube-scheduler" {
+        let message =
+            format!("Kueue stands in front of kube-scheduler here, but the scheduler's kind is `{kind}`");
+        check.report("scheduler.kueue", message, "leave it out, or set `kind: kube-scheduler`");
+    }
+    check.host("scheduler.kueue.host", spec.host.as_deref(), hosts);
+    check.client("scheduler.kueue.client", &spec.client);
+    if spec.objects.is_empty() {
+        let hint = "add `objects: [queues.yaml]` with ResourceFlavors, ClusterQueues and LocalQueues";
+        check.expected("scheduler.kueue.objects", "at least one file", hint);
+    }
+    for (i, file) in spec.objects.iter().enumerate() {
+        check.on_disk(&format!("scheduler.kueue.objects[{i}]"), Some(file));
+    }
+}
+
+/// Reads the objects and joins them with the jobs (their applications and ranges of pods), in the order of their arrivals. Pods of a job that
+/// flavors change get specs for it.
+pub(super) fn read(
+    spec: &KueueSpec,
+    directory: &FilePath,
+    cluster: &mut Cluster,
+    jobs: &[(PodId, PodId)],
+    labels_of: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let mut reader = Reader::default();
+    for name in &spec.objects {
+        let path = directory.join(name);
+        reader.file(&path, &path.display().to_string());
+    }
+    reader.cluster_queues(&mut cluster.resources);
+    let first = spec.objects.first().cloned().unwrap_or_default();
+    let (mut config, mut errors) = (reader.config, reader.errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    for (from, to) in jobs {
+        let id: AppId = cluster.pods.app_id(*from);
+        let App { name, queue, .. } = cluster.pods.apps()[id as usize].clone();
+        let pod = cluster.pods.spec(*from).clone();
+        let namespace = pod.namespace().to_owned();
+        let local = reader.local.get(&(namespace.clone(), queue.clone()));
+        let number = local.and_then(|local| config.queues.iter().position(|q| q.name == *local));
+        let Some(number) = number else {
+            let message = match local {
+                None => format!("job {name}: there is no LocalQueue `{queue}` in namespace {namespace}"),
+                Some(local) => {
+                    format!("LocalQueue {queue} of {namespace}: there is no ClusterQueue `{local}`")
+                }
+            };
+            errors.push(Diagnostic::of_file(&first, message, "add it, or correct `queue` of the job"));
+            continue;
+        };
+        let cluster_queue = &config.queues[number];
+        let empty = BTreeMap::new();
+        let labels = labels_of.get(&namespace).unwrap_or(&empty);
+        let takes = cluster_queue
+            .namespaces
+            .as_ref()
+            .is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)));
+        if !takes {
+            let message =
+                format!("ClusterQueue {} takes no job of namespace {namespace}", cluster_queue.name);
+            let hint = "add `namespaceSelector: {}`, or labels of the namespace in cluster.namespaces";
+            errors.push(Diagnostic::of_file(&first, message, hint));
+            continue;
+        }
+        let count = i64::from(to - from);
+        let covered = |resource| cluster_queue.groups.iter().any(|group| group.resources.contains(&resource));
+        let mut requests = vec![
+            (Resource::Cpu, pod.requests.cpu_millicores as i64 * count),
+            (Resource::Memory, pod.requests.memory_bytes as i64 * count),
+        ];
+        requests
+            .extend(pod.requests.extended.iter().map(|(id, v)| (Resource::Extended(*id), *v as i64 * count)));
+        requests.retain(|(_, amount)| *amount > 0);
+        if covered(Resource::Pods) {
+            requests.push((Resource::Pods, count));
+        }
+        let suits: Vec<Vec<bool>> = (cluster_queue.groups.iter())
+            .map(|group| group.flavors.iter().map(|f| suits(&config.flavors[*f], &pod)).collect())
+            .collect();
+        let asked: Vec<bool> = (cluster_queue.groups.iter())
+            .map(|group| requests.iter().any(|(r, _)| group.resources.contains(r)))
+            .collect();
+        let mut combined = Vec::new();
+        for chosen in choices(&cluster_queue.groups, &suits, &asked) {
+            let mut with = pod.clone();
+            for flavor in &chosen {
+                let flavor = &config.flavors[*flavor];
+                with.node_selector.extend(flavor.labels.clone());
+                with.tolerations.extend(flavor.tolerations.iter().cloned());
+            }
+            combined.push((chosen, cluster.pods.add_spec(with)));
+        }
+        let workload = Workload {
+            pods: (*from, *to),
+            spec: cluster.pods.spec_id(*from),
+            queue: number,
+            priority: pod.priority,
+            requests,
+            suits,
+            combined,
+        };
+        config.workloads.push(workload);
+    }
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}

@@ -1,0 +1,420 @@
+//! Nodes: which can take a pod, how each scores, and which one is taken.
+//!
+//! Sources: `pkg/scheduler/util/{predicate_helper.go,scheduler_helper.go}`, `plugins/{predicates,nodeorder,binpack}` and
+//! `actions/allocate/allocate.go` of Volcano 1.15.1, which calls the plugins of kube-scheduler 1.35 for filters and scores.
+//!
+//! Nodes are looked at from where the last search ended until one more than enough is feasible; within a statement a role's
+//! pods do not look at a node again that was refused before. The feasible ones are scored: LeastAllocated, BalancedAllocation (CPU, memory,
+//! nvidia.com/gpu), NodeAffinity, TaintToleration, ImageLocality with nodeorder's weights, and binpack. One of the best is
+//! drawn with equal chances.
+//!
+//! Left out: InterPodAffinity, PodTopologySpread (its system defaults for pods of ReplicaSets and Services, too), volumes, dynamic resources: scenarios with
+//! pods that ask for them are refused. The sixteen workers' race for the last places.
+//!
+//! Cost: O(nodes looked at) a pod. A spec that fits nowhere is not looked for again until a node has more room (the counted
+//! work is the same).
+use std::collections::BTreeMap;
+
+use super::amount::Amount;
+use super::config::{Binpack, NodeOrder, Predicates};
+use crate::cluster::{Cluster, NodeId, PodId, PodSpec, SpecId};
+use crate::engine::Rng;
+use crate::scheduler::ScoringStrategy;
+use crate::scheduler::kube::image_locality::KnownNodes;
+use crate::scheduler::kube::node_resources::{
+    FitScore, MAX_NODE_SCORE, NodeCache, Request, balanced_score, fit_score,
+};
+use crate::scheduler::kube::{Profile, ResourceWeight, node_affinity, taint_toleration};
+
+/// What a search did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Filters run.
+    pub filtered: u64,
+    /// Nodes passed over because they were refused before.
+    pub passed_over: u64,
+    /// Nodes scored.
+    pub scored: u64,
+}
+
+/// Nodes refused within a statement.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    stamp: Vec<u32>,
+    now: u32,
+}
+
+impl Refused {
+    /// A new statement.
+    pub fn clear(&mut self) {
+        self.now += 1;
+    }
+
+    fn has(&self, node: NodeId) -> bool {
+        self.stamp.get(node as usize) == Some(&self.now)
+    }
+
+    fn note(&mut self, node: NodeId) {
+        if self.stamp.len() <= node as usize {
+            self.stamp.resize(node as usize + 1, 0);
+        }
+        self.stamp[node as usize] = self.now;
+    }
+}
+
+/// What filters and scores by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Filters; none: only resources are looked at.
+    pub predicates: Option<Predicates>,
+    /// Scores of nodeorder.
+    pub node_order: Option<NodeOrder>,
+    /// Scores of binpack.
+    pub binpack: Option<Binpack>,
+    /// Feasible nodes that are enough.
+    pub enough: usize,
+    /// Nothing is remembered.
+    pub plain: bool,
+}
+
+/// The nodes as the scheduler's cache has them, pods that are being bound included.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Nodes {
+    cache: NodeCache,
+    known: KnownNodes,
+    list: Vec<NodeId>,
+    total: Amount,
+    used: Amount,
+    next_start: usize,
+    /// Grows when a node comes, changes or goes.
+    version: u64,
+    /// Grows when a node may have more room than before.
+    freed: u64,
+    /// When a spec was found to fit nowhere.
+    #[serde(skip)]
+    nowhere: BTreeMap<SpecId, u64>,
+    /// By spec: nodes that labels, taints and names forbid.
+    #[serde(skip)]
+    forbidden: BTreeMap<SpecId, (u64, Vec<bool>)>,
+    #[serde(skip)]
+    feasible: Vec<NodeId>,
+}
+
+impl Nodes {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// What all have.
+    #[must_use]
+    pub const fn total(&self) -> &Amount {
+        &self.total
+    }
+
+    /// What is in use on them.
+    #[must_use]
+    pub const fn used(&self) -> &Amount {
+        &self.used
+    }
+
+    fn changed(&mut self) {
+        self.version += 1;
+        self.freed += 1;
+    }
+
+    fn recount(&mut self, cluster: &Cluster) {
+        self.total = Amount::default();
+        for node in &self.list {
+            self.total.add(&Amount::of_node(&cluster.nodes.template(*node).allocatable));
+        }
+    }
+
+    /// A node is there, or has changed.
+    pub fn set(&mut self, cluster: &Cluster, node: NodeId) {
+        self.cache.set(cluster, node);
+        self.known.set(cluster, node, true);
+        if self.list.contains(&node) {
+            self.recount(cluster);
+        } else {
+            self.list.push(node);
+            self.total.add(&Amount::of_node(&cluster.nodes.template(node).allocatable));
+        }
+        self.changed();
+    }
+
+    /// A node is gone.
+    pub fn remove(&mut self, cluster: &Cluster, node: NodeId) {
+        self.cache.remove(node);
+        self.known.set(cluster, node, false);
+        self.list.retain(|n| *n != node);
+        self.recount(cluster);
+        self.changed();
+    }
+
+    /// Puts a pod on a node.
+    pub fn add_pod(&mut self, cluster: &Cluster, node: NodeId, spec: &PodSpec) {
+        self.cache.add_pod(cluster, node, spec);
+        self.used.add(&Amount::of(&spec.requests));
+    }
+
+    /// Takes a pod off a node for good.
+    pub fn remove_pod(&mut self, node: NodeId, spec: &PodSpec) {
+        self.give_back(node, spec);
+        self.freed += 1;
+    }
+
+    /// Takes a pod off a node that a statement had put there.
+    pub fn give_back(&mut self, node: NodeId, spec: &PodSpec) {
+        self.cache.remove_pod(node, spec);
+        self.used.sub(&Amount::of(&spec.requests));
+    }
+
+    fn is_feasible(&self, rules: &Rules, forbidden: &[bool], spec: &PodSpec, node: NodeId) -> bool {
+        self.cache.fits(node, &spec.requests)
+            && !forbidden[node as usize]
+            && !(rules.predicates.is_some_and(|p| p.node_ports)
+                && self.cache.lacks_ports(node, &spec.host_ports))
+    }
+
+    fn forbids(&self, cluster: &Cluster, rules: &Rules, spec: &PodSpec, node: NodeId) -> bool {
+        let Some(predicates) = rules.predicates else { return false };
+        let template = cluster.nodes.template(node);
+        taint_toleration::unschedulable_rejects(spec, template)
+            || spec.node_name.as_ref().is_some_and(|name| *name != cluster.nodes.get(node).name)
+            || predicates.taint_toleration && taint_toleration::rejects(spec, template)
+            || predicates.node_affinity && !node_affinity::matches(cluster, spec, node)
+    }
+
+    fn learn(&mut self, cluster: &Cluster, rules: &Rules, id: SpecId) {
+        if self.forbidden.get(&id).is_none_or(|(version, _)| *version != self.version) {
+            let spec = cluster.pods.spec_by_id(id);
+            let len = self.list.iter().max().map_or(0, |most| *most as usize + 1);
+            let mut forbidden = vec![true; len];
+            for node in &self.list {
+                forbidden[*node as usize] = self.forbids(cluster, rules, spec, *node);
+            }
+            self.forbidden.insert(id, (self.version, forbidden));
+        }
+    }
+
+    /// Whether something other than resources keeps a pod off all nodes, or which resource is short everywhere else.
+    #[must_use]
+    pub fn why_nowhere(&self, cluster: &Cluster, rules: &Rules, pod: PodId) -> String {
+        let spec = cluster.pods.spec(pod);
+        if let Some(reason) =
+            self.list.iter().filter(|n| !self.forbids(cluster, rules, spec, **n)).find_map(|n| {
+                let [pods, cpu, memory] = self.cache.shortages(*n, &spec.requests);
+                if pods {
+                    return Some("Too many pods".to_owned());
+                }
+                if cpu {
+                    return Some("Insufficient cpu".to_owned());
+                }
+                if memory {
+                    return Some("Insufficient memory".to_owned());
+                }
+                spec.requests
+                    .extended
+                    .iter()
+                    .find(|(id, v)| self.cache.is_short_of(*n, *id, *v))
+                    .map(|(id, _)| format!("Insufficient {}", cluster.resources.name(*id)))
+            })
+        {
+            return reason;
+        }
+        let forbidden =
+            self.list.iter().find_map(|n| crate::scheduler::kube::static_rejection(cluster, spec, *n));
+        // Each alone would fit: it is all of them at once that don't.
+        forbidden.unwrap_or("its pods do not fit at once").to_owned()
+    }
+
+    /// Looks for a pod's node; `refused` if its role remembers, `is_first` if the nodes are as before the statement.
+    pub fn find(
+        &mut self,
+        cluster: &Cluster,
+        rules: &Rules,
+        pod: PodId,
+        (mut refused, is_first): (Option<&mut Refused>, bool),
+        rng: &mut Rng,
+    ) -> (Option<NodeId>, Looked) {
+        let all = self.list.len();
+        let mut looked = Looked::default();
+        if all == 0 {
+            return (None, looked);
+        }
+        let id = cluster.pods.spec_id(pod);
+        if !rules.plain && is_first && self.nowhere.get(&id) == Some(&self.freed) {
+            looked.filtered = all as u64;
+            return (None, looked);
+        }
+        self.learn(cluster, rules, id);
+        let spec = cluster.pods.spec_by_id(id);
+        let forbidden = &self.forbidden[&id].1;
+        let mut feasible = std::mem::take(&mut self.feasible);
+        feasible.clear();
+        let mut processed = 0;
+        for at in 0..all {
+            let node = self.list[(self.next_start + at) % all];
+            processed += 1;
+            if refused.as_ref().is_some_and(|r| r.has(node)) {
+                looked.passed_over += 1;
+                continue;
+            }
+            looked.filtered += 1;
+            if !self.is_feasible(rules, forbidden, spec, node) {
+                if let Some(refused) = &mut refused {
+                    refused.note(node);
+                }
+                continue;
+            }
+            if feasible.len() == rules.enough {
+                break;
+            }
+            feasible.push(node);
+        }
+        self.next_start = (self.next_start + processed) % all;
+        let chosen = match feasible.as_slice() {
+            [] => {
+                if is_first {
+                    self.nowhere.insert(id, self.freed);
+                }
+                None
+            }
+            [only] => Some(*only),
+            many => {
+                looked.scored = many.len() as u64;
+                Some(self.best(cluster, rules, spec, many, rng))
+            }
+        };
+        self.feasible = feasible;
+        (chosen, looked)
+    }
+
+    fn best(
+        &self,
+        cluster: &Cluster,
+        rules: &Rules,
+        spec: &PodSpec,
+        nodes: &[NodeId],
+        rng: &mut Rng,
+    ) -> NodeId {
+        let scores = self.scores(cluster, rules, spec, nodes);
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let ties = scores.iter().filter(|s| **s >= most).count() as u64;
+        let mut nth = if ties == 1 { 0 } else { rng.below(ties) };
+        for (score, node) in scores.iter().zip(nodes) {
+            if *score >= most {
+                if nth == 0 {
+                    return *node;
+                }
+                nth -= 1;
+            }
+        }
+        unreachable!("one of them is the best")
+    }
+
+    /// Scores of feasible nodes.
+    #[must_use]
+    pub fn scores(&self, cluster: &Cluster, rules: &Rules, spec: &PodSpec, nodes: &[NodeId]) -> Vec<f64> {
+        let mut totals = vec![0.0; nodes.len()];
+        if let Some(binpack) = rules.binpack.as_ref().filter(|b| b.weight != 0) {
+            for (total, node) in totals.iter_mut().zip(nodes) {
+                *total = self.binpack_score(binpack, spec, *node);
+            }
+        }
+        if let Some(weights) = rules.node_order {
+            let profile = profile(cluster);
+            let request = Request::new(cluster, &spec.requests, &profile);
+            let how = |strategy| FitScore { strategy, shape: Vec::new() };
+            let (least, most) = (how(ScoringStrategy::LeastAllocated), how(ScoringStrategy::MostAllocated));
+            let tainted = self.normalised(nodes, true, |n| {
+                taint_toleration::raw_score(&spec.tolerations, cluster.nodes.template(n))
+            });
+            let preferred = (!spec.preferred_node_affinity.is_empty()).then(|| {
+                self.normalised(nodes, false, |n| node_affinity::raw_score(cluster, spec, &profile, n))
+            });
+            let images = self.known.have_any(&spec.images);
+            for (at, (total, node)) in totals.iter_mut().zip(nodes).enumerate() {
+                let mut sum = weights.taint_toleration * tainted[at];
+                if let Some(preferred) = &preferred {
+                    sum += weights.node_affinity * preferred[at];
+                }
+                if weights.least_requested != 0 {
+                    sum += weights.least_requested * fit_score(&least, &self.cache, *node, &request) as i64;
+                }
+                if weights.most_requested != 0 {
+                    sum += weights.most_requested * fit_score(&most, &self.cache, *node, &request) as i64;
+                }
+                if weights.balanced != 0 && !request.is_best_effort() {
+                    sum += weights.balanced * balanced_score(&self.cache, *node, &request) as i64;
+                }
+                if images {
+                    let template = cluster.nodes.template(*node);
+                    sum += weights.image_locality * self.known.score(spec, template, self.list.len());
+                }
+                *total += sum as f64;
+            }
+        }
+        totals
+    }
+
+    fn normalised(&self, nodes: &[NodeId], reverse: bool, raw: impl Fn(NodeId) -> i64) -> Vec<i64> {
+        let raw: Vec<i64> = nodes.iter().map(|n| raw(*n)).collect();
+        let most = raw.iter().copied().max().unwrap_or(0);
+        raw.into_iter()
+            .map(|score| match (most, reverse) {
+                (0, true) => MAX_NODE_SCORE,
+                (0, false) => score,
+                (_, true) => MAX_NODE_SCORE - MAX_NODE_SCORE * score / most,
+                (_, false) => MAX_NODE_SCORE * score / most,
+            })
+            .collect()
+    }
+
+    /// `BinPackingScore`.
+    #[must_use]
+    pub fn binpack_score(&self, weights: &Binpack, spec: &PodSpec, node: NodeId) -> f64 {
+        let row = self.cache.row(node);
+        let (mut score, mut sum) = (0.0, 0);
+        let mut add = |request: u64, capacity: u64, used: u64, weight: i64| -> bool {
+            if request > 0 {
+                if capacity > 0 && weight > 0 {
+                    if request + used > capacity {
+                        return false;
+                    }
+                    score += (request + used) as f64 * weight as f64 / capacity as f64;
+                }
+                sum += weight;
+            }
+            true
+        };
+        let requests = &spec.requests;
+        let mut fits = add(requests.cpu_millicores, row.cpu, row.cpu_used, weights.cpu)
+            && add(requests.memory_bytes, row.memory, row.memory_used, weights.memory);
+        for (id, amount) in &requests.extended {
+            if let Some((_, weight)) = weights.others.iter().find(|(other, _)| other == id) {
+                let (used, capacity) = self.cache.extended_with(node, *id, 0);
+                fits = fits && add(*amount, capacity, used, *weight);
+            }
+        }
+        if !fits {
+            return 0.0;
+        }
+        if sum > 0 {
+            score /= sum as f64;
+        }
+        score * (MAX_NODE_SCORE * weights.weight) as f64
+    }
+}
+
+/// The plugins' arguments as nodeorder sets them.
+fn profile(cluster: &Cluster) -> Profile {
+    let mut profile = Profile::default();
+    if cluster.resources.len() > 0 {
+        let gpu = ResourceWeight { name: "nvidia.com/gpu".to_owned(), weight: 1 };
+        profile.balanced_resources.push(gpu);
+    }
+    profile
+}
