@@ -11,6 +11,7 @@ mod budget;
 mod matching;
 mod node;
 mod pod;
+mod quota;
 mod resources;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use pod::{
     App, AppId, DEFAULT_NAMESPACE, HostPort, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SchedulingGate,
     SpecId, SpreadConstraint, Stage, TaskGroup, Timeline, VolumeClaim, WeightedTerm,
 };
+pub use quota::ResourceQuota;
 pub use resources::{ResourceNames, Resources};
 
 /// The label that the API server gives every namespace.
@@ -45,6 +47,8 @@ pub struct Cluster {
     pub services: Vec<Service>,
     /// PodDisruptionBudgets.
     pub disruption_budgets: Vec<DisruptionBudget>,
+    /// ResourceQuotas.
+    pub resource_quotas: Vec<ResourceQuota>,
     /// How long the provisioner takes for the volumes of pods that wait for them, ns.
     pub provisioning_ns: BTreeMap<PodId, u64>,
 }

@@ -27,6 +27,7 @@ pub mod evictions;
 pub mod kernel;
 pub mod node_agents;
 pub mod outage;
+pub mod quotas;
 pub mod store;
 pub mod token_bucket;
 pub mod transport;

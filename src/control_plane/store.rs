@@ -22,6 +22,7 @@ use crate::cluster::{Cluster, NodeId, NodeTemplate, PodId, Stage, Taint, TaintEf
 
 use super::Verb;
 use super::evictions::{Evictions, Verdict};
+use super::quotas::Quotas;
 
 /// No controller owns the pod.
 pub const NO_OWNER: u32 = u32::MAX;
@@ -214,6 +215,8 @@ pub struct Store {
     nodes: Vec<NodeRecord>,
     /// Only where nodes are drained.
     evictions: Option<Box<Evictions>>,
+    /// Only where namespaces have quotas.
+    quotas: Option<Box<Quotas>>,
 }
 
 impl Store {
@@ -258,6 +261,9 @@ impl Store {
         let before = self.health(pod);
         *self.slot(pod) |= EXISTS;
         self.note_health(pod, before, false);
+        if let Some(quotas) = &mut self.quotas {
+            quotas.changed(pod, true);
+        }
     }
 
     /// From now on pods are evicted, and budgets are asked. Owners are known; those from `first_job` on have no size that the
@@ -269,9 +275,41 @@ impl Store {
         }
     }
 
-    /// A pod that was made later is known to budgets; `scales`: it is one more than its controller had.
+    /// From now on creations are charged to quotas.
+    pub fn keep_quotas(&mut self, cluster: &Cluster) {
+        let mut quotas = Quotas::new(cluster);
+        for pod in 0..cluster.pods.first_placeholder() {
+            quotas.know(cluster, pod);
+            if self.counts_in_quota(pod) {
+                quotas.changed(pod, true);
+            }
+        }
+        self.quotas = Some(Box::new(quotas));
+    }
+
+    /// The quotas, if there are any.
+    #[must_use]
+    pub fn quotas(&self) -> Option<&Quotas> {
+        self.quotas.as_deref()
+    }
+
+    /// A creation was answered 403.
+    pub fn note_refusal(&mut self) {
+        if let Some(quotas) = &mut self.quotas {
+            quotas.note_refusal();
+        }
+    }
+
+    fn counts_in_quota(&self, pod: PodId) -> bool {
+        self.exists(pod) && !self.is_over(pod)
+    }
+
+    /// A pod that was made later is known to budgets and quotas; `scales`: it is one more than its controller had.
     pub fn know(&mut self, cluster: &Cluster, pod: PodId, scales: bool) {
         let after = self.health(pod);
+        if let Some(quotas) = &mut self.quotas {
+            quotas.know(cluster, pod);
+        }
         if let Some(evictions) = &mut self.evictions {
             evictions.know(cluster, pod, scales);
             evictions.changed(pod, (false, false), after);
@@ -397,7 +435,8 @@ impl Store {
         let flags = self.flags(pod);
         let exists = flags & (EXISTS | GONE) == EXISTS;
         match verb {
-            Verb::CreatePod => (flags & EXISTS != 0).then_some(Refusal::Conflict),
+            Verb::CreatePod if flags & EXISTS != 0 => Some(Refusal::Conflict),
+            Verb::CreatePod => self.quotas.as_ref().filter(|q| q.refuse(pod)).map(|_| Refusal::Quota),
             _ if !exists => Some(Refusal::NotFound),
             Verb::Bind if flags & (BOUND | TERMINATING | ENDED) != 0 => Some(Refusal::Conflict),
             Verb::PatchRunning | Verb::PatchSucceeded | Verb::PatchFailed if flags & ENDED != 0 => {
@@ -416,6 +455,7 @@ impl Store {
         if let Some(refusal) = self.refuses(verb, pod, node) {
             return Err(refusal);
         }
+        let counted = self.quotas.is_some() && self.counts_in_quota(pod);
         let taken = match verb {
             Verb::DeleteGracefully | Verb::Evict => {
                 let flags = self.flags(pod);
@@ -443,6 +483,12 @@ impl Store {
         }
         if let Some((before, was_over)) = before {
             self.note_health(pod, before, was_over);
+        }
+        if self.quotas.is_some() {
+            let counts = self.counts_in_quota(pod);
+            if let Some(quotas) = self.quotas.as_mut().filter(|_| counts != counted) {
+                quotas.changed(pod, counts);
+            }
         }
         Ok(taken)
     }

@@ -240,6 +240,9 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
         m.set("jobs.completed", completed as f64);
         m.set("jobs.failed", failed as f64);
     }
+    if let Some(refused) = faults.creations_refused {
+        m.set("creations.refused", refused as f64);
+    }
     if !faults.has_faults {
         m.set("pods.replaced", faults.pods_replaced as f64);
         return;

@@ -23,6 +23,7 @@ use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
+use crate::control_plane::store::Refusal;
 use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, Outcome, PodChange, ServerParts, Verb};
 use crate::cost::{Meter, ProfileError, picos_to_nanos};
@@ -1157,6 +1158,9 @@ impl Simulation {
 
     fn on_answered(&mut self, client: ClientId, answer: Answer) {
         let Answer { verb, pod, node, ok, refusal } = answer;
+        if refusal == Some(Refusal::Quota) {
+            self.control_plane.store_mut().note_refusal();
+        }
         if self.changes.is_some() && self.on_drain_answered(client, answer) {
             return;
         }
@@ -1184,6 +1188,10 @@ impl Simulation {
             if !ok && refusal.is_none() && self.changes.is_some() {
                 self.load_again(verb, pod);
             } else if verb == Verb::CreatePod {
+                if refusal == Some(Refusal::Quota) {
+                    // Whoever creates pods by hand has an error and goes on.
+                    self.drop_pod(pod);
+                }
                 self.on_load_created();
             }
         } else if self.replica_sets.as_ref().is_some_and(|sets| client == sets.client()) {

@@ -147,6 +147,7 @@ fn with_hint(message: String) -> (String, Option<String>) {
 fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
     let in_pods = matches!(parent.0.first(), Some(Step::Key(k)) if k == "workload") && parent.0.len() > 1;
     let in_workload = matches!(&parent.0[..], [Step::Key(k)] if k == "workload");
+    let in_cluster = matches!(&parent.0[..], [Step::Key(k)] if k == "cluster");
     let in_scheduler = matches!(&parent.0[..], [Step::Key(k)] if k == "scheduler");
     let known = match field {
         "resources" | "cpu" | "memory" if in_pods => Some("write `requests: {cpu: 100m, memory: 500Mi}`"),
@@ -155,6 +156,22 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
             Some("the fields of a scenario stand directly, without spec or metadata")
         }
         "qps" | "burst" if in_scheduler => Some("write `client: {qps: 50, burst: 100}`"),
+        "daemonSets" if in_workload => {
+            Some("DaemonSets are not modelled as objects; give their pods as `pods` with a `nodeName` each")
+        }
+        "cronJobs" if in_workload => Some("CronJobs are not modelled; give the Jobs that they make"),
+        "activeDeadlineSeconds" | "backoffLimitPerIndex" | "podFailurePolicy" | "suspend" if in_pods => {
+            Some("this field of a Job is not modelled; leave it out")
+        }
+        "updateStrategy" | "strategy" if in_pods => Some("rolling updates are not modelled; leave it out"),
+        "limitRanges" if in_cluster => {
+            Some("LimitRanges are not modelled; write the requests that they lead to into the pods")
+        }
+        "scopes" | "scopeSelector" => Some("scopes of quotas are not modelled; leave it out"),
+        "autoscaler" | "clusterAutoscaler" | "karpenter" => {
+            Some("autoscaling is not modelled; `nodeAdd` and `nodeRemove` in `faults` change the nodes")
+        }
+        "stages" => Some("KWOK's Stage files are not modelled; give `startLatency` and `runTime`"),
         "transformations" | "transforms" if in_workload => Some("write `transform: {loadScale: 2}`"),
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! StatefulSets and Jobs of a scenario: what can't go together, and what they become.
+//! StatefulSets, Jobs and ResourceQuotas of a scenario: what can't go together, and what they become.
 //!
 //! They are controllers' objects, as Deployments are: created one after the other, `arrivals.interval` apart, and their pods
 //! are made by kube-controller-manager. So they need an API that somebody writes to while the run goes on: no backlog, and no
@@ -7,11 +7,13 @@
 //! Cost: O(objects).
 use super::limits;
 use super::plan::OwnerPlan;
+use super::quantity::Quantity;
 use super::spec::{
-    ArrivalProcess, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape, ScenarioSpec,
-    StatefulSetSpec, WorkloadStart,
+    ArrivalProcess, ClusterSpec, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape,
+    ScenarioSpec, StatefulSetSpec, WorkloadStart,
 };
-use super::validate::Check;
+use super::validate::{Check, pod_groups};
+use crate::cluster::{Cluster, DEFAULT_NAMESPACE, ResourceQuota};
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
 
@@ -20,6 +22,7 @@ const BACKOFF_LIMIT: u32 = 6;
 
 /// All rules.
 pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    quotas(spec, check);
     let workload = &spec.workload;
     for (i, set) in workload.stateful_sets.iter().enumerate() {
         let path = format!("workload.statefulSets[{i}]");
@@ -46,6 +49,54 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
             let message = "the pods of this Job never succeed: they run for ever";
             check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
         }
+    }
+}
+
+/// The resources of a quota that are modelled, by the names that mean the same.
+const QUOTA_RESOURCES: [[&str; 2]; 3] =
+    [["pods", "count/pods"], ["requests.cpu", "cpu"], ["requests.memory", "memory"]];
+
+fn quotas(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    for (i, quota) in spec.cluster.resource_quotas.iter().enumerate() {
+        let path = format!("cluster.resourceQuotas[{i}].hard");
+        if quota.hard.is_empty() {
+            let hint = "such as `{pods: 50, requests.cpu: 20, requests.memory: 64Gi}`";
+            check.report(&path, "the quota limits nothing", hint);
+        }
+        for (name, amount) in &quota.hard {
+            let path = format!("{path}[\"{name}\"]");
+            if !QUOTA_RESOURCES.iter().flatten().any(|known| known == name) {
+                let message = format!("quotas of `{name}` are not modelled");
+                check.report(&path, message, "there are pods, requests.cpu and requests.memory");
+            } else if amount.is_negative() || !name.ends_with("cpu") && !amount.is_whole() {
+                check.expected(&path, "a whole amount of at least 0", "such as 20, 500m of cpu, 64Gi");
+            }
+        }
+        for [name, other] in QUOTA_RESOURCES {
+            if quota.hard.contains_key(name) && quota.hard.contains_key(other) {
+                let message = format!("`{name}` and `{other}` mean the same");
+                check.report(&path, message, "leave one of them out");
+            }
+        }
+    }
+    let gangs = pod_groups(&spec.workload).iter().any(|group| group.shape.gang.is_some());
+    if gangs && !spec.cluster.resource_quotas.is_empty() {
+        let message = "how YuniKorn takes it when a placeholder is refused is not modelled";
+        check.report("cluster.resourceQuotas", message, "leave the quotas, or the gangs, out");
+    }
+}
+
+/// Notes the quotas.
+pub(super) fn add_quotas(cluster: &mut Cluster, spec: &ClusterSpec) {
+    for (i, quota) in spec.resource_quotas.iter().enumerate() {
+        let hard = |at: usize| QUOTA_RESOURCES[at].iter().find_map(|name| quota.hard.get(*name).copied());
+        cluster.resource_quotas.push(ResourceQuota {
+            name: quota.name.clone().unwrap_or_else(|| format!("quota{i}")),
+            namespace: quota.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            pods: hard(0).and_then(Quantity::units),
+            cpu_millicores: hard(1).and_then(Quantity::milli),
+            memory_bytes: hard(2).and_then(Quantity::units),
+        });
     }
 }
 

@@ -20,6 +20,7 @@ use super::duration::DurationNs;
 use super::faults;
 use super::from_trace;
 use super::kueue;
+use super::objects;
 use super::plan::{
     AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, KueuePlan,
     Lifetimes, OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
@@ -777,7 +778,8 @@ impl Resolver<'_> {
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
         let spec = self.spec;
-        let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet);
+        let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
+            || !cluster.resource_quotas.is_empty();
         if spec.faults.is_empty() && !has_objects {
             return None;
         }
@@ -1118,6 +1120,7 @@ fn workload(
     let groups = spec.cluster.nodes.iter().enumerate();
     let templates: Vec<u32> = groups.map(|(index, group)| add_nodes(&mut cluster, group, index)).collect();
     scheduling::add_objects(&mut cluster, &spec.cluster);
+    objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
     let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, .. } = r;
     let made = Workload {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::duration::DurationNs;
 use super::faults::FaultSpec;
 use super::kueue::KueueSpec;
-use super::quantity::{MetricValue, Rate, Ratio, ResourceList};
+use super::quantity::{MetricValue, Quantity, Rate, Ratio, ResourceList};
 use super::scheduling::{
     DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
     SchedulingGateSpec, ServiceSpec, StorageClassSpec, VolumeClaimTemplateSpec,
@@ -104,9 +104,24 @@ pub struct ClusterSpec {
     /// PodDisruptionBudgets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pod_disruption_budgets: Vec<DisruptionBudgetSpec>,
+    /// ResourceQuotas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_quotas: Vec<ResourceQuotaSpec>,
     /// StorageClasses, for the pods' `volumeClaimTemplates`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage_classes: Vec<StorageClassSpec>,
+}
+
+/// A ResourceQuota.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceQuotaSpec {
+    /// Name. Default `quota` with its number.
+    pub name: Option<String>,
+    /// Namespace. Default `default`.
+    pub namespace: Option<String>,
+    /// What its pods may take in all: `pods`, `requests.cpu`, `requests.memory` (or `count/pods`, `cpu`, `memory`).
+    pub hard: BTreeMap<String, Quantity>,
 }
 
 /// Equal nodes.

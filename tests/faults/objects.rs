@@ -214,6 +214,107 @@ fn deployments_sets_and_jobs_live_together() {
     assert_eq!(count(&completed, "pods.replaced"), 0);
 }
 
+/// A scenario whose namespaces have quotas.
+fn with_quotas(quotas: &str, workload: &str, stop: &str) -> String {
+    text(workload, stop).replace("cluster: {", &format!("cluster: {{resourceQuotas: [{quotas}], "))
+}
+
+/// "If creating or updating a resource violates a quota constraint, the request will fail with HTTP status code 403
+/// FORBIDDEN"; the ReplicaSet controller tries again, 5 ms doubled (`DefaultControllerRateLimiter`).
+#[test]
+fn a_replica_set_beyond_its_quota_tries_again_and_again() {
+    let workload =
+        "deployments: [{replicas: 20, requests: {cpu: 100m}}, {name: b, namespace: b, replicas: 20}]";
+    let completed = run(&with_quotas("{hard: {pods: 12}}", workload, "stop: {when: time, limit: 10m}"));
+    assert_eq!(completed.summary.counts.created, 12 + 20, "another namespace has no quota");
+    // Batches of 1, 2, 4 and 8, in which 5 fit; then one each after 5 ms, 10 ms, .., 327 s.
+    let refused = count(&completed, "creations.refused");
+    assert!((18..=21).contains(&refused), "{refused}");
+}
+
+/// Pods that have ended use nothing (`QuotaV1Pod`): a Job gets through its pods as those before make room, whose retries are
+/// 1 s doubled up to 1 min.
+#[test]
+fn a_job_within_a_quota_gets_through_in_rounds() {
+    let workload = "jobs: [{completions: 10, parallelism: 10, runTime: 30s, requests: {cpu: 100m}}]";
+    let text = with_quotas("{hard: {requests.cpu: 400m}}", workload, "stop: {when: allFinished, limit: 2h}");
+    let completed = run(&text);
+    assert_eq!((count(&completed, "jobs.completed"), completed.summary.counts.finished), (1, 10));
+    assert!(count(&completed, "creations.refused") > 0);
+    let mut simulation = simulation(&text);
+    let live = [Stage::Created, Stage::Queued, Stage::Assumed, Stage::Bound, Stage::Running];
+    let mut most = 0;
+    while simulation.advance(simulation.now() + SECOND / 4).is_none() {
+        most = most.max(in_stage(&simulation, &live));
+    }
+    assert_eq!(most, 4);
+}
+
+/// Who creates pods by hand has an error and goes on; a pod that says nothing of a limited resource is refused, too ("must
+/// specify requests.cpu").
+#[test]
+fn a_load_client_gives_refused_pods_up() {
+    let workload = "pods: [{count: 20, requests: {cpu: 100m, memory: 1Gi}}, {name: silent, count: 3}]";
+    let stop = "stop: {when: allRunning, limit: 1h}";
+    let quota = "{hard: {cpu: 1, memory: 64Gi}}";
+    let (run, ended) = finished(&with_quotas(quota, workload, stop));
+    assert_eq!((ended, run.counts.created, run.counts.dropped), (Ended::Done, 10, 13));
+    let quotas = format!("{quota}, {{hard: {{pods: 7}}}}");
+    let (run, _) = finished(&with_quotas(&quotas, workload, stop));
+    assert_eq!(run.counts.created, 7, "every quota of the namespace");
+}
+
+/// What is not modelled is an error that says so, and says what to do instead.
+#[test]
+fn what_is_not_modelled_is_named() {
+    let stop = "stop: {when: allBound, limit: 1h}";
+    let job = |field: &str| text(&format!("jobs: [{{completions: 3, runTime: 10s, {field}}}]"), stop);
+    let cluster = |field: &str| {
+        text("pods: [{count: 3}]", stop).replace("cluster: {", &format!("cluster: {{{field}, "))
+    };
+    for (what, text) in [
+        ("DaemonSets", text("daemonSets: [{name: agent}]", stop)),
+        ("CronJobs", text("cronJobs: [{schedule: \"* * * * *\"}]", stop)),
+        ("field of a Job", job("activeDeadlineSeconds: 10")),
+        ("field of a Job", job("backoffLimitPerIndex: 1")),
+        ("LimitRanges", cluster("limitRanges: [{limits: []}]")),
+        ("autoscaling", cluster("autoscaler: {scanInterval: 10s}")),
+        (
+            "Stage files",
+            text("pods: [{count: 3}]", stop).replace("kind: kubelet", "kind: kwok, stages: [a.yaml]"),
+        ),
+    ] {
+        let message = message(&text);
+        assert!(message.contains("not modelled") && message.contains(what), "{message}");
+    }
+}
+
+#[test]
+fn what_a_reader_sees_of_wrong_quotas() {
+    let mut page = String::new();
+    for quota in [
+        "{hard: {}}",
+        "{hard: {limits.cpu: 3}}",
+        "{hard: {requests.storage: 3Gi}}",
+        "{hard: {pods: -3}}",
+        "{hard: {pods: 500m}}",
+        "{hard: {pods: many}}",
+        "{hard: {cpu: 3, requests.cpu: 3}}",
+        "{hard: {pods: 3}, scopes: [BestEffort]}",
+        "{name: a}",
+    ] {
+        let text = with_quotas(quota, "pods: [{count: 3}]", "stop: {when: allBound, limit: 1h}");
+        let message = message(&text);
+        assert!(message.contains("help: "), "no next step: {message}");
+        page += &format!("resourceQuotas: [{quota}]\n{message}\n\n");
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../fixtures/faults/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("quotas", page));
+}
+
 fn message(text: &str) -> String {
     let document = Document::parse("objects.yaml", text, None).expect("it is YAML");
     match RunSpec::of_scenario(document) {

@@ -27,6 +27,7 @@ use crate::control_plane::controllers::taint_eviction::TaintEviction;
 use crate::control_plane::controllers::{Answer, Controllers, Env, Made};
 use crate::control_plane::kernel::{AgentEvent, ControllerEvent, Event, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, NodeAgents};
+use crate::control_plane::quotas::Quotas;
 use crate::control_plane::store::{NO_OWNER, NodePatch, Ready, Store};
 use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
@@ -96,6 +97,8 @@ pub struct FaultsReport {
     pub pods_failed: u64,
     /// What drains came to; none: no fault drains nodes.
     pub drains: Option<DrainReport>,
+    /// Creations that a quota has refused; none: there are no quotas.
+    pub creations_refused: Option<u64>,
     /// Jobs that have succeeded, and that have failed; none: no Job has a controller.
     pub jobs: Option<(u64, u64)>,
     /// Whether the scenario has faults; else controllers alone are the reason for this report.
@@ -176,6 +179,9 @@ impl Simulation {
         };
         for (owner, (from, to)) in sets.iter().enumerate() {
             (*from..*to).for_each(|pod| store.set_owner(pod, owner as u32));
+        }
+        if !cluster.resource_quotas.is_empty() {
+            store.keep_quotas(cluster);
         }
         control_plane.keep_store(store);
         agents.keep_machines(cluster.nodes.len(), b.streams.stream("agents.lease"));
@@ -329,17 +335,27 @@ impl Simulation {
             changes.recovery.replaced(instead_of);
             debug_assert!(pod >= self.cluster.pods.first_later(), "a pod of the plan is not made twice");
         }
-        for pod in std::mem::take(&mut changes.dropped) {
-            if self.cluster.pods.stage(pod) == Stage::Planned {
-                let run_ns = span(&self.lifetimes, &self.cluster, &changes.later_run_ns, pod);
-                self.counts.dropped += 1;
-                self.expected_finishes -= u64::from(run_ns.is_some());
-                if self.counts.created + self.counts.dropped == self.counts.total {
-                    self.stations.at(Station::Creation).set(self.kernel.now(), false);
-                }
-            } else {
+        let mut dropped = std::mem::take(&mut changes.dropped);
+        for pod in dropped.drain(..) {
+            self.drop_pod(pod);
+        }
+        if let Some(changes) = self.changes.as_mut() {
+            changes.dropped = dropped;
+        }
+    }
+
+    /// A pod is never made, or nobody replaces it.
+    pub(super) fn drop_pod(&mut self, pod: PodId) {
+        if self.cluster.pods.stage(pod) != Stage::Planned {
+            if let Some(changes) = self.changes.as_mut() {
                 changes.recovery.abandoned(pod);
             }
+            return;
+        }
+        self.counts.dropped += 1;
+        self.expected_finishes -= u64::from(self.span(pod).is_some());
+        if self.counts.created + self.counts.dropped == self.counts.total {
+            self.stations.at(Station::Creation).set(self.kernel.now(), false);
         }
     }
 
@@ -554,6 +570,7 @@ impl Simulation {
             pods_collected: changes.controllers.pod_gc.collected(),
             pods_failed: changes.failed_pods,
             drains: changes.drains.as_ref().map(|drains| drains.report()),
+            creations_refused: self.control_plane.store().quotas().map(Quotas::refused),
             jobs: changes.controllers.jobs.as_ref().map(Jobs::ended),
             has_faults: changes.faults.are_any(),
         })
