@@ -43,15 +43,16 @@ pub fn waterfall(run: &Finished, pod: PodId) -> Vec<Step> {
             &[Station::CreationTokens],
         ));
     }
-    stages.extend([
+    let of_pod: [(&str, u64, u64, &[Station]); 7] = [
         ("on its way to the scheduler", t.created_ns, t.queued_ns, &[]),
         ("in the scheduler's queue", t.queued_ns, t.cycle_ns, CAPACITY),
         ("scheduling cycle", t.cycle_ns, t.assumed_ns, CAPACITY),
         ("waits for a token of the client", t.assumed_ns, t.bind_sent_ns, &[Station::BindTokens]),
         ("binding request", t.bind_sent_ns, t.bound_ns, REQUEST),
         ("starts on its node", t.bound_ns, t.running_ns, &[]),
-        ("runs", t.running_ns, t.finished_ns, &[] as &[Station]),
-    ]);
+        ("runs", t.running_ns, t.finished_ns, &[]),
+    ];
+    stages.extend(of_pod);
     let end = run.kernel.now();
     stages
         .into_iter()
