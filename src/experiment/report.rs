@@ -198,7 +198,17 @@ pub fn metrics(run: &Finished) -> Metrics {
     if let Some(admissions) = &run.admissions {
         m.set("kueue.jobs.created", admissions.created as f64);
         m.set("kueue.jobs.admitted", admissions.wait_ns.len() as f64);
-        for (name, spans) in [("admission_wait", &admissions.wait_ns), ("start", &admissions.start_ns)] {
+        let mut to_bound: Vec<Nanos> = (admissions.jobs.iter())
+            .flat_map(|(from, to, job)| (*from..*to).map(|pod| (pods.timeline(pod).bound_ns, job.created_ns)))
+            .filter(|(bound_ns, _)| *bound_ns != Nanos::MAX)
+            .map(|(bound_ns, created_ns)| bound_ns - created_ns)
+            .collect();
+        to_bound.sort_unstable();
+        for (name, spans) in [
+            ("admission_wait", &admissions.wait_ns),
+            ("start", &admissions.start_ns),
+            ("job_to_bound", &to_bound),
+        ] {
             let sum: u128 = spans.iter().map(|s| u128::from(*s)).sum();
             if !spans.is_empty() {
                 m.set(format!("kueue.{name}.mean_s"), sum as f64 / spans.len() as f64 / SECOND as f64);

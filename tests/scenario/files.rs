@@ -218,7 +218,7 @@ fn pods_that_fit_nowhere_are_a_result_if_others_fit() {
 #[test]
 fn names_that_are_not_built_in_are_left_to_the_registry() {
     let mut document = Document::parse("scenario.yaml", SMALL, None).unwrap();
-    document.set("scheduler.kind=volcano").unwrap();
+    document.set("scheduler.kind=koordinator").unwrap();
     document.set("scheduler.options.depth=3").unwrap();
     let spec = document.decode_scenario().map_err(show).unwrap();
     assert_eq!(spec.scheduler.options["depth"], serde_yaml::Value::from(3));

@@ -169,8 +169,8 @@ impl Levels {
     /// `LessEqualWithDimensionAndResourcesName`: of the resources that are requested (pods don't count), none is above.
     #[must_use]
     pub fn less_equal_where_requested(&self, other: &Self, request: &Self) -> bool {
-        !(request.cpu > 0.0 && self.cpu > other.cpu)
-            && !(request.memory > 0.0 && self.memory > other.memory)
+        (request.cpu <= 0.0 || self.cpu <= other.cpu)
+            && (request.memory <= 0.0 || self.memory <= other.memory)
             && request
                 .others
                 .iter()

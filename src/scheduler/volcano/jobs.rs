@@ -364,10 +364,10 @@ impl Jobs {
             self.job_of.resize(pod as usize + 1, NO_JOB);
         }
         self.job_of[pod as usize] = id;
-        self.to_pending(cluster, pod);
+        self.put_in_pending(cluster, pod);
     }
 
-    fn to_pending(&mut self, cluster: &Cluster, pod: PodId) {
+    fn put_in_pending(&mut self, cluster: &Cluster, pod: PodId) {
         self.set_place(pod, Place::Pending);
         let spec = cluster.pods.spec(pod);
         let (key, request) = ((Reverse(spec.priority), pod), Amount::of(&spec.requests));

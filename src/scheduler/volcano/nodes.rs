@@ -412,7 +412,7 @@ impl Nodes {
 /// The plugins' arguments as nodeorder sets them.
 fn profile(cluster: &Cluster) -> Profile {
     let mut profile = Profile::default();
-    if cluster.resources.len() > 0 {
+    if !cluster.resources.is_empty() {
         let gpu = ResourceWeight { name: "nvidia.com/gpu".to_owned(), weight: 1 };
         profile.balanced_resources.push(gpu);
     }

@@ -146,6 +146,9 @@ impl Harness {
                 }
                 Action::Assume { .. } | Action::GiveUp { .. } => {}
                 Action::CreatePod { .. } => unreachable!("it has no placeholders"),
+                Action::Cycle { .. } | Action::PutObject { .. } | Action::Annotate { .. } => {
+                    unreachable!("{action:?} is Volcano's")
+                }
                 Action::Fail => unreachable!("it is no program"),
                 Action::Bind { pod, node } => {
                     self.binds.push((self.now, pod, node));

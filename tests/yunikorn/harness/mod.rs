@@ -148,6 +148,9 @@ impl Harness {
             Action::Events { count } => self.events += u64::from(count),
             Action::PatchStatus { pod } => self.patched.push(pod),
             Action::GiveUp { pod } => self.given_up.push(pod),
+            Action::Cycle { .. } | Action::PutObject { .. } | Action::Annotate { .. } => {
+                panic!("{action:?} is Volcano's")
+            }
             Action::Fail => panic!("{:?}", self.model.failure()),
             Action::CreatePod { pod } => self.at(self.now + self.bind_latency, Event::Created(pod)),
             Action::Delete { pod } => self.at(self.now + self.bind_latency, Event::Deleted(pod)),
