@@ -662,8 +662,12 @@ impl Resolver<'_> {
         let spec = self.spec;
         let Some(given) = &spec.scheduler.kueue else { return (None, creation) };
         let w = &spec.workload;
-        let others =
-            !w.deployments.is_empty() || !w.pods.is_empty() || !w.manifests.is_empty() || w.trace.is_some();
+        let others = !w.deployments.is_empty()
+            || !w.stateful_sets.is_empty()
+            || !w.pods.is_empty()
+            || !w.manifests.is_empty()
+            || w.trace.is_some();
+        let controlled = w.jobs.iter().any(super::spec::JobSpec::is_controlled);
         let refused = [
             (others, "workload", "Kueue with anything but `jobs`", "write the workload as jobs"),
             (
@@ -673,6 +677,18 @@ impl Resolver<'_> {
                 "start live",
             ),
             (!spec.faults.is_empty(), "faults", "faults with Kueue", "leave one of them out"),
+            (
+                controlled,
+                "workload.jobs",
+                "Kueue with Jobs whose pods come little by little",
+                "leave out `parallelism`, `completionMode` and `backoffLimit`",
+            ),
+            (
+                !spec.cluster.resource_quotas.is_empty(),
+                "cluster.resourceQuotas",
+                "Kueue with ResourceQuotas",
+                "leave one of them out",
+            ),
         ];
         for (_, path, what, hint) in refused.iter().filter(|(wrong, ..)| *wrong) {
             let message = format!("not modelled: {what}");

@@ -443,6 +443,10 @@ fn what_is_not_modelled_is_refused_by_name() {
             "not modelled: jobs that exist before Kueue",
         ),
         (
+            "controlPlane: {nodeLifecycle: {kind: kwok}}\nworkload: {jobs: [{completions: 1, parallelism: 1, runTime: 1s, requests: {cpu: 1}, queue: a}]}",
+            "not modelled: Kueue with Jobs whose pods come little by little",
+        ),
+        (
             "controlPlane: {nodeLifecycle: {kind: kwok}}\nfaults: [{kind: nodeFailure, at: 5s}]\nworkload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a}]}",
             "not modelled: faults with Kueue",
         ),
