@@ -32,11 +32,14 @@ def test_pods_are_those_of_the_file(result: podpace.Result, tmp_path: Path) -> N
 
 def test_queues_are_those_of_the_file(result: podpace.Result, tmp_path: Path) -> None:
     assert result.queues is None
-    two = {"scheduler.kind": "yunikorn", "workload.deployments[0].queue": "root.a"}
-    more = {"count": 1, "replicas": 20, "queue": "root.b", "requests": {"cpu": "100m"}}
     from conftest import SCENARIO
 
-    queued = podpace.run(SCENARIO, {**two, "workload.deployments[1]": more, "scheduler.queues": [{"name": "root.a"}, {"name": "root.b"}]})
+    apps = [
+        {"count": 4, "replicas": 50, "queue": "root.a", "requests": {"cpu": "100m"}},
+        {"count": 1, "replicas": 20, "queue": "root.b", "requests": {"cpu": "100m"}},
+    ]
+    settings = {"scheduler.kind": "yunikorn", "scheduler.queues": [{"name": "root.a"}, {"name": "root.b"}]}
+    queued = podpace.run(SCENARIO, {**settings, "workload.deployments": apps})
     assert queued.queues is not None
     queued.save(tmp_path / "saved")
     written = pd.read_csv(tmp_path / "saved" / "queues.csv")

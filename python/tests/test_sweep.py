@@ -44,6 +44,7 @@ needs_ray = pytest.mark.skipif(ray is None, reason="Ray is not installed")
 
 @pytest.fixture(scope="module")
 def cluster() -> object:
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # its half a minute is short on a busy machine
     ray.init(num_cpus=2, include_dashboard=False, logging_level=30)
     yield
     ray.shutdown()

@@ -397,9 +397,11 @@ impl Default for Settings {
 /// What a factory returns.
 pub type Built = Result<Box<dyn SchedulerModel>, ProfileError>;
 
+type Build = dyn Fn(&Settings, &mut Meter) -> Built + Send + Sync;
+
 /// Builds a scheduler from its settings; registers its operations on the meter.
 #[derive(Clone)]
-pub struct Factory(Arc<dyn Fn(&Settings, &mut Meter) -> Built + Send + Sync>);
+pub struct Factory(Arc<Build>);
 
 impl Factory {
     /// Builds a scheduler.
