@@ -9,8 +9,8 @@ use super::limits;
 use super::plan::OwnerPlan;
 use super::quantity::Quantity;
 use super::spec::{
-    ArrivalProcess, ClusterSpec, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape,
-    ScenarioSpec, StatefulSetSpec, WorkloadStart,
+    ClusterSpec, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape, ScenarioSpec,
+    StatefulSetSpec, WorkloadStart,
 };
 use super::validate::{Check, pod_groups};
 use crate::cluster::{Cluster, DEFAULT_NAMESPACE, ResourceQuota};
@@ -106,10 +106,6 @@ fn controlled(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Che
         let message =
             format!("the pods of `{path}` are made by its controller, and a backlog is there before it");
         check.report("workload.start", message, "set `start: live`");
-    }
-    if spec.workload.arrivals.process.is_some_and(|process| process != ArrivalProcess::Closed) {
-        let message = format!("the pods of `{path}` are made by its controller, not at a rate");
-        check.report("workload.arrivals.process", message, "leave it out; `interval` says when objects come");
     }
     if shape.hold.is_some() {
         let message = "a pod that is deleted is made anew by its controller";

@@ -1068,6 +1068,13 @@ impl Resolver<'_> {
                 };
                 self.errors.push(self.document.diagnostic(&format!("workload.{field}"), message, Some(hint)));
             }
+            let has_others = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet);
+            if has_others && w.arrivals.process.is_some_and(|process| process != ArrivalProcess::Closed) {
+                let message =
+                    "the pods of StatefulSets and Jobs are made by their controllers, not at a rate";
+                let hint = "leave it out; `interval` says when objects come".to_owned();
+                self.errors.push(self.document.diagnostic("workload.arrivals.process", message, Some(hint)));
+            }
             let times_ns = Arc::new((0..owned as u64).map(|i| i * interval_ns).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
         }
