@@ -194,14 +194,14 @@ mod tests {
             cut in (0.0..1.0_f64, 0.0..1.0_f64),
         ) {
             let mut plain = bytes.clone();
-            let places = plain.len() as f64;
+            let places = plain.len();
             let mut scores = Scores::from(bytes);
-            for (at, score) in changes.into_iter().filter(|(at, _)| *at < plain.len()) {
+            for (at, score) in changes.into_iter().filter(|(at, _)| *at < places) {
                 plain[at] = score;
                 scores.set(at, score);
             }
             proptest::prop_assert_eq!(&scores, &Scores::from(plain.clone()));
-            let at = |share: f64| (share * places) as usize;
+            let at = |share: f64| (share * places as f64) as usize;
             let (start, end) = (at(cut.0.min(cut.1)), at(cut.0.max(cut.1)));
             let part = &plain[start..end];
 
