@@ -26,7 +26,11 @@ def said(notebook: Any) -> list[list[tuple[str, str]]]:
         shown = []
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
-                shown.append((output.name, output.text))
+                # How a stream is cut into pieces is chance.
+                if shown and shown[-1][0] == output.name:
+                    shown[-1] = (output.name, shown[-1][1] + output.text)
+                else:
+                    shown.append((output.name, output.text))
             else:
                 data = output.get("data", {})
                 picture = any(kind.startswith("image/") for kind in data)
