@@ -1,4 +1,4 @@
-"""Runs the notebooks and compares what they say with what is committed; ``--update`` commits it.
+"""Runs the notebooks (or those that are named) and compares what they say with what is committed; ``--update`` writes it.
 
 Text must be equal, and a picture must be where one was; its bytes depend on the version of matplotlib and are not compared. The notebook about
 measured runs needs their folder (``PODPACE_MEASURED``), and is skipped without it.
@@ -26,7 +26,11 @@ def said(notebook: Any) -> list[list[tuple[str, str]]]:
         shown = []
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
-                shown.append((output.name, output.text))
+                # How a stream is cut into pieces is chance.
+                if shown and shown[-1][0] == output.name:
+                    shown[-1] = (output.name, shown[-1][1] + output.text)
+                else:
+                    shown.append((output.name, output.text))
             else:
                 data = output.get("data", {})
                 picture = any(kind.startswith("image/") for kind in data)
@@ -37,8 +41,11 @@ def said(notebook: Any) -> list[list[tuple[str, str]]]:
 
 def main() -> int:
     update = "--update" in sys.argv[1:]
+    only = [word for word in sys.argv[1:] if word != "--update"]
     failed = 0
     for path in sorted(HERE.glob("*.ipynb")):
+        if only and path.stem not in only:
+            continue
         if path.stem == "accuracy" and not MEASURED.is_dir():
             print(f"{path.name}: skipped: no measured runs in {MEASURED.name}; PODPACE_MEASURED names their folder")
             continue
