@@ -266,6 +266,10 @@ impl Kubectl {
         env.control_plane.submit(env.kernel, self.client, verb, pod, NO_NODE);
     }
 
+    fn is_due(&self, pod: PodId, now: Nanos) -> bool {
+        self.pods.get(&pod).is_some_and(|goroutine| goroutine.due_ns == Some(now))
+    }
+
     /// A timer of a command, of a goroutine or of an uncordoning.
     pub fn on_timer(&mut self, env: &mut DrainEnv<'_>, what: ControllerEvent) {
         match what {
@@ -277,11 +281,7 @@ impl Kubectl {
                     self.go_on(env, command);
                 }
             }
-            ControllerEvent::DrainPod { pod } => {
-                if self.pods.get(&pod).is_some_and(|goroutine| goroutine.due_ns == Some(env.kernel.now())) {
-                    self.step(env, pod);
-                }
-            }
+            ControllerEvent::DrainPod { pod } if self.is_due(pod, env.kernel.now()) => self.step(env, pod),
             ControllerEvent::Uncordon { node } if self.uncordoning.get(&node) != Some(&true) => {
                 self.uncordon(env, node);
             }

@@ -463,10 +463,8 @@ impl Simulation {
         }
         let arrived = self.servers().arrived.clone();
         let sets = self.replica_sets.as_ref().map_or(0, |sets| sets.len());
-        for owner in sets..arrived.len() {
-            if arrived[owner] {
-                self.start_owner(owner as u32);
-            }
+        for (owner, _) in arrived.iter().enumerate().skip(sets).filter(|(_, arrived)| **arrived) {
+            self.start_owner(owner as u32);
         }
         self.sets(|sets, env| sets.restart(env, |set| arrived.get(set as usize).copied().unwrap_or(true)));
     }
