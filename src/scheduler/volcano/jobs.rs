@@ -262,6 +262,12 @@ impl Jobs {
         &self.waiting
     }
 
+    /// Whether a session would have anything to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.touched.is_empty()
+    }
+
     /// Jobs that have changed since this was called last, and all that wait.
     pub fn take_touched(&mut self) -> BTreeSet<JobId> {
         let mut touched = std::mem::take(&mut self.touched);

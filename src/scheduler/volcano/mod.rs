@@ -22,6 +22,9 @@
 //! that sends the binding (2,000 requests a second, burst 2,000) and an event. A binding that fails puts the pod back for the next
 //! session.
 //!
+//! A session that would find no job that waits or has changed is not run, and its CPU not charged: the next one keeps the beat of
+//! the period.
+//!
 //! Left out: preempt, reclaim and all other actions and plugins that the configuration names as not modelled; pods that are being evicted
 //! count as gone once they are gone; Volcano Jobs' controller, which creates pods only once their PodGroup is inqueue (here they come
 //! when the workload says); the webhooks; PodGroups' writes go through the same token bucket as bindings.
@@ -100,6 +103,8 @@ pub struct Volcano {
     plain: bool,
     started: bool,
     run: Option<Run>,
+    /// When the next session would begin, if there were anything to do.
+    idle_until: Option<Nanos>,
     /// Pods that no session has seen.
     fresh: u64,
     /// Pods that a session has decided about but not yet committed.
@@ -151,6 +156,7 @@ impl Volcano {
             plain: settings.plain,
             started: false,
             run: None,
+            idle_until: None,
             fresh: 0,
             uncommitted: 0,
             to_bind: VecDeque::new(),
@@ -294,8 +300,20 @@ impl Volcano {
         let Some(closing) = self.run.as_mut().and_then(|run| run.closing.as_mut()) else { return };
         if closing.go_on(cx.actions) {
             self.run = None;
-            cx.timer(cx.now + self.config.period_ns, TIMER_SESSION);
+            self.idle_until = Some(cx.now + self.config.period_ns);
+            self.rouse(cx);
         }
+    }
+
+    /// Something may have come to do: the next session that would have begun does.
+    fn rouse(&mut self, cx: &mut Context<'_>) {
+        if self.jobs.is_idle() {
+            return;
+        }
+        let Some(due) = self.idle_until.take() else { return };
+        let period = self.config.period_ns.max(1);
+        let at = if cx.now <= due { due } else { due + (cx.now - due).div_ceil(period) * period };
+        cx.timer(at, TIMER_SESSION);
     }
 }
 
@@ -308,7 +326,8 @@ impl SchedulerModel for Volcano {
         self.started = true;
         if self.settled {
             let phase = cx.rng.below(self.config.period_ns.max(1));
-            cx.timer(cx.now + phase, TIMER_SESSION);
+            self.idle_until = Some(cx.now + phase);
+            self.rouse(cx);
         } else {
             self.open(cx);
         }
@@ -332,6 +351,7 @@ impl SchedulerModel for Volcano {
             self.controller.add(cx, pod);
         } else {
             self.join(cx, pod);
+            self.rouse(cx);
         }
     }
 
@@ -353,6 +373,7 @@ impl SchedulerModel for Volcano {
             self.nodes.add_pod(cx.cluster, node, spec);
         }
         self.jobs.move_to(cx.cluster, pod, Place::Bound(node));
+        self.rouse(cx);
     }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
@@ -365,6 +386,7 @@ impl SchedulerModel for Volcano {
         if let Place::Binding(node) | Place::Bound(node) = before {
             self.nodes.remove_pod(node, cx.cluster.pods.spec(pod));
         }
+        self.rouse(cx);
     }
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
@@ -377,6 +399,7 @@ impl SchedulerModel for Volcano {
             }
             BindOutcome::Failed => {}
         }
+        self.rouse(cx);
     }
 
     fn on_status_patched(&mut self, cx: &mut Context<'_>, pod: PodId) {
@@ -399,6 +422,7 @@ impl SchedulerModel for Volcano {
             && self.jobs.place(pod) == Place::Ungrouped
         {
             self.join(cx, pod);
+            self.rouse(cx);
         }
     }
 
