@@ -590,11 +590,10 @@ mod tests {
 
     /// Work that always finds its process asleep: as many wake-ups as jobs.
     fn woken(rng: Option<Rng>) -> Vec<Nanos> {
-        const MEAN_NS: Nanos = 800_000;
         let mut kernel = Kernel::new();
         let host = kernel.add_host("h", 2, 1_000_000);
-        let mut profile = crate::cost::CostProfile::free("p");
-        profile.set_cost_ps("wakeup", MEAN_NS * 1000);
+        let text = "apiVersion: podpace/v1\nkind: CostProfile\nname: p\ncomponent: p\nversion: \"1\"\ndescription: p\ncosts:\n  wakeup: {value: 800us, source: test}\n";
+        let profile = crate::cost::CostProfile::parse(text, "p.yaml").unwrap();
         let process = kernel.add_process("p", host, None, Meter::new(profile));
         if let Some(rng) = rng {
             kernel.vary_wakeups(process, rng);
