@@ -320,7 +320,7 @@ fn times_of_pods(saved: &Saved, plan: &Plan, outcome: &mut Outcome) {
             finest.from, finest.resolution_s
         )
     };
-    match (at(libm::floor(n / 10.0) + 1.0), at((libm::floor(n * 0.9) + 1.0).min(n))) {
+    match (at(libm::ceil(n / 10.0)), at(libm::ceil(n * 9.0 / 10.0))) {
         (Some(from), Some(to)) if n >= 10.0 && error_s <= COARSE * (to - from) => {
             outcome.put("bound_per_s_p10_p90", 0.8 * n / (to - from), error_s / (to - from));
         }
