@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use podpace::calibrate::validate::{ClassSummary, Comparison, Options, ValidatedRun, Validation, validate};
 use podpace::cost::ProfileLibrary;
 
-const SEEDS: u32 = 20;
+const SEEDS: u32 = 60;
 
 /// What each class is and what its predictions are held to.
 const CLASSES: [(&str, &str, &str); 4] = [

@@ -381,7 +381,7 @@ pub struct ValidateArgs {
     #[allow(missing_docs)]
     pub job: JobArgs,
     /// Seeds that each run is predicted with
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub seeds: u32,
     /// Sets a field that a run's conditions lack; may be repeated
     #[arg(long = "set", value_name = "RUN:PATH=VALUE")]

@@ -218,7 +218,13 @@ impl Builder<'_> {
 
     fn process(&mut self, name: &str, place: &Placement) -> ProcessId {
         let host = self.host(place.host);
-        self.kernel.add_process(name, host, place.max_threads, Meter::new(place.profile.clone()))
+        let process =
+            self.kernel.add_process(name, host, place.max_threads, Meter::new(place.profile.clone()));
+        let noisy = place.host.is_some_and(|at| self.plan.hosts[at].noise_ppm > 0);
+        if noisy {
+            self.kernel.vary_wakeups(process, self.streams.stream(&format!("host.wakeup.{name}")));
+        }
+        process
     }
 }
 

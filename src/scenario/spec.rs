@@ -80,8 +80,8 @@ pub struct ScenarioSpec {
 pub struct HostSpec {
     /// Cores, shared by all components on the host.
     pub cores: u64,
-    /// Run-to-run noise of its speed (neighbours on the same hardware): standard deviation as a share, such as 10%.
-    /// Drawn once a run from the seed. Default 0.
+    /// Run-to-run noise of its speed (neighbours on the same hardware): standard deviation as a share, such as 10%. Drawn
+    /// once a run from the seed. With it, the wake-ups of a process differ, too. Default 0.
     pub noise: Option<Ratio>,
     /// Speed of a core relative to the one that the cost profiles were measured on. Default 1.0.
     pub speed: Option<Ratio>,
