@@ -2,9 +2,26 @@
 
 from collections.abc import Callable
 from os import PathLike
+from typing import final
+
+__all__ = [
+    "Completed",
+    "Document",
+    "Environment",
+    "Nodes",
+    "Pod",
+    "Table",
+    "VERSION",
+    "command",
+    "plan",
+    "run",
+    "sweep",
+    "sweep_runs",
+]
 
 VERSION: str
 
+@final
 class Document:
     @staticmethod
     def load(path: str | PathLike[str]) -> Document: ...
@@ -24,6 +41,7 @@ class Document:
     @property
     def kind(self) -> str: ...
 
+@final
 class Environment:
     def __new__(
         cls,
@@ -31,10 +49,12 @@ class Environment:
         schedulers: list[tuple[str, str, Callable[[], object]]] = ...,
     ) -> Environment: ...
 
+@final
 class Table:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __len__(self) -> int: ...
 
+@final
 class Completed:
     def summary(self) -> str: ...
     def digest(self) -> str: ...
@@ -45,6 +65,7 @@ class Completed:
     def queues(self) -> Table | None: ...
     def save(self, out: str | PathLike[str], pods: str) -> None: ...
 
+@final
 class Pod:
     """A pod as a scheduler sees it."""
 
@@ -76,6 +97,7 @@ class Pod:
     def labels(self) -> dict[str, str]:
         """Labels."""
 
+@final
 class Nodes:
     """The scheduler's view of the nodes: what is allocatable, and what its own placements use."""
 
@@ -115,7 +137,7 @@ def sweep(
     only: list[tuple[int, int]] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> str: ...
-def sweep_runs(document: Document, vary: list[str], seeds: int | None) -> list[tuple[int, int, str]]: ...
+def sweep_runs(document: Document, vary: list[str], seeds: int | None = None) -> list[tuple[int, int, str]]: ...
 def plan(
     document: Document,
     environment: Environment,
