@@ -349,14 +349,8 @@ impl Classes {
             .iter()
             .enumerate()
             .map(|(at, node)| {
-                let score = if is_blocked(
-                    &self.profile,
-                    cluster,
-                    &class.spec,
-                    class.by_node,
-                    &mut class.verdicts,
-                    *node,
-                ) {
+                if is_blocked(&self.profile, cluster, &class.spec, class.by_node, &mut class.verdicts, *node)
+                {
                     if blocked.is_empty() {
                         blocked.resize(len, false);
                     }
@@ -370,8 +364,7 @@ impl Classes {
                         (&class.request, &class.spec.host_ports),
                         *node,
                     ))
-                };
-                score
+                }
             })
             .collect();
         class.table = Some(Table { scores: scores.into(), blocked, synced: end, last_used: self.uses });
