@@ -7,10 +7,14 @@
 //! `RUN:FIELD=VALUE` names a condition that a run's file lacks; such runs are shown with and without it. Same version
 //! and folder, same bytes.
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use podpace::calibrate::validate::{ClassSummary, Comparison, Options, ValidatedRun, Validation, validate};
+use podpace::calibrate::measured::MeasuredError;
+use podpace::calibrate::run::runs_in;
+use podpace::calibrate::validate::{
+    ClassSummary, Comparison, Options, ValidatedRun, Validation, validate_files,
+};
 use podpace::cost::ProfileLibrary;
 
 const SEEDS: u32 = 60;
@@ -38,26 +42,41 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let sets: Vec<String> = args.collect();
-    let predict = |sets: &[String]| {
-        let profiles = ProfileLibrary::built_in();
-        validate(
-            &folder,
-            &Options { profiles, seeds: SEEDS, draw_constants: true, sets: sets.to_vec() },
-            &|_, _| (),
-        )
-    };
-    let plain = predict(&[]);
-    let informed = if sets.is_empty() { Ok(Validation::default()) } else { predict(&sets) };
-    match (plain, informed) {
-        (Ok(plain), Ok(informed)) => {
-            print!("{}", page(&plain, &informed, &sets));
+    match written(&folder, &sets) {
+        Ok(page) => {
+            print!("{page}");
             ExitCode::SUCCESS
         }
-        (Err(error), _) | (_, Err(error)) => {
+        Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+fn written(folder: &Path, sets: &[String]) -> Result<String, MeasuredError> {
+    let predict = |files: &[PathBuf], sets: &[String]| {
+        let profiles = ProfileLibrary::built_in();
+        let options = Options { profiles, seeds: SEEDS, draw_constants: true, sets: sets.to_vec() };
+        validate_files(files, &options, &|_, _| ())
+    };
+    let files = runs_in(folder)?;
+    let plain = predict(&files, &[])?;
+    // Only the runs that a condition is about are predicted again.
+    let is_named = |file: &&PathBuf| {
+        file.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| named(sets).contains(stem))
+    };
+    let changed: Vec<PathBuf> = files.iter().filter(is_named).cloned().collect();
+    let mut informed = plain.clone();
+    for run in predict(&changed, sets)?.runs {
+        informed.runs.iter_mut().filter(|other| other.run == run.run).for_each(|other| *other = run.clone());
+    }
+    Ok(page(&plain, &informed, sets))
+}
+
+/// The runs that the settings are about.
+fn named(sets: &[String]) -> BTreeSet<&str> {
+    sets.iter().filter_map(|set| set.split_once(':').map(|s| s.0)).collect()
 }
 
 fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
@@ -85,7 +104,7 @@ fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
              process. Nothing of this is in the classes' figures.\n\n";
     text += &details(&plain.runs.iter().collect::<Vec<_>>());
     if !sets.is_empty() {
-        let named: BTreeSet<&str> = sets.iter().filter_map(|set| set.split_once(':').map(|s| s.0)).collect();
+        let named = named(sets);
         let affected: Vec<&ValidatedRun> =
             informed.runs.iter().filter(|run| named.contains(run.run.as_str())).collect();
         let of: BTreeSet<&str> = affected.iter().map(|run| run.class.as_str()).collect();

@@ -209,7 +209,18 @@ pub fn validate(
     options: &Options,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Validation, MeasuredError> {
-    let files: Vec<PathBuf> = runs_in(folder)?;
+    validate_files(&runs_in(folder)?, options, progress)
+}
+
+/// Predicts the runs of some files of a folder, as [`validate`] does all.
+///
+/// # Errors
+/// A run can't be read.
+pub fn validate_files(
+    files: &[PathBuf],
+    options: &Options,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Validation, MeasuredError> {
     let total = files.len();
     let done = std::sync::atomic::AtomicUsize::new(0);
     let results: Result<Vec<RunResult>, MeasuredError> = files
