@@ -2,26 +2,17 @@
 //!
 //! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
 use podpace::cluster::{NO_NODE, NodeId, PodId, Stage};
-use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
+use podpace::experiment::run::Completed;
 use podpace::experiment::simulation::Simulation;
-use podpace::scenario::Document;
 
-const SECOND: u64 = 1_000_000_000;
-
-fn spec(text: &str) -> RunSpec {
-    let text = format!("apiVersion: podpace/v1\nkind: Scenario\nname: drains\n{text}");
-    let document = Document::parse("drains.yaml", &text, None).unwrap();
-    RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
-}
+use crate::support::{self, SECOND, count, only, scenario};
 
 fn run(text: &str) -> Completed {
-    spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}"))
+    support::run(&scenario("drains", text))
 }
 
 fn simulation(text: &str) -> Simulation {
-    let environment = Environment::built_in();
-    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}"));
-    Simulation::new(&plan, &environment.registry).unwrap()
+    support::simulation(&scenario("drains", text))
 }
 
 /// A cluster of `nodes`, so many replicas of `web`, and a drain; `budgets` is a list of budgets of `web`.
@@ -43,15 +34,6 @@ stop: {stop}",
 }
 
 const UNTIL_RUNNING: &str = "{when: allRunning, limit: 3h}";
-
-fn only(completed: &Completed) -> &FaultSummary {
-    assert_eq!(completed.summary.faults.len(), 1);
-    &completed.summary.faults[0]
-}
-
-fn count(completed: &Completed, name: &str) -> u64 {
-    completed.summary.metrics[name] as u64
-}
 
 fn cordoned(simulation: &Simulation) -> Vec<NodeId> {
     let nodes = &simulation.cluster().nodes;

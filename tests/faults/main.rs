@@ -5,3 +5,4 @@ mod nodes;
 mod objects;
 mod random;
 mod servers;
+mod support;

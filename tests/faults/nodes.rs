@@ -2,27 +2,19 @@
 //!
 //! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
 use podpace::cluster::{NodeId, PodId, Stage, TaintEffect};
-use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
+use podpace::experiment::run::{Completed, Environment, RunSpec};
 use podpace::experiment::simulation::Simulation;
-use podpace::scenario::Document;
 
-const SECOND: u64 = 1_000_000_000;
+use crate::support::{self, SECOND, count, metric, only, scenario};
+
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
-fn spec(text: &str) -> RunSpec {
-    let text = format!("apiVersion: podpace/v1\nkind: Scenario\nname: nodes\n{text}");
-    let document = Document::parse("nodes.yaml", &text, None).unwrap();
-    RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
-}
-
 fn run(text: &str) -> Completed {
-    spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}"))
+    support::run(&scenario("nodes", text))
 }
 
 fn simulation(text: &str) -> Simulation {
-    let environment = Environment::built_in();
-    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}"));
-    Simulation::new(&plan, &environment.registry).unwrap()
+    support::simulation(&scenario("nodes", text))
 }
 
 /// A cluster of `nodes` in `zones`, with so many replicas; `more` is the rest of the scenario.
@@ -36,23 +28,9 @@ workload: {{deployments: [{{replicas: {replicas}, requests: {{cpu: 500m, memory:
     )
 }
 
-fn only(completed: &Completed) -> &FaultSummary {
-    assert_eq!(completed.summary.faults.len(), 1);
-    &completed.summary.faults[0]
-}
-
 fn has_taint(simulation: &Simulation, node: NodeId, effect: TaintEffect) -> bool {
     let taints = &simulation.cluster().nodes.template(node).taints;
     taints.iter().any(|t| t.key == UNREACHABLE && t.effect == effect)
-}
-
-fn metric(completed: &Completed, name: &str) -> f64 {
-    completed.summary.metrics[name]
-}
-
-/// A metric that counts.
-fn count(completed: &Completed, name: &str) -> u64 {
-    metric(completed, name) as u64
 }
 
 /// The lease was renewed at most 10 s before the failure and seen at most 5 s after that; from then on 50 s pass, and up

@@ -2,11 +2,11 @@
 //!
 //! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
 use podpace::cluster::{PodId, Stage};
-use podpace::experiment::run::{Completed, Environment, RunSpec};
+use podpace::experiment::run::{Environment, RunSpec};
 use podpace::experiment::simulation::{Ended, Finished, Simulation};
 use podpace::scenario::{Diagnostic, Document};
 
-const SECOND: u64 = 1_000_000_000;
+use crate::support::{SECOND, count, run, simulation};
 
 fn text(workload: &str, more: &str) -> String {
     format!(
@@ -22,30 +22,11 @@ workload: {{{workload}}}
     )
 }
 
-fn spec(text: &str) -> RunSpec {
-    let document = Document::parse("objects.yaml", text, None).unwrap();
-    RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
-}
-
-fn run(text: &str) -> Completed {
-    spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
-}
-
-fn simulation(text: &str) -> Simulation {
-    let environment = Environment::built_in();
-    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}"));
-    Simulation::new(&plan, &environment.registry).unwrap()
-}
-
 fn finished(text: &str) -> (Finished, Ended) {
     let completed = simulation(text);
     let finished = completed.run();
     let ended = finished.ended;
     (finished, ended)
-}
-
-fn count(completed: &Completed, name: &str) -> u64 {
-    completed.summary.metrics[name] as u64
 }
 
 fn in_stage(simulation: &Simulation, stages: &[Stage]) -> usize {

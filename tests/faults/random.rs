@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use podpace::cluster::PodId;
 use podpace::experiment::output::digest;
-use podpace::experiment::run::{Completed, Environment, RunSpec};
-use podpace::scenario::Document;
+
+use crate::support::run;
 
 /// SplitMix64.
 struct Dice(u64);
@@ -191,12 +191,6 @@ fn scenario(seed: u64) -> String {
     }
     text.push_str("stop: {when: time, limit: 90m}\n");
     text
-}
-
-fn run(text: &str) -> Completed {
-    let document = Document::parse("random.yaml", text, None).unwrap();
-    let spec = RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
-    spec.simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// Runs a schedule and looks at what is left.

@@ -1,14 +1,12 @@
 //! Faults of the control plane: servers that are away or slow, components that end, watches that break.
 //!
 //! Each test states the rule and where the real system has it.
-use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
-use podpace::scenario::Document;
+use podpace::experiment::run::Completed;
+
+use crate::support::{self, only, scenario};
 
 fn run(text: &str) -> Completed {
-    let text = format!("apiVersion: podpace/v1\nkind: Scenario\nname: servers\n{text}");
-    let document = Document::parse("servers.yaml", &text, None).unwrap();
-    let spec = RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
-    spec.simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    support::run(&scenario("servers", text))
 }
 
 /// 6,000 pods, 10 a second, for 10 minutes; each runs to the end.
@@ -25,11 +23,6 @@ faults: [{faults}]
 stop: {{when: allRunning, limit: 1h}}
 "
     )
-}
-
-fn only(completed: &Completed) -> &FaultSummary {
-    assert_eq!(completed.summary.faults.len(), 1);
-    &completed.summary.faults[0]
 }
 
 /// Times of binding, s, ascending. All pods are bound but those that YuniKorn gave up: its shim does not try a binding
@@ -83,7 +76,7 @@ fn a_long_outage_costs_the_leader_its_lease() {
     assert!((45.0..60.0).contains(&elected), "{elected}");
     assert!((reported - elected).abs() < 1.0, "{reported} {elected}");
     let (alone, _) = span(", leaderElection: false");
-    assert!(alone > 30.0 && alone < 45.0 + 30.0 && alone < elected + 30.0, "{alone}");
+    assert!(alone > 30.0 && alone < 75.0, "{alone}");
 }
 
 /// An etcd without a leader refuses writes; the API server answers with errors, and clients try again. A follower calls

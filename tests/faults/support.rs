@@ -1,0 +1,45 @@
+//! What these tests share: the text of a scenario becomes a run, and a run tells its figures.
+use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
+use podpace::experiment::simulation::Simulation;
+use podpace::scenario::Document;
+
+/// In ns.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// A scenario from what comes after its name.
+pub fn scenario(name: &str, rest: &str) -> String {
+    format!("apiVersion: podpace/v1\nkind: Scenario\nname: {name}\n{rest}")
+}
+
+fn spec(text: &str) -> RunSpec {
+    let document = Document::parse("scenario.yaml", text, None).unwrap();
+    RunSpec::of_scenario(document).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]))
+}
+
+/// Runs to the end.
+pub fn run(text: &str) -> Completed {
+    spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Has not begun.
+pub fn simulation(text: &str) -> Simulation {
+    let environment = Environment::built_in();
+    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    Simulation::new(&plan, &environment.registry).unwrap()
+}
+
+/// The one fault of a run.
+pub fn only(completed: &Completed) -> &FaultSummary {
+    assert_eq!(completed.summary.faults.len(), 1);
+    &completed.summary.faults[0]
+}
+
+/// A metric.
+pub fn metric(completed: &Completed, name: &str) -> f64 {
+    completed.summary.metrics[name]
+}
+
+/// A metric that counts.
+pub fn count(completed: &Completed, name: &str) -> u64 {
+    metric(completed, name) as u64
+}
