@@ -3,23 +3,12 @@
 //! Samples that are too large or not free to ship are read from `PODPACE_TRACES` (or the folder beside the checkout)
 //! when they are there, and passed over when not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use podpace::trace::model::{Encoding, Manifest};
 use podpace::trace::{self, ImportOptions};
 
-fn samples() -> Option<PathBuf> {
-    let dir = std::env::var_os("PODPACE_TRACES").map(PathBuf::from).or_else(|| {
-        let mut at = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
-        while at.pop() {
-            if at.join("shared/traces").is_dir() {
-                return Some(at.join("shared/traces"));
-            }
-        }
-        None
-    });
-    dir.filter(|d| d.is_dir())
-}
+use crate::samples;
 
 fn import(format: &str, paths: &[PathBuf]) -> (tempfile::TempDir, Manifest) {
     let dir = tempfile::tempdir().unwrap();

@@ -9,26 +9,11 @@ use podpace::experiment::run::{Completed, Environment, RunSpec};
 use podpace::scenario::Document;
 use podpace::trace::{self, ImportOptions};
 
+use crate::{samples, shipped};
+
 const SCHEDULERS: [&str; 2] = ["kube-scheduler", "yunikorn"];
 /// For traces that bring no nodes.
 const NODES: &str = "{nodes: [{count: 200, template: {allocatable: {cpu: 64, memory: 512Gi, pods: 250, ephemeral-storage: 1Ti}}}]}";
-
-fn shipped(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces").join(path)
-}
-
-fn samples() -> Option<PathBuf> {
-    let dir = std::env::var_os("PODPACE_TRACES").map(PathBuf::from).or_else(|| {
-        let mut at = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
-        while at.pop() {
-            if at.join("shared/traces").is_dir() {
-                return Some(at.join("shared/traces"));
-            }
-        }
-        None
-    });
-    dir.filter(|d| d.is_dir())
-}
 
 /// Imports, and runs with both schedulers until all is bound; a pod that fits nowhere stays and is counted.
 fn replay(format: &str, paths: &[PathBuf], workload: &str) -> Vec<(u64, u64)> {

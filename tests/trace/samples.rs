@@ -1,12 +1,8 @@
 //! The samples that ship with podpace import, check and summarise; a snapshot-free summary of each is asserted.
 
-use std::path::{Path, PathBuf};
-
 use podpace::trace::{self, ImportOptions};
 
-fn sample(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces").join(path)
-}
+use crate::shipped;
 
 #[test]
 fn shipped_samples_import_and_validate() {
@@ -21,7 +17,7 @@ fn shipped_samples_import_and_validate() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("t");
-        let m = trace::import(format, &[sample(path)], &out, &ImportOptions::default())
+        let m = trace::import(format, &[shipped(path)], &out, &ImportOptions::default())
             .unwrap_or_else(|e| panic!("{format} {path}: {e}"));
         if pods > 0 {
             assert_eq!((m.counts.pods, m.counts.nodes), (pods, nodes), "{path}");
@@ -41,7 +37,7 @@ fn shipped_specs_generate() {
     for spec in ["generate/nightly-batch.yaml", "generate/diurnal-services.yaml"] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("t");
-        let m = trace::generate(&sample(spec), 1, &out, &ImportOptions::default())
+        let m = trace::generate(&shipped(spec), 1, &out, &ImportOptions::default())
             .unwrap_or_else(|e| panic!("{e}"));
         assert!(m.counts.pods >= 20_000, "{spec}: {:?}", m.counts);
         assert!(!trace::validate(&out).unwrap().has_errors());
