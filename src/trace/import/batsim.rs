@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
 use super::oar::{self, JOB_TABLE};
-use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, SECOND, Sink, Split, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, share};
 use crate::trace::documents::each_part;
 use crate::trace::error::{Problem, RowError};
 use crate::trace::model::{CPU, NodeOp, PODS, Resources, SpecRow};
@@ -296,33 +296,21 @@ impl Workload {
                 None
             }
         };
-        let pods = match sink.options.split {
-            Split::Task => res,
-            Split::Auto if self.largest > 0 && res > self.largest => res.div_ceil(self.largest),
-            _ => 1,
-        };
+        let pods = sink.options.split.pods(res, self.largest);
         sink.expand(pods).map_err(|e| place.error(Problem::OutOfRange, "res", &res.to_string(), e))?;
         let outcome = outcomes.remove(&id);
         self.matched += u64::from(outcome.is_some());
-        let mut pod = Pod {
+        let pod = Pod {
             submit,
             app: format!("{prefix}job-{id}"),
             run_ns: run.map(|r| r as u64),
             outcome,
             ..Pod::default()
         };
-        if pods > 1 {
-            pod.task_group = "job".to_string();
-            pod.min_member = pods as u32;
-        }
-        for k in 0..pods {
-            let share = res / pods + u64::from(k < res % pods);
-            let requests = Resources::from([(CPU.to_string(), share * 1000)]);
-            pod.spec = sink.spec(SpecRow { requests, ..SpecRow::default() });
-            pod.uid = if pods == 1 { format!("{prefix}job-{id}") } else { format!("{prefix}job-{id}-{k}") };
-            sink.pod(&pod)?;
-        }
-        Ok(())
+        sink.rigid_job(pod, pods, None, |k| {
+            let requests = Resources::from([(CPU.to_string(), share(res, pods, k) * 1000)]);
+            SpecRow { requests, ..SpecRow::default() }
+        })
     }
 }
 

@@ -12,10 +12,12 @@
 //! Source: README of S-Lab-System-Group/HeliosData. Tested on the README's example rows; the log itself is not in the
 //! repository's text.
 
-use super::{Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify};
+use super::{
+    Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify, share,
+};
 use crate::trace::error::Problem;
 use crate::trace::input::{Lines, Table, TableSchema, fields, may, must};
-use crate::trace::model::{CPU, EventOp, GPU, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::model::{CPU, GPU, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 
 /// The importer.
@@ -206,7 +208,7 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
     }
     let pods = if sink.options.split == Split::Job { 1 } else { nodes };
     sink.expand(pods).map_err(|expected| row.error(Problem::OutOfRange, 5, expected))?;
-    let mut pod = Pod {
+    let pod = Pod {
         submit,
         app: format!("job-{id}"),
         queue: row.text(2).to_string(),
@@ -225,30 +227,19 @@ fn job(sink: &mut Sink, row: &Table, has_nodes: bool) -> Result<(), TraceError> 
         }),
         ..Pod::default()
     };
-    if pods > 1 {
-        pod.task_group = "job".to_string();
-        pod.min_member = pods as u32;
+    let runs_on = pod.run_ns.is_none();
+    let mut spec = SpecRow::default();
+    if has_nodes && !row.is_null(2) {
+        spec.node_selector.insert("vc".to_string(), row.text(2).to_string());
     }
-    for k in 0..pods {
-        let share = |n: u64| n / pods + u64::from(k < n % pods);
-        let mut requests = Resources::from([(CPU.to_string(), share(cpus).saturating_mul(1000))]);
+    sink.rigid_job(pod, pods, end.filter(|_| runs_on), |k| {
+        let mut requests = Resources::from([(CPU.to_string(), share(cpus, pods, k).saturating_mul(1000))]);
         if gpus > 0 {
-            requests.insert(GPU.to_string(), share(gpus));
+            requests.insert(GPU.to_string(), share(gpus, pods, k));
         }
-        let mut spec = SpecRow { requests, ..SpecRow::default() };
-        if has_nodes && !row.is_null(2) {
-            spec.node_selector.insert("vc".to_string(), row.text(2).to_string());
-        }
-        pod.spec = sink.spec(spec);
-        pod.uid = if pods == 1 { format!("job-{id}") } else { format!("job-{id}-{k}") };
-        if pod.run_ns.is_none()
-            && let Some(t) = end
-        {
-            sink.event(t, EventOp::PodDelete, &pod.uid, "")?;
-        }
-        sink.pod(&pod)?;
-    }
-    if pod.run_ns.is_none() && end.is_none() {
+        SpecRow { requests, ..spec.clone() }
+    })?;
+    if runs_on && end.is_none() {
         sink.report.invent("pods.run_ns", "none: no end on record, runs to the end");
     }
     Ok(())

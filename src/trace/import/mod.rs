@@ -86,6 +86,22 @@ pub enum Split {
     Task,
 }
 
+impl Split {
+    /// Pods of a job that asks for so many processors, where the largest node has `largest` (0: not known).
+    fn pods(self, processors: u64, largest: u64) -> u64 {
+        match self {
+            Split::Task => processors,
+            Split::Auto if largest > 0 && processors > largest => processors.div_ceil(largest),
+            Split::Auto | Split::Job => 1,
+        }
+    }
+}
+
+/// What part `k` of `parts` gets of a total: as equal as integers allow, the first ones the rest.
+fn share(total: u64, parts: u64, k: u64) -> u64 {
+    total / parts + u64::from(k < total % parts)
+}
+
 /// Options of an import.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
@@ -526,6 +542,33 @@ impl Sink {
             ));
         }
         self.expanded += n;
+        Ok(())
+    }
+
+    /// Writes a job whose pods start together: `pod`, or several like it in one task group, named after its application.
+    /// `spec(k)` is what pod `k` asks for, `delete_at` when they are deleted.
+    ///
+    /// # Errors
+    /// As [`Sink::pod`] and [`Sink::event`].
+    fn rigid_job(
+        &mut self,
+        mut pod: Pod,
+        pods: u64,
+        delete_at: Option<i64>,
+        spec: impl Fn(u64) -> SpecRow,
+    ) -> Result<(), TraceError> {
+        if pods > 1 {
+            pod.task_group = "job".to_string();
+            pod.min_member = u32::try_from(pods).unwrap_or(u32::MAX);
+        }
+        for k in 0..pods {
+            pod.spec = self.spec(spec(k));
+            pod.uid = if pods == 1 { pod.app.clone() } else { format!("{}-{k}", pod.app) };
+            if let Some(at) = delete_at {
+                self.event(at, EventOp::PodDelete, &pod.uid, "")?;
+            }
+            self.pod(&pod)?;
+        }
         Ok(())
     }
 

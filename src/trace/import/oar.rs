@@ -26,11 +26,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::kubernetes::Place;
-use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, TraceError, share};
 use crate::trace::documents::each_part;
 use crate::trace::error::Problem;
 use crate::trace::input::{Lines, Table, TableSchema, may, must};
-use crate::trace::model::{CPU, EventOp, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::model::{CPU, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number::{self, NumberError};
 use crate::trace::source::empty_file;
 
@@ -414,14 +414,10 @@ impl State {
                 None
             }
         };
-        let pods = match sink.options.split {
-            Split::Task => cores,
-            Split::Auto if self.largest > 0 && cores > self.largest => cores.div_ceil(self.largest),
-            _ => 1,
-        };
+        let pods = sink.options.split.pods(cores, self.largest);
         sink.expand(pods)
             .map_err(|e| place.error(Problem::OutOfRange, "resources", &cores.to_string(), e))?;
-        let mut pod = Pod {
+        let pod = Pod {
             submit: job.submit,
             app: format!("job-{}", job.id),
             queue: job.queue.clone(),
@@ -436,21 +432,16 @@ impl State {
             }),
             ..Pod::default()
         };
-        if pods > 1 {
-            pod.task_group = "job".to_string();
-            pod.min_member = pods as u32;
-        }
-        for k in 0..pods {
-            let share = cores / pods + u64::from(k < cores % pods);
-            let requests = Resources::from([(CPU.to_string(), share * 1000)]);
-            pod.spec = sink.spec(SpecRow { requests, ..SpecRow::default() });
-            pod.uid = if pods == 1 { format!("job-{}", job.id) } else { format!("job-{}-{k}", job.id) };
-            if let (None, Some(stop)) = (job.start, job.stop) {
+        let waits_until = job.stop.filter(|_| job.start.is_none());
+        if waits_until.is_some() {
+            for _ in 0..pods {
                 sink.report.invent("pods.run_ns", "none: never started, waits until its recorded end");
-                sink.event(stop, EventOp::PodDelete, &pod.uid, "")?;
             }
-            sink.pod(&pod)?;
         }
+        sink.rigid_job(pod, pods, waits_until, |k| {
+            let requests = Resources::from([(CPU.to_string(), share(cores, pods, k) * 1000)]);
+            SpecRow { requests, ..SpecRow::default() }
+        })?;
         Ok(true)
     }
 }

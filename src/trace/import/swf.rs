@@ -24,10 +24,12 @@
 //!
 //! Source: Parallel Workloads Archive, "The standard workload format" v2.2; header comments of the files.
 
-use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError};
+use super::{
+    AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, share,
+};
 use crate::trace::error::Problem;
 use crate::trace::input::Lines;
-use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow};
+use crate::trace::model::{CPU, MEMORY, NodeOp, PODS, Resources, SpecRow};
 use crate::trace::number;
 use crate::trace::source::empty_file;
 use crate::trace::transform::GROUP_LABEL;
@@ -437,11 +439,8 @@ impl State {
         let chunks = extended_spec.split(':').next().and_then(|c| c.parse::<u64>().ok());
         let chunks = chunks.unwrap_or(1).clamp(1, procs);
         let pods = match sink.options.split {
-            Split::Job => 1,
-            Split::Task => procs,
             Split::Auto if chunks > 1 => chunks,
-            Split::Auto if self.largest > 0 && procs > self.largest => procs.div_ceil(self.largest),
-            Split::Auto => 1,
+            split => split.pods(procs, self.largest),
         };
         sink.expand(pods).map_err(|want| f.error(Problem::OutOfRange, 8, &want))?;
         self.extended += u64::from(extended);
@@ -480,11 +479,7 @@ impl State {
             run_ns,
             ..Pod::default()
         };
-        if pods > 1 {
-            self.gangs += 1;
-            pod.task_group = "job".to_string();
-            pod.min_member = u32::try_from(pods).unwrap_or(u32::MAX);
-        }
+        self.gangs += u64::from(pods > 1);
         let bound = match (wait, cancel_at) {
             (Some(w), None) => Some(submit.saturating_add(w as i64)),
             _ => None,
@@ -494,33 +489,27 @@ impl State {
             (Some(b), None) => run.map(|r| b.saturating_add(r as i64)),
             _ => None,
         };
-        for k in 0..pods {
-            let share = procs / pods + u64::from(k < procs % pods);
-            let mut requests = Resources::from([(CPU.to_string(), share * 1000)]);
+        if bound.is_some() || cancel_at.is_some() {
+            pod.outcome = Some(Outcome {
+                created: Some(submit),
+                bound,
+                running: bound,
+                finished,
+                ..Outcome::default()
+            });
+        }
+        sink.rigid_job(pod, pods, cancel_at, |k| {
+            let mut requests = Resources::from([(CPU.to_string(), share(procs, pods, k) * 1000)]);
             if memory > 0 {
                 requests.insert(MEMORY.to_string(), memory.div_ceil(pods));
             }
-            pod.spec = sink.spec(SpecRow {
+            SpecRow {
                 requests,
                 labels: labels.clone(),
                 node_selector: selector.clone(),
                 ..SpecRow::default()
-            });
-            pod.uid = if pods == 1 { format!("job-{id}") } else { format!("job-{id}-{k}") };
-            if bound.is_some() || cancel_at.is_some() {
-                pod.outcome = Some(Outcome {
-                    created: Some(submit),
-                    bound,
-                    running: bound,
-                    finished,
-                    ..Outcome::default()
-                });
             }
-            if let Some(t) = cancel_at {
-                sink.event(t, EventOp::PodDelete, &pod.uid, "")?;
-            }
-            sink.pod(&pod)?;
-        }
+        })?;
         Ok(true)
     }
 
