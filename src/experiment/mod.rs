@@ -2,6 +2,7 @@
 pub mod check;
 pub mod checkpoint;
 pub mod diff;
+mod even_rows;
 pub mod explain;
 pub mod knee;
 pub mod memory;

@@ -9,12 +9,11 @@
 //! Cost: O(pods log pods) for their order, O(1) a binding or end.
 use std::io::{self, Write};
 
+use super::even_rows;
 use super::simulation::Finished;
 use crate::cluster::{NO_NODE, PodId};
 use crate::engine::Nanos;
 
-/// Rows at most.
-const ROWS: u64 = 240;
 /// Empty, ten tenths, and more than full (never, if the scheduler does its work).
 const BINS: usize = 12;
 const NAMES: [&str; BINS] = [
@@ -62,13 +61,8 @@ pub fn write(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<()> {
     let mut used = vec![(0u64, 0u64); nodes.len()];
     let mut counts = [0u64; BINS];
     counts[0] = nodes.len() as u64;
-    let end = run.kernel.now();
-    let step = (end / ROWS).max(1);
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["t_ns"].iter().chain(&NAMES))?;
     let mut changes = changes.into_iter().peekable();
-    let mut at = 0;
-    loop {
+    even_rows::write(out, NAMES.map(str::to_owned), run.kernel.now(), |at| {
         while let Some((_, pod, leaves)) = changes.next_if(|(time, ..)| *time <= at) {
             let node = pods.node(pod);
             let allocatable = &nodes.template(node).allocatable;
@@ -87,17 +81,8 @@ pub fn write(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<()> {
             }
             counts[bin_of(*cpu, *memory)] += 1;
         }
-        csv.write_field(at.to_string())?;
-        for count in counts {
-            csv.write_field(count.to_string())?;
-        }
-        csv.write_record(None::<&[u8]>)?;
-        if at >= end {
-            break;
-        }
-        at = (at + step).min(end);
-    }
-    csv.flush()
+        counts
+    })
 }
 
 #[cfg(test)]

@@ -11,12 +11,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::even_rows;
 use super::simulation::Finished;
 use crate::cluster::{NO_NODE, PodId};
 use crate::engine::Nanos;
 
-/// Rows at most.
-const ROWS: u64 = 240;
 /// Queues with columns of their own.
 const QUEUES: usize = 24;
 const REST: &str = "(other queues)";
@@ -102,19 +101,11 @@ pub fn write(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<()> {
     }
     let (names, of_app) = columns(run);
     let mut queues = vec![Use::default(); names.len()];
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_field("t_ns")?;
-    for name in &names {
-        for what in ["waiting", "holding", "share_ppm"] {
-            csv.write_field(format!("{name}.{what}"))?;
-        }
-    }
-    csv.write_record(None::<&[u8]>)?;
-    let end = run.kernel.now();
-    let step = (end / ROWS).max(1);
+    let columns = names
+        .iter()
+        .flat_map(|name| ["waiting", "holding", "share_ppm"].map(|what| format!("{name}.{what}")));
     let mut changes = changes.into_iter().peekable();
-    let mut at = 0;
-    loop {
+    even_rows::write(out, columns, run.kernel.now(), |at| {
         while let Some((_, what, pod)) = changes.next_if(|(time, ..)| *time <= at) {
             let (requests, timeline) = (&pods.spec(pod).requests, pods.timeline(pod));
             let queue = &mut queues[of_app[pods.app_id(pod) as usize]];
@@ -135,20 +126,11 @@ pub fn write(out: &mut (dyn Write + Send), run: &Finished) -> io::Result<()> {
                 What::Gone => queue.waiting -= 1,
             }
         }
-        csv.write_field(at.to_string())?;
-        for queue in &queues {
-            let share = ppm(queue.cpu, cpu).max(ppm(queue.memory, memory));
-            for value in [queue.waiting, queue.holding, share] {
-                csv.write_field(value.to_string())?;
-            }
-        }
-        csv.write_record(None::<&[u8]>)?;
-        if at >= end {
-            break;
-        }
-        at = (at + step).min(end);
-    }
-    csv.flush()
+        let row = queues.iter().flat_map(|queue| {
+            [queue.waiting, queue.holding, ppm(queue.cpu, cpu).max(ppm(queue.memory, memory))]
+        });
+        row.collect::<Vec<u64>>()
+    })
 }
 
 #[cfg(test)]
