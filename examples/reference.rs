@@ -11,6 +11,9 @@
 //! `src/scenario/reference.rs` defines the workloads; pods arrive at a tenth of the nodes a second. `benches/compare`
 //! runs them all beside other simulators.
 #![allow(clippy::disallowed_methods)]
+#[path = "support/cpu.rs"]
+mod cpu;
+
 use std::path::Path;
 
 use podpace::cost::ProfileLibrary;
@@ -24,15 +27,7 @@ use podpace::scheduler::Registry;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// CPU seconds of this process so far, from the kernel's accounting where there is one, else wall time.
-fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/schedstat") else {
-        return std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64());
-    };
-    stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-}
+use cpu::cpu_seconds;
 
 /// Peak resident memory, MiB.
 fn peak_mib() -> Option<f64> {

@@ -3,6 +3,9 @@
 //! CPU seconds are the process's own (user + system), so that a busy machine does not flatter or blame; each row
 //! is the best of three. Targets stand beside the figures.
 #![allow(clippy::disallowed_methods)]
+#[path = "support/cpu.rs"]
+mod cpu;
+
 use std::path::Path;
 
 use podpace::cost::ProfileLibrary;
@@ -13,15 +16,7 @@ use podpace::scenario::reference::{Arrivals, plan};
 use podpace::scenario::{Document, resolve};
 use podpace::scheduler::Registry;
 
-/// CPU seconds of this process so far, from the kernel's accounting where there is one, else wall time.
-fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/schedstat") else {
-        return std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64());
-    };
-    stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-}
+use cpu::cpu_seconds;
 
 /// Best of three, with what the measured function returns.
 fn best<T>(mut f: impl FnMut() -> T) -> (f64, T) {
