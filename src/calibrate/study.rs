@@ -5,6 +5,7 @@
 //! Predictions are made from conditions only, as [`validate`](super::validate) does.
 //!
 //! Cost: runs x seeds simulations.
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::validate::{Options, ValidatedRun, Validation, validate};
@@ -73,7 +74,12 @@ impl Study {
             rows.extend(self.run(run, class));
         }
         rows.extend(self.classes(&validation));
-        Ok(Checked { file: self.file.clone(), name: self.spec.name.clone(), rows })
+        Ok(Checked {
+            file: self.file.clone(),
+            name: self.spec.name.clone(),
+            rows,
+            limited_by: BTreeMap::new(),
+        })
     }
 
     fn row(&self, run: String, metric: &str, simulated: f64) -> Row {

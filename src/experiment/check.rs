@@ -11,13 +11,13 @@
 //! is expected grew by more than [`REGRESSION`].
 //!
 //! Cost: O(pods log pods) a run for a curve, else O(expectations).
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::report::stage_times;
+use super::report::{self, stage_times};
 use super::run::{Environment, RunError, RunSpec, VERSION, runs_of};
 use super::simulation::Finished;
 use crate::engine::Nanos;
@@ -478,6 +478,8 @@ pub struct Checked {
     pub name: String,
     /// Its rows.
     pub rows: Vec<Row>,
+    /// What limited its runs most, by limit. A run whose seeds differ stands at each.
+    pub limited_by: BTreeMap<String, BTreeSet<String>>,
 }
 
 struct Prepared {
@@ -529,30 +531,39 @@ pub fn check(
     let jobs: Vec<(usize, &RunSpec)> =
         prepared.iter().enumerate().flat_map(|(i, p)| p.runs.iter().map(move |run| (i, run))).collect();
     started(jobs.len() as u64);
-    let observed: Vec<Result<Observed, RunError>> = jobs
+    let observed: Vec<Result<(Observed, Option<String>), RunError>> = jobs
         .par_iter()
         .map(|(index, run)| {
             let p = &prepared[*index];
             let completed = run.simulate(environment)?;
             let metrics = completed.metrics();
             let observed = observe(&run.name, &completed.finished, metrics, &p.expect, &p.curves);
+            let limit = report::bottleneck(&completed.finished).limited_by();
             done();
-            Ok(observed)
+            Ok((observed, limit))
         })
         .collect();
     let mut by_file: Vec<BTreeMap<String, Vec<Observed>>> =
         prepared.iter().map(|_| BTreeMap::new()).collect();
+    let mut limited_by: Vec<BTreeMap<String, BTreeSet<String>>> =
+        prepared.iter().map(|_| BTreeMap::new()).collect();
     for ((index, run), observed) in jobs.iter().zip(observed) {
-        by_file[*index].entry(run.name.clone()).or_default().push(observed?);
+        let (observed, limit) = observed?;
+        by_file[*index].entry(run.name.clone()).or_default().push(observed);
+        if let Some(limit) = limit {
+            limited_by[*index].entry(limit).or_default().insert(run.name.clone());
+        }
     }
     let mut checked = Vec::new();
-    for (p, runs) in prepared.iter().zip(by_file) {
+    for ((p, runs), limited_by) in prepared.iter().zip(by_file).zip(limited_by) {
         let judged = judge(&p.name, &p.document, &p.expect, &p.curves, &runs).and_then(|mut rows| {
             rows.extend(judge_thresholds(&p.name, &p.document, &p.thresholds, &runs)?);
             Ok(rows)
         });
         match judged {
-            Ok(rows) => checked.push(Checked { file: p.file.clone(), name: p.name.clone(), rows }),
+            Ok(rows) => {
+                checked.push(Checked { file: p.file.clone(), name: p.name.clone(), rows, limited_by });
+            }
             Err(diagnostics) => errors.extend(diagnostics),
         }
     }
@@ -643,7 +654,12 @@ mod tests {
 
     #[test]
     fn growing_distance_is_a_regression_and_coming_closer_is_none() {
-        let checked = |row: Row| Checked { file: "f".into(), name: "e".into(), rows: vec![row] };
+        let checked = |row: Row| Checked {
+            file: "f".into(),
+            name: "e".into(),
+            rows: vec![row],
+            limited_by: BTreeMap::new(),
+        };
         let before = Baseline::of(&checked(row(104.0, 100.0, 0.10)));
         assert!(before.regressions(&checked(row(105.0, 100.0, 0.10))).is_empty());
         assert!(before.regressions(&checked(row(100.0, 100.0, 0.10))).is_empty());

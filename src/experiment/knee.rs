@@ -129,7 +129,7 @@ impl Search<'_> {
             offered,
             bound: if all { rate_p10_p90(&bound) } else { 0.0 },
             wait_p99_s: m.get("latency.created_to_bound.p99_s").unwrap_or(0.0),
-            limited_by: report::bottleneck(&run).shares.first().map_or_else(String::new, |(l, _)| l.name()),
+            limited_by: report::bottleneck(&run).limited_by().unwrap_or_default(),
         })
     }
 

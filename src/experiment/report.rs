@@ -299,6 +299,14 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
     }
 }
 
+impl Bottleneck {
+    /// The limit that held the run up longest.
+    #[must_use]
+    pub fn limited_by(&self) -> Option<String> {
+        self.shares.first().map(|(limit, _)| limit.name())
+    }
+}
+
 /// The critical path and the next limit behind it.
 #[must_use]
 pub fn bottleneck(run: &Finished) -> Bottleneck {

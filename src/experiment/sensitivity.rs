@@ -414,7 +414,7 @@ impl Search<'_> {
             })
             .collect::<Result<_, RunError>>()?;
         let beyond = self.run(0, Some((knob, after)))?;
-        let next = report::bottleneck(&beyond).shares.into_iter().next().map(|(limit, _)| limit.name());
+        let next = report::bottleneck(&beyond).limited_by();
         let values: Vec<f64> = meets.iter().map(|(x, _)| from * libm::exp(*x)).collect();
         let s = Statistics::of(&values);
         let throughputs: Vec<f64> = meets.iter().map(|(_, y)| libm::exp(*y)).collect();

@@ -73,7 +73,7 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
         Format::Json => to_json(&json!({
             "files": checked
                 .iter()
-                .map(|c| json!({"file": c.file, "experiment": c.name, "rows": c.rows}))
+                .map(|c| json!({"file": c.file, "experiment": c.name, "rows": c.rows, "limited_by": c.limited_by}))
                 .collect::<Vec<_>>(),
             "summary": {"expectations": total, "failed": failed, "regressions": regressions},
         })),
@@ -191,8 +191,12 @@ fn table(checked: &[Checked], regressions: &[String], total: usize, failed: usiz
     let colour = terminal::has_colour();
     let mut text = String::new();
     for c in checked {
-        text +=
-            &format!("{}\n{}\n", paint(&c.name, Paint::Bold, colour), expectations::table(&c.rows, colour));
+        text += &format!("{}\n{}", paint(&c.name, Paint::Bold, colour), expectations::table(&c.rows, colour));
+        for (limit, runs) in &c.limited_by {
+            let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
+            text += &format!("limited by {limit}: {}\n", runs.join(", "));
+        }
+        text.push('\n');
     }
     for regression in regressions {
         text += &format!("{} {regression}\n", paint("regression", Paint::Bad, colour));
