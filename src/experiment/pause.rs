@@ -174,7 +174,7 @@ impl Pauses {
         };
         let finished =
             succeeded(finished).map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-        let summary = Summary::new(&finished, &plan, inputs);
+        let summary = Summary { draw: spec.draw, ..Summary::new(&finished, &plan, inputs) };
         Ok(Paused { completed: Completed { finished, summary }, notes, failures })
     }
 

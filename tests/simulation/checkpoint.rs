@@ -212,6 +212,24 @@ fn the_moment_of_the_limit() {
 }
 
 #[test]
+fn a_run_with_drawn_costs_says_which_draw_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = "workload: {pods: [{count: 20, requests: {cpu: 100m}, runTime: 30s}], arrivals: {process: constant, rate: 1}}";
+    let spec = scenario(folder.path(), &[NODES, "scheduler: {kind: kube-scheduler}", workload]);
+    let spec = RunSpec { draw: Some(3), ..spec };
+    let path = folder.path().join("ck");
+    let pauses =
+        Pauses { checkpoint: Some(path.clone()), checkpoint_at_ns: vec![5 * SECOND], ..Pauses::default() };
+    let paused = with(&pauses, &spec).completed;
+    let resumed = with(&Pauses { resume: Some(path), ..Pauses::default() }, &spec).completed;
+    let expected = whole(&spec);
+    for run in [paused, resumed] {
+        assert_eq!(run.summary.draw, Some(3));
+        assert_eq!(digest(&run).unwrap(), digest(&expected).unwrap());
+    }
+}
+
+#[test]
 fn regular_checkpoints_replace_each_other_and_leave_the_run_alone() {
     let folder = tempfile::tempdir().unwrap();
     let workload = "workload: {pods: [{count: 20, requests: {cpu: 100m}, runTime: 30s}], arrivals: {process: constant, rate: 1}}\nstop: {when: allFinished}";
