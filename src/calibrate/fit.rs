@@ -43,12 +43,12 @@ use self::likelihood::Likelihood;
 use super::linear::{Matrix, cholesky, dot, eigen, forward, inverse, solve, times, zeros};
 use super::measured::MeasuredError;
 use super::run::{
-    MeasuredRun, Outcome, PROCESSES, background_per_s, conditions_of, extend_to_window, runs_in,
+    MeasuredRun, Outcome, PROCESSES, background_per_s, conditions_of, extend_to_windows, runs_in,
 };
 use super::validate::{ascending, float_quantile, not_told};
 use crate::cost::{Cost, CostProfile, ProfileError, ProfileLibrary};
 use crate::engine::SECOND;
-use crate::experiment::simulation::Simulation;
+use crate::experiment::run::simulate;
 use crate::scenario::plan::{Creation, Placement, Plan};
 use crate::scheduler::Registry;
 
@@ -413,16 +413,15 @@ impl Problem<'_> {
         let mut all_cpu_ps = 0.0;
         for seed in 0..u64::from(seeds) {
             plan.seed = seed + 1;
-            let finished = Simulation::new(&plan, &registry)
-                .map_err(|e| CalibrateError::Simulation {
-                    file: run.run.run.file.display().to_string(),
-                    message: e.to_string(),
-                })?
-                .run();
+            let finished = simulate(&plan, &registry).map_err(|e| CalibrateError::Simulation {
+                file: run.run.run.file.display().to_string(),
+                message: e.to_string(),
+            })?;
             let mut predicted = run.run.run.predict(&finished);
             let end_s = finished.kernel.now() as f64 / SECOND as f64;
-            extend_to_window(&mut predicted, &plan, end_s, run.run.outcome.window_s);
-            let window_s = run.run.outcome.window_s.map_or(end_s, |w| w.max(end_s));
+            extend_to_windows(&mut predicted, &plan, end_s, &run.run.outcome.windows_s);
+            let windows_s = &run.run.outcome.windows_s;
+            let window_s = windows_s.get(measured_name(run.process)).map_or(end_s, |w| w.max(end_s));
             let mut logs = [0.0; ROWS];
             for row in 0..ROWS {
                 let name = if row == 0 { cpu_name.as_str() } else { QUANTITIES[row] };
@@ -1192,7 +1191,7 @@ mod tests {
                 let plan = run.plan(&options.profiles, seed).unwrap();
                 let mut true_plan = plan.clone();
                 true_plan.scheduler.place.profile = truth.clone();
-                let finished = Simulation::new(&true_plan, &registry).unwrap().run();
+                let finished = simulate(&true_plan, &registry).unwrap();
                 let predicted = run.predict(&finished);
                 let bound = predicted["bound"] as u64;
                 let values = predicted.into_iter().map(|(name, v)| (name, Reading::exact(v))).collect();

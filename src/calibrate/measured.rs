@@ -257,7 +257,8 @@ const PROCESSES: [(&str, usize); 5] =
     [("etcd", 0), ("API server", 1), ("kwok", 2), ("loader", 3), ("scheduler", 4)];
 
 /// Hosts of a placement and the host of each process in the order of [`PROCESSES`]: clauses such as "etcd, API server
-/// and loader on core 0; scheduler on core 1", or all on the same cores. Each set of cores is a host.
+/// and loader on core 0; scheduler on core 1", or all on the same cores. Each set of cores is a
+/// host; none if two sets share some cores and not all.
 fn hosts(placement: Option<&str>, machine: &CostProfile, cores: u32) -> Option<(Vec<HostPlan>, [usize; 5])> {
     let noise_ppm = u32::try_from(machine.parameter("noise_ppm").unwrap_or(0)).unwrap_or(0);
     let host = |name: String, cores| HostPlan { name, cores, speed_ppm: 1_000_000, noise_ppm };
@@ -267,6 +268,7 @@ fn hosts(placement: Option<&str>, machine: &CostProfile, cores: u32) -> Option<(
         return all();
     }
     let mut plans = Vec::new();
+    let mut sets: Vec<Vec<&str>> = Vec::new();
     let mut place = [usize::MAX; 5];
     for clause in placement.split(';') {
         let (names, on) = clause.split_once(" on core")?;
@@ -278,11 +280,16 @@ fn hosts(placement: Option<&str>, machine: &CostProfile, cores: u32) -> Option<(
         if on.is_empty() {
             return None;
         }
-        let name = format!("core-{}", on.join("-"));
-        let at = plans.iter().position(|h: &HostPlan| h.name == name).unwrap_or_else(|| {
-            plans.push(host(name, u32::try_from(on.len()).unwrap_or(1)));
-            plans.len() - 1
-        });
+        let at = match sets.iter().position(|set| *set == on) {
+            Some(at) => at,
+            // Hosts share no core.
+            None if sets.iter().flatten().any(|core| on.contains(core)) => return None,
+            None => {
+                plans.push(host(format!("core-{}", on.join("-")), u32::try_from(on.len()).unwrap_or(1)));
+                sets.push(on);
+                plans.len() - 1
+            }
+        };
         for (process, slot) in PROCESSES {
             if names.contains(process) || names.contains("rest") && place[slot] == usize::MAX {
                 place[slot] = at;
@@ -302,6 +309,9 @@ fn hetero_requests(i: i64) -> (u64, u64) {
         [512 * MI, 1024 * MI, 2048 * MI, 4096 * MI][((i.wrapping_mul(2_246_822_519) >> 9) & 3) as usize];
     (cpu, memory)
 }
+
+/// What `constraint` may say.
+const CONSTRAINTS: [&str; 5] = ["", "none", "antiaffinity", "prefantiaffinity", "spread"];
 
 fn pod_spec(c: &Conditions, app: &str, requests: Resources) -> PodSpec {
     let labels: std::collections::BTreeMap<String, String> =
@@ -356,6 +366,9 @@ pub fn plan(
     }
     if c.kcm {
         return unsupported("creation by a controller manager (kcm)");
+    }
+    if !CONSTRAINTS.contains(&c.constraint.as_str()) {
+        return unsupported(&format!("constraint `{}`", c.constraint));
     }
     let machine = profiles.load("machine-2-core")?;
     let cores = u32::try_from(machine.parameter("cores")?).unwrap_or(2);
@@ -516,9 +529,11 @@ mod tests {
         let (plans, on) = hosts(Some(text), &machine, 2).unwrap();
         assert_eq!(plans.iter().map(|h| h.cores).collect::<Vec<_>>(), [1, 1]);
         assert_eq!(on, [0, 0, 0, 0, 1]);
-        let (plans, on) = hosts(Some("scheduler on core 0; the rest on cores 0,1"), &machine, 2).unwrap();
+        let (plans, on) = hosts(Some("scheduler on core 0; the rest on cores 1,2"), &machine, 3).unwrap();
         assert_eq!(plans[1].cores, 2);
         assert_eq!(on, [1, 1, 1, 1, 0]);
+        // Two hosts of their own would have more cores than the machine.
+        assert!(hosts(Some("scheduler on core 0; the rest on cores 0,1"), &machine, 2).is_none());
         assert!(hosts(Some("somewhere"), &machine, 2).is_none());
     }
 

@@ -66,8 +66,8 @@ pub struct Outcome {
     pub bound: u64,
     /// The run did not come to its end: its times are the time limit's.
     pub timed_out: bool,
-    /// Time that CPU seconds are over, s; none: to the end of the run.
-    pub window_s: Option<f64>,
+    /// Time that a process' CPU seconds are over, s, by its name in results; none: to the end of the run.
+    pub windows_s: BTreeMap<&'static str, f64>,
     /// What the inputs are, and what is odd about them.
     pub notes: Vec<String>,
     /// What they can't tell, and why.
@@ -346,10 +346,16 @@ pub fn background_per_s(plan: &Plan, process: &str) -> f64 {
     cost_s("idle_per_second") + leases * lease
 }
 
-/// Adds to predicted CPU seconds what the processes spend between the end of the simulation and that of the measured window.
-pub fn extend_to_window(predicted: &mut Values, plan: &Plan, end_s: f64, window_s: Option<f64>) {
-    let Some(more_s) = window_s.map(|w| w - end_s).filter(|more| *more > 0.0) else { return };
+/// Adds to predicted CPU seconds what the processes spend between the end of the simulation and that of their measured
+/// windows.
+pub fn extend_to_windows(
+    predicted: &mut Values,
+    plan: &Plan,
+    end_s: f64,
+    windows_s: &BTreeMap<&'static str, f64>,
+) {
     for (process, name) in PROCESSES {
+        let more_s = windows_s.get(name).map_or(0.0, |window_s| (window_s - end_s).max(0.0));
         if let Some(seconds) = predicted.get_mut(&format!("cpu_s.{name}")) {
             *seconds += background_per_s(plan, process) * more_s;
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::validate::{Options, ValidatedRun, Validation, validate};
+use super::validate::{JUDGED, Options, ValidatedRun, Validation, validate};
 use crate::cost::ProfileLibrary;
 use crate::experiment::check::{Checked, Row};
 use crate::experiment::run::RunError;
@@ -17,8 +17,7 @@ use crate::scenario::spec::{StudyClassSpec, StudySpec};
 use crate::scenario::{Diagnostic, Document};
 
 /// Seeds of a study that does not say how many.
-const SEEDS: u64 = 20;
-const JUDGED: [&str; 2] = ["bound_per_s_p10_p90", "last_bound_s"];
+const SEEDS: u64 = 60;
 
 /// A study that was read, before its runs are predicted.
 #[derive(Clone, Debug)]
@@ -73,7 +72,7 @@ impl Study {
             };
             rows.extend(self.run(run, class));
         }
-        rows.extend(self.classes(&validation));
+        rows.extend(self.classes(&validation)?);
         Ok(Checked {
             file: self.file.clone(),
             name: self.spec.name.clone(),
@@ -120,11 +119,17 @@ impl Study {
             .collect()
     }
 
-    fn classes(&self, validation: &Validation) -> Vec<Row> {
+    fn classes(&self, validation: &Validation) -> Result<Vec<Row>, RunError> {
         let summary = validation.summary();
         let mut rows = Vec::new();
         for (name, expected) in &self.spec.classes {
-            let Some(found) = summary.get(name) else { continue };
+            let Some(found) = summary.get(name) else {
+                let message = format!(
+                    "no run of class `{name}` came to its end: what is expected of it was not looked at"
+                );
+                let hint = "add such runs, or remove the class".to_owned();
+                return Err(self.document.diagnostic(&format!("classes.{name}"), message, Some(hint)).into());
+            };
             let of = format!("class {name}");
             if let Some(most) = expected.median.map(Ratio::as_f64) {
                 let row = self.row(of.clone(), "median error", found.median_abs_error);
@@ -135,7 +140,7 @@ impl Study {
                 rows.push(Row { min: Some(least), pass: found.coverage >= least, ..row });
             }
         }
-        rows
+        Ok(rows)
     }
 }
 

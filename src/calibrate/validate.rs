@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::measured::MeasuredError;
-use super::run::{MeasuredRun, Outcome, Values, extend_to_window, runs_in};
+use super::run::{MeasuredRun, Outcome, Values, extend_to_windows, runs_in};
 use crate::cost::ProfileLibrary;
 use crate::engine::SECOND;
-use crate::experiment::simulation::Simulation;
+use crate::experiment::run::simulate;
 use crate::experiment::uncertainty::draw_constants;
 use crate::scheduler::Registry;
 
@@ -103,7 +103,7 @@ pub struct ClassSummary {
 }
 
 /// The metrics that summaries are over.
-const JUDGED: [&str; 2] = ["bound_per_s_p10_p90", "last_bound_s"];
+pub(super) const JUDGED: [&str; 2] = ["bound_per_s_p10_p90", "last_bound_s"];
 
 pub(super) fn float_quantile(ascending: &[f64], q: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return 0.0 };
@@ -159,32 +159,31 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
     let run = MeasuredRun::open(file, &options.sets)?;
     let registry = Registry::built_in();
     let mut predictions = Vec::new();
-    let base = match run.plan(&options.profiles, 1) {
-        Ok(plan) => plan,
-        Err(MeasuredError::NotModelled { message, .. }) => return Ok(RunResult::LeftOut(run.name, message)),
-        Err(other) => return Err(other),
-    };
     for seed in 0..u64::from(options.seeds.max(1)) {
-        let mut plan = base.clone();
-        plan.seed = seed + 1;
+        let mut plan = match run.plan(&options.profiles, seed + 1) {
+            Ok(plan) => plan,
+            Err(MeasuredError::NotModelled { message, .. }) => {
+                return Ok(RunResult::LeftOut(run.name, message));
+            }
+            Err(other) => return Err(other),
+        };
         if options.draw_constants {
             draw_constants(&mut plan, 1, seed);
         }
-        let simulation = Simulation::new(&plan, &registry)
+        let finished = simulate(&plan, &registry)
             .map_err(|e| MeasuredError::File { file: file.to_owned(), message: e.to_string() })?;
-        let finished = simulation.run();
         let end_s = finished.kernel.now() as f64 / SECOND as f64;
         predictions.push((run.predict(&finished), plan, end_s));
     }
     // The prediction stands; only now is the outcome read.
-    let outcome = run.outcome(&base)?;
+    let outcome = run.outcome(&predictions[0].1)?;
     if let Some(why) = outcome.unusable {
         return Ok(RunResult::LeftOut(run.name, why));
     }
     let predictions: Vec<Values> = predictions
         .into_iter()
         .map(|(mut values, plan, end_s)| {
-            extend_to_window(&mut values, &plan, end_s, outcome.window_s);
+            extend_to_windows(&mut values, &plan, end_s, &outcome.windows_s);
             values
         })
         .collect();

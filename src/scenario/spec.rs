@@ -1527,7 +1527,7 @@ pub struct StudySpec {
     pub source: Option<String>,
     /// The folder of the runs, as `podpace validate` takes it; path relative to the study.
     pub runs: String,
-    /// Seeds that each run is predicted with; each also draws the unit costs. Default 20.
+    /// Seeds that each run is predicted with; each also draws the unit costs. Default 60.
     pub seeds: Option<u64>,
     /// What is expected of each class of runs.
     pub classes: BTreeMap<String, StudyClassSpec>,

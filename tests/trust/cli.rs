@@ -237,6 +237,18 @@ fn what_is_asked_wrongly_is_told() {
         "apiVersion: podpace/v1\nkind: MeasuredStudy\nname: s\nruns: .\nclasses: {cpu-bound: {}}\n",
     )
     .unwrap();
+    let runs = folder.path().join("runs");
+    fs::create_dir(&runs).unwrap();
+    for file in ["yunikorn-q250-n100.json", "yunikorn-q250-n100.pods.csv.gz"] {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments-measured/runs");
+        fs::copy(shipped.join(file), runs.join(file)).unwrap();
+    }
+    fs::write(
+        folder.path().join("absent.yaml"),
+        "apiVersion: podpace/v1\nkind: MeasuredStudy\nname: s\nruns: runs\nseeds: 1\n\
+         classes: {token-bound: {median: 10%}, arrival-bound: {median: 10%}}\n",
+    )
+    .unwrap();
     for (arguments, said) in [
         (&["knee", "backlog.yaml"][..], "no times of arrival"),
         (&["knee", "half.yaml", "--vary", "scheduler.client.qqps=1,2"], "did you mean `qps`?"),
@@ -244,6 +256,7 @@ fn what_is_asked_wrongly_is_told() {
         (&["run", "half.yaml", "--draw", "1", "--uncertainty"], "cannot be used with"),
         (&["check", "study.yaml"], "nowhere: no such folder"),
         (&["check", "empty.yaml"], "nothing is expected of this class"),
+        (&["check", "absent.yaml"], "classes.arrival-bound: no run of class `arrival-bound` came to its end"),
         (&["run", "study.yaml"], "`podpace check` reads a measured study"),
     ] {
         let output = podpace_with(folder.path(), arguments);

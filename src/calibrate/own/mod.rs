@@ -75,6 +75,8 @@ pub fn sli_bounds() -> impl Iterator<Item = f64> {
 #[derive(Default)]
 struct Saved {
     samples: Samples,
+    /// Of scrapes, until it is known what Prometheus has.
+    scraped: Samples,
     audit: AuditLog,
     pods: PodList,
     notes: Vec<String>,
@@ -134,11 +136,20 @@ impl Saved {
         if !exposition::is_exposition(&text) {
             return Err(error(path, UNKNOWN));
         }
-        let found = exposition::read(&text, order(folder, path), &mut self.samples)
+        let found = exposition::read(&text, order(folder, path), &mut self.scraped)
             .map_err(|e| error(path, e.to_string()))?;
         let of: Vec<&str> = found.iter().map(|p| p.name()).collect();
         self.notes.push(format!("{}: scrape of {}", shown(folder, path), of.join(", ")));
         Ok(())
+    }
+
+    /// Prometheus scrapes the same counters: what it has of a process is not counted again.
+    fn join(&mut self) {
+        for process in self.samples.adopt(std::mem::take(&mut self.scraped)) {
+            let name = process.name();
+            self.notes.push(format!("scrapes of the {name} are left aside: Prometheus' answers have it"));
+        }
+        self.samples.settle();
     }
 
     fn documents(&mut self, path: &Path) -> Result<(), MeasuredError> {
@@ -269,7 +280,7 @@ pub fn read(folder: &Path, plan: &Plan) -> Result<Outcome, MeasuredError> {
     for path in &paths {
         saved.file(folder, path)?;
     }
-    saved.samples.settle();
+    saved.join();
     saved.pods.settle();
     let mut outcome = Outcome { notes: std::mem::take(&mut saved.notes), ..Outcome::default() };
     times_of_pods(&saved, plan, &mut outcome);
@@ -436,14 +447,15 @@ fn requests(saved: &Saved, outcome: &mut Outcome) {
 
 fn cpu(saved: &Saved, outcome: &mut Outcome) {
     const CPU: &str = "process_cpu_seconds_total";
-    let mut windows: Vec<f64> = Vec::new();
     for process in [Process::Scheduler, Process::ApiServer, Process::Etcd, Process::Kwok] {
         let name = format!("cpu_s.{}", process.name());
         match saved.samples.increase_in(CPU, process) {
             Some((increase, instances)) => {
                 // The counter has hundredths of a second.
                 outcome.put(&name, increase.amount, 0.01 / increase.amount.max(0.01));
-                windows.extend(saved.samples.window_s(process));
+                if let Some(window_s) = saved.samples.window_s(process) {
+                    outcome.windows_s.insert(process.name(), window_s);
+                }
                 if instances > 1 {
                     outcome.notes.push(format!("{name} is the sum of {instances} instances"));
                 }
@@ -457,8 +469,7 @@ fn cpu(saved: &Saved, outcome: &mut Outcome) {
             }
         }
     }
-    outcome.window_s = windows.into_iter().max_by(f64::total_cmp);
-    if outcome.window_s.is_none() && outcome.values.keys().any(|name| name.starts_with("cpu_s.")) {
+    if outcome.windows_s.is_empty() && outcome.values.keys().any(|name| name.starts_with("cpu_s.")) {
         let why = "the scrapes have no clock; CPU is taken to end with the run. Write `# scraped $(date +%s.%N)` as their first line";
         outcome.cannot_tell("idle CPU between the run's end and the last scrape", why);
     }

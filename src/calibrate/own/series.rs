@@ -121,6 +121,19 @@ impl Samples {
         self.series.entry((name.to_owned(), process, labels)).or_default().push(point);
     }
 
+    /// Takes in the readings of processes that it has none of. Returns the others, sorted.
+    pub fn adopt(&mut self, other: Self) -> Vec<Process> {
+        let known: Vec<Process> = self.spans.keys().copied().collect();
+        let is_new = |process: &Process| !known.contains(process);
+        let left: Vec<Process> = other.spans.keys().copied().filter(|p| !is_new(p)).collect();
+        if left.len() < other.spans.len() {
+            self.untimed |= other.untimed;
+        }
+        self.spans.extend(other.spans.into_iter().filter(|(process, _)| is_new(process)));
+        self.series.extend(other.series.into_iter().filter(|((_, process, _), _)| is_new(process)));
+        left
+    }
+
     /// Sorts readings by time; of several at the same time the last one counts.
     pub fn settle(&mut self) {
         for points in self.series.values_mut() {
@@ -389,6 +402,20 @@ mod tests {
         let counted: Vec<(f64, f64)> = s.counted("c", &[]).iter().map(|p| (p.at_s, p.value)).collect();
         assert_eq!(counted, [(0.0, 0.0), (5.0, 12.0), (10.0, 17.0)]);
         assert_eq!(s.window_s(Process::Scheduler), Some(10.0));
+    }
+
+    #[test]
+    fn a_process_is_counted_from_one_source() {
+        let mut prometheus =
+            samples(&[("c", &[("instance", "10.0.0.1:10259")], &[(0.0, 0.0), (15.0, 40.0)])]);
+        let mut scraped = samples(&[("c", &[], &[(1.0, 0.0), (16.0, 40.0)])]);
+        let point = |at_s, value| Point { at_s, value };
+        scraped.add("e", Process::Etcd, labels(&[]), point(1.0, 3.0), true);
+        scraped.add("e", Process::Etcd, labels(&[]), point(16.0, 8.0), true);
+        assert_eq!(prometheus.adopt(scraped), [Process::Scheduler]);
+        assert!((prometheus.increase("c", &[]).unwrap().amount - 40.0).abs() < 1e-9);
+        assert!((prometheus.increase("e", &[]).unwrap().amount - 5.0).abs() < 1e-9);
+        assert_eq!(prometheus.window_s(Process::Etcd), Some(15.0));
     }
 
     #[test]
