@@ -173,11 +173,10 @@ pub fn knee(
     options: Options,
     done: &(dyn Fn() + Sync),
 ) -> Result<Knee, RunError> {
-    let plans: Vec<Plan> = (0..options.seeds.max(1))
-        .map(|i| {
-            let draw = if options.drawn { Some(0) } else { spec.draw };
-            RunSpec { seed: spec.seed.wrapping_add(i), draw, ..spec.clone() }.plan(environment)
-        })
+    let draw = if options.drawn { Some(0) } else { spec.draw };
+    let plans: Vec<Plan> = spec
+        .seeds(options.seeds.max(1))
+        .map(|one| RunSpec { draw, ..one }.plan(environment))
         .collect::<Result<_, _>>()?;
     let as_it_is = match &plans[0].creation {
         Creation::Scheduled { times_ns } if rate_p10_p90(times_ns) > 0.0 => rate_p10_p90(times_ns),
@@ -276,7 +275,7 @@ mod tests {
             "apiVersion: podpace/v1\nkind: Scenario\nname: case\n\
              hosts: {{vm: {{cores: 1, speed: 0.002}}}}\n\
              cluster: {{nodes: [{{count: 20, template: {{allocatable: {{cpu: 500, memory: 64Gi, pods: 500}}}}}}]}}\n\
-             scheduler: {{kind: first-fit, {scheduler}}}\n\
+             scheduler: {{{scheduler}}}\n\
              workload: {{pods: [{{count: 2000, requests: {{cpu: 1}}}}]{arrivals}}}\n"
         );
         RunSpec::of_scenario(Document::parse("case.yaml", &text, None).unwrap()).unwrap()
@@ -292,7 +291,8 @@ mod tests {
         let options = Options { seeds: 3, drawn: false, curve: true };
         for rate in [5, 50, 1000] {
             let arrivals = format!(", arrivals: {{process: constant, rate: {rate}}}");
-            let found = of(&spec("client: {qps: 40, burst: 1}", &arrivals), options).unwrap();
+            let found =
+                of(&spec("kind: first-fit, client: {qps: 40, burst: 1}", &arrivals), options).unwrap();
             let knee = found.knee.unwrap();
             assert!((knee / (40.0 / KEEPS_UP) - 1.0).abs() < 0.02, "{knee}");
             assert_eq!(found.limited_by, "bind tokens of client scheduler");
@@ -306,18 +306,22 @@ mod tests {
     #[test]
     fn uncertain_costs_make_the_knee_an_interval() {
         let arrivals = ", arrivals: {process: poisson, rate: 100}";
-        let scenario = spec("host: vm, profile: first-fit, client: {qps: 100000, burst: 100000}", arrivals);
-        let fixed = of(&scenario, Options { seeds: 5, drawn: false, curve: false }).unwrap();
-        let (low, high) = fixed.band.unwrap();
-        assert!(high / low < 1.1, "{fixed:?}");
-        assert_eq!(fixed.limited_by, "scheduler thread");
-        assert!(fixed.curve.is_empty());
+        let scenario = spec("kind: kube-scheduler, host: vm, client: {qps: 100000, burst: 100000}", arrivals);
+        let of = |drawn| of(&scenario, Options { seeds: 5, drawn, curve: false }).unwrap();
+        let (fixed, drawn) = (of(false), of(true));
+        let width = |knee: &Knee| knee.band.map(|(low, high)| high / low).unwrap();
+        assert!(width(&fixed) < 1.1, "{fixed:?}");
+        assert!(width(&drawn) > 1.0 + 1.5 * (width(&fixed) - 1.0), "{fixed:?} {drawn:?}");
+        for knee in [fixed, drawn] {
+            assert_eq!(knee.limited_by, "scheduler thread");
+            assert!(knee.curve.is_empty());
+        }
     }
 
     #[test]
     fn a_backlog_has_no_load() {
         let error = of(
-            &spec("client: {qps: 40, burst: 1}", ", start: backlog"),
+            &spec("kind: first-fit, client: {qps: 40, burst: 1}", ", start: backlog"),
             Options { seeds: 1, drawn: false, curve: false },
         );
         let error = error.unwrap_err().to_string();

@@ -330,14 +330,16 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn run(&self, pair: usize, knob: Option<(&Knob, f64)>) -> Result<Finished, RunError> {
+    fn raised(&self, pair: usize, knob: &Knob, factor: f64) -> Plan {
         let mut plan = self.plans[pair].clone();
-        if let Some((knob, factor)) = knob
-            && (factor - 1.0).abs() > f64::EPSILON
-        {
+        if (factor - 1.0).abs() > f64::EPSILON {
             knob.raise(&mut plan, factor);
         }
-        let run = simulate(&plan, &self.environment.registry)
+        plan
+    }
+
+    fn run(&self, plan: &Plan) -> Result<Finished, RunError> {
+        let run = simulate(plan, &self.environment.registry)
             .map_err(|source| RunError::Build { run: self.name.to_owned(), source })?;
         (self.done)();
         Ok(run)
@@ -345,16 +347,13 @@ impl Search<'_> {
 
     /// Logarithms of the limit's value and of the throughput there.
     fn at(&self, pair: usize, knob: &Knob, factor: f64) -> Result<(f64, f64), RunError> {
-        let mut plan = self.plans[pair].clone();
-        if (factor - 1.0).abs() > f64::EPSILON {
-            knob.raise(&mut plan, factor);
-        }
+        let plan = self.raised(pair, knob, factor);
         // Speeds have no value of their own: the factor is it.
         let value = match knob.value(&plan) / knob.value(&self.plans[pair]) {
             same if (same - 1.0).abs() < f64::EPSILON => factor,
             ratio => ratio,
         };
-        let run = self.run(pair, Some((knob, factor)))?;
+        let run = self.run(&plan)?;
         Ok((libm::log(value), libm::log(throughput(&run).max(f64::MIN_POSITIVE))))
     }
 
@@ -382,11 +381,7 @@ impl Search<'_> {
             }
             (low, high) = (high, high * 2.0);
         }
-        let whole = |factor: f64| {
-            let mut plan = self.plans[0].clone();
-            knob.raise(&mut plan, factor);
-            knob.value(&plan)
-        };
+        let whole = |factor: f64| knob.value(&self.raised(0, knob, factor));
         while high / low > 1.0 + NEAR {
             if knob.is_whole() && whole(high) - whole(low) <= 1.0 {
                 break;
@@ -413,7 +408,7 @@ impl Search<'_> {
                 Ok((x.clamp(0.0, libm::log(FARTHEST * 2.0)), p.1 + first * (x - p.0)))
             })
             .collect::<Result<_, RunError>>()?;
-        let beyond = self.run(0, Some((knob, after)))?;
+        let beyond = self.run(&self.raised(0, knob, after))?;
         let next = report::bottleneck(&beyond).limited_by();
         let values: Vec<f64> = meets.iter().map(|(x, _)| from * libm::exp(*x)).collect();
         let s = Statistics::of(&values);
@@ -441,11 +436,10 @@ pub fn sensitivities(
     started: impl FnOnce(u64),
     done: &(dyn Fn() + Sync),
 ) -> Result<Sensitivities, RunError> {
-    let plans: Vec<Plan> = (0..options.pairs.max(1))
-        .map(|i| {
-            let draw = if options.drawn { Some(0) } else { spec.draw };
-            RunSpec { seed: spec.seed.wrapping_add(i), draw, ..spec.clone() }.plan(environment)
-        })
+    let draw = if options.drawn { Some(0) } else { spec.draw };
+    let plans: Vec<Plan> = spec
+        .seeds(options.pairs.max(1))
+        .map(|one| RunSpec { draw, ..one }.plan(environment))
         .collect::<Result<_, _>>()?;
     let pairs = plans.len();
     let search = Search { environment, name: &spec.name, plans, done };
@@ -457,16 +451,20 @@ pub fn sensitivities(
         .collect();
     let all: Vec<f64> = jobs
         .par_iter()
-        .map(|(pair, knob)| Ok(throughput(&search.run(*pair, knob.map(|k| (k, STEP)))?)))
+        .map(|(pair, knob)| {
+            let run = match knob {
+                Some(knob) => search.run(&search.raised(*pair, knob, STEP)),
+                None => search.run(&search.plans[*pair]),
+            };
+            run.map(|run| throughput(&run))
+        })
         .collect::<Result<_, RunError>>()?;
     let (base, moved) = all.split_at(pairs);
     let mut rows: Vec<(Sensitivity, &Knob)> = knobs
         .iter()
         .zip(moved.chunks(pairs))
         .map(|(knob, after)| {
-            let plan = &search.plans[0];
-            let mut raised = plan.clone();
-            knob.raise(&mut raised, STEP);
+            let (plan, raised) = (&search.plans[0], search.raised(0, knob, STEP));
             let (from, to) = (knob.value(plan), knob.value(&raised));
             let to = if (to - from).abs() < f64::EPSILON { from * STEP } else { to };
             let step = libm::log(to / from);
