@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::error::{Problem, RowError, TraceError, shorten};
 use super::input::Lines;
+use super::number::{self, NumberError};
 use super::source::{InputFile, empty_file, read_problem};
 
 /// Where a document is.
@@ -51,6 +52,20 @@ impl Place {
             expected: expected.into(),
         }
         .into()
+    }
+
+    /// A field that holds seconds, as ns.
+    ///
+    /// # Errors
+    /// A text that is no number, negative, or beyond 292 years.
+    pub fn seconds_ns(&self, field: &str, text: &str) -> Result<i64, TraceError> {
+        let ns = number::scaled(text, 1_000_000_000)
+            .and_then(|ns| i64::try_from(ns).map_err(|_| NumberError::Range));
+        ns.map_err(|error| match error {
+            NumberError::Range => self.error(Problem::OutOfRange, field, text, "a time below 292 years"),
+            NumberError::Negative => self.error(Problem::NegativeTime, field, text, "a time of at least 0"),
+            NumberError::Syntax => self.error(Problem::NotANumber, field, text, "seconds"),
+        })
     }
 }
 

@@ -206,7 +206,7 @@ fn members(path: &Path) -> Result<Option<Vec<Member>>, TraceError> {
     let Ok(mut reader) = open(path) else { return Ok(None) };
     let mut block = [0u8; BLOCK];
     let first = reader.by_ref().take(BLOCK as u64).read(&mut block).unwrap_or(0);
-    if first < BLOCK && read_on(&mut reader, &mut block[first..]).is_err() || &block[257..262] != b"ustar" {
+    if first < BLOCK && reader.read_exact(&mut block[first..]).is_err() || &block[257..262] != b"ustar" {
         return Ok(None);
     }
     let name = path.display().to_string();
@@ -259,17 +259,13 @@ fn members(path: &Path) -> Result<Option<Vec<Member>>, TraceError> {
             }
         }
         at += padded;
-        match read_on(&mut reader, &mut block) {
+        match reader.read_exact(&mut block) {
             Ok(()) => at += BLOCK as u64,
             // Some writers leave the two empty blocks at the end out.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(members)),
             Err(e) => return Err(failed(&e)),
         }
     }
-}
-
-fn read_on(reader: &mut dyn BufRead, block: &mut [u8]) -> io::Result<()> {
-    reader.read_exact(block)
 }
 
 fn octal(field: &[u8]) -> Option<u64> {

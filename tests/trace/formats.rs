@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use podpace::trace::model::{EventOp, Manifest, NodeOp, NodeRow, OutcomeRow, PodRow, SpecRow};
+use podpace::trace::model::{
+    Compression, Encoding, EventOp, Manifest, NodeOp, NodeRow, OutcomeRow, PodRow, SpecRow,
+};
 use podpace::trace::{self, ImportOptions, OnError, TraceError};
 
 struct Imported {
@@ -305,6 +307,34 @@ fn kubernetes_lists_in_json_and_yaml() {
     let options = ImportOptions { snapshot: true, ..ImportOptions::default() };
     let i = try_import("k8s-list", &[("all.json", &list)], &options).unwrap();
     assert_eq!(i.bound, [("u1".to_string(), "n1".to_string())]);
+}
+
+/// A placeholder is no pod of the workload; the outcomes of pods after it are exported all the same.
+#[test]
+fn exports_leave_out_placeholders_and_no_outcomes() {
+    let options = ImportOptions {
+        encoding: Encoding::Jsonl,
+        compression: Compression::None,
+        ..ImportOptions::default()
+    };
+    let list = format!(r#"{{"kind":"List","items":[{},{POD},{NODE}]}}"#, POD.replace("\"u1\"", "\"u0\""));
+    let i = try_import("k8s-list", &[("all.json", &list)], &options).unwrap();
+    let folder = i._dir.path().join("out");
+    assert_eq!((i.outcomes.len(), i.pods[0].uid.as_str()), (2, "u0"));
+    let held = r#"{"t_ns":0,"seq":0,"op":"placeholder-bound","uid":"u0","node":"n1"}"#;
+    std::fs::write(folder.join("events.jsonl"), format!("{held}\n")).unwrap();
+    let csv = i._dir.path().join("csv");
+    trace::export(&folder, "csv", &csv, &options).unwrap();
+    let rows = std::fs::read_to_string(csv.join("pods.csv")).unwrap();
+    let rows: Vec<&str> = rows.lines().skip(1).collect();
+    assert!(rows.len() == 1 && rows[0].contains(",u1,"), "{rows:?}");
+    assert!(rows[0].ends_with(",1000000000,3000000000,,n1"), "{rows:?}");
+    let swf = i._dir.path().join("pods.swf");
+    trace::export(&folder, "swf", &swf, &options).unwrap();
+    let text = std::fs::read_to_string(swf).unwrap();
+    let jobs: Vec<&str> = text.lines().filter(|line| !line.starts_with(';')).collect();
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0].split(' ').nth(2), Some("1"), "it waited for a second: {jobs:?}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
     let mut outcomes = Outcomes::open(reader)?;
     for row in reader.pods()?.rows() {
         let p = row?;
+        // Asked for each pod: outcomes go along with them.
+        let o = outcomes.of(&p.uid)?.unwrap_or_default();
         if fates.placeholders.contains(&p.uid) {
             continue;
         }
@@ -57,7 +59,6 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
         for k in &keys {
             line.push_str(&format!(",{}", spec.requests.get(*k).copied().unwrap_or(0)));
         }
-        let o = outcomes.of(&p.uid)?.unwrap_or_default();
         let (bound, running, finished) = (number(o.bound_ns), number(o.running_ns), number(o.finished_ns));
         pods.line(&format!("{line},{bound},{running},{finished},{}", field(&o.node)))?;
     }

@@ -39,6 +39,8 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
     let mut outcomes = Outcomes::open(reader)?;
     for row in reader.pods()?.rows() {
         let pod = row?;
+        // Asked for each pod: outcomes go along with them.
+        let outcome = outcomes.of(&pod.uid)?;
         if fates.placeholders.contains(&pod.uid) {
             continue;
         }
@@ -48,7 +50,6 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
             Some(m) if *m > 0 => (m / 1024 / procs).to_string(),
             _ => "-1".to_string(),
         };
-        let outcome = outcomes.of(&pod.uid)?;
         let seconds = |ns: u64| ns / 1_000_000_000;
         let wait = outcome
             .and_then(|o| Some(o.bound_ns?.saturating_sub(o.created_ns.unwrap_or(pod.submit_ns))))

@@ -26,11 +26,10 @@ use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
 use super::oar::{self, JOB_TABLE};
-use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, SECOND, Sink, Split, TraceError, share};
+use super::{AT_ORIGIN, Importer, InputFile, Node, Outcome, Pod, Sink, Split, TraceError, share};
 use crate::trace::documents::each_part;
 use crate::trace::error::{Problem, RowError};
 use crate::trace::model::{CPU, NodeOp, PODS, Resources, SpecRow};
-use crate::trace::number;
 
 /// The importer.
 pub struct Batsim;
@@ -122,16 +121,7 @@ pub(crate) fn seconds(value: Option<&Value>, field: &str, place: &Place) -> Resu
         Some(Value::String(s)) => s.clone(),
         Some(v) => v.to_string(),
     };
-    match number::scaled(&text, SECOND).map(i64::try_from) {
-        Ok(Ok(ns)) => Ok(Some(ns)),
-        Ok(Err(_)) | Err(number::NumberError::Range) => {
-            Err(place.error(Problem::OutOfRange, field, &text, "a time below 292 years"))
-        }
-        Err(number::NumberError::Negative) => {
-            Err(place.error(Problem::NegativeTime, field, &text, "a time of at least 0"))
-        }
-        Err(number::NumberError::Syntax) => Err(place.error(Problem::NotANumber, field, &text, "seconds")),
-    }
+    place.seconds_ns(field, &text).map(Some)
 }
 
 /// What a profile says about the run time.

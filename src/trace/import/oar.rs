@@ -31,7 +31,7 @@ use crate::trace::documents::each_part;
 use crate::trace::error::Problem;
 use crate::trace::input::{Lines, Table, TableSchema, may, must};
 use crate::trace::model::{CPU, NodeOp, PODS, Resources, SpecRow};
-use crate::trace::number::{self, NumberError};
+use crate::trace::number;
 use crate::trace::source::empty_file;
 
 /// The importer.
@@ -201,19 +201,7 @@ fn text(value: &Value, names: &[&str]) -> String {
 /// Seconds as ns; `None` for 0 where that means never.
 fn seconds(value: &Value, names: &[&str], place: &Place) -> Result<Option<i64>, TraceError> {
     let text = text(value, names);
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match number::scaled(&text, SECOND).map(i64::try_from) {
-        Ok(Ok(ns)) => Ok(Some(ns)),
-        Ok(Err(_)) | Err(NumberError::Range) => {
-            Err(place.error(Problem::OutOfRange, names[0], &text, "a time below 292 years"))
-        }
-        Err(NumberError::Negative) => {
-            Err(place.error(Problem::NegativeTime, names[0], &text, "a time of at least 0"))
-        }
-        Err(NumberError::Syntax) => Err(place.error(Problem::NotANumber, names[0], &text, "seconds")),
-    }
+    if text.is_empty() { Ok(None) } else { place.seconds_ns(names[0], &text).map(Some) }
 }
 
 impl State {
@@ -470,16 +458,7 @@ fn owf_job(line: &str, place: &Place) -> Result<Job, TraceError> {
         let expected = format!("16 fields, found {}", values.len());
         return Err(place.error(Problem::ColumnCount, "", line, expected));
     }
-    let time = |i: usize| match number::scaled(values[i], SECOND).map(i64::try_from) {
-        Ok(Ok(ns)) => Ok(ns),
-        Err(NumberError::Negative) => {
-            Err(place.error(Problem::NegativeTime, NAMES[i], values[i], "a time of at least 0"))
-        }
-        Ok(Err(_)) | Err(NumberError::Range) => {
-            Err(place.error(Problem::OutOfRange, NAMES[i], values[i], "a time below 292 years"))
-        }
-        Err(NumberError::Syntax) => Err(place.error(Problem::NotANumber, NAMES[i], values[i], "seconds")),
-    };
+    let time = |i: usize| place.seconds_ns(NAMES[i], values[i]);
     let (submit, start, stop) = (time(1)?, time(2)?, time(3)?);
     let resources = number::unsigned(values[5])
         .map_err(|_| place.error(Problem::NotANumber, NAMES[5], values[5], "a number of resources"))?;
