@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,20 +63,22 @@ def _bundle(scenario: Scenario, models: str | os.PathLike[str] | None) -> Bundle
 def _lay_out(bundle: Bundle) -> Path:
     """The bundle's files on this node's disk; the first worker writes them."""
     name, files = bundle
-    user = os.getuid()
-    root = Path(tempfile.gettempdir()) / f"podpace-{user}-{name}"
-    if root.exists() and root.stat().st_uid != user:
+    # Windows has a folder for temporary files a user, and no numbers of users.
+    user = os.getuid() if hasattr(os, "getuid") else None
+    root = Path(tempfile.gettempdir()) / (f"podpace-{name}" if user is None else f"podpace-{user}-{name}")
+    if user is not None and root.exists() and root.stat().st_uid != user:
         raise PermissionError(f"{root} belongs to somebody else; remove it, or set TMPDIR")
     if not root.is_dir():
         partial = Path(tempfile.mkdtemp(prefix="podpace-", dir=tempfile.gettempdir()))
-        for path, (mode, content) in files.items():
-            (partial / path).parent.mkdir(parents=True, exist_ok=True)
-            (partial / path).write_bytes(content)
-            (partial / path).chmod(mode)
         try:
+            for path, (mode, content) in files.items():
+                (partial / path).parent.mkdir(parents=True, exist_ok=True)
+                (partial / path).write_bytes(content)
+                (partial / path).chmod(mode)
             partial.rename(root)
-        except OSError:  # another worker was faster
-            if not root.is_dir():
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            if not root.is_dir():  # or another worker was faster
                 raise
     return root
 

@@ -113,7 +113,7 @@ class Scenario:
 
     @property
     def kind(self) -> str:
-        """``Scenario``, ``Experiment`` or ``Sweep``."""
+        """``Scenario``, ``Experiment``, ``Sweep`` or ``MeasuredStudy``."""
         return self._document.kind
 
     @property

@@ -270,6 +270,29 @@ impl Ord for Key {
     }
 }
 
+/// Where the scheduler thinks a pod is.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Place {
+    /// In the queue, in a cycle, without a node, or not seen.
+    #[default]
+    Waiting,
+    /// Assumed on a node; its binding is under way.
+    Assumed(NodeId),
+    /// Seen to be bound to a node.
+    On(NodeId),
+    /// Finished or deleted.
+    Gone,
+}
+
+impl Place {
+    const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Assumed(node) | Self::On(node) => Some(node),
+            Self::Waiting | Self::Gone => None,
+        }
+    }
+}
+
 /// The model around the class.
 struct Model {
     kind: String,
@@ -282,7 +305,7 @@ struct Model {
     in_cycle: Option<(PodId, NodeId)>,
     /// Whether something changed since the cycle began that may make room.
     changed: bool,
-    placed: Vec<bool>,
+    places: Vec<Place>,
 }
 
 impl Model {
@@ -298,7 +321,7 @@ impl Model {
             unschedulable: Vec::new(),
             in_cycle: None,
             changed: false,
-            placed: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -306,11 +329,27 @@ impl Model {
         self.nodes.get().lock()
     }
 
-    fn set_placed(&mut self, pod: PodId, placed: bool) -> bool {
-        if self.placed.len() <= pod as usize {
-            self.placed.resize(pod as usize + 1, false);
+    fn place(&self, pod: PodId) -> Place {
+        self.places.get(pod as usize).copied().unwrap_or_default()
+    }
+
+    /// Notes where a pod is, and tells the class of nodes that it leaves and comes to.
+    fn move_to(&mut self, cluster: &Cluster, pod: PodId, place: Place) {
+        if self.places.len() <= pod as usize {
+            self.places.resize(pod as usize + 1, Place::Waiting);
         }
-        std::mem::replace(&mut self.placed[pod as usize], placed)
+        let (from, to) = (std::mem::replace(&mut self.places[pod as usize], place).node(), place.node());
+        if from == to {
+            return;
+        }
+        if let Some(node) = from {
+            self.view().table.remove_pod(node, cluster.pods.spec(pod));
+            self.tell(cluster, "gone", self.instance.has_gone, pod, node);
+        }
+        if let Some(node) = to {
+            self.view().table.force_pod(node, cluster.pods.spec(pod));
+            self.tell(cluster, "placed", self.instance.has_placed, pod, node);
+        }
     }
 
     fn push(&mut self, cluster: &Cluster, pod: PodId) {
@@ -340,7 +379,13 @@ impl Model {
         if self.in_cycle.is_some() {
             return;
         }
-        let Some(Reverse((_, _, pod))) = self.queue.pop() else { return };
+        // Pods that were bound by someone else or are gone have left the queue's care.
+        let pod = loop {
+            let Some(Reverse((_, _, pod))) = self.queue.pop() else { return };
+            if self.place(pod) == Place::Waiting {
+                break pod;
+            }
+        };
         *cx.cycle_started = Some(pod);
         self.changed = false;
         let (spec, id) = (cx.cluster.pods.spec(pod), cx.cluster.pods.spec_id(pod));
@@ -428,26 +473,21 @@ impl SchedulerModel for Model {
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        if !self.set_placed(pod, true) {
-            self.view().table.force_pod(node, cx.cluster.pods.spec(pod));
-            self.tell(cx.cluster, "placed", self.instance.has_placed, pod, node);
+        if self.place(pod) != Place::Gone {
+            self.move_to(cx.cluster, pod, Place::On(node));
         }
     }
 
-    fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        if self.set_placed(pod, false) {
-            self.view().table.remove_pod(node, cx.cluster.pods.spec(pod));
-            self.tell(cx.cluster, "gone", self.instance.has_gone, pod, node);
-        }
+    fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
+        self.move_to(cx.cluster, pod, Place::Gone);
+        self.unschedulable.retain(|p| *p != pod);
         self.retry(cx);
     }
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
-        if outcome == BindOutcome::Failed {
-            if self.set_placed(pod, false) {
-                self.view().table.remove_pod(node, cx.cluster.pods.spec(pod));
-                self.tell(cx.cluster, "gone", self.instance.has_gone, pod, node);
-            }
+        // The informer may have shown meanwhile that it is bound after all, or gone.
+        if outcome == BindOutcome::Failed && self.place(pod) == Place::Assumed(node) {
+            self.move_to(cx.cluster, pod, Place::Waiting);
             self.push(cx.cluster, pod);
             self.next_cycle(cx);
         }
@@ -460,10 +500,10 @@ impl SchedulerModel for Model {
             let view = self.view();
             view.table.is_present(node) && view.table.fits(node, cx.cluster.pods.spec(pod))
         };
-        if fits {
-            self.view().table.add_pod(node, cx.cluster.pods.spec(pod));
-            self.set_placed(pod, true);
-            self.tell(cx.cluster, "placed", self.instance.has_placed, pod, node);
+        if self.place(pod) != Place::Waiting {
+            // Bound by someone else or gone while the cycle ran.
+        } else if fits {
+            self.move_to(cx.cluster, pod, Place::Assumed(node));
             cx.actions.push(Action::Assume { pod });
             cx.actions.push(Action::Bind { pod, node });
         } else if node == NO_NODE && !self.changed {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from conftest import SCENARIO
 
@@ -39,18 +42,48 @@ def run(scheduler: type[podpace.Scheduler], **settings: podpace.Value) -> podpac
     return podpace.run(SCENARIO, {"scheduler.kind": scheduler.kind, **settings}, schedulers=[scheduler])
 
 
-def test_first_fit_in_python_is_the_built_in_one(tmp_path: object) -> None:
-    import pathlib
-
-    models = pathlib.Path(f"{tmp_path}")
-    (models / "first-fit.yaml").write_text(
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """The built-in first-fit with the costs of the one in Python."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "first-fit.yaml").write_text(
         "apiVersion: podpace/v1\nkind: CostProfile\nname: first-fit\ncomponent: scheduler\nversion: '1'\n"
         "costs: {cycle: {value: 20us, source: as in Python}, node_visited: {value: 1us, source: as in Python}}\n"
     )
+    return folder
+
+
+def test_first_fit_in_python_is_the_built_in_one(models: Path) -> None:
     built_in = podpace.run(SCENARIO, {"scheduler.kind": "first-fit"}, models=models)
     ours = run(FirstFit)
     assert ours.pods.equals(built_in.pods)
     assert ours.metrics["ops.scheduler.node_visited"] == built_in.metrics["ops.scheduler.node_visited"]
+
+
+def test_pods_that_are_deleted_while_they_wait_are_forgotten(models: Path, tmp_path: Path) -> None:
+    def event(kind: str, second: int, pod: int) -> str:
+        at = f"2024-01-01T00:{second // 60:02}:{second % 60:02}Z"
+        spec = {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}
+        metadata = {"name": f"p{pod}", "namespace": "a", "uid": f"u{pod}", "creationTimestamp": f"2024-01-01T00:00:0{pod}Z"}
+        return json.dumps({"type": kind, "ts": at, "object": {"kind": "Pod", "metadata": metadata, "spec": spec}})
+
+    # One fits. The second and the third are deleted while they wait, and the first one then makes room for the fourth.
+    events = [event("ADDED", pod, pod) for pod in range(4)]
+    events += [event("DELETED", 10, 1), event("DELETED", 20, 2), event("DELETED", 40, 0)]
+    (tmp_path / "watch.jsonl").write_text("\n".join(events) + "\n")
+    imported = ["trace", "import", "k8s-watch", str(tmp_path / "watch.jsonl"), "--out", str(tmp_path / "trace")]
+    assert podpace._native.command(imported)[0] == 0
+    scenario = podpace.Scenario(
+        "apiVersion: podpace/v1\nkind: Scenario\nname: deleted\n"
+        "cluster: {nodes: [{count: 1, template: {allocatable: {cpu: 1, memory: 4Gi, pods: 10}}}]}\n"
+        "scheduler: {kind: first-fit}\nworkload: {trace: {path: trace}}\nstop: {when: time, limit: 2m}\n",
+        directory=tmp_path,
+    )
+    built_in = podpace.run(scenario, models=models)
+    ours = podpace.run(scenario, {"scheduler.kind": FirstFit.kind}, schedulers=[FirstFit])
+    assert built_in.metrics["pods.bound"] == 2
+    assert ours.pods.equals(built_in.pods)
 
 
 def test_it_decides_and_its_declared_cost_is_virtual_time() -> None:
