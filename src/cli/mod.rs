@@ -42,6 +42,10 @@ pub fn main() -> ExitCode {
     ExitCode::from(finish(result, quiet))
 }
 
+fn usage(error: &clap::Error) -> Failure {
+    Failure { code: code::INPUT, message: error.render().to_string().trim_end().to_owned() }
+}
+
 /// Runs a command line in this process, without progress and colours of its own: for the Python package.
 ///
 /// # Errors
@@ -49,9 +53,7 @@ pub fn main() -> ExitCode {
 pub fn in_process(arguments: impl IntoIterator<Item = String>) -> Result<Output, Failure> {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => execute(Cli { quiet: true, ..cli }),
-        Err(error) if error.use_stderr() => {
-            Err(Failure { code: code::INPUT, message: error.render().to_string().trim_end().to_owned() })
-        }
+        Err(error) if error.use_stderr() => Err(usage(&error)),
         Err(error) => Ok(Output::pass(error.render().to_string())),
     }
 }
@@ -65,9 +67,7 @@ pub fn plan_options(arguments: impl IntoIterator<Item = String>) -> Result<Optio
     match Cli::try_parse_from(words) {
         Ok(Cli { command: Command::Plan(args), .. }) => command::plan::options(&args),
         Ok(_) => Err(Failure::input("no arguments of plan")),
-        Err(error) => {
-            Err(Failure { code: code::INPUT, message: error.render().to_string().trim_end().to_owned() })
-        }
+        Err(error) => Err(usage(&error)),
     }
 }
 

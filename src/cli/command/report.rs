@@ -1,5 +1,5 @@
 //! `podpace report`: result folders as a page, metrics, a trace, events.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,19 +10,24 @@ use crate::report::openmetrics::Options;
 use crate::report::{self, EPOCH_S, ReportError, RunResult};
 use crate::scenario::duration::DurationNs;
 
-/// Runs of one name come from different folders: their folders' names tell them apart.
+/// Runs of one name come from different folders: their folders' names tell them apart, or their paths where the names don't.
 fn told_apart(folders: Vec<(&PathBuf, Vec<RunResult>)>) -> Vec<RunResult> {
+    let last = |folder: &PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let distinct: BTreeSet<String> = folders.iter().map(|(folder, _)| last(folder)).collect();
+    let of = |folder: &PathBuf| {
+        if distinct.len() == folders.len() { last(folder) } else { folder.display().to_string() }
+    };
+    let shown: Vec<String> = folders.iter().map(|(folder, _)| of(folder)).collect();
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     for run in folders.iter().flat_map(|(_, runs)| runs) {
         *names.entry(run.name.clone()).or_default() += 1;
     }
     let mut all = Vec::new();
-    for (folder, runs) in folders {
-        let of = folder.file_name().unwrap_or_default().to_string_lossy();
+    for ((_, runs), of) in folders.into_iter().zip(shown) {
         let alone = runs.len() == 1;
         for mut run in runs {
             if names[&run.name] > 1 {
-                run.name = if alone { of.clone().into_owned() } else { format!("{of}: {}", run.name) };
+                run.name = if alone { of.clone() } else { format!("{of}: {}", run.name) };
             }
             all.push(run);
         }
