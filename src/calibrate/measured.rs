@@ -4,6 +4,9 @@
 //! and of the pods' rows the two inputs (when each creation was sent, how long each pod was held). [`Measured`]
 //! holds the results and is read by a function of its own, after the prediction.
 //!
+//! Creations are replayed as they were sent. In a closed loop (rate 0) the generator sends the next one when the server has answered,
+//! so that their times are partly the server's doing: such a prediction is told something of its outcome.
+//!
 //! Cost: O(rows).
 use std::collections::BTreeMap;
 use std::io::Read;
