@@ -301,6 +301,8 @@ pub struct Process {
     /// Counters and unit costs.
     pub meter: Meter,
     wakeup: OpId,
+    /// Whether it runs on more cores than one.
+    is_parallel: bool,
     /// How much each wake-up takes; none: all the same.
     wakeups: Option<Rng>,
     last_done_ns: Nanos,
@@ -379,12 +381,14 @@ impl Kernel {
     ) -> ProcessId {
         let component = self.hosts.add_component(host, name, max_threads, Discipline::Fifo);
         let wakeup = meter.operation_or_free("wakeup");
+        let is_parallel = self.hosts.cores(host) > 1 && max_threads != Some(1);
         self.processes.push(Process {
             name: name.to_owned(),
             component,
             host,
             meter,
             wakeup,
+            is_parallel,
             wakeups: None,
             last_done_ns: 0,
             background_milli_cores: 0,
@@ -445,12 +449,13 @@ impl Kernel {
         self.cpu(process, picos_to_nanos(picos), 1, job);
     }
 
-    /// Submits work; a sleeping process pays its wake-up on top.
+    /// Submits work; a sleeping process pays its wake-up on top, unless it has one core: what costs is Go's runtime, which wakes threads
+    /// that look for work to take over (`wakep` of `runtime/proc.go`), and with GOMAXPROCS 1 there are none.
     #[inline]
     pub fn cpu(&mut self, process: ProcessId, cpu_ns: u64, threads: u32, job: Job) {
         let it = &mut self.processes[process.0 as usize];
         let mut cpu_ns = cpu_ns;
-        if it.last_done_ns < self.now && self.hosts.running_jobs(it.component) == 0 {
+        if it.is_parallel && it.last_done_ns < self.now && self.hosts.running_jobs(it.component) == 0 {
             let mean_ns = picos_to_nanos(it.meter.charge(it.wakeup, 1));
             cpu_ns += it.wakeups.as_mut().map_or(mean_ns, |rng| rng.exponential(mean_ns));
         }
@@ -589,9 +594,9 @@ mod tests {
     }
 
     /// Work that always finds its process asleep: as many wake-ups as jobs.
-    fn woken(rng: Option<Rng>) -> Vec<Nanos> {
+    fn woken(cores: u32, rng: Option<Rng>) -> Vec<Nanos> {
         let mut kernel = Kernel::new();
-        let host = kernel.add_host("h", 2, 1_000_000);
+        let host = kernel.add_host("h", cores, 1_000_000);
         let text = "apiVersion: podpace/v1\nkind: CostProfile\nname: p\ncomponent: p\nversion: \"1\"\ndescription: p\ncosts:\n  wakeup: {value: 800us, source: test}\n";
         let profile = crate::cost::CostProfile::parse(text, "p.yaml").unwrap();
         let process = kernel.add_process("p", host, None, Meter::new(profile));
@@ -621,11 +626,17 @@ mod tests {
         spans
     }
 
+    /// `wakep` of Go's `runtime/proc.go` starts a thread to look for work if a P is idle; with GOMAXPROCS 1 none is.
+    #[test]
+    fn a_process_with_one_core_wakes_no_other_threads() {
+        assert!(woken(1, None).iter().all(|span| *span == 0));
+    }
+
     #[test]
     fn wakeups_differ_where_there_is_noise() {
-        let equal = woken(None);
+        let equal = woken(2, None);
         assert!(equal.len() == 4000 && equal.iter().all(|span| *span == 800_000));
-        let mut varied = woken(Some(crate::engine::Streams::new(1).stream("host.wakeup.p")));
+        let mut varied = woken(2, Some(crate::engine::Streams::new(1).stream("host.wakeup.p")));
         assert_eq!(varied.len(), 4000);
         let mean = varied.iter().sum::<Nanos>() / 4000;
         assert!((760_000..840_000).contains(&mean), "the same CPU in the mean: {mean}");
