@@ -215,6 +215,8 @@ impl ControlPlane {
                     self.queued -= 1;
                     self.answer(id, false);
                 }
+                // Its client was told when an earlier server ended.
+                Place::Etcd if request.caller == Caller::Told => {}
                 Place::Etcd => {
                     // Told now, stored perhaps.
                     let told = request.caller == Caller::Waits;
