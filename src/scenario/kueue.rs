@@ -567,7 +567,6 @@ pub(super) fn read(
     directory: &FilePath,
     cluster: &mut Cluster,
     jobs: &[(PodId, PodId)],
-    labels_of: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Result<Config, Vec<Diagnostic>> {
     let mut reader = Reader::default();
     for name in &spec.objects {
@@ -598,8 +597,7 @@ pub(super) fn read(
             continue;
         };
         let cluster_queue = &config.queues[number];
-        let empty = BTreeMap::new();
-        let labels = labels_of.get(&namespace).unwrap_or(&empty);
+        let labels = cluster.namespace_labels(&namespace);
         let takes = cluster_queue
             .namespaces
             .as_ref()

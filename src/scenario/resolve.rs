@@ -710,7 +710,6 @@ impl Resolver<'_> {
             }
             _ => vec![0; ranges.len()],
         };
-        let namespaces = spec.cluster.namespaces.iter().map(|n| (n.name.clone(), n.labels.clone())).collect();
         let directory = self.document.directory().unwrap_or(Path::new("."));
         for name in &given.objects {
             if let Ok(bytes) = std::fs::read(directory.join(name)) {
@@ -718,7 +717,7 @@ impl Resolver<'_> {
                 self.provenance.files.insert(name.clone(), hash);
             }
         }
-        let config = match kueue::read(given, directory, cluster, &ranges, &namespaces) {
+        let config = match kueue::read(given, directory, cluster, &ranges) {
             Ok(config) => Arc::new(config),
             Err(mut errors) => {
                 self.errors.append(&mut errors);

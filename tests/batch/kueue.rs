@@ -378,6 +378,20 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
     assert_eq!(whole.admissions, again.admissions);
 }
 
+/// "The control plane sets an immutable label kubernetes.io/metadata.name on all namespaces. The value of the label is the
+/// namespace name." (Namespaces, "Automatic labelling"): a selector may name it.
+#[test]
+fn a_namespace_has_its_name_as_a_label() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a, runTime: 1s}]}";
+    let selects = |name: &str| {
+        let selector = format!("namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}");
+        plan(&OBJECTS.replacen("namespaceSelector: {}", &selector, 1), job)
+    };
+    assert_eq!(selects("default").map(|_| ()), Ok(()));
+    let error = selects("other").map(|_| ()).unwrap_err();
+    assert!(error.contains("takes no job of namespace default"), "{error}");
+}
+
 /// What is not modelled, and what Kueue itself refuses, is named with its place.
 #[test]
 fn what_is_not_modelled_is_refused_by_name() {
