@@ -392,6 +392,60 @@ fn a_namespace_has_its_name_as_a_label() {
     assert!(error.contains("takes no job of namespace default"), "{error}");
 }
 
+/// A name is one object's, and a ClusterQueue lists a resource and a flavor once (`validateResourceGroups`: "Duplicate value").
+#[test]
+fn a_name_is_given_once() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a}]}";
+    let again = |kind: &str| {
+        let object = OBJECTS.split("---\n").find(|d| d.contains(&format!("kind: {kind}"))).unwrap();
+        format!("{OBJECTS}---\n{object}")
+    };
+    let twice = |from: &str, to: &str| OBJECTS.replacen(from, to, 1);
+    let spot = "- {name: spot, resources: [{name: cpu, nominalQuota: 8}]}";
+    for (objects, says, line, field) in [
+        (again("ResourceFlavor"), "a second ResourceFlavor `on-demand`", 55, "metadata.name"),
+        (again("ClusterQueue"), "a second ClusterQueue `team-a`", 54, "metadata.name"),
+        (again("LocalQueue"), "a second LocalQueue `a` in namespace default", 54, "metadata.name"),
+        (
+            twice(spot, &spot.replace("spot", "on-demand")),
+            "flavor `on-demand` is listed twice",
+            25,
+            "spec.resourceGroups[0].flavors[1].name",
+        ),
+        (
+            twice(
+                &format!("[cpu]\n      flavors:\n        - {{name: on-demand, resources: [{{name: cpu, nominalQuota: 8, borrowingLimit: 0}}]}}\n        {spot}"),
+                "[cpu, cpu]\n      flavors:\n        - {name: spot, resources: [{name: cpu, nominalQuota: 8}, {name: cpu, nominalQuota: 9}]}",
+            ),
+            "resource `cpu` is listed twice",
+            22,
+            "spec.resourceGroups[0].coveredResources[1]",
+        ),
+        (
+            twice(
+                spot,
+                &format!("- {{name: spot, resources: [{{name: cpu, nominalQuota: 8}}]}}\n    - {{coveredResources: [memory], flavors: [{{name: spot, resources: [{{name: memory, nominalQuota: 1}}]}}]}}"),
+            ),
+            "flavor `spot` is listed twice",
+            26,
+            "spec.resourceGroups[1].flavors[0].name",
+        ),
+    ] {
+        let error = plan(&objects, job).map(|_| ()).expect_err(says);
+        assert!(error.contains(says) && error.contains("help: "), "{says}: {error}");
+        assert!(error.contains(&format!("queues.yaml:{line}:")) && error.contains(field), "{error}");
+    }
+}
+
+/// Documents begin at `---`, whatever stands behind it, and end at `...` (YAML 1.2, 9.1).
+#[test]
+fn documents_may_begin_with_a_comment() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a, runTime: 1s}]}";
+    let commented = OBJECTS.replacen("---\n", "--- # another\n", 2).replacen("---\n", "...\n---\t\n", 1);
+    assert_ne!(commented, OBJECTS);
+    assert_eq!(plan(&commented, job).map(|_| ()), Ok(()));
+}
+
 /// What is not modelled, and what Kueue itself refuses, is named with its place.
 #[test]
 fn what_is_not_modelled_is_refused_by_name() {
