@@ -155,6 +155,27 @@ stop: {when: allFinished, limit: 3h}";
     }
 }
 
+/// A deletion that fails is made again: the Job is synced anew until none of its pods is left (`syncJob` deletes
+/// `activePods` each time that `jobCtx.finishedCondition` is there).
+#[test]
+fn deletions_of_a_failed_job_that_are_lost_are_made_again() {
+    let workload = "jobs: [{completions: 20, parallelism: 20, backoffLimit: 0, runTime: 1h, requests: {cpu: 100m}}]";
+    // The first deletions go to an etcd without a leader, or their controller ends before it has heard of them.
+    for fault in [
+        "{kind: etcdOutage, at: 120500ms, duration: 10s}",
+        "{kind: controllerManagerLeaderChange, at: 121200ms, duration: 5s}",
+    ] {
+        let stop =
+            format!("faults: [{{kind: podFailure, at: 2m}}, {fault}]\nstop: {{when: allFinished, limit: 3h}}");
+        let text = text(workload, &stop)
+            .replace("controlPlane: {", "controlPlane: {apiServer: {}, etcd: {fsync: 5ms}, ");
+        let (run, ended) = finished(&text);
+        assert_eq!((ended, run.counts.finished), (Ended::Done, 20), "{fault}");
+        let last_s = run.kernel.now() / SECOND;
+        assert!(last_s < 180, "{fault}: {last_s}");
+    }
+}
+
 /// A pod that is evicted counts as failed; one that is preempted or drained is an eviction, too (`isPodFailed`: a pod with a
 /// deletion timestamp has failed).
 #[test]

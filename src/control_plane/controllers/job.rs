@@ -5,7 +5,7 @@
 //! and is made anew: of an Indexed Job the lowest index first, else after the pods that have not been tried. After n
 //! failures since the last success no pod is made before 10 s, doubled n - 1 times, at most 10 min, have passed since the
 //! last failure. When more pods have failed than `backoffLimit` says (6) the Job has failed: its pods that are left are
-//! deleted, and those that were to come never do.
+//! deleted, again and again until each deletion is stored, and those that were to come never do.
 //!
 //! Changes of pods are collected for a second before a Job is synced. For each pod that has ended a sync takes its finalizer
 //! off (one PATCH), between two writes of the Job's status. All requests share the controller's bucket (20/s, burst 30), so that
@@ -94,6 +94,8 @@ struct Job {
     last_failure_ns: Nanos,
     /// It has succeeded or failed.
     over: bool,
+    /// Pods of a Job that has failed whose deletion is not stored.
+    doomed: BTreeSet<PodId>,
     /// Pods that have ended, with their finalizer.
     ended: VecDeque<PodId>,
     step: Step,
@@ -146,6 +148,7 @@ impl Jobs {
             in_a_row: 0,
             last_failure_ns: 0,
             over: false,
+            doomed: BTreeSet::new(),
             ended: VecDeque::new(),
             step: Step::Idle,
             to_make: 0,
@@ -286,7 +289,7 @@ impl Jobs {
         let job = &mut self.jobs[at as usize];
         (job.step, job.sync_failed, job.to_make, job.batch) = (Step::Pods, false, 0, 1);
         if job.over {
-            self.track(env, at);
+            self.delete_doomed(env, at);
             return;
         }
         if job.failed > job.settings.backoff_limit {
@@ -320,14 +323,25 @@ impl Jobs {
         env.dropped.extend(job.lost.values());
         job.next = job.end;
         job.lost.clear();
-        let active: Vec<PodId> = std::mem::take(&mut job.active).into_keys().collect();
-        job.under_way.extend(&active);
-        for pod in active {
-            env.control_plane.store_mut().leaves_on_purpose(pod);
-            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+        job.doomed = std::mem::take(&mut job.active).into_keys().collect();
+        for pod in &job.doomed {
+            env.control_plane.store_mut().leaves_on_purpose(*pod);
         }
-        if self.jobs[at as usize].under_way.is_empty() {
+        self.delete_doomed(env, at);
+    }
+
+    /// Deletes what is left of a Job that has failed, but for what others have deleted meanwhile.
+    fn delete_doomed(&mut self, env: &mut Env<'_>, at: u32) {
+        let job = &mut self.jobs[at as usize];
+        let store = env.control_plane.store();
+        job.doomed.retain(|pod| store.is_active(*pod));
+        if job.doomed.is_empty() {
             self.track(env, at);
+            return;
+        }
+        job.under_way.extend(&job.doomed);
+        for pod in &job.doomed {
+            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, *pod, NO_NODE);
         }
     }
 
@@ -383,7 +397,7 @@ impl Jobs {
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
         let job = &mut self.jobs[at as usize];
         job.step = Step::Idle;
-        if job.over && std::mem::take(&mut job.concluding) {
+        if job.over && job.doomed.is_empty() && std::mem::take(&mut job.concluding) {
             self.concluding -= 1;
         }
         if job.sync_failed {
@@ -445,6 +459,9 @@ impl Jobs {
             }
             Step::Pods => {
                 job.sync_failed |= lost;
+                if !lost {
+                    job.doomed.remove(&pod);
+                }
                 if job.under_way.is_empty() {
                     self.track(env, at);
                 }
