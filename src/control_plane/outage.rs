@@ -25,6 +25,7 @@
 use std::collections::BTreeMap;
 
 use super::apf::Admitter;
+use super::controllers::doubled_ns;
 use super::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
 use super::{Caller, ClientId, ControlPlane, NODE_CHANGES, Outcome, Place, PodChange, Verb};
 use crate::cluster::{NodeChange, NodeId, PodId};
@@ -351,7 +352,7 @@ impl ControlPlane {
     fn wait_to_watch(&mut self, kernel: &mut Kernel, watcher: usize) {
         let Some(rng) = &mut self.outages.backoff else { return };
         let Some(watch) = &mut self.watchers[watcher].watch else { return };
-        let wait_ns = (FIRST_BACKOFF_NS << watch.waits.min(10)).min(LAST_BACKOFF_NS);
+        let wait_ns = doubled_ns(FIRST_BACKOFF_NS, watch.waits, LAST_BACKOFF_NS);
         watch.waits += 1;
         let at = kernel.now() + wait_ns + rng.below(wait_ns);
         kernel.at(at, Event::Watch { watcher: watcher as u32, nth: watch.nth });

@@ -25,7 +25,7 @@ use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
 use super::work_queue::WorkQueue;
-use super::{Answer, Env};
+use super::{Answer, Env, doubled_ns};
 use crate::cluster::{NO_NODE, PodId, Stage};
 use crate::engine::{Nanos, SECOND};
 
@@ -54,13 +54,7 @@ pub struct JobSettings {
 /// How long after the last of so many failures in a row no pod is made, ns.
 #[must_use]
 pub fn backoff_ns(failures: u32) -> Nanos {
-    match failures {
-        0 => 0,
-        n => FIRST_BACKOFF_NS
-            .checked_shl(n - 1)
-            .filter(|ns| ns >> (n - 1) == FIRST_BACKOFF_NS)
-            .map_or(LAST_BACKOFF_NS, |ns| ns.min(LAST_BACKOFF_NS)),
-    }
+    failures.checked_sub(1).map_or(0, |times| doubled_ns(FIRST_BACKOFF_NS, times, LAST_BACKOFF_NS))
 }
 
 /// Where a sync is.
@@ -401,7 +395,7 @@ impl Jobs {
             self.concluding -= 1;
         }
         if job.sync_failed {
-            let wait_ns = (FIRST_RETRY_NS << job.failures.min(6)).min(LAST_RETRY_NS);
+            let wait_ns = doubled_ns(FIRST_RETRY_NS, job.failures, LAST_RETRY_NS);
             job.failures += 1;
             let when = env.kernel.now() + wait_ns;
             self.wake(env, at, when);

@@ -49,13 +49,16 @@ const FIRST_RETRY_NS: Nanos = 5 * MILLISECOND;
 /// Longest wait.
 const LAST_RETRY_NS: Nanos = 1000 * SECOND;
 
+/// A wait that has been doubled so many times, up to the longest.
+pub(super) fn doubled_ns(first_ns: Nanos, times: u32, longest_ns: Nanos) -> Nanos {
+    let ns = first_ns.checked_shl(times).filter(|ns| ns >> times == first_ns);
+    ns.map_or(longest_ns, |ns| ns.min(longest_ns))
+}
+
 /// When an object whose sync has failed `failures` times in a row is due again, from now on.
 #[must_use]
 pub fn retry_after_ns(failures: u32) -> Nanos {
-    FIRST_RETRY_NS
-        .checked_shl(failures)
-        .filter(|ns| ns >> failures == FIRST_RETRY_NS)
-        .map_or(LAST_RETRY_NS, |ns| ns.min(LAST_RETRY_NS))
+    doubled_ns(FIRST_RETRY_NS, failures, LAST_RETRY_NS)
 }
 
 /// A pod that a controller has made, and that the plan does not know.
