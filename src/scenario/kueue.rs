@@ -18,12 +18,13 @@ use super::config_file::ConfigFile;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::document::read_text;
 use super::quantity::Quantity;
-use super::spec::{ClientSpec, TaintSpec, TolerationOperator, TolerationSpec};
+use super::resolve::{taint, toleration};
+use super::spec::{ClientSpec, TaintSpec, TolerationSpec};
 use super::tree::{Path, Step, Value};
 use super::validate::Check;
 use crate::cluster::{
-    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, PodId, PodSpec, ResourceNames, Taint, TaintEffect,
-    Term, Toleration, term_matches, tolerates,
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, PodId, PodSpec, ResourceNames, TaintEffect, Term,
+    term_matches, tolerates,
 };
 use crate::control_plane::controllers::kueue::config::{
     ClusterQueue, Config, Flavor, Group, Resource, Workload,
@@ -290,15 +291,7 @@ impl Reader {
         self.config.flavors.push(Flavor {
             name: object.metadata.name,
             labels: spec.node_labels,
-            taints: spec
-                .node_taints
-                .iter()
-                .map(|t| Taint {
-                    key: t.key.clone(),
-                    value: t.value.clone().unwrap_or_default(),
-                    effect: super::resolve::taint_effect(t.effect),
-                })
-                .collect(),
+            taints: spec.node_taints.iter().map(taint).collect(),
             tolerations: spec.tolerations.iter().map(toleration).collect(),
         });
         Ok(())
@@ -533,16 +526,6 @@ fn dotted(path: &str) -> Path {
 
 fn refuse(file: &ConfigFile, path: &str, what: &str) -> Vec<Diagnostic> {
     vec![file.diagnostic(&dotted(path), format!("not modelled: {what}"), "leave it out to study the rest")]
-}
-
-fn toleration(spec: &TolerationSpec) -> Toleration {
-    Toleration {
-        key: spec.key.clone().unwrap_or_default(),
-        exists: spec.operator == Some(TolerationOperator::Exists),
-        value: spec.value.clone().unwrap_or_default(),
-        effect: spec.effect.map(super::resolve::taint_effect),
-        seconds: spec.toleration_seconds,
-    }
 }
 
 /// Whether a flavor's labels and taints suit a pod (`checkFlavorForPodSets`): of its selectors and required affinity, only keys

@@ -32,7 +32,8 @@ use super::spec::{
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
     QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    TaintEffect as SpecTaintEffect, TaintSpec, TimeDistribution, TolerationOperator, TolerationSpec,
+    WhenUnsatisfiable, WorkloadStart,
 };
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
@@ -122,11 +123,31 @@ pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resour
     amount
 }
 
-pub(super) fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
+const fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
     match effect {
         SpecTaintEffect::NoSchedule => TaintEffect::NoSchedule,
         SpecTaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
         SpecTaintEffect::NoExecute => TaintEffect::NoExecute,
+    }
+}
+
+/// A taint as the cluster knows it.
+pub(super) fn taint(spec: &TaintSpec) -> Taint {
+    Taint {
+        key: spec.key.clone(),
+        value: spec.value.clone().unwrap_or_default(),
+        effect: taint_effect(spec.effect),
+    }
+}
+
+/// A toleration as the cluster knows it.
+pub(super) fn toleration(spec: &TolerationSpec) -> Toleration {
+    Toleration {
+        key: spec.key.clone().unwrap_or_default(),
+        exists: spec.operator == Some(TolerationOperator::Exists),
+        value: spec.value.clone().unwrap_or_default(),
+        effect: spec.effect.map(taint_effect),
+        seconds: spec.toleration_seconds,
     }
 }
 
@@ -177,17 +198,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
         priority: shape.priority.unwrap_or(0),
         node_selector: shape.node_selector.clone(),
         node_name: shape.node_name.clone(),
-        tolerations: shape
-            .tolerations
-            .iter()
-            .map(|t| Toleration {
-                key: t.key.clone().unwrap_or_default(),
-                exists: t.operator == Some(TolerationOperator::Exists),
-                value: t.value.clone().unwrap_or_default(),
-                effect: t.effect.map(taint_effect),
-                seconds: t.toleration_seconds,
-            })
-            .collect(),
+        tolerations: shape.tolerations.iter().map(toleration).collect(),
         required_node_affinity: affinity.required.iter().map(|t| term(&t.match_expressions)).collect(),
         preferred_node_affinity: affinity
             .preferred
@@ -296,16 +307,7 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 
     }
     let template = cluster.nodes.add_template(NodeTemplate {
         labels: group.template.labels.clone(),
-        taints: group
-            .template
-            .taints
-            .iter()
-            .map(|t| Taint {
-                key: t.key.clone(),
-                value: t.value.clone().unwrap_or_default(),
-                effect: taint_effect(t.effect),
-            })
-            .collect(),
+        taints: group.template.taints.iter().map(taint).collect(),
         unschedulable: group.template.unschedulable.unwrap_or(false),
         allocatable,
         images: scheduling::node_images(&group.template.images),
@@ -412,16 +414,22 @@ impl Resolver<'_> {
         })
     }
 
+    /// The result depends on a file beside the scenario: its hash is noted.
+    fn note_file(&mut self, name: &str) {
+        let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
+        if let Ok(bytes) = std::fs::read(path) {
+            let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            self.provenance.files.insert(name.to_owned(), hash);
+        }
+    }
+
     /// What `scheduler.config` says; the defaults if there is none or it is wrong.
     fn scheduler_config(&mut self, names: &mut ResourceNames) -> SchedulerConfig {
         let Some(name) = &self.spec.scheduler.config else { return SchedulerConfig::default() };
         let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
         match config_file::read(&self.spec.scheduler.kind, &path, &path.display().to_string(), names) {
             Ok(mut config) => {
-                if let Ok(bytes) = std::fs::read(&path) {
-                    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                    self.provenance.files.insert(name.clone(), hash);
-                }
+                self.note_file(name);
                 self.provenance.notes.append(&mut config.notes);
                 config
             }
@@ -436,12 +444,8 @@ impl Resolver<'_> {
     fn process_command(&mut self, s: &SchedulerSpec) -> ProcessCommand {
         let directory = self.document.directory().unwrap_or(Path::new("."));
         for argument in &s.command {
-            let path = directory.join(argument);
-            if path.is_file()
-                && let Ok(bytes) = std::fs::read(path)
-            {
-                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                self.provenance.files.insert(argument.clone(), hash);
+            if directory.join(argument).is_file() {
+                self.note_file(argument);
             }
         }
         let options = if s.options.is_empty() { None } else { serde_json::to_string(&s.options).ok() };
@@ -712,10 +716,7 @@ impl Resolver<'_> {
         };
         let directory = self.document.directory().unwrap_or(Path::new("."));
         for name in &given.objects {
-            if let Ok(bytes) = std::fs::read(directory.join(name)) {
-                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                self.provenance.files.insert(name.clone(), hash);
-            }
+            self.note_file(name);
         }
         let config = match kueue::read(given, directory, cluster, &ranges) {
             Ok(config) => Arc::new(config),

@@ -99,7 +99,7 @@ fn admitted(config: &Config, cycles: &mut Cycles) -> Vec<Vec<u32>> {
             break;
         }
         let outcome = cycles.run(config);
-        all.push(outcome.admitted.iter().map(|(id, _)| *id).collect());
+        all.push(outcome.admitted);
     }
     while all.last().is_some_and(Vec::is_empty) {
         all.pop();
@@ -140,11 +140,11 @@ fn nominal_quota_goes_before_borrowing() {
     let c = config(queues(), &[(0, 6, 9), (1, 4, 0)]);
     let mut cycles = started(&c);
     let outcome = cycles.run(&c);
-    assert_eq!(outcome.admitted.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
+    assert_eq!(outcome.admitted, [1]);
     assert_eq!(outcome.others, [(0, Why::Lost)]);
     // Both would borrow: priority.
     let c = config(queues(), &[(0, 5, 0), (1, 5, 1)]);
-    assert_eq!(started(&c).run(&c).admitted[0].0, 1);
+    assert_eq!(started(&c).run(&c).admitted[0], 1);
 }
 
 /// A queue whose own quota is lent out keeps its place: with its head waiting within nominal quota no other borrows what it needs
@@ -160,7 +160,7 @@ fn what_a_queue_waits_for_is_not_lent_again() {
     let c = config(queues, &[(0, 15, 0), (1, 10, 0), (2, 5, 0)]);
     let mut cycles = Cycles::new(&c);
     cycles.push(&c, 0, 0);
-    assert_eq!(cycles.run(&c).admitted[0].0, 0);
+    assert_eq!(cycles.run(&c).admitted[0], 0);
     cycles.push(&c, 1, SECOND);
     cycles.push(&c, 2, SECOND);
     let outcome = cycles.run(&c);
@@ -168,7 +168,7 @@ fn what_a_queue_waits_for_is_not_lent_again() {
     // Released, it gets its own.
     let queue = cycles.release(&c, 0);
     assert!(cycles.requeue(&c, queue));
-    assert_eq!(cycles.run(&c).admitted[0].0, 1);
+    assert_eq!(cycles.run(&c).admitted[0], 1);
 }
 
 /// `whenCanBorrow`: the first flavor that fits, borrowed or not; or with `TryNextFlavor` the first that needs no borrowing.
@@ -180,14 +180,19 @@ fn flavors_are_tried_in_order() {
             (Some(0), false, vec![quota(10, None, None), quota(0, None, None)]),
         ]
     };
+    let flavors = |c: &Config| {
+        let mut cycles = started(c);
+        assert_eq!(cycles.run(c).admitted, [0]);
+        cycles.flavors_of(0)
+    };
     let mut c = config(queues(), &[(0, 5, 0)]);
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(0)]);
+    assert_eq!(flavors(&c), [0]);
     c.queues[0].tries_next_before_borrowing = true;
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(1)]);
+    assert_eq!(flavors(&c), [1]);
     // A flavor that does not suit is passed over.
     c.queues[0].tries_next_before_borrowing = false;
     c.workloads[0].suits = vec![vec![false, true]];
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(1)]);
+    assert_eq!(flavors(&c), [1]);
     c.workloads[0].suits = vec![vec![false, false]];
     assert_eq!(started(&c).run(&c).others, [(0, Why::NoFlavor)]);
 }
@@ -217,7 +222,7 @@ proptest! {
         let mut idle = 0;
         for _ in 0..4000 {
             let outcome = cycles.run(&c);
-            running.extend(outcome.admitted.iter().map(|(id, _)| *id));
+            running.extend(&outcome.admitted);
             let mut used = 0;
             for queue in 0..c.queues.len() {
                 let q = cycles.quotas();
@@ -414,7 +419,9 @@ fn a_name_is_given_once() {
         ),
         (
             twice(
-                &format!("[cpu]\n      flavors:\n        - {{name: on-demand, resources: [{{name: cpu, nominalQuota: 8, borrowingLimit: 0}}]}}\n        {spot}"),
+                &format!(
+                    "[cpu]\n      flavors:\n        - {{name: on-demand, resources: [{{name: cpu, nominalQuota: 8, borrowingLimit: 0}}]}}\n        {spot}"
+                ),
                 "[cpu, cpu]\n      flavors:\n        - {name: spot, resources: [{name: cpu, nominalQuota: 8}, {name: cpu, nominalQuota: 9}]}",
             ),
             "resource `cpu` is listed twice",
@@ -424,7 +431,9 @@ fn a_name_is_given_once() {
         (
             twice(
                 spot,
-                &format!("- {{name: spot, resources: [{{name: cpu, nominalQuota: 8}}]}}\n    - {{coveredResources: [memory], flavors: [{{name: spot, resources: [{{name: memory, nominalQuota: 1}}]}}]}}"),
+                &format!(
+                    "- {{name: spot, resources: [{{name: cpu, nominalQuota: 8}}]}}\n    - {{coveredResources: [memory], flavors: [{{name: spot, resources: [{{name: memory, nominalQuota: 1}}]}}]}}"
+                ),
             ),
             "flavor `spot` is listed twice",
             26,

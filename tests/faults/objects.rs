@@ -2,11 +2,9 @@
 //!
 //! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
 use podpace::cluster::{PodId, Stage};
-use podpace::experiment::run::{Environment, RunSpec};
 use podpace::experiment::simulation::{Ended, Finished, Simulation};
-use podpace::scenario::{Diagnostic, Document};
 
-use crate::support::{SECOND, count, run, simulation};
+use crate::support::{SECOND, assert_page, count, message, message_of, run, simulation};
 
 fn text(workload: &str, more: &str) -> String {
     format!(
@@ -159,14 +157,16 @@ stop: {when: allFinished, limit: 3h}";
 /// `activePods` each time that `jobCtx.finishedCondition` is there).
 #[test]
 fn deletions_of_a_failed_job_that_are_lost_are_made_again() {
-    let workload = "jobs: [{completions: 20, parallelism: 20, backoffLimit: 0, runTime: 1h, requests: {cpu: 100m}}]";
+    let workload =
+        "jobs: [{completions: 20, parallelism: 20, backoffLimit: 0, runTime: 1h, requests: {cpu: 100m}}]";
     // The first deletions go to an etcd without a leader, or their controller ends before it has heard of them.
     for fault in [
         "{kind: etcdOutage, at: 120500ms, duration: 10s}",
         "{kind: controllerManagerLeaderChange, at: 121200ms, duration: 5s}",
     ] {
-        let stop =
-            format!("faults: [{{kind: podFailure, at: 2m}}, {fault}]\nstop: {{when: allFinished, limit: 3h}}");
+        let stop = format!(
+            "faults: [{{kind: podFailure, at: 2m}}, {fault}]\nstop: {{when: allFinished, limit: 3h}}"
+        );
         let text = text(workload, &stop)
             .replace("controlPlane: {", "controlPlane: {apiServer: {}, etcd: {fsync: 5ms}, ");
         let (run, ended) = finished(&text);
@@ -307,43 +307,23 @@ fn what_a_reader_sees_of_wrong_quotas() {
     ] {
         let text = with_quotas(quota, "pods: [{count: 3}]", "stop: {when: allBound, limit: 1h}");
         let message = message(&text);
-        assert!(message.contains("help: "), "no next step: {message}");
         page += &format!("resourceQuotas: [{quota}]\n{message}\n\n");
     }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../fixtures/faults/snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("quotas", page));
-}
-
-fn message(text: &str) -> String {
-    let document = Document::parse("objects.yaml", text, None).expect("it is YAML");
-    match RunSpec::of_scenario(document) {
-        Err(errors) => errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n"),
-        Ok(spec) => match spec.plan(&Environment::built_in()) {
-            Err(error) => error.to_string(),
-            Ok(_) => panic!("nothing is wrong with\n{text}"),
-        },
-    }
+    assert_page("quotas", &page);
 }
 
 /// Objects in manifests that would change which pods there are are refused by name, and not passed over.
 #[test]
 fn what_is_not_modelled_in_manifests_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in
-        ["DaemonSet", "CronJob", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "PriorityClass"]
-    {
+    for kind in ["DaemonSet", "CronJob", "ResourceQuota", "PodDisruptionBudget", "PriorityClass"] {
         let pod = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}";
         let manifest = format!("{pod}\n---\nkind: {kind}\nmetadata: {{name: x}}\n");
         std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
         let text = text("manifests: [all.yaml]", "stop: {when: allBound}");
-        let document = Document::parse("objects.yaml", &text, Some(folder.path())).expect("it is YAML");
-        let plan = RunSpec::of_scenario(document).unwrap().plan(&Environment::built_in());
-        let message = plan.expect_err(kind).to_string();
+        let message = message_of(&text, Some(folder.path()));
         assert!(message.contains(&format!("{kind}s in manifests are not modelled")), "{message}");
-        assert!(message.contains("help: ") && message.contains("all.yaml:"), "{message}");
+        assert!(message.contains("all.yaml:"), "{message}");
     }
 }
 
@@ -368,15 +348,10 @@ fn what_a_reader_sees_of_wrong_objects() {
     ] {
         let text = text(workload, "stop: {when: allBound, limit: 1h}");
         let message = message(&text);
-        assert!(message.contains("help: "), "no next step: {message}");
         page += &format!("workload: {{{workload}}}\n{message}\n\n");
     }
     let none = text("statefulSets: [{replicas: 3}]", "stop: {when: allBound, limit: 1h}")
         .replace("{kind: kubelet, startLatency: 10s}", "{kind: none}");
     page += &message(&none);
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../fixtures/faults/snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("objects", page));
+    assert_page("objects", &page);
 }
