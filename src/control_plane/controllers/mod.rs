@@ -9,8 +9,9 @@
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
+//! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
 //!
-//! The manager is one process. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
+//! All but Kueue are one process, the manager. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
 //! `ClientBuilder.ClientOrDie` makes one a controller); they share informers. A controller acts when its informer has shown
 //! a change, or at a time of its own; what it then looks at is what the API server stores at that moment, which the real
 //! one sees as late as its informer is behind: milliseconds.

@@ -14,7 +14,8 @@
 //! Left out: preemption (policies other than `Never` are refused, so that waiting is all that a workload can do), fair sharing,
 //! partial admission, topologies, admission checks.
 //!
-//! Cost: O(ClusterQueues x flavors + log workloads) a cycle.
+//! Cost: a cycle is O(ClusterQueues x (flavors x resources + log ClusterQueues)): quotas are copied, heads tried and sorted. A head that is put
+//! aside is compared with all that wait in its queue, O(workloads of the queue), and a release puts back what was put aside in its cohort.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
