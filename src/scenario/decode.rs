@@ -164,9 +164,9 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
             Some("this field of a Job is not modelled; leave it out")
         }
         "updateStrategy" | "strategy" if in_pods => Some("rolling updates are not modelled; leave it out"),
-        "limitRanges" if in_cluster => {
-            Some("LimitRanges are not modelled; write the requests that they lead to into the pods")
-        }
+        "limitRanges" if in_cluster => Some(
+            "LimitRanges are not modelled here, where pods have no containers; write the requests that they lead to into the pods, or give pods and LimitRanges as `workload.manifests`",
+        ),
         "scopes" | "scopeSelector" => Some("scopes of quotas are not modelled; leave it out"),
         "autoscaler" | "clusterAutoscaler" | "karpenter" => {
             Some("autoscaling is not modelled; `nodeAdd` and `nodeRemove` in `faults` change the nodes")

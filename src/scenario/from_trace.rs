@@ -36,6 +36,7 @@ use crate::cluster::{
     SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use crate::engine::{Nanos, Streams};
+use crate::trace::error::Problem;
 use crate::trace::import::k8s_list::UNMODELLED;
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
@@ -75,6 +76,10 @@ impl FromTraceError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Unusable(_, hint) => Some(hint.clone()),
+            Self::Trace(error) if error.problem() == Some(Problem::Forbidden) => Some(
+                "what a cluster would refuse is no workload; docs/objects.md says what is modelled"
+                    .to_owned(),
+            ),
             Self::Trace(_) => None,
         }
     }

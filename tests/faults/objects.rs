@@ -2,7 +2,9 @@
 //!
 //! Each test states the rule and where the real system has it. Paths are those of kubernetes/kubernetes.
 use podpace::cluster::{PodId, Stage};
+use podpace::experiment::run::{Environment, RunSpec};
 use podpace::experiment::simulation::{Ended, Finished, Simulation};
+use podpace::scenario::Document;
 
 use crate::support::{SECOND, assert_page, count, message, message_of, run, simulation};
 
@@ -325,6 +327,33 @@ fn what_is_not_modelled_in_manifests_is_refused() {
         assert!(message.contains(&format!("{kind}s in manifests are not modelled")), "{message}");
         assert!(message.contains("all.yaml:"), "{message}");
     }
+}
+
+/// LimitRanges among manifests decide what a scenario's pods ask for, or end it before it begins.
+#[test]
+fn limit_ranges_in_manifests_are_for_the_pods_of_a_scenario() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = |max: &str| {
+        let text = format!(
+            "kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: a, resources: {{limits: {{cpu: 3}}}}}}]}}
+---
+kind: Pod\nmetadata: {{name: b}}\nspec: {{containers: [{{name: b}}]}}
+---
+kind: LimitRange\nmetadata: {{name: x}}\nspec: {{limits: [{{type: Container, default: {{cpu: 2}}, max: {{cpu: {max}}}}}]}}
+"
+        );
+        std::fs::write(folder.path().join("all.yaml"), text).unwrap();
+    };
+    let text = text("manifests: [all.yaml]", "stop: {when: allBound}");
+    manifest("3");
+    let document = Document::parse("scenario.yaml", &text, Some(folder.path())).unwrap();
+    let plan = RunSpec::of_scenario(document).unwrap().plan(&Environment::built_in()).unwrap();
+    let pods = &plan.cluster.pods;
+    assert_eq!([0, 1].map(|pod| pods.spec(pod).requests.cpu_millicores), [3000, 2000]);
+    manifest("2.5");
+    let message = message_of(&text, Some(folder.path()));
+    assert!(message.contains("maximum cpu usage per Container is 2500m, but limit is 3"), "{message}");
+    assert!(message.contains("all.yaml:1: forbidden") && message.contains("scenario.yaml:"), "{message}");
 }
 
 #[test]

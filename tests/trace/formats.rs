@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use podpace::trace::model::{EventOp, Manifest, NodeOp, NodeRow, OutcomeRow, PodRow, SpecRow};
 use podpace::trace::{self, ImportOptions, OnError, TraceError};
 
-struct Imported {
+pub(crate) struct Imported {
     _dir: tempfile::TempDir,
     manifest: Manifest,
     pods: Vec<PodRow>,
@@ -20,7 +20,7 @@ impl Imported {
     fn pod(&self, uid: &str) -> &PodRow {
         self.pods.iter().find(|p| p.uid == uid).unwrap_or_else(|| panic!("no pod {uid} in {:#?}", self.pods))
     }
-    fn requests(&self, uid: &str, name: &str) -> u64 {
+    pub(crate) fn requests(&self, uid: &str, name: &str) -> u64 {
         self.specs[self.pod(uid).spec_id as usize].requests.get(name).copied().unwrap_or(0)
     }
     fn outcome(&self, uid: &str) -> &OutcomeRow {
@@ -29,7 +29,7 @@ impl Imported {
     fn deleted_at(&self, uid: &str) -> Option<u64> {
         self.deletions.iter().find(|(u, _)| u == uid).map(|d| d.1)
     }
-    fn dropped(&self, table: &str, reason: &str) -> u64 {
+    pub(crate) fn dropped(&self, table: &str, reason: &str) -> u64 {
         self.manifest.report.tables[table].dropped.get(reason).map_or(0, |d| d.count)
     }
 }
@@ -46,7 +46,11 @@ fn write(dir: &Path, files: &[(&str, &str)]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn try_import(format: &str, files: &[(&str, &str)], options: &ImportOptions) -> Result<Imported, TraceError> {
+pub(crate) fn try_import(
+    format: &str,
+    files: &[(&str, &str)],
+    options: &ImportOptions,
+) -> Result<Imported, TraceError> {
     let dir = tempfile::tempdir().unwrap();
     let paths = write(&dir.path().join("in"), files);
     let out = dir.path().join("out");
@@ -73,7 +77,7 @@ fn try_import(format: &str, files: &[(&str, &str)], options: &ImportOptions) -> 
     })
 }
 
-fn import(format: &str, files: &[(&str, &str)]) -> Imported {
+pub(crate) fn import(format: &str, files: &[(&str, &str)]) -> Imported {
     try_import(format, files, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -42,6 +42,7 @@ pub mod k8s_list;
 pub mod k8s_watch;
 pub mod kube_state_metrics;
 pub mod kubernetes;
+mod limit_range;
 pub mod measured;
 pub mod native_copy;
 pub mod oar;
