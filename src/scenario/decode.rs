@@ -157,7 +157,7 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         }
         "qps" | "burst" if in_scheduler => Some("write `client: {qps: 50, burst: 100}`"),
         "daemonSets" if in_workload => {
-            Some("DaemonSets are not modelled as objects; give their pods as `pods` with a `nodeName` each")
+            Some("DaemonSets are not modelled here; give them as `workload.manifests`")
         }
         "cronJobs" if in_workload => Some("CronJobs are not modelled; give the Jobs that they make"),
         "activeDeadlineSeconds" | "backoffLimitPerIndex" | "podFailurePolicy" | "suspend" if in_pods => {

@@ -42,6 +42,7 @@ use crate::cluster::{
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm,
 };
+use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -86,6 +87,7 @@ struct Resolver<'a> {
     replica_sets: Vec<(u32, u32)>,
     /// What owns the ranges of pods that controllers make.
     owners: Vec<OwnerPlan>,
+    daemon_sets: Vec<DaemonSetSettings>,
 }
 
 impl<'a> Resolver<'a> {
@@ -99,6 +101,7 @@ impl<'a> Resolver<'a> {
             default_limit_ns: DEFAULT_LIMIT_NS,
             replica_sets: Vec::new(),
             owners: Vec::new(),
+            daemon_sets: Vec::new(),
         }
     }
 }
@@ -795,7 +798,8 @@ impl Resolver<'_> {
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
         let spec = self.spec;
         let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
-            || !cluster.resource_quotas.is_empty();
+            || !cluster.resource_quotas.is_empty()
+            || !self.daemon_sets.is_empty();
         if spec.faults.is_empty() && !has_objects {
             return None;
         }
@@ -840,6 +844,7 @@ impl Resolver<'_> {
                 .map_or(DEFAULT_TOLERATION_NS, |seconds| seconds.saturating_mul(SECOND)),
             replica_sets: std::mem::take(&mut self.replica_sets),
             owners: std::mem::take(&mut self.owners),
+            daemon_sets: std::mem::take(&mut self.daemon_sets),
         })
     }
 
@@ -935,6 +940,15 @@ impl Resolver<'_> {
         self.provenance.files.append(&mut trace.files);
         self.provenance.notes.append(&mut trace.notes);
         self.provenance.recorded = std::mem::take(&mut trace.recorded).into();
+        self.daemon_sets = std::mem::take(&mut trace.daemon_sets);
+        if !self.daemon_sets.is_empty() && self.spec.scheduler.kind == "volcano" {
+            let hint = Some("leave the DaemonSets out, or use another scheduler".to_owned());
+            self.errors.push(self.document.diagnostic(
+                field,
+                "not modelled with Volcano: DaemonSets among manifests",
+                hint,
+            ));
+        }
         let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
         let last_ns = trace.times_ns.last().copied().unwrap_or(0);
         self.default_limit_ns =
@@ -1145,7 +1159,7 @@ fn workload(
     scheduling::add_objects(&mut cluster, &spec.cluster);
     objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
-    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, .. } = r;
+    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, daemon_sets, .. } = r;
     let made = Workload {
         cluster,
         creation,
@@ -1155,6 +1169,7 @@ fn workload(
         templates,
         replica_sets,
         owners,
+        daemon_sets,
     };
     (made, streams.were_used(), errors)
 }
@@ -1182,9 +1197,10 @@ pub fn resolve_shared(
         templates,
         replica_sets,
         owners,
+        daemon_sets,
     } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
-    (r.replica_sets, r.owners) = (replica_sets, owners);
+    (r.replica_sets, r.owners, r.daemon_sets) = (replica_sets, owners, daemon_sets);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);

@@ -318,7 +318,7 @@ fn what_a_reader_sees_of_wrong_quotas() {
 #[test]
 fn what_is_not_modelled_in_manifests_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["DaemonSet", "CronJob", "ResourceQuota", "PodDisruptionBudget", "PriorityClass"] {
+    for kind in ["CronJob", "ResourceQuota", "PodDisruptionBudget", "PriorityClass"] {
         let pod = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}";
         let manifest = format!("{pod}\n---\nkind: {kind}\nmetadata: {{name: x}}\n");
         std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();

@@ -7,6 +7,7 @@
 //! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
 //! | `pod_gc`         | pods of nodes that are gone                                                |
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
+//! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
 //! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
@@ -23,6 +24,7 @@
 //! volumes and services.
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
+pub mod daemon_set;
 pub mod job;
 pub mod kueue;
 pub mod node_lifecycle;
@@ -36,9 +38,10 @@ use super::kernel::{ControllerEvent, Event, Kernel};
 use super::node_agents::NodeAgents;
 use super::store::Refusal;
 use super::{ClientId, ControlPlane, PodChange, Verb};
-use crate::cluster::{Cluster, NodeChange, NodeId, PodId};
+use crate::cluster::{AppId, Cluster, NodeChange, NodeId, PodId, SpecId};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
+use daemon_set::DaemonSets;
 use job::Jobs;
 use node_lifecycle::NodeLifecycle;
 use pod_gc::PodGc;
@@ -67,8 +70,8 @@ pub fn retry_after_ns(failures: u32) -> Nanos {
 pub struct Made {
     /// The new pod.
     pub pod: PodId,
-    /// The pod in whose place it comes; it runs as long.
-    pub instead_of: PodId,
+    /// The pod in whose place it comes; it runs as long. None: it is the first.
+    pub instead_of: Option<PodId>,
 }
 
 /// What a controller may touch during a call.
@@ -98,8 +101,13 @@ impl Env<'_> {
 
     /// Makes a pod in the place of another: same spec, application and owner.
     pub fn make(&mut self, instead_of: PodId, owner: u32) -> PodId {
-        let pods = &mut self.cluster.pods;
-        let pod = pods.add_later(pods.spec_id(instead_of), pods.app_id(instead_of));
+        let pods = &self.cluster.pods;
+        self.make_of(pods.spec_id(instead_of), pods.app_id(instead_of), owner, Some(instead_of))
+    }
+
+    /// Makes a pod, in the place of another or as the first there.
+    pub fn make_of(&mut self, spec: SpecId, app: AppId, owner: u32, instead_of: Option<PodId>) -> PodId {
+        let pod = self.cluster.pods.add_later(spec, app);
         let store = self.control_plane.store_mut();
         store.set_owner(pod, owner);
         store.know(self.cluster, pod, false);
@@ -138,6 +146,8 @@ pub struct Controllers {
     pub stateful_sets: Option<StatefulSets>,
     /// Jobs, if there are any.
     pub jobs: Option<Jobs>,
+    /// DaemonSets, if there are any.
+    pub daemon_sets: Option<DaemonSets>,
 }
 
 impl Controllers {
@@ -151,6 +161,10 @@ impl Controllers {
             && let Some(at) = jobs.index_of(owner)
         {
             jobs.start(env, at);
+        } else if let Some(sets) = &mut self.daemon_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.start(env, at);
         }
     }
 
@@ -172,6 +186,10 @@ impl Controllers {
             && let Some(at) = jobs.index_of(owner)
         {
             jobs.on_pod(env, at, pod);
+        } else if let Some(sets) = &mut self.daemon_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.on_pod(env, at, pod);
         }
     }
 
@@ -187,6 +205,8 @@ impl Controllers {
             sets.on_answered(env, answer);
         } else if let Some(jobs) = self.jobs.as_mut().filter(|jobs| client == jobs.client()) {
             jobs.on_answered(env, answer);
+        } else if let Some(sets) = self.daemon_sets.as_mut().filter(|sets| client == sets.client()) {
+            sets.on_answered(env, answer);
         } else {
             return false;
         }
@@ -198,6 +218,9 @@ impl Controllers {
         self.node_lifecycle.on_node(env, node, change);
         self.taint_eviction.on_node(env, node, change);
         self.pod_gc.on_node(env, node, change);
+        if let Some(sets) = &mut self.daemon_sets {
+            sets.on_node(env, node);
+        }
     }
 
     /// The manager's informer has shown a change of a pod.
@@ -211,7 +234,7 @@ impl Controllers {
             PodChange::Gone => self.taint_eviction.on_pod_gone(pod),
             PodChange::Added | PodChange::Status => {}
         }
-        if self.stateful_sets.is_some() || self.jobs.is_some() {
+        if self.stateful_sets.is_some() || self.jobs.is_some() || self.daemon_sets.is_some() {
             self.on_owned_pod(env, pod);
         }
     }
@@ -226,6 +249,9 @@ impl Controllers {
         }
         if let Some(jobs) = &mut self.jobs {
             jobs.restart(env);
+        }
+        if let Some(sets) = &mut self.daemon_sets {
+            sets.restart(env);
         }
     }
 

@@ -55,16 +55,20 @@ impl Importer for K8sList {
     }
 }
 
+/// Whether a file is read: one that was found in a folder by its name.
+pub(super) fn holds_objects(file: &InputFile) -> bool {
+    let name = file.file_name().to_lowercase();
+    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson", "txt"];
+    file.explicit || known.iter().any(|e| name.ends_with(e)) || !name.contains('.')
+}
+
 /// Reads a file's documents, counting them; bad ones are dropped when told to.
 pub(crate) fn read_objects(
     file: &InputFile,
     sink: &mut Sink,
     each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
 ) -> Result<(), TraceError> {
-    let name = file.file_name().to_lowercase();
-    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson", "txt"];
-    let known = known.iter().any(|e| name.ends_with(e)) || !name.contains('.');
-    if !file.explicit && !known {
+    if !holds_objects(file) {
         sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
         return Ok(());
     }
@@ -90,10 +94,13 @@ pub(crate) struct List {
     manifests: Vec<(Value, Place)>,
 }
 
+/// Why a DaemonSet is no row of a trace: its pods depend on the nodes of a run. Scenarios read them
+/// ([`daemon_sets`](super::daemon_sets)).
+pub const DAEMON_SET: &str = "daemon-set";
+
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
-pub const UNMODELLED: [(&str, &str, &str); 5] = [
-    ("DaemonSet", "daemon-set", "leave it out; give its pods as Pods with `nodeName` or a node affinity"),
+pub const UNMODELLED: [(&str, &str, &str); 4] = [
     ("CronJob", "cron-job", "leave it out; give the Jobs that it makes"),
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
@@ -130,7 +137,10 @@ impl List {
             }
             kind => {
                 let what = format!("{}:{} (kind {kind})", place.file, place.at);
-                let reason = UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1);
+                let reason = match kind {
+                    "DaemonSet" => DAEMON_SET,
+                    _ => UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1),
+                };
                 sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)
             }
@@ -256,9 +266,14 @@ impl List {
     }
 }
 
-/// Whether a Pod does not exist yet: the API server gives those that do a time.
+/// Whether an object exists: the API server gives those that do a time.
+pub(super) fn exists(object: &Value) -> bool {
+    object.pointer("/metadata/creationTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// Whether a Pod does not exist yet.
 fn is_manifest(object: &Value) -> bool {
-    object.pointer("/metadata/creationTimestamp").is_none_or(Value::is_null) && !k8s::is_placeholder(object)
+    !exists(object) && !k8s::is_placeholder(object)
 }
 
 fn expand(

@@ -33,6 +33,7 @@ pub mod audit;
 pub mod azure_packing;
 pub mod azure_vmtable;
 pub mod batsim;
+pub mod daemon_sets;
 mod dag;
 pub mod dlrm;
 pub mod google_2011;
