@@ -431,9 +431,7 @@ fn a_name_is_given_once() {
         (
             twice(
                 spot,
-                &format!(
-                    "- {{name: spot, resources: [{{name: cpu, nominalQuota: 8}}]}}\n    - {{coveredResources: [memory], flavors: [{{name: spot, resources: [{{name: memory, nominalQuota: 1}}]}}]}}"
-                ),
+                "- {name: spot, resources: [{name: cpu, nominalQuota: 8}]}\n    - {coveredResources: [memory], flavors: [{name: spot, resources: [{name: memory, nominalQuota: 1}]}]}",
             ),
             "flavor `spot` is listed twice",
             26,
