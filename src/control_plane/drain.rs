@@ -16,7 +16,8 @@
 //! taken as given), pods that appear after the list, placeholders of gangs (they stay). Where the real command ends with an error because the API server is
 //! away, somebody calls it again: here the request is made again after 5 s.
 //!
-//! Cost: O(pods on the node) a node, and a request a second for each pod that is not gone.
+//! Cost: a node is O(pods on it x log pods being evicted), and a request a second for each pod that is not gone; an answer to a command's own
+//! request is O(commands), a node that is given up O(pods being evicted).
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::controllers::Answer;

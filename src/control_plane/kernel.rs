@@ -234,8 +234,13 @@ pub enum Job {
     SchedulerStart,
     /// Work that nobody waits for.
     Background,
-    /// A watcher that was cut off has decoded its list.
-    Listed(u32),
+    /// A watcher that was cut off has decoded its lists.
+    Listed {
+        /// Which.
+        watcher: u16,
+        /// After which break.
+        nth: u32,
+    },
     /// Kueue's own work.
     Kueue(u32),
 }
@@ -259,7 +264,7 @@ impl Job {
             Self::Scheduler(tag) => (9, tag),
             Self::SchedulerStart => (10, 0),
             Self::Background => (11, 0),
-            Self::Listed(watcher) => (12, u64::from(watcher)),
+            Self::Listed { watcher, nth } => (12, u64::from(watcher) << 32 | u64::from(nth)),
             Self::Kueue(tag) => (13, u64::from(tag)),
         };
         assert!(payload <= PAYLOAD, "a job's payload has 48 bits");
@@ -281,7 +286,7 @@ impl Job {
             8 => Self::Informer(payload),
             9 => Self::Scheduler(payload),
             10 => Self::SchedulerStart,
-            12 => Self::Listed(id),
+            12 => Self::Listed { watcher: (payload >> 32) as u16, nth: id },
             13 => Self::Kueue(id),
             _ => Self::Background,
         };
@@ -587,7 +592,7 @@ mod tests {
             Job::Scheduler(12),
             Job::SchedulerStart,
             Job::Background,
-            Job::Listed(9),
+            Job::Listed { watcher: u16::MAX, nth: u32::MAX },
         ] {
             assert_eq!(Job::decode(job.encode(process)), (process, job));
         }

@@ -1099,7 +1099,7 @@ impl ControlPlane {
                     _ => Outcome::Observed { watcher, pod: id, change: PodChange::ALL[change as usize] },
                 });
             }
-            Job::Listed(watcher) => self.on_listed(kernel, watcher as usize),
+            Job::Listed { watcher, nth } => self.on_listed(kernel, usize::from(watcher), nth),
             Job::Background => {}
             other => return Some(other),
         }

@@ -25,6 +25,7 @@
 use std::collections::BTreeMap;
 
 use super::apf::Admitter;
+use super::controllers::doubled_ns;
 use super::kernel::{Event, Job, Kernel, ProcessId, RequestEvent};
 use super::{Caller, ClientId, ControlPlane, NODE_CHANGES, Outcome, Place, PodChange, Verb};
 use crate::cluster::{NodeChange, NodeId, PodId};
@@ -79,6 +80,8 @@ pub(super) struct Watch {
     waits: u32,
     /// Lists that are not answered yet.
     lists_pending: u32,
+    /// Objects of those that are.
+    objects: u64,
     list_failed: bool,
     pods: BTreeMap<PodId, Missed>,
     nodes: BTreeMap<NodeId, (bool, NodeChange)>,
@@ -215,6 +218,8 @@ impl ControlPlane {
                     self.queued -= 1;
                     self.answer(id, false);
                 }
+                // Its client was told when an earlier server ended.
+                Place::Etcd if request.caller == Caller::Told => {}
                 Place::Etcd => {
                     // Told now, stored perhaps.
                     let told = request.caller == Caller::Waits;
@@ -347,7 +352,7 @@ impl ControlPlane {
     fn wait_to_watch(&mut self, kernel: &mut Kernel, watcher: usize) {
         let Some(rng) = &mut self.outages.backoff else { return };
         let Some(watch) = &mut self.watchers[watcher].watch else { return };
-        let wait_ns = (FIRST_BACKOFF_NS << watch.waits.min(10)).min(LAST_BACKOFF_NS);
+        let wait_ns = doubled_ns(FIRST_BACKOFF_NS, watch.waits, LAST_BACKOFF_NS);
         watch.waits += 1;
         let at = kernel.now() + wait_ns + rng.below(wait_ns);
         kernel.at(at, Event::Watch { watcher: watcher as u32, nth: watch.nth });
@@ -381,7 +386,7 @@ impl ControlPlane {
         };
         if let Some(watch) = &mut self.watchers[watcher].watch {
             watch.lists_pending = lists.len() as u32;
-            watch.list_failed = false;
+            (watch.list_failed, watch.objects) = (false, 0);
         }
         self.outages.lists += lists.len() as u64;
         for objects in lists {
@@ -389,13 +394,14 @@ impl ControlPlane {
         }
     }
 
-    /// A list of a watcher was answered. It is decoded when all are.
+    /// A list of a watcher was answered. All are decoded when the last one is.
     pub fn on_list_answered(&mut self, kernel: &mut Kernel, watcher: usize, objects: u32, ok: bool) {
         let Some(watch) = self.watchers[watcher].watch.as_mut().filter(|w| w.lists_pending > 0) else {
             return;
         };
         watch.lists_pending -= 1;
         watch.list_failed |= !ok;
+        watch.objects += u64::from(objects);
         if watch.lists_pending > 0 {
             return;
         }
@@ -403,20 +409,21 @@ impl ControlPlane {
             self.wait_to_watch(kernel, watcher);
             return;
         }
+        let (objects, nth) = (watch.objects, watch.nth);
         let it = &self.watchers[watcher];
         match it.process {
             Some(process) if it.list_op != crate::cost::OpId::NONE => {
-                let cost = kernel.meter(process).charge(it.list_op, u64::from(objects));
-                kernel.cpu_picos(process, cost, Job::Listed(watcher as u32));
+                let cost = kernel.meter(process).charge(it.list_op, objects);
+                kernel.cpu_picos(process, cost, Job::Listed { watcher: watcher as u16, nth });
             }
             _ => self.hand_on(kernel, watcher),
         }
     }
 
-    /// A watcher has decoded its list.
-    pub(super) fn on_listed(&mut self, kernel: &mut Kernel, watcher: usize) {
-        // The server may have gone again meanwhile; then a new break has begun.
-        if self.watchers[watcher].watch.as_ref().is_some_and(|watch| watch.waits > 0) {
+    /// A watcher has decoded its lists.
+    pub(super) fn on_listed(&mut self, kernel: &mut Kernel, watcher: usize, nth: u32) {
+        // The server may have gone again meanwhile; then a new break has begun, after which it lists again.
+        if self.watchers[watcher].watch.as_ref().is_some_and(|watch| watch.nth == nth) {
             self.hand_on(kernel, watcher);
         }
     }
@@ -467,6 +474,8 @@ pub struct ListSizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::{CostProfile, Meter};
+    use crate::engine::Streams;
 
     #[test]
     fn what_came_and_went_is_never_seen() {
@@ -501,5 +510,43 @@ mod tests {
                 (3, PodChange::Gone)
             ]
         );
+    }
+
+    /// A watcher that has its lists and decodes them; `breaks`: meanwhile the connection breaks again. Says when the lists are
+    /// decoded, ns, and whether the watch stands then.
+    fn decoded(breaks: bool) -> (Nanos, bool) {
+        let mut kernel = Kernel::new();
+        let host = kernel.add_host("h", 1, 1_000_000);
+        let text = "apiVersion: podpace/v1\nkind: CostProfile\nname: p\ncomponent: p\nversion: \"1\"\ncosts:\n  list_pod: {value: 1ms, source: test}\n";
+        let profile = CostProfile::parse(text, "p.yaml").unwrap();
+        let process = kernel.add_process("p", host, None, Meter::new(profile));
+        let mut plane = ControlPlane::ideal();
+        let watcher = plane.add_watcher(&mut kernel, "w", Some(process));
+        plane.watchers[watcher].list_op = kernel.meter(process).operation("list_pod").unwrap();
+        plane.outages.backoff = Some(Streams::new(1).stream("control_plane.backoff"));
+        plane.break_watch(&mut kernel, watcher, true, 0);
+        plane.watchers[watcher].watch.as_mut().unwrap().lists_pending = 2;
+        plane.on_list_answered(&mut kernel, watcher, 100, true);
+        plane.on_list_answered(&mut kernel, watcher, 20, true);
+        if breaks {
+            plane.break_watch(&mut kernel, watcher, true, 0);
+        }
+        while let Some(event) = kernel.next_event() {
+            let Event::Host { host, generation } = event else { continue };
+            if kernel.finish_jobs(host, generation) > 0 {
+                let (_, job) = kernel.finished_job(0);
+                plane.on_job(&mut kernel, job);
+                return (kernel.now(), plane.watchers[watcher].watch.is_none());
+            }
+        }
+        panic!("nothing was decoded");
+    }
+
+    /// A reflector decodes every list that it asked for (pods, nodes), and one whose watch breaks lists again: what it had
+    /// listed says nothing of what comes after (`ListAndWatch` of `reflector.go`).
+    #[test]
+    fn lists_are_decoded_whole_and_a_break_meanwhile_begins_anew() {
+        assert_eq!(decoded(false), (120 * MILLISECOND, true));
+        assert_eq!(decoded(true), (120 * MILLISECOND, false));
     }
 }

@@ -4,9 +4,12 @@
 //! uncertain it is; a constant without a source is refused. `time` values are durations as Go writes them with
 //! a decimal fraction down to picoseconds (`2.75us`, `41.2ns`); `parameters` are plain integers (limits, seats).
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Picos;
 
@@ -85,13 +88,13 @@ struct RawProfile {
     version: String,
     #[serde(default)]
     description: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     calibrated: BTreeMap<String, [u64; 2]>,
     #[serde(default)]
     estimated: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     costs: BTreeMap<String, RawCost>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     parameters: BTreeMap<String, Parameter>,
 }
 
@@ -108,6 +111,57 @@ struct RawCost {
     #[serde(default)]
     residual: Option<String>,
     source: String,
+}
+
+/// A map in which a key that stands there twice is an error, on the line of the second.
+fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error> {
+    struct Key<'a, V>(&'a BTreeMap<String, V>);
+
+    impl<'de, V> DeserializeSeed<'de> for Key<'_, V> {
+        type Value = String;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+            deserializer.deserialize_str(self)
+        }
+    }
+
+    impl<V> Visitor<'_> for Key<'_, V> {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a name")
+        }
+
+        fn visit_str<E: de::Error>(self, key: &str) -> Result<String, E> {
+            if self.0.contains_key(key) {
+                return Err(E::custom(format!("`{key}` is given twice: leave one out")));
+            }
+            Ok(key.to_owned())
+        }
+    }
+
+    struct Unique<V>(PhantomData<V>);
+
+    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
+        type Value = BTreeMap<String, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some(key) = entries.next_key_seed(Key(&map))? {
+                let value = entries.next_value()?;
+                map.insert(key, value);
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(Unique(PhantomData))
 }
 
 /// Parses `8.1%` into parts per million.
@@ -508,6 +562,28 @@ mod tests {
         );
         assert_eq!(picos_text(2_750_000), "2.75us");
         assert_eq!(picos_text(1_000_000_000_000), "1s");
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_an_error_with_its_line() {
+        let head = "apiVersion: podpace/v1\nkind: CostProfile\nname: t\ncomponent: test\nversion: \"1\"\n";
+        for (body, says) in [
+            (
+                "costs:\n  a: {value: 2us, source: here}\n  a: {value: 3us, source: there}\n",
+                "line 8 column 3",
+            ),
+            (
+                "parameters:\n  p: {value: 2, source: a}\n  q: {value: 2, source: a}\n  p: {value: 3, source: b}\n",
+                "line 9 column 3",
+            ),
+            ("calibrated: {nodes: [1, 2], nodes: [1, 3]}\n", "line 6 column 29"),
+        ] {
+            let error = CostProfile::parse(&format!("{head}{body}"), "t.yaml").unwrap_err().to_string();
+            assert!(error.starts_with("t.yaml: ") && error.contains("is given twice"), "{error}");
+            assert!(error.contains(says), "{error}");
+        }
+        let text = format!("{head}costs:\nparameters:\n");
+        assert_eq!(CostProfile::parse(&text, "t.yaml").unwrap().costs().count(), 0);
     }
 
     #[test]

@@ -157,16 +157,16 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         }
         "qps" | "burst" if in_scheduler => Some("write `client: {qps: 50, burst: 100}`"),
         "daemonSets" if in_workload => {
-            Some("DaemonSets are not modelled as objects; give their pods as `pods` with a `nodeName` each")
+            Some("DaemonSets are not modelled here; give them as `workload.manifests`")
         }
         "cronJobs" if in_workload => Some("CronJobs are not modelled; give the Jobs that they make"),
         "activeDeadlineSeconds" | "backoffLimitPerIndex" | "podFailurePolicy" | "suspend" if in_pods => {
             Some("this field of a Job is not modelled; leave it out")
         }
         "updateStrategy" | "strategy" if in_pods => Some("rolling updates are not modelled; leave it out"),
-        "limitRanges" if in_cluster => {
-            Some("LimitRanges are not modelled; write the requests that they lead to into the pods")
-        }
+        "limitRanges" if in_cluster => Some(
+            "LimitRanges are not modelled here, where pods have no containers; write the requests that they lead to into the pods, or give pods and LimitRanges as `workload.manifests`",
+        ),
         "scopes" | "scopeSelector" => Some("scopes of quotas are not modelled; leave it out"),
         "autoscaler" | "clusterAutoscaler" | "karpenter" => {
             Some("autoscaling is not modelled; `nodeAdd` and `nodeRemove` in `faults` change the nodes")

@@ -35,8 +35,11 @@ use crate::cluster::{
     NodeId, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId,
     SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
+use crate::control_plane::controllers::daemon_set::{DaemonSetSettings, suits, tolerate};
 use crate::engine::{Nanos, Streams};
-use crate::trace::import::k8s_list::UNMODELLED;
+use crate::trace::error::Problem;
+use crate::trace::import::daemon_sets::{DaemonSetRow, daemon_sets};
+use crate::trace::import::k8s_list::{DAEMON_SET, UNMODELLED};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
@@ -51,6 +54,8 @@ pub(super) struct TraceWorkload {
     pub times_ns: Vec<Nanos>,
     /// How long each pod runs; `u64::MAX`: to the end.
     pub run_ns: Vec<Nanos>,
+    /// DaemonSets, whose pods are none of these.
+    pub daemon_sets: Vec<DaemonSetSettings>,
     /// What was recorded of each of these pods; empty: nothing.
     pub recorded: Vec<RecordedPod>,
     /// What a reader should know about how the trace was taken.
@@ -75,6 +80,10 @@ impl FromTraceError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Unusable(_, hint) => Some(hint.clone()),
+            Self::Trace(error) if error.problem() == Some(Problem::Forbidden) => Some(
+                "what a cluster would refuse is no workload; docs/objects.md says what is modelled"
+                    .to_owned(),
+            ),
             Self::Trace(_) => None,
         }
     }
@@ -418,7 +427,7 @@ pub(super) fn read(
         return Err(unusable(message, format!("{import}; name DIR here")));
     }
     let reader = trace::open(folder).map_err(|error| unusable(error.to_string(), import))?;
-    fill(cluster, &reader, transform, streams, apps)
+    fill(cluster, &reader, transform, streams, apps, &[])
 }
 
 /// Reads Kubernetes objects into `cluster`, by way of a trace in the folder for temporary files.
@@ -447,8 +456,13 @@ pub(super) fn read_manifests(
                     return Err(unusable(message, instead));
                 }
             }
-            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps)?;
-            for (reason, rows) in dropped().filter(|(reason, _)| *reason != "not-a-workload") {
+            let mut sets = Vec::new();
+            if dropped().any(|(reason, _)| reason == DAEMON_SET) {
+                sets = daemon_sets(paths)?;
+            }
+            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, &sets)?;
+            let known = ["not-a-workload", DAEMON_SET];
+            for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
                 out.notes.push(format!("{} objects are left out: {reason} ({})", rows.count, rows.first));
             }
             out.notes.extend(report.notes);
@@ -470,20 +484,36 @@ fn fill(
     transform: &TransformSpec,
     streams: &Streams,
     apps: AppOptions,
+    daemon_sets: &[DaemonSetRow],
 ) -> Result<TraceWorkload, FromTraceError> {
     let mut out = TraceWorkload { files: hashes(reader.path())?, ..TraceWorkload::default() };
+    if !daemon_sets.is_empty() && *transform != TransformSpec::default() {
+        out.notes.push("DaemonSets are not transformed".to_owned());
+    }
     let transform = settings(transform);
     let mut rows = reader.specs()?;
     transform.specs(&mut rows, &mut out.notes);
     let mut specs = SpecReader::default();
     let pod_specs: Vec<PodSpec> =
         rows.iter().map(|row| specs.spec(row, &mut cluster.resources)).collect::<Result<_, _>>()?;
+    let daemons: Vec<PodSpec> = daemon_sets
+        .iter()
+        .map(|row| {
+            let spec = specs.spec(&row.spec, &mut cluster.resources)?;
+            let mut spec = PodSpec { priority: row.priority, ..spec };
+            tolerate(&mut spec);
+            Ok(spec)
+        })
+        .collect::<Result<_, FromTraceError>>()?;
     for (what, count) in &specs.inexact {
         out.notes.push(format!("{} terms of specs: {what}", thousands(*count)));
     }
     if cluster.nodes.is_empty() {
-        nodes(cluster, reader, &labels_in_use(&pod_specs), &transform, &mut out)?;
+        let mut labels = labels_in_use(&pod_specs);
+        labels.extend(labels_in_use(&daemons));
+        nodes(cluster, reader, &labels, &transform, &mut out)?;
     }
+    add_daemon_sets(cluster, daemon_sets, daemons, apps, &mut out);
     let mut gangs = Gangs::new();
     let source = (reader, &transform, streams);
     let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
@@ -498,6 +528,35 @@ fn fill(
         }
     }
     Ok(out)
+}
+
+/// DaemonSets: an application each, and their templates.
+fn add_daemon_sets(
+    cluster: &mut Cluster,
+    rows: &[DaemonSetRow],
+    specs: Vec<PodSpec>,
+    options: AppOptions,
+    out: &mut TraceWorkload,
+) {
+    for (row, spec) in rows.iter().zip(specs) {
+        let or = |text: &String, other: &str| if text.is_empty() { other.to_owned() } else { text.clone() };
+        let app = cluster.pods.add_app(App {
+            name: or(&row.app, &row.name),
+            queue: or(&row.queue, options.default_queue),
+            user: row.user.clone(),
+            namespace: namespace(&row.spec).to_owned(),
+            ..App::default()
+        });
+        if !(0..cluster.nodes.len() as NodeId).any(|node| suits(cluster, &spec, node).0) {
+            let (namespace, name) = (namespace(&row.spec), &row.name);
+            out.notes.push(format!("DaemonSet {namespace}/{name}: no node suits it, so that it has no pods"));
+        }
+        let template = cluster.pods.add_spec(spec);
+        out.daemon_sets.push(DaemonSetSettings { template, app });
+        // The trace does not hold them.
+        let hash = Sha256::digest(format!("{row:?}")).iter().map(|b| format!("{b:02x}")).collect();
+        out.files.insert(format!("DaemonSet {}/{}", namespace(&row.spec), row.name), hash);
+    }
 }
 
 /// SHA-256 of each file in the folder.
@@ -798,7 +857,7 @@ fn pods(
         }
     }
     // Pods that sit on nodes are a beginning, too: of what ends, fails or comes later.
-    if planned.is_empty() {
+    if planned.is_empty() && out.daemon_sets.is_empty() {
         let (message, hint) = if outside > 0 {
             let hint = "`podpace trace stats` shows when pods are created; correct workload.transform";
             (format!("no pod is left of the trace {}", reader.path().display()), hint)

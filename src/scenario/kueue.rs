@@ -7,7 +7,8 @@
 //! Sources: `apis/kueue/v1beta2/{clusterqueue,resourceflavor,localqueue}_types.go` of Kueue 0.19.2; v1beta1 calls `cohortName` `cohort`.
 //!
 //! Cost: O(values of the files + jobs x flavors).
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 
 use schemars::JsonSchema;
@@ -17,12 +18,13 @@ use super::config_file::ConfigFile;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::document::read_text;
 use super::quantity::Quantity;
-use super::spec::{ClientSpec, TaintSpec, TolerationOperator, TolerationSpec};
+use super::resolve::{taint, toleration};
+use super::spec::{ClientSpec, TaintSpec, TolerationSpec};
 use super::tree::{Path, Step, Value};
 use super::validate::Check;
 use crate::cluster::{
-    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, PodId, PodSpec, ResourceNames, Taint, TaintEffect,
-    Term, Toleration, term_matches, tolerates,
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, PodId, PodSpec, ResourceNames, TaintEffect, Term,
+    term_matches, tolerates,
 };
 use crate::control_plane::controllers::kueue::config::{
     ClusterQueue, Config, Flavor, Group, Resource, Workload,
@@ -165,7 +167,7 @@ struct QuotaObject {
 struct Reader {
     config: Config,
     cohorts: Vec<String>,
-    /// (namespace, name) to the ClusterQueue's name, with where it stands.
+    /// (namespace, name) to the ClusterQueue's name.
     local: BTreeMap<(String, String), String>,
     waiting: Vec<(ConfigFile, ClusterQueueObject, String)>,
     errors: Vec<Diagnostic>,
@@ -194,12 +196,15 @@ fn amount(resource: Resource, value: &serde_yaml::Value) -> Result<i64, String> 
         .ok_or_else(|| format!("{text}: out of range"))
 }
 
-/// The documents of a file, each with its own lines.
+/// The documents of a file, each with its own lines: one begins at `---`, behind which its first value or a comment may stand,
+/// and ends at `...`.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (number, line) in text.lines().enumerate() {
-        if line.trim_end() == "---" {
-            documents.push("\n".repeat(number + 1));
+        let marker = ["---", "..."].into_iter().find_map(|marker| line.strip_prefix(marker));
+        if let Some(rest) = marker.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r'])) {
+            let column = line.trim_end().len() - rest.trim().len();
+            documents.push(format!("{}{}{}\n", "\n".repeat(number), " ".repeat(column), rest.trim()));
         } else if let Some(last) = documents.last_mut() {
             last.push_str(line);
             last.push('\n');
@@ -250,7 +255,12 @@ impl Reader {
             }
             "ClusterQueue" => match file.decode::<Object<ClusterQueueObject>>(&root) {
                 Ok(object) => {
-                    self.waiting.push((file, object.spec, object.metadata.name));
+                    let name = object.metadata.name;
+                    if self.waiting.iter().any(|(_, _, first)| *first == name) {
+                        self.errors.append(&mut second(&file, &format!("ClusterQueue `{name}`")));
+                    } else {
+                        self.waiting.push((file, object.spec, name));
+                    }
                     return;
                 }
                 Err(errors) => Err(errors),
@@ -276,25 +286,12 @@ impl Reader {
             return Err(refuse(file, "spec.topologyName", "topology-aware scheduling"));
         }
         if self.config.flavors.iter().any(|f| f.name == object.metadata.name) {
-            let path = Path::default().key("metadata").key("name");
-            return Err(vec![file.diagnostic(
-                &path,
-                "a second ResourceFlavor of that name",
-                "leave one out",
-            )]);
+            return Err(second(file, &format!("ResourceFlavor `{}`", object.metadata.name)));
         }
         self.config.flavors.push(Flavor {
             name: object.metadata.name,
             labels: spec.node_labels,
-            taints: spec
-                .node_taints
-                .iter()
-                .map(|t| Taint {
-                    key: t.key.clone(),
-                    value: t.value.clone().unwrap_or_default(),
-                    effect: super::resolve::taint_effect(t.effect),
-                })
-                .collect(),
+            taints: spec.node_taints.iter().map(taint).collect(),
             tolerations: spec.tolerations.iter().map(toleration).collect(),
         });
         Ok(())
@@ -313,8 +310,17 @@ impl Reader {
             return Err(refuse(file, "spec.fairSharing", "fair sharing"));
         }
         let namespace = object.metadata.namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-        self.local.insert((namespace, object.metadata.name), spec.cluster_queue);
-        Ok(())
+        let name = object.metadata.name;
+        match self.local.entry((namespace, name)) {
+            Entry::Occupied(first) => {
+                let (namespace, name) = first.key();
+                Err(second(file, &format!("LocalQueue `{name}` in namespace {namespace}")))
+            }
+            Entry::Vacant(place) => {
+                place.insert(spec.cluster_queue);
+                Ok(())
+            }
+        }
     }
 
     fn cluster_queues(&mut self, names: &mut ResourceNames) {
@@ -415,6 +421,7 @@ impl Reader {
                 self.cohorts.len() - 1
             })
         });
+        listed_once(file, spec)?;
         let mut quotas = vec![Quota::default(); self.config.flavors.len() * self.config.resources.len()];
         let root = Path::default().key("spec").key("resourceGroups");
         for (g, group) in spec.resource_groups.iter().enumerate() {
@@ -485,22 +492,40 @@ impl Reader {
     }
 }
 
+/// Resources and flavors are in one group of a ClusterQueue, once (`validateResourceGroups`).
+fn listed_once(file: &ConfigFile, spec: &ClusterQueueObject) -> Result<(), Vec<Diagnostic>> {
+    let twice = |path: &Path, what: &str, name: &str| {
+        let message = format!("Kueue refuses this: {what} `{name}` is listed twice in the ClusterQueue");
+        Err(vec![file.diagnostic(path, message, "list it once")])
+    };
+    let (mut resources, mut flavors) = (BTreeSet::new(), BTreeSet::new());
+    for (g, group) in spec.resource_groups.iter().enumerate() {
+        let path = Path::default().key("spec").key("resourceGroups").child(Step::Index(g));
+        for (r, name) in group.covered_resources.iter().enumerate() {
+            if !resources.insert(name) {
+                return twice(&path.key("coveredResources").child(Step::Index(r)), "resource", name);
+            }
+        }
+        for (f, flavor) in group.flavors.iter().enumerate() {
+            if !flavors.insert(&flavor.name) {
+                return twice(&path.key("flavors").child(Step::Index(f)).key("name"), "flavor", &flavor.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A name that an object has already.
+fn second(file: &ConfigFile, what: &str) -> Vec<Diagnostic> {
+    vec![file.diagnostic(&dotted("metadata.name"), format!("a second {what}"), "leave one out, or rename it")]
+}
+
 fn dotted(path: &str) -> Path {
     path.split('.').fold(Path::default(), |path, key| path.key(key))
 }
 
 fn refuse(file: &ConfigFile, path: &str, what: &str) -> Vec<Diagnostic> {
     vec![file.diagnostic(&dotted(path), format!("not modelled: {what}"), "leave it out to study the rest")]
-}
-
-fn toleration(spec: &TolerationSpec) -> Toleration {
-    Toleration {
-        key: spec.key.clone().unwrap_or_default(),
-        exists: spec.operator == Some(TolerationOperator::Exists),
-        value: spec.value.clone().unwrap_or_default(),
-        effect: spec.effect.map(super::resolve::taint_effect),
-        seconds: spec.toleration_seconds,
-    }
 }
 
 /// Whether a flavor's labels and taints suit a pod (`checkFlavorForPodSets`): of its selectors and required affinity, only keys
@@ -567,7 +592,6 @@ pub(super) fn read(
     directory: &FilePath,
     cluster: &mut Cluster,
     jobs: &[(PodId, PodId)],
-    labels_of: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Result<Config, Vec<Diagnostic>> {
     let mut reader = Reader::default();
     for name in &spec.objects {
@@ -598,8 +622,7 @@ pub(super) fn read(
             continue;
         };
         let cluster_queue = &config.queues[number];
-        let empty = BTreeMap::new();
-        let labels = labels_of.get(&namespace).unwrap_or(&empty);
+        let labels = cluster.namespace_labels(&namespace);
         let takes = cluster_queue
             .namespaces
             .as_ref()

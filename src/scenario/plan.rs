@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::spec::TimeDistribution;
 use crate::cluster::{Amount, Cluster, NodeId};
+use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::kueue;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
@@ -338,6 +339,8 @@ pub struct ChangesPlan {
     /// What each owner of [`Creation::ReplicaSets`] is, ReplicaSets first, then StatefulSets, then Jobs; those that are not
     /// told are ReplicaSets.
     pub owners: Vec<OwnerPlan>,
+    /// DaemonSets; they come after all other owners.
+    pub daemon_sets: Vec<DaemonSetSettings>,
 }
 
 /// What owns a range of pods.

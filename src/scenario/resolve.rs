@@ -32,7 +32,8 @@ use super::spec::{
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
     NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
     QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    TaintEffect as SpecTaintEffect, TaintSpec, TimeDistribution, TolerationOperator, TolerationSpec,
+    WhenUnsatisfiable, WorkloadStart,
 };
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
@@ -41,6 +42,7 @@ use crate::cluster::{
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm,
 };
+use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -85,6 +87,7 @@ struct Resolver<'a> {
     replica_sets: Vec<(u32, u32)>,
     /// What owns the ranges of pods that controllers make.
     owners: Vec<OwnerPlan>,
+    daemon_sets: Vec<DaemonSetSettings>,
 }
 
 impl<'a> Resolver<'a> {
@@ -98,6 +101,7 @@ impl<'a> Resolver<'a> {
             default_limit_ns: DEFAULT_LIMIT_NS,
             replica_sets: Vec::new(),
             owners: Vec::new(),
+            daemon_sets: Vec::new(),
         }
     }
 }
@@ -122,11 +126,31 @@ pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resour
     amount
 }
 
-pub(super) fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
+const fn taint_effect(effect: SpecTaintEffect) -> TaintEffect {
     match effect {
         SpecTaintEffect::NoSchedule => TaintEffect::NoSchedule,
         SpecTaintEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
         SpecTaintEffect::NoExecute => TaintEffect::NoExecute,
+    }
+}
+
+/// A taint as the cluster knows it.
+pub(super) fn taint(spec: &TaintSpec) -> Taint {
+    Taint {
+        key: spec.key.clone(),
+        value: spec.value.clone().unwrap_or_default(),
+        effect: taint_effect(spec.effect),
+    }
+}
+
+/// A toleration as the cluster knows it.
+pub(super) fn toleration(spec: &TolerationSpec) -> Toleration {
+    Toleration {
+        key: spec.key.clone().unwrap_or_default(),
+        exists: spec.operator == Some(TolerationOperator::Exists),
+        value: spec.value.clone().unwrap_or_default(),
+        effect: spec.effect.map(taint_effect),
+        seconds: spec.toleration_seconds,
     }
 }
 
@@ -177,17 +201,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
         priority: shape.priority.unwrap_or(0),
         node_selector: shape.node_selector.clone(),
         node_name: shape.node_name.clone(),
-        tolerations: shape
-            .tolerations
-            .iter()
-            .map(|t| Toleration {
-                key: t.key.clone().unwrap_or_default(),
-                exists: t.operator == Some(TolerationOperator::Exists),
-                value: t.value.clone().unwrap_or_default(),
-                effect: t.effect.map(taint_effect),
-                seconds: t.toleration_seconds,
-            })
-            .collect(),
+        tolerations: shape.tolerations.iter().map(toleration).collect(),
         required_node_affinity: affinity.required.iter().map(|t| term(&t.match_expressions)).collect(),
         preferred_node_affinity: affinity
             .preferred
@@ -296,16 +310,7 @@ fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 
     }
     let template = cluster.nodes.add_template(NodeTemplate {
         labels: group.template.labels.clone(),
-        taints: group
-            .template
-            .taints
-            .iter()
-            .map(|t| Taint {
-                key: t.key.clone(),
-                value: t.value.clone().unwrap_or_default(),
-                effect: taint_effect(t.effect),
-            })
-            .collect(),
+        taints: group.template.taints.iter().map(taint).collect(),
         unschedulable: group.template.unschedulable.unwrap_or(false),
         allocatable,
         images: scheduling::node_images(&group.template.images),
@@ -412,16 +417,22 @@ impl Resolver<'_> {
         })
     }
 
+    /// The result depends on a file beside the scenario: its hash is noted.
+    fn note_file(&mut self, name: &str) {
+        let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
+        if let Ok(bytes) = std::fs::read(path) {
+            let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            self.provenance.files.insert(name.to_owned(), hash);
+        }
+    }
+
     /// What `scheduler.config` says; the defaults if there is none or it is wrong.
     fn scheduler_config(&mut self, names: &mut ResourceNames) -> SchedulerConfig {
         let Some(name) = &self.spec.scheduler.config else { return SchedulerConfig::default() };
         let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
         match config_file::read(&self.spec.scheduler.kind, &path, &path.display().to_string(), names) {
             Ok(mut config) => {
-                if let Ok(bytes) = std::fs::read(&path) {
-                    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                    self.provenance.files.insert(name.clone(), hash);
-                }
+                self.note_file(name);
                 self.provenance.notes.append(&mut config.notes);
                 config
             }
@@ -436,12 +447,8 @@ impl Resolver<'_> {
     fn process_command(&mut self, s: &SchedulerSpec) -> ProcessCommand {
         let directory = self.document.directory().unwrap_or(Path::new("."));
         for argument in &s.command {
-            let path = directory.join(argument);
-            if path.is_file()
-                && let Ok(bytes) = std::fs::read(path)
-            {
-                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                self.provenance.files.insert(argument.clone(), hash);
+            if directory.join(argument).is_file() {
+                self.note_file(argument);
             }
         }
         let options = if s.options.is_empty() { None } else { serde_json::to_string(&s.options).ok() };
@@ -710,15 +717,11 @@ impl Resolver<'_> {
             }
             _ => vec![0; ranges.len()],
         };
-        let namespaces = spec.cluster.namespaces.iter().map(|n| (n.name.clone(), n.labels.clone())).collect();
         let directory = self.document.directory().unwrap_or(Path::new("."));
         for name in &given.objects {
-            if let Ok(bytes) = std::fs::read(directory.join(name)) {
-                let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                self.provenance.files.insert(name.clone(), hash);
-            }
+            self.note_file(name);
         }
-        let config = match kueue::read(given, directory, cluster, &ranges, &namespaces) {
+        let config = match kueue::read(given, directory, cluster, &ranges) {
             Ok(config) => Arc::new(config),
             Err(mut errors) => {
                 self.errors.append(&mut errors);
@@ -795,7 +798,8 @@ impl Resolver<'_> {
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
         let spec = self.spec;
         let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
-            || !cluster.resource_quotas.is_empty();
+            || !cluster.resource_quotas.is_empty()
+            || !self.daemon_sets.is_empty();
         if spec.faults.is_empty() && !has_objects {
             return None;
         }
@@ -840,6 +844,7 @@ impl Resolver<'_> {
                 .map_or(DEFAULT_TOLERATION_NS, |seconds| seconds.saturating_mul(SECOND)),
             replica_sets: std::mem::take(&mut self.replica_sets),
             owners: std::mem::take(&mut self.owners),
+            daemon_sets: std::mem::take(&mut self.daemon_sets),
         })
     }
 
@@ -935,6 +940,15 @@ impl Resolver<'_> {
         self.provenance.files.append(&mut trace.files);
         self.provenance.notes.append(&mut trace.notes);
         self.provenance.recorded = std::mem::take(&mut trace.recorded).into();
+        self.daemon_sets = std::mem::take(&mut trace.daemon_sets);
+        if !self.daemon_sets.is_empty() && self.spec.scheduler.kind == "volcano" {
+            let hint = Some("leave the DaemonSets out, or use another scheduler".to_owned());
+            self.errors.push(self.document.diagnostic(
+                field,
+                "not modelled with Volcano: DaemonSets among manifests",
+                hint,
+            ));
+        }
         let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
         let last_ns = trace.times_ns.last().copied().unwrap_or(0);
         self.default_limit_ns =
@@ -1145,7 +1159,7 @@ fn workload(
     scheduling::add_objects(&mut cluster, &spec.cluster);
     objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
-    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, .. } = r;
+    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, daemon_sets, .. } = r;
     let made = Workload {
         cluster,
         creation,
@@ -1155,6 +1169,7 @@ fn workload(
         templates,
         replica_sets,
         owners,
+        daemon_sets,
     };
     (made, streams.were_used(), errors)
 }
@@ -1182,9 +1197,10 @@ pub fn resolve_shared(
         templates,
         replica_sets,
         owners,
+        daemon_sets,
     } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
-    (r.replica_sets, r.owners) = (replica_sets, owners);
+    (r.replica_sets, r.owners, r.daemon_sets) = (replica_sets, owners, daemon_sets);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);

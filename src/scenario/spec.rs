@@ -555,7 +555,7 @@ pub struct WorkloadSpec {
     /// its nodes unless `cluster.nodes` has some.
     pub trace: Option<String>,
     /// Files or folders of Kubernetes manifests or of `kubectl get -o json|yaml`, paths relative to the scenario: read as
-    /// `podpace trace import k8s-list` reads them.
+    /// `podpace trace import k8s-list` reads them, and DaemonSets besides.
     #[serde(default)]
     pub manifests: Vec<String>,
     /// What is changed about the trace or manifests before they run.

@@ -21,6 +21,7 @@ use super::plan::{Creation, Lifetimes, OwnerPlan, Provenance, RecordedPod};
 use super::spec::{ClusterSpec, Ignored, ScenarioSpec, WorkloadSpec};
 use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
+use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::engine::Nanos;
 
 /// What is kept of workloads that no run uses, by default.
@@ -45,6 +46,8 @@ pub(super) struct Workload {
     pub(super) replica_sets: Vec<(u32, u32)>,
     /// What owns the ranges of pods that controllers make.
     pub(super) owners: Vec<OwnerPlan>,
+    /// DaemonSets.
+    pub(super) daemon_sets: Vec<DaemonSetSettings>,
 }
 
 impl Workload {

@@ -51,6 +51,8 @@ pub enum Problem {
     BadSyntax,
     /// A reference to something that is not in the trace.
     DanglingReference,
+    /// An object that the API server refuses, or of a kind that is not modelled.
+    Forbidden,
 }
 
 impl Problem {
@@ -79,6 +81,7 @@ impl Problem {
             Problem::UnknownCode => "unknown-code",
             Problem::BadSyntax => "bad-syntax",
             Problem::DanglingReference => "dangling-reference",
+            Problem::Forbidden => "forbidden",
         }
     }
 }

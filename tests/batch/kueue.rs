@@ -99,7 +99,7 @@ fn admitted(config: &Config, cycles: &mut Cycles) -> Vec<Vec<u32>> {
             break;
         }
         let outcome = cycles.run(config);
-        all.push(outcome.admitted.iter().map(|(id, _)| *id).collect());
+        all.push(outcome.admitted);
     }
     while all.last().is_some_and(Vec::is_empty) {
         all.pop();
@@ -140,11 +140,11 @@ fn nominal_quota_goes_before_borrowing() {
     let c = config(queues(), &[(0, 6, 9), (1, 4, 0)]);
     let mut cycles = started(&c);
     let outcome = cycles.run(&c);
-    assert_eq!(outcome.admitted.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
+    assert_eq!(outcome.admitted, [1]);
     assert_eq!(outcome.others, [(0, Why::Lost)]);
     // Both would borrow: priority.
     let c = config(queues(), &[(0, 5, 0), (1, 5, 1)]);
-    assert_eq!(started(&c).run(&c).admitted[0].0, 1);
+    assert_eq!(started(&c).run(&c).admitted[0], 1);
 }
 
 /// A queue whose own quota is lent out keeps its place: with its head waiting within nominal quota no other borrows what it needs
@@ -160,7 +160,7 @@ fn what_a_queue_waits_for_is_not_lent_again() {
     let c = config(queues, &[(0, 15, 0), (1, 10, 0), (2, 5, 0)]);
     let mut cycles = Cycles::new(&c);
     cycles.push(&c, 0, 0);
-    assert_eq!(cycles.run(&c).admitted[0].0, 0);
+    assert_eq!(cycles.run(&c).admitted[0], 0);
     cycles.push(&c, 1, SECOND);
     cycles.push(&c, 2, SECOND);
     let outcome = cycles.run(&c);
@@ -168,7 +168,7 @@ fn what_a_queue_waits_for_is_not_lent_again() {
     // Released, it gets its own.
     let queue = cycles.release(&c, 0);
     assert!(cycles.requeue(&c, queue));
-    assert_eq!(cycles.run(&c).admitted[0].0, 1);
+    assert_eq!(cycles.run(&c).admitted[0], 1);
 }
 
 /// `whenCanBorrow`: the first flavor that fits, borrowed or not; or with `TryNextFlavor` the first that needs no borrowing.
@@ -180,14 +180,19 @@ fn flavors_are_tried_in_order() {
             (Some(0), false, vec![quota(10, None, None), quota(0, None, None)]),
         ]
     };
+    let flavors = |c: &Config| {
+        let mut cycles = started(c);
+        assert_eq!(cycles.run(c).admitted, [0]);
+        cycles.flavors_of(0)
+    };
     let mut c = config(queues(), &[(0, 5, 0)]);
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(0)]);
+    assert_eq!(flavors(&c), [0]);
     c.queues[0].tries_next_before_borrowing = true;
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(1)]);
+    assert_eq!(flavors(&c), [1]);
     // A flavor that does not suit is passed over.
     c.queues[0].tries_next_before_borrowing = false;
     c.workloads[0].suits = vec![vec![false, true]];
-    assert_eq!(started(&c).run(&c).admitted[0].1.flavors, [Some(1)]);
+    assert_eq!(flavors(&c), [1]);
     c.workloads[0].suits = vec![vec![false, false]];
     assert_eq!(started(&c).run(&c).others, [(0, Why::NoFlavor)]);
 }
@@ -217,7 +222,7 @@ proptest! {
         let mut idle = 0;
         for _ in 0..4000 {
             let outcome = cycles.run(&c);
-            running.extend(outcome.admitted.iter().map(|(id, _)| *id));
+            running.extend(&outcome.admitted);
             let mut used = 0;
             for queue in 0..c.queues.len() {
                 let q = cycles.quotas();
@@ -376,6 +381,76 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
     let again = Simulation::restore(&plan, &registry, &bytes).unwrap().run();
     assert_eq!(times(&whole), times(&again));
     assert_eq!(whole.admissions, again.admissions);
+}
+
+/// "The control plane sets an immutable label kubernetes.io/metadata.name on all namespaces. The value of the label is the
+/// namespace name." (Namespaces, "Automatic labelling"): a selector may name it.
+#[test]
+fn a_namespace_has_its_name_as_a_label() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a, runTime: 1s}]}";
+    let selects = |name: &str| {
+        let selector = format!("namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}");
+        plan(&OBJECTS.replacen("namespaceSelector: {}", &selector, 1), job)
+    };
+    assert_eq!(selects("default").map(|_| ()), Ok(()));
+    let error = selects("other").map(|_| ()).unwrap_err();
+    assert!(error.contains("takes no job of namespace default"), "{error}");
+}
+
+/// A name is one object's, and a ClusterQueue lists a resource and a flavor once (`validateResourceGroups`: "Duplicate value").
+#[test]
+fn a_name_is_given_once() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a}]}";
+    let again = |kind: &str| {
+        let object = OBJECTS.split("---\n").find(|d| d.contains(&format!("kind: {kind}"))).unwrap();
+        format!("{OBJECTS}---\n{object}")
+    };
+    let twice = |from: &str, to: &str| OBJECTS.replacen(from, to, 1);
+    let spot = "- {name: spot, resources: [{name: cpu, nominalQuota: 8}]}";
+    for (objects, says, line, field) in [
+        (again("ResourceFlavor"), "a second ResourceFlavor `on-demand`", 55, "metadata.name"),
+        (again("ClusterQueue"), "a second ClusterQueue `team-a`", 54, "metadata.name"),
+        (again("LocalQueue"), "a second LocalQueue `a` in namespace default", 54, "metadata.name"),
+        (
+            twice(spot, &spot.replace("spot", "on-demand")),
+            "flavor `on-demand` is listed twice",
+            25,
+            "spec.resourceGroups[0].flavors[1].name",
+        ),
+        (
+            twice(
+                &format!(
+                    "[cpu]\n      flavors:\n        - {{name: on-demand, resources: [{{name: cpu, nominalQuota: 8, borrowingLimit: 0}}]}}\n        {spot}"
+                ),
+                "[cpu, cpu]\n      flavors:\n        - {name: spot, resources: [{name: cpu, nominalQuota: 8}, {name: cpu, nominalQuota: 9}]}",
+            ),
+            "resource `cpu` is listed twice",
+            22,
+            "spec.resourceGroups[0].coveredResources[1]",
+        ),
+        (
+            twice(
+                spot,
+                "- {name: spot, resources: [{name: cpu, nominalQuota: 8}]}\n    - {coveredResources: [memory], flavors: [{name: spot, resources: [{name: memory, nominalQuota: 1}]}]}",
+            ),
+            "flavor `spot` is listed twice",
+            26,
+            "spec.resourceGroups[1].flavors[0].name",
+        ),
+    ] {
+        let error = plan(&objects, job).map(|_| ()).expect_err(says);
+        assert!(error.contains(says) && error.contains("help: "), "{says}: {error}");
+        assert!(error.contains(&format!("queues.yaml:{line}:")) && error.contains(field), "{error}");
+    }
+}
+
+/// Documents begin at `---`, whatever stands behind it, and end at `...` (YAML 1.2, 9.1).
+#[test]
+fn documents_may_begin_with_a_comment() {
+    let job = "workload: {jobs: [{completions: 1, requests: {cpu: 1}, queue: a, runTime: 1s}]}";
+    let commented = OBJECTS.replacen("---\n", "--- # another\n", 2).replacen("---\n", "...\n---\t\n", 1);
+    assert_ne!(commented, OBJECTS);
+    assert_eq!(plan(&commented, job).map(|_| ()), Ok(()));
 }
 
 /// What is not modelled, and what Kueue itself refuses, is named with its place.

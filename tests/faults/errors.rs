@@ -1,6 +1,5 @@
 //! What a reader sees for every kind of wrong fault: file, line, field, what was expected, what to do.
-use podpace::experiment::run::{Environment, RunSpec};
-use podpace::scenario::{Diagnostic, Document};
+use crate::support::{assert_page, message};
 
 /// The scenario around a list of faults; the kind of node agents can be changed.
 fn scenario(agents: &str, faults: &str) -> String {
@@ -21,34 +20,13 @@ faults:
     )
 }
 
-fn rendered(errors: &[Diagnostic]) -> String {
-    errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n")
-}
-
-fn message(text: &str) -> String {
-    let document = Document::parse("faults.yaml", text, None).expect("it is YAML");
-    let errors = match RunSpec::of_scenario(document) {
-        Err(errors) => rendered(&errors),
-        Ok(spec) => match spec.plan(&Environment::built_in()) {
-            Err(error) => error.to_string(),
-            Ok(_) => panic!("nothing is wrong with\n{text}"),
-        },
-    };
-    assert!(errors.contains("help: "), "no next step: {errors}");
-    errors
-}
-
 /// Messages of one kind of mistakes, as one page.
 fn page(name: &str, cases: &[(&str, &str)]) {
     let mut text = String::new();
     for (agents, faults) in cases {
         text += &format!("faults: {faults}\n{}\n\n", message(&scenario(agents, &format!("  - {faults}"))));
     }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../fixtures/faults/snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
+    assert_page(name, &text);
 }
 
 #[test]
@@ -192,9 +170,5 @@ fn flags_of_the_controller_manager() {
     text += "\n\n";
     let core_only = text_of.replace("kind: kube-scheduler", "kind: yunikorn, coreOnly: true");
     text += &message(&core_only);
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../fixtures/faults/snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("flags", text));
+    assert_page("flags", &text);
 }

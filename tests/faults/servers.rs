@@ -91,6 +91,17 @@ fn etcd_elects_a_leader_and_nothing_is_lost() {
     assert!((299.0..301.0).contains(&at) && (8.0..20.0).contains(&span), "{at} {span}");
 }
 
+/// What a server had handed to etcd when its process ended is stored all the same, once, even if the next server ends
+/// before etcd's disk has answered.
+#[test]
+fn a_server_that_ends_twice_while_etcd_writes_loses_nothing() {
+    let faults = "{kind: etcdSlow, at: 299s, factor: 1000, duration: 20s}, \
+        {kind: apiServerRestart, at: 5m, duration: 1s}, {kind: apiServerRestart, at: 5m2s, duration: 1s}";
+    let completed = run(&steady("kube-scheduler", faults));
+    assert_eq!(bindings(&completed).len(), 6000);
+    assert_eq!(completed.finished.counts.failed, 0);
+}
+
 /// Every write waits for etcd's disk. 1 ms at the median, 300 times as long: a third of a second and more a write.
 #[test]
 fn a_slow_disk_delays_every_binding() {

@@ -1,7 +1,9 @@
 //! What these tests share: the text of a scenario becomes a run, and a run tells its figures.
+use std::path::Path;
+
 use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
 use podpace::experiment::simulation::Simulation;
-use podpace::scenario::Document;
+use podpace::scenario::{Diagnostic, Document};
 
 /// In ns.
 pub const SECOND: u64 = 1_000_000_000;
@@ -26,6 +28,34 @@ pub fn simulation(text: &str) -> Simulation {
     let environment = Environment::built_in();
     let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}\n{text}"));
     Simulation::new(&plan, &environment.registry).unwrap()
+}
+
+/// What a reader sees of a scenario in which something is wrong, and that it says what to do next.
+pub fn message(text: &str) -> String {
+    message_of(text, None)
+}
+
+/// The same, with files in a folder.
+pub fn message_of(text: &str, folder: Option<&Path>) -> String {
+    let document = Document::parse("scenario.yaml", text, folder).expect("it is YAML");
+    let errors = match RunSpec::of_scenario(document) {
+        Err(errors) => errors.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n\n"),
+        Ok(spec) => match spec.plan(&Environment::built_in()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("nothing is wrong with\n{text}"),
+        },
+    };
+    assert!(errors.contains("help: "), "no next step: {errors}");
+    errors
+}
+
+/// Compares a page of messages with the one that is kept.
+pub fn assert_page(name: &str, page: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../fixtures/faults/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, page));
 }
 
 /// The one fault of a run.

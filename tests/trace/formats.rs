@@ -7,7 +7,7 @@ use podpace::trace::model::{
 };
 use podpace::trace::{self, ImportOptions, OnError, TraceError};
 
-struct Imported {
+pub(crate) struct Imported {
     _dir: tempfile::TempDir,
     manifest: Manifest,
     pods: Vec<PodRow>,
@@ -22,7 +22,7 @@ impl Imported {
     fn pod(&self, uid: &str) -> &PodRow {
         self.pods.iter().find(|p| p.uid == uid).unwrap_or_else(|| panic!("no pod {uid} in {:#?}", self.pods))
     }
-    fn requests(&self, uid: &str, name: &str) -> u64 {
+    pub(crate) fn requests(&self, uid: &str, name: &str) -> u64 {
         self.specs[self.pod(uid).spec_id as usize].requests.get(name).copied().unwrap_or(0)
     }
     fn outcome(&self, uid: &str) -> &OutcomeRow {
@@ -31,7 +31,7 @@ impl Imported {
     fn deleted_at(&self, uid: &str) -> Option<u64> {
         self.deletions.iter().find(|(u, _)| u == uid).map(|d| d.1)
     }
-    fn dropped(&self, table: &str, reason: &str) -> u64 {
+    pub(crate) fn dropped(&self, table: &str, reason: &str) -> u64 {
         self.manifest.report.tables[table].dropped.get(reason).map_or(0, |d| d.count)
     }
 }
@@ -48,7 +48,11 @@ fn write(dir: &Path, files: &[(&str, &str)]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn try_import(format: &str, files: &[(&str, &str)], options: &ImportOptions) -> Result<Imported, TraceError> {
+pub(crate) fn try_import(
+    format: &str,
+    files: &[(&str, &str)],
+    options: &ImportOptions,
+) -> Result<Imported, TraceError> {
     let dir = tempfile::tempdir().unwrap();
     let paths = write(&dir.path().join("in"), files);
     let out = dir.path().join("out");
@@ -75,7 +79,7 @@ fn try_import(format: &str, files: &[(&str, &str)], options: &ImportOptions) -> 
     })
 }
 
-fn import(format: &str, files: &[(&str, &str)]) -> Imported {
+pub(crate) fn import(format: &str, files: &[(&str, &str)]) -> Imported {
     try_import(format, files, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -3,6 +3,7 @@
 mod corrupt;
 mod formats;
 mod import;
+mod limit_ranges;
 mod native;
 mod replay;
 mod samples;

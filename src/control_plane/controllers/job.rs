@@ -5,7 +5,7 @@
 //! and is made anew: of an Indexed Job the lowest index first, else after the pods that have not been tried. After n
 //! failures since the last success no pod is made before 10 s, doubled n - 1 times, at most 10 min, have passed since the
 //! last failure. When more pods have failed than `backoffLimit` says (6) the Job has failed: its pods that are left are
-//! deleted, and those that were to come never do.
+//! deleted, again and again until each deletion is stored, and those that were to come never do.
 //!
 //! Changes of pods are collected for a second before a Job is synced. For each pod that has ended a sync takes its finalizer
 //! off (one PATCH), between two writes of the Job's status. All requests share the controller's bucket (20/s, burst 30), so that
@@ -25,7 +25,7 @@ use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
 use super::work_queue::WorkQueue;
-use super::{Answer, Env};
+use super::{Answer, Env, doubled_ns};
 use crate::cluster::{NO_NODE, PodId, Stage};
 use crate::engine::{Nanos, SECOND};
 
@@ -54,13 +54,7 @@ pub struct JobSettings {
 /// How long after the last of so many failures in a row no pod is made, ns.
 #[must_use]
 pub fn backoff_ns(failures: u32) -> Nanos {
-    match failures {
-        0 => 0,
-        n => FIRST_BACKOFF_NS
-            .checked_shl(n - 1)
-            .filter(|ns| ns >> (n - 1) == FIRST_BACKOFF_NS)
-            .map_or(LAST_BACKOFF_NS, |ns| ns.min(LAST_BACKOFF_NS)),
-    }
+    failures.checked_sub(1).map_or(0, |times| doubled_ns(FIRST_BACKOFF_NS, times, LAST_BACKOFF_NS))
 }
 
 /// Where a sync is.
@@ -94,6 +88,8 @@ struct Job {
     last_failure_ns: Nanos,
     /// It has succeeded or failed.
     over: bool,
+    /// Pods of a Job that has failed whose deletion is not stored.
+    doomed: BTreeSet<PodId>,
     /// Pods that have ended, with their finalizer.
     ended: VecDeque<PodId>,
     step: Step,
@@ -146,6 +142,7 @@ impl Jobs {
             in_a_row: 0,
             last_failure_ns: 0,
             over: false,
+            doomed: BTreeSet::new(),
             ended: VecDeque::new(),
             step: Step::Idle,
             to_make: 0,
@@ -286,7 +283,7 @@ impl Jobs {
         let job = &mut self.jobs[at as usize];
         (job.step, job.sync_failed, job.to_make, job.batch) = (Step::Pods, false, 0, 1);
         if job.over {
-            self.track(env, at);
+            self.delete_doomed(env, at);
             return;
         }
         if job.failed > job.settings.backoff_limit {
@@ -320,14 +317,25 @@ impl Jobs {
         env.dropped.extend(job.lost.values());
         job.next = job.end;
         job.lost.clear();
-        let active: Vec<PodId> = std::mem::take(&mut job.active).into_keys().collect();
-        job.under_way.extend(&active);
-        for pod in active {
-            env.control_plane.store_mut().leaves_on_purpose(pod);
-            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+        job.doomed = std::mem::take(&mut job.active).into_keys().collect();
+        for pod in &job.doomed {
+            env.control_plane.store_mut().leaves_on_purpose(*pod);
         }
-        if self.jobs[at as usize].under_way.is_empty() {
+        self.delete_doomed(env, at);
+    }
+
+    /// Deletes what is left of a Job that has failed, but for what others have deleted meanwhile.
+    fn delete_doomed(&mut self, env: &mut Env<'_>, at: u32) {
+        let job = &mut self.jobs[at as usize];
+        let store = env.control_plane.store();
+        job.doomed.retain(|pod| store.is_active(*pod));
+        if job.doomed.is_empty() {
             self.track(env, at);
+            return;
+        }
+        job.under_way.extend(&job.doomed);
+        for pod in &job.doomed {
+            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, *pod, NO_NODE);
         }
     }
 
@@ -383,11 +391,11 @@ impl Jobs {
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
         let job = &mut self.jobs[at as usize];
         job.step = Step::Idle;
-        if job.over && std::mem::take(&mut job.concluding) {
+        if job.over && job.doomed.is_empty() && std::mem::take(&mut job.concluding) {
             self.concluding -= 1;
         }
         if job.sync_failed {
-            let wait_ns = (FIRST_RETRY_NS << job.failures.min(6)).min(LAST_RETRY_NS);
+            let wait_ns = doubled_ns(FIRST_RETRY_NS, job.failures, LAST_RETRY_NS);
             job.failures += 1;
             let when = env.kernel.now() + wait_ns;
             self.wake(env, at, when);
@@ -445,6 +453,9 @@ impl Jobs {
             }
             Step::Pods => {
                 job.sync_failed |= lost;
+                if !lost {
+                    job.doomed.remove(&pod);
+                }
                 if job.under_way.is_empty() {
                     self.track(env, at);
                 }

@@ -7,10 +7,12 @@
 //! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
 //! | `pod_gc`         | pods of nodes that are gone                                                |
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
+//! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
+//! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
 //!
-//! The manager is one process. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
+//! All but Kueue are one process, the manager. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
 //! `ClientBuilder.ClientOrDie` makes one a controller); they share informers. A controller acts when its informer has shown
 //! a change, or at a time of its own; what it then looks at is what the API server stores at that moment, which the real
 //! one sees as late as its informer is behind: milliseconds.
@@ -22,6 +24,7 @@
 //! volumes and services.
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
+pub mod daemon_set;
 pub mod job;
 pub mod kueue;
 pub mod node_lifecycle;
@@ -35,9 +38,10 @@ use super::kernel::{ControllerEvent, Event, Kernel};
 use super::node_agents::NodeAgents;
 use super::store::Refusal;
 use super::{ClientId, ControlPlane, PodChange, Verb};
-use crate::cluster::{Cluster, NodeChange, NodeId, PodId};
+use crate::cluster::{AppId, Cluster, NodeChange, NodeId, PodId, SpecId};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
+use daemon_set::DaemonSets;
 use job::Jobs;
 use node_lifecycle::NodeLifecycle;
 use pod_gc::PodGc;
@@ -49,13 +53,16 @@ const FIRST_RETRY_NS: Nanos = 5 * MILLISECOND;
 /// Longest wait.
 const LAST_RETRY_NS: Nanos = 1000 * SECOND;
 
+/// A wait that has been doubled so many times, up to the longest.
+pub(super) fn doubled_ns(first_ns: Nanos, times: u32, longest_ns: Nanos) -> Nanos {
+    let ns = first_ns.checked_shl(times).filter(|ns| ns >> times == first_ns);
+    ns.map_or(longest_ns, |ns| ns.min(longest_ns))
+}
+
 /// When an object whose sync has failed `failures` times in a row is due again, from now on.
 #[must_use]
 pub fn retry_after_ns(failures: u32) -> Nanos {
-    FIRST_RETRY_NS
-        .checked_shl(failures)
-        .filter(|ns| ns >> failures == FIRST_RETRY_NS)
-        .map_or(LAST_RETRY_NS, |ns| ns.min(LAST_RETRY_NS))
+    doubled_ns(FIRST_RETRY_NS, failures, LAST_RETRY_NS)
 }
 
 /// A pod that a controller has made, and that the plan does not know.
@@ -63,8 +70,8 @@ pub fn retry_after_ns(failures: u32) -> Nanos {
 pub struct Made {
     /// The new pod.
     pub pod: PodId,
-    /// The pod in whose place it comes; it runs as long.
-    pub instead_of: PodId,
+    /// The pod in whose place it comes; it runs as long. None: it is the first.
+    pub instead_of: Option<PodId>,
 }
 
 /// What a controller may touch during a call.
@@ -94,8 +101,13 @@ impl Env<'_> {
 
     /// Makes a pod in the place of another: same spec, application and owner.
     pub fn make(&mut self, instead_of: PodId, owner: u32) -> PodId {
-        let pods = &mut self.cluster.pods;
-        let pod = pods.add_later(pods.spec_id(instead_of), pods.app_id(instead_of));
+        let pods = &self.cluster.pods;
+        self.make_of(pods.spec_id(instead_of), pods.app_id(instead_of), owner, Some(instead_of))
+    }
+
+    /// Makes a pod, in the place of another or as the first there.
+    pub fn make_of(&mut self, spec: SpecId, app: AppId, owner: u32, instead_of: Option<PodId>) -> PodId {
+        let pod = self.cluster.pods.add_later(spec, app);
         let store = self.control_plane.store_mut();
         store.set_owner(pod, owner);
         store.know(self.cluster, pod, false);
@@ -134,6 +146,8 @@ pub struct Controllers {
     pub stateful_sets: Option<StatefulSets>,
     /// Jobs, if there are any.
     pub jobs: Option<Jobs>,
+    /// DaemonSets, if there are any.
+    pub daemon_sets: Option<DaemonSets>,
 }
 
 impl Controllers {
@@ -147,6 +161,10 @@ impl Controllers {
             && let Some(at) = jobs.index_of(owner)
         {
             jobs.start(env, at);
+        } else if let Some(sets) = &mut self.daemon_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.start(env, at);
         }
     }
 
@@ -168,6 +186,10 @@ impl Controllers {
             && let Some(at) = jobs.index_of(owner)
         {
             jobs.on_pod(env, at, pod);
+        } else if let Some(sets) = &mut self.daemon_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.on_pod(env, at, pod);
         }
     }
 
@@ -183,6 +205,8 @@ impl Controllers {
             sets.on_answered(env, answer);
         } else if let Some(jobs) = self.jobs.as_mut().filter(|jobs| client == jobs.client()) {
             jobs.on_answered(env, answer);
+        } else if let Some(sets) = self.daemon_sets.as_mut().filter(|sets| client == sets.client()) {
+            sets.on_answered(env, answer);
         } else {
             return false;
         }
@@ -194,6 +218,9 @@ impl Controllers {
         self.node_lifecycle.on_node(env, node, change);
         self.taint_eviction.on_node(env, node, change);
         self.pod_gc.on_node(env, node, change);
+        if let Some(sets) = &mut self.daemon_sets {
+            sets.on_node(env, node);
+        }
     }
 
     /// The manager's informer has shown a change of a pod.
@@ -207,7 +234,7 @@ impl Controllers {
             PodChange::Gone => self.taint_eviction.on_pod_gone(pod),
             PodChange::Added | PodChange::Status => {}
         }
-        if self.stateful_sets.is_some() || self.jobs.is_some() {
+        if self.stateful_sets.is_some() || self.jobs.is_some() || self.daemon_sets.is_some() {
             self.on_owned_pod(env, pod);
         }
     }
@@ -222,6 +249,9 @@ impl Controllers {
         }
         if let Some(jobs) = &mut self.jobs {
             jobs.restart(env);
+        }
+        if let Some(sets) = &mut self.daemon_sets {
+            sets.restart(env);
         }
     }
 

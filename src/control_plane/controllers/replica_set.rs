@@ -20,23 +20,12 @@ use std::collections::VecDeque;
 use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
+use super::work_queue::WorkQueue;
 use super::{Env, retry_after_ns};
 use crate::cluster::{NO_NODE, PodId, Stage};
 
 const BURST_REPLICAS: u32 = 500;
 const SLOW_START_INITIAL_BATCH: u32 = 1;
-
-/// Where a ReplicaSet is in the controller's work queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-enum Place {
-    /// Nowhere.
-    #[default]
-    Idle,
-    /// Queued.
-    Queued,
-    /// A worker syncs it.
-    Syncing,
-}
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct ReplicaSet {
@@ -45,9 +34,6 @@ struct ReplicaSet {
     sync_left: u32,
     batch: u32,
     in_batch: u32,
-    place: Place,
-    /// Something happened during its sync.
-    dirty: bool,
     /// A creation of this sync failed.
     failed: bool,
     /// Syncs that failed, in a row.
@@ -64,10 +50,8 @@ struct ReplicaSet {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ReplicaSets {
     client: ClientId,
-    concurrent_syncs: u32,
-    active: u32,
     sets: Vec<ReplicaSet>,
-    queue: VecDeque<u32>,
+    queue: WorkQueue,
 }
 
 impl ReplicaSets {
@@ -80,21 +64,14 @@ impl ReplicaSets {
             sync_left: 0,
             batch: 0,
             in_batch: 0,
-            place: Place::Idle,
-            dirty: false,
             failed: false,
             failures: 0,
             under_way: VecDeque::new(),
             again: VecDeque::new(),
             lost: VecDeque::new(),
         };
-        Self {
-            client,
-            concurrent_syncs: concurrent_syncs.max(1),
-            active: 0,
-            sets: ranges.iter().map(set).collect(),
-            queue: VecDeque::new(),
-        }
+        let queue = WorkQueue::new(ranges.len(), concurrent_syncs);
+        Self { client, sets: ranges.iter().map(set).collect(), queue }
     }
 
     /// The client that creates.
@@ -117,7 +94,7 @@ impl ReplicaSets {
 
     /// A ReplicaSet was created, or is due again: it is queued.
     pub fn start(&mut self, env: &mut Env<'_>, set: u32) {
-        self.enqueue(set);
+        self.queue.add(set);
         self.pump(env);
     }
 
@@ -132,32 +109,17 @@ impl ReplicaSets {
         self.sets[set as usize].lost.push_back(pod);
     }
 
-    fn enqueue(&mut self, at: u32) {
-        let set = &mut self.sets[at as usize];
-        match set.place {
-            Place::Idle => {
-                set.place = Place::Queued;
-                self.queue.push_back(at);
-            }
-            Place::Queued => {}
-            Place::Syncing => set.dirty = true,
-        }
-    }
-
     fn pump(&mut self, env: &mut Env<'_>) {
-        while self.active < self.concurrent_syncs {
-            let Some(at) = self.queue.pop_front() else { return };
+        while let Some(at) = self.queue.next() {
             let set = &mut self.sets[at as usize];
             let missing = (set.end - set.next) as usize + set.again.len() + set.lost.len();
             set.sync_left = BURST_REPLICAS.min(u32::try_from(missing).unwrap_or(u32::MAX));
             if set.sync_left == 0 {
-                set.place = Place::Idle;
+                self.queue.done(at);
                 continue;
             }
-            set.place = Place::Syncing;
-            (set.dirty, set.failed) = (false, false);
+            set.failed = false;
             set.batch = SLOW_START_INITIAL_BATCH;
-            self.active += 1;
             self.issue(env, at);
         }
     }
@@ -185,7 +147,6 @@ impl ReplicaSets {
     /// The manager's process is a new one: every ReplicaSet that `began` is synced. Whether the creations that were under
     /// way have come to anything it sees by what is stored.
     pub fn restart(&mut self, env: &mut Env<'_>, began: impl Fn(u32) -> bool) {
-        self.active = 0;
         self.queue.clear();
         for at in 0..self.sets.len() as u32 {
             let set = &mut self.sets[at as usize];
@@ -194,10 +155,9 @@ impl ReplicaSets {
                     set.again.push_back(pod);
                 }
             }
-            (set.place, set.dirty, set.failed, set.failures) = (Place::Idle, false, false, 0);
-            (set.sync_left, set.in_batch) = (0, 0);
+            (set.failed, set.failures, set.sync_left, set.in_batch) = (false, 0, 0, 0);
             if began(at) {
-                self.enqueue(at);
+                self.queue.add(at);
             }
         }
         self.pump(env);
@@ -235,23 +195,19 @@ impl ReplicaSets {
             return;
         }
         if set.failed {
-            self.active -= 1;
-            set.place = Place::Idle;
             let wait_ns = retry_after_ns(set.failures);
             set.failures += 1;
             env.timer(env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: at });
-            if std::mem::take(&mut set.dirty) {
-                self.enqueue(at);
-            }
+            self.queue.done(at);
             self.pump(env);
         } else if set.sync_left > 0 {
             set.batch *= 2;
             self.issue(env, at);
         } else {
-            self.active -= 1;
+            // Until nothing is missing.
             set.failures = 0;
-            set.place = Place::Queued;
-            self.queue.push_back(at);
+            self.queue.add(at);
+            self.queue.done(at);
             self.pump(env);
         }
     }

@@ -18,6 +18,7 @@ pub(super) mod servers;
 use super::{Builder, Simulation, bucket, flow};
 use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
 use crate::control_plane::apf::FlowId;
+use crate::control_plane::controllers::daemon_set::DaemonSets;
 use crate::control_plane::controllers::job::Jobs;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
 use crate::control_plane::controllers::pod_gc::PodGc;
@@ -43,6 +44,8 @@ use servers::{Rebuild, Servers};
 
 /// `--concurrent-statefulset-syncs` and `--concurrent-job-syncs`.
 const OBJECT_SYNCS: u32 = 5;
+/// `--concurrent-daemon-set-syncs`.
+const DAEMON_SET_SYNCS: u32 = 2;
 
 /// The controller manager's process and what its controllers' clients share.
 #[derive(Clone, Copy, Debug)]
@@ -217,6 +220,7 @@ impl Simulation {
             pod_gc: PodGc::new(client("pod-garbage-collector"), gc),
             stateful_sets: None,
             jobs: None,
+            daemon_sets: None,
         };
         // Who removes nodes and, where no agent does, marks pods.
         let cloud = client("cloud-controller-manager");
@@ -237,6 +241,10 @@ impl Simulation {
             }),
             jobs: (!jobs.is_empty())
                 .then(|| Jobs::new(client("job-controller"), first_job, OBJECT_SYNCS, &jobs)),
+            daemon_sets: (!plan.daemon_sets.is_empty()).then(|| {
+                let (client, first) = (client("daemon-set-controller"), sets.len() as u32);
+                DaemonSets::new(client, first, DAEMON_SET_SYNCS, &plan.daemon_sets)
+            }),
             ..controllers
         };
         let drains = kubectl.map(|flow| Self::build_drains(b, control_plane, flow, first_job));
@@ -273,6 +281,10 @@ impl Simulation {
     pub(super) fn begin_changes(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         changes.faults.begin(&mut self.kernel, &self.cluster);
+        // They were there before the workload; their pods come when it begins.
+        for owner in changes.controllers.daemon_sets.iter().flat_map(DaemonSets::owners) {
+            self.kernel.at(0, Event::Controller { what: ControllerEvent::Requeue { owner }, epoch: 0 });
+        }
         for pod in 0..self.cluster.pods.len() as PodId {
             if self.cluster.pods.stage(pod) == Stage::Running {
                 changes.recovery.serves(pod);
@@ -327,12 +339,15 @@ impl Simulation {
     fn welcome(&mut self) {
         let Some(changes) = self.changes.as_mut() else { return };
         for Made { pod, instead_of } in std::mem::take(&mut changes.made) {
-            let run_ns = span(&self.lifetimes, &self.cluster, &changes.later_run_ns, instead_of);
+            let run_ns =
+                instead_of.and_then(|lost| span(&self.lifetimes, &self.cluster, &changes.later_run_ns, lost));
             changes.later_run_ns.push(run_ns.unwrap_or(Nanos::MAX));
             self.counts.total += 1;
             self.expected_finishes += u64::from(run_ns.is_some());
-            changes.replaced += 1;
-            changes.recovery.replaced(instead_of);
+            if let Some(lost) = instead_of {
+                changes.replaced += 1;
+                changes.recovery.replaced(lost);
+            }
             debug_assert!(pod >= self.cluster.pods.first_later(), "a pod of the plan is not made twice");
         }
         let mut dropped = std::mem::take(&mut changes.dropped);
@@ -543,7 +558,8 @@ impl Simulation {
             // A Job has ended when its controller says so.
             let jobs =
                 self.stop == StopWhen::AllFinished && c.controllers.jobs.as_ref().is_some_and(Jobs::are_open);
-            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs
+            let daemons = c.controllers.daemon_sets.as_ref().is_some_and(|sets| sets.are_open(&self.cluster));
+            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs || daemons
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! **Input.** Lists (`List`; `PodList` and others of the API, whose items have no kind), single objects, several documents in
 //! a file, several files; JSON or YAML. Pods and Nodes become rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
-//! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice.
+//! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice. LimitRanges go for what is
+//! made from templates and for Pods that do not exist yet, those without a creationTimestamp ([`limit_range`](super::limit_range)).
 //!
 //! **Units.** Quantities as Kubernetes writes them; times RFC 3339, whole seconds.
 //!
@@ -20,6 +21,7 @@
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
+use super::limit_range::LimitRanges;
 use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
@@ -53,16 +55,20 @@ impl Importer for K8sList {
     }
 }
 
+/// Whether a file is read: one that was found in a folder by its name.
+pub(super) fn holds_objects(file: &InputFile) -> bool {
+    let name = file.file_name().to_lowercase();
+    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson", "txt"];
+    file.explicit || known.iter().any(|e| name.ends_with(e)) || !name.contains('.')
+}
+
 /// Reads a file's documents, counting them; bad ones are dropped when told to.
 pub(crate) fn read_objects(
     file: &InputFile,
     sink: &mut Sink,
     each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
 ) -> Result<(), TraceError> {
-    let name = file.file_name().to_lowercase();
-    let known = ["json", "yaml", "yml", "jsonl", "log", "gz", "zst", "ndjson", "txt"];
-    let known = known.iter().any(|e| name.ends_with(e)) || !name.contains('.');
-    if !file.explicit && !known {
+    if !holds_objects(file) {
         sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
         return Ok(());
     }
@@ -83,15 +89,20 @@ pub(crate) struct List {
     pods: u64,
     nodes: u64,
     controllers: Vec<(Value, Place)>,
+    limit_ranges: Vec<(Value, Place)>,
+    /// Pods that do not exist yet: LimitRanges may follow.
+    manifests: Vec<(Value, Place)>,
 }
+
+/// Why a DaemonSet is no row of a trace: its pods depend on the nodes of a run. Scenarios read them
+/// ([`daemon_sets`](super::daemon_sets)).
+pub const DAEMON_SET: &str = "daemon-set";
 
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
-pub const UNMODELLED: [(&str, &str, &str); 6] = [
-    ("DaemonSet", "daemon-set", "leave it out; give its pods as Pods with `nodeName` or a node affinity"),
+pub const UNMODELLED: [(&str, &str, &str); 4] = [
     ("CronJob", "cron-job", "leave it out; give the Jobs that it makes"),
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
-    ("LimitRange", "limit-range", "leave it out and write requests and limits into the pods"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
     ("PriorityClass", "priority-class", "leave it out and give the pods `spec.priority`"),
 ];
@@ -104,7 +115,15 @@ impl List {
         place: &Place,
     ) -> Result<bool, TraceError> {
         match k8s::kind(&object) {
+            "Pod" if is_manifest(&object) => {
+                self.manifests.push((object, place.clone()));
+                Ok(true)
+            }
             "Pod" => self.pod(sink, &object, place),
+            "LimitRange" => {
+                self.limit_ranges.push((object, place.clone()));
+                Ok(true)
+            }
             "Node" => self.node(sink, &object, place).map(|()| true),
             "" => Err(place.error(
                 Problem::EmptyField,
@@ -118,7 +137,10 @@ impl List {
             }
             kind => {
                 let what = format!("{}:{} (kind {kind})", place.file, place.at);
-                let reason = UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1);
+                let reason = match kind {
+                    "DaemonSet" => DAEMON_SET,
+                    _ => UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1),
+                };
                 sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)
             }
@@ -192,9 +214,39 @@ impl List {
         }
     }
 
-    pub(crate) fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
+    /// A Pod that does not exist yet.
+    fn manifest(
+        &mut self,
+        sink: &mut Sink,
+        limit_ranges: &LimitRanges,
+        object: &mut Value,
+        place: &Place,
+    ) -> Result<bool, TraceError> {
+        let (namespace, name) =
+            (k8s::namespace(object).to_owned(), k8s::text(object, "/metadata/name").to_owned());
+        if let Some(spec) = object.get_mut("spec") {
+            limit_ranges.admit(&namespace, &name, spec, place)?;
+        }
+        self.pod(sink, object, place)
+    }
+
+    pub(crate) fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
+        let mut limit_ranges = LimitRanges::default();
+        let creates = !self.manifests.is_empty() || self.pods == 0 && !self.controllers.is_empty();
+        for (object, place) in self.limit_ranges.iter().filter(|_| creates) {
+            if let Err(e) = limit_ranges.add(object, place) {
+                sink.bad_kept(OBJECTS, e)?;
+            }
+        }
+        for (mut object, place) in std::mem::take(&mut self.manifests) {
+            match self.manifest(sink, &limit_ranges, &mut object, &place) {
+                Ok(true) => {}
+                Ok(false) => sink.report.table(OBJECTS).kept -= 1,
+                Err(e) => sink.bad_kept(OBJECTS, e)?,
+            }
+        }
         if self.pods == 0 && !self.controllers.is_empty() {
-            expand(sink, &self.controllers)?;
+            expand(sink, self.controllers, &limit_ranges)?;
         } else if !self.controllers.is_empty() {
             sink.report.note(format!(
                 "{} controllers (Deployments, Jobs, ..) were not expanded: their pods are in the input",
@@ -214,9 +266,23 @@ impl List {
     }
 }
 
-fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceError> {
-    for (object, place) in controllers {
-        let Some((count, template)) = k8s::template(object) else { continue };
+/// Whether an object exists: the API server gives those that do a time.
+pub(super) fn exists(object: &Value) -> bool {
+    object.pointer("/metadata/creationTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// Whether a Pod does not exist yet.
+fn is_manifest(object: &Value) -> bool {
+    !exists(object) && !k8s::is_placeholder(object)
+}
+
+fn expand(
+    sink: &mut Sink,
+    controllers: Vec<(Value, Place)>,
+    limit_ranges: &LimitRanges,
+) -> Result<(), TraceError> {
+    for (mut object, place) in controllers {
+        let place = &place;
         let owned = object
             .pointer("/metadata/ownerReferences")
             .and_then(Value::as_array)
@@ -224,7 +290,17 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
         if owned {
             continue;
         }
-        let namespace = k8s::namespace(object);
+        let (namespace, name) =
+            (k8s::namespace(&object).to_owned(), k8s::text(&object, "/metadata/name").to_owned());
+        let (namespace, name) = (namespace.as_str(), name.as_str());
+        if let Some(spec) = object.pointer_mut("/spec/template/spec")
+            && let Err(e) = limit_ranges.admit(namespace, &format!("{name}-"), spec, place)
+        {
+            sink.bad_kept(OBJECTS, e)?;
+            continue;
+        }
+        let object = &object;
+        let Some((count, template)) = k8s::template(object) else { continue };
         let read = k8s::time(object, "/metadata/creationTimestamp", place).and_then(|created| {
             let row = k8s::spec_row(namespace, &template["metadata"], &template["spec"], place)?;
             Ok((created.unwrap_or(0), row))
@@ -236,7 +312,6 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
                 continue;
             }
         };
-        let name = k8s::text(object, "/metadata/name");
         if let Err(e) = sink.expand(count).map_err(|expected| {
             place.error(Problem::OutOfRange, "spec.replicas", &count.to_string(), expected)
         }) {
@@ -246,7 +321,7 @@ fn expand(sink: &mut Sink, controllers: &[(Value, Place)]) -> Result<(), TraceEr
         let mut pod = Pod { submit: created, spec: sink.spec(row), ..Pod::default() };
         k8s::fill_belonging(&mut pod, &template["metadata"], &template["spec"]);
         if pod.app.is_empty() {
-            pod.app = name.to_string();
+            pod.app = name.to_owned();
         }
         for i in 0..count {
             pod.uid = format!("{namespace}/{name}-{i}");

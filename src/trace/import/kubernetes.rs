@@ -248,7 +248,14 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
     {
         pod.user = text(&info, "/user").to_string();
     }
-    pod.priority = spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(0);
+    // The classes that every cluster has.
+    let class = match text(spec, "/priorityClassName") {
+        "system-node-critical" => 2_000_001_000,
+        "system-cluster-critical" => 2_000_000_000,
+        _ => 0,
+    };
+    pod.priority =
+        spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(class);
 }
 
 /// Whether a pod only holds a place for YuniKorn's gang scheduling: YuniKorn made it, and will again.

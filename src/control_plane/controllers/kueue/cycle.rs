@@ -14,7 +14,8 @@
 //! Left out: preemption (policies other than `Never` are refused, so that waiting is all that a workload can do), fair sharing,
 //! partial admission, topologies, admission checks.
 //!
-//! Cost: O(ClusterQueues x flavors + log workloads) a cycle.
+//! Cost: a cycle is O(ClusterQueues x (flavors x resources + log ClusterQueues)): quotas are copied, heads tried and sorted. A head that is put
+//! aside is compared with all that wait in its queue, O(workloads of the queue), and a release puts back what was put aside in its cohort.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +64,7 @@ enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// Admitted, in order.
-    pub admitted: Vec<(WorkloadId, Assignment)>,
+    pub admitted: Vec<WorkloadId>,
     /// The other heads, and why.
     pub others: Vec<(WorkloadId, Why)>,
     /// Heads looked at, and flavors tried for them.
@@ -113,6 +114,12 @@ impl Cycles {
     #[must_use]
     pub fn admitted(&self) -> usize {
         self.admitted.len()
+    }
+
+    /// The flavors of a workload that holds quota, by group, groups that it asks nothing of left out.
+    #[must_use]
+    pub fn flavors_of(&self, id: WorkloadId) -> Vec<usize> {
+        self.admitted.get(&id).map_or_else(Vec::new, |a| a.flavors.iter().flatten().copied().collect())
     }
 
     /// Workloads that wait, and why if they were looked at.
@@ -209,9 +216,9 @@ impl Cycles {
                             snapshot.add(queue, *cell, *amount);
                             self.quotas.add(queue, *cell, *amount);
                         }
-                        self.admitted.insert(id, assignment.clone());
+                        self.admitted.insert(id, assignment);
                         self.why.remove(&id);
-                        outcome.admitted.push((id, assignment));
+                        outcome.admitted.push(id);
                         None
                     } else {
                         Some(Why::Lost)

@@ -38,7 +38,7 @@ use crate::cluster::{NO_NODE, PodId, SpecId};
 use crate::cost::{OpId, Picos, ProfileError};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 use config::Config;
-use cycle::{Assignment, Cycles, Outcome, Why, WorkloadId};
+use cycle::{Cycles, Outcome, Why, WorkloadId};
 
 /// `requeueBatchPeriod`.
 const REQUEUE_BATCH_NS: Nanos = SECOND;
@@ -128,15 +128,12 @@ pub struct Kueue {
     times: Vec<JobTimes>,
     /// Pods that have not finished.
     left: Vec<u32>,
-    assignments: BTreeMap<WorkloadId, Assignment>,
     loop_: Loop,
     backoff_ns: Nanos,
     /// Queues whose cohorts are tried again when the batch is over.
     released: BTreeSet<usize>,
     /// What each Workload's condition was last written as.
     written: BTreeMap<WorkloadId, Why>,
-    /// Jobs that have been created, and those that have begun or wait in a queue.
-    created: u32,
 }
 
 impl Kueue {
@@ -167,12 +164,10 @@ impl Kueue {
             stages: vec![Stage::Planned; config.workloads.len()],
             times: vec![never; config.workloads.len()],
             left: config.workloads.iter().map(|w| w.pods.1 - w.pods.0).collect(),
-            assignments: BTreeMap::new(),
             loop_: Loop::Idle,
             backoff_ns: INITIAL_BACKOFF_NS,
             released: BTreeSet::new(),
             written: BTreeMap::new(),
-            created: 0,
             config,
         })
     }
@@ -256,7 +251,6 @@ impl Kueue {
         if self.stages[id as usize] == Stage::Planned {
             self.stages[id as usize] = Stage::Created;
             self.times[id as usize].created_ns = kernel.now();
-            self.created += 1;
             self.reconcile(kernel, id);
         }
     }
@@ -329,10 +323,9 @@ impl Kueue {
     fn after_cycle(&mut self, kernel: &mut Kernel, control_plane: &mut ControlPlane) {
         let Loop::Cycle(outcome) = std::mem::take(&mut self.loop_) else { return };
         let admitted = !outcome.admitted.is_empty();
-        for (id, assignment) in outcome.admitted {
+        for id in outcome.admitted {
             self.stages[id as usize] = Stage::Admitting;
             self.times[id as usize].admitted_ns = kernel.now();
-            self.assignments.insert(id, assignment);
             self.write(kernel, control_plane, id);
         }
         // Only what has changed is written.
@@ -405,8 +398,7 @@ impl Kueue {
             Stage::Starting => {
                 self.stages[id as usize] = Stage::Started;
                 self.times[id as usize].started_ns = kernel.now();
-                let assignment = self.assignments.remove(&id).unwrap_or_default();
-                let chosen: Vec<usize> = assignment.flavors.into_iter().flatten().collect();
+                let chosen = self.cycles.flavors_of(id);
                 let workload = &self.config.workloads[id as usize];
                 let spec = workload.combined.iter().find(|(flavors, _)| *flavors == chosen).map(|(_, s)| *s);
                 return Some((id, spec));

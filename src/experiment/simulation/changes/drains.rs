@@ -12,7 +12,7 @@
 //! Cost: O(1) a node, besides the command's.
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::cluster::{NodeId, PodId};
+use crate::cluster::{Amount, NodeId, PodId};
 use crate::control_plane::ClientId;
 use crate::control_plane::controllers::Answer;
 use crate::control_plane::drain::{DrainEnv, DrainOptions, Drained, Kubectl};
@@ -142,13 +142,16 @@ impl Simulation {
         }
     }
 
-    /// A drain begins.
-    pub(super) fn begin_drain(&mut self, index: usize, choice: &NodeChoice, options: DrainOptions) {
+    /// A drain begins; `at_once`: of so many nodes at a time.
+    pub(super) fn begin_drain(
+        &mut self,
+        index: usize,
+        choice: &NodeChoice,
+        at_once: Option<Amount>,
+        options: DrainOptions,
+    ) {
         let nodes = self.choose_nodes_to_drain(index, choice);
-        let at_once = match self.changes.as_ref().map(|c| c.faults.kind(index)) {
-            Some(FaultKind::Drain { at_once, .. }) => at_once.map(|at_once| at_once.of(nodes.len() as u64)),
-            _ => None,
-        };
+        let at_once = at_once.map(|at_once| at_once.of(nodes.len() as u64));
         if nodes.is_empty() {
             return;
         }

@@ -277,7 +277,9 @@ impl Simulation {
                     }
                 }
             }
-            FaultKind::Drain { nodes, options, .. } => self.begin_drain(index, &nodes, options),
+            FaultKind::Drain { nodes, at_once, options, .. } => {
+                self.begin_drain(index, &nodes, at_once, options);
+            }
             FaultKind::Add { template, zones, count, prefix } => self.join(template, &zones, count, &prefix),
             FaultKind::Pods(choice) => self.fail_pods(index, &choice, each),
             FaultKind::ApiServerDown { lasts, leader_election } => {
