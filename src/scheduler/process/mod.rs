@@ -31,12 +31,20 @@ use super::{
 use crate::cluster::{
     Cluster, HOSTNAME_LABEL, NO_NODE, NodeId, PodId, PodSpec, Resources, SpecId, TaintEffect, ZONE_LABEL,
 };
-use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
+use crate::cost::{Meter, OpId, PICOS_PER_NANO, Picos, ProfileError, picos_to_nanos};
+use crate::engine::MAX_CPU_NS;
 use crate::engine::codec::{self, CodecError};
 use child::{Link, shown};
 use protocol::{
     Act, Amounts, Answer, Event, Hello, Message, PodTerm, Restore, Save, Saved, Spread, TaintEvent, Welcome,
 };
+
+/// Most CPU work of one `work`, ns; what is left of [`MAX_CPU_NS`] is for waking the process.
+const MAX_WORK_NS: u64 = MAX_CPU_NS / 2;
+/// What messages say of it.
+const WORK_LIMIT: &str = "one `work` may take at most 562949953421312 ns (6.5 days) in all";
+/// Most Events of one `events`: each is a request.
+const MAX_EVENTS: u32 = 1_000_000;
 
 /// How to run the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -248,18 +256,31 @@ impl Process {
                 *cx.cycle_started = Some(pod);
             }
             Act::Work { ns, ops, threads, tag } => {
-                let mut picos = 0;
+                let mut picos: Picos = 0;
                 for (name, count) in ops {
-                    let Some(op) = self.operations.get(&name) else {
+                    let Some(&op) = self.operations.get(&name) else {
                         let known: Vec<&str> = self.operations.keys().map(String::as_str).collect();
                         return Err(format!(
                             "charges `{name}`, which its cost profile does not have; it has {}",
                             known.join(", ")
                         ));
                     };
-                    picos += cx.meter.charge(*op, count);
+                    // Both before the charge: the meter adds them up.
+                    let counted = cx.meter.count(op).checked_add(count);
+                    let cost = cx.meter.unit_ps(op).checked_mul(count).filter(|_| counted.is_some());
+                    picos = cost
+                        .and_then(|cost| picos.checked_add(cost))
+                        .filter(|picos| *picos <= MAX_WORK_NS * PICOS_PER_NANO)
+                        .ok_or_else(|| {
+                            format!("asks with `work` for {count} operations `{name}`; {WORK_LIMIT}")
+                        })?;
+                    cx.meter.charge(op, count);
                 }
-                cx.cpu(picos_to_nanos(picos).saturating_add(ns), threads.max(1), tag);
+                let cpu_ns = picos_to_nanos(picos)
+                    .checked_add(ns)
+                    .filter(|cpu_ns| *cpu_ns <= MAX_WORK_NS)
+                    .ok_or_else(|| format!("asks with `work` for {ns} ns; {WORK_LIMIT}"))?;
+                cx.cpu(cpu_ns, threads.max(1), tag);
             }
             Act::Timer { at_ns, tag } => {
                 if at_ns < cx.now {
@@ -299,7 +320,14 @@ impl Process {
                 self.set_state(pod, State::Binding(node));
                 cx.actions.push(Action::Bind { pod, node });
             }
-            Act::Events { count } => cx.actions.push(Action::Events { count }),
+            Act::Events { count } => {
+                if count > MAX_EVENTS {
+                    return Err(format!(
+                        "asks with `events` for {count} Events; at most {MAX_EVENTS} may be sent at once"
+                    ));
+                }
+                cx.actions.push(Action::Events { count });
+            }
             Act::PatchStatus { pod } => {
                 self.known(pod, "patch")?;
                 cx.actions.push(Action::PatchStatus { pod });
