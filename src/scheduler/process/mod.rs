@@ -390,12 +390,7 @@ impl Process {
     fn spec_event(&self, cluster: &Cluster, id: SpecId, spec: &PodSpec) -> Event {
         let mut rejected_by: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         // What does not go by name is the same for all nodes of a template and zone.
-        let by_name = spec.node_name.is_some()
-            || spec.node_selector.contains_key(HOSTNAME_LABEL)
-            || spec
-                .required_node_affinity
-                .iter()
-                .any(|t| t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL));
+        let by_name = spec.names_nodes();
         let mut verdicts: BTreeMap<(u32, Option<u32>), Option<String>> = BTreeMap::new();
         for node in 0..NodeId::try_from(self.account.nodes.len()).expect("nodes are limited") {
             if !self.account.nodes.is_present(node) {
