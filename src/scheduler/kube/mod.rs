@@ -25,7 +25,7 @@
 //! | `batching`             | opportunistic batching                                                         |
 //! | `api_calls`            | API calls that are waited for or not                                           |
 //! | `profile`              | which plugins are on, their weights and arguments                              |
-//! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
+//! | `classes`, `scan`      | our own speed: a byte a node for pods of one kind, summed up by blocks of 128  |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
 //! cycle (`handleSchedulingFailure`), unless `SchedulerAsyncAPICalls` is on; a failed binding is reported from its own.
@@ -84,6 +84,7 @@ use sampling::NodeOrder;
 use topology::Topology;
 use volumes::Volumes;
 
+pub use cycle::normalised;
 pub use image_locality::normalised_name;
 pub use pod_topology_spread::system_default_constraints;
 pub use profile::{NamedProfile, Plugins, Profile, ResourceWeight, Weights};

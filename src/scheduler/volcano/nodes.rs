@@ -25,7 +25,7 @@ use crate::scheduler::kube::image_locality::KnownNodes;
 use crate::scheduler::kube::node_resources::{
     FitScore, MAX_NODE_SCORE, NodeCache, Request, balanced_score, fit_score,
 };
-use crate::scheduler::kube::{Profile, ResourceWeight, node_affinity, taint_toleration};
+use crate::scheduler::kube::{Profile, ResourceWeight, node_affinity, normalised, taint_toleration};
 
 /// Verdicts that are kept at most, one byte each; beyond, all are dropped and evaluated anew.
 const MAX_VERDICTS: usize = 16 << 20;
@@ -371,14 +371,7 @@ impl Nodes {
     fn normalised(&self, nodes: &[NodeId], reverse: bool, raw: impl Fn(NodeId) -> i64) -> Vec<i64> {
         let raw: Vec<i64> = nodes.iter().map(|n| raw(*n)).collect();
         let most = raw.iter().copied().max().unwrap_or(0);
-        raw.into_iter()
-            .map(|score| match (most, reverse) {
-                (0, true) => MAX_NODE_SCORE,
-                (0, false) => score,
-                (_, true) => MAX_NODE_SCORE - MAX_NODE_SCORE * score / most,
-                (_, false) => MAX_NODE_SCORE * score / most,
-            })
-            .collect()
+        raw.into_iter().map(|score| normalised(score, most, reverse)).collect()
     }
 
     /// `BinPackingScore`.
