@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{LabelSelector, Namespaces, NodeId, PodSelector, Resources, Term, Toleration};
+use super::{HOSTNAME_LABEL, LabelSelector, Namespaces, NodeId, PodSelector, Resources, Term, Toleration};
 
 /// Index of a pod.
 pub type PodId = u32;
@@ -177,6 +177,15 @@ impl PodSpec {
     #[must_use]
     pub fn namespace(&self) -> &str {
         if self.namespace_name.is_empty() { DEFAULT_NAMESPACE } else { &self.namespace_name }
+    }
+
+    /// Whether its filters tell nodes of one template and zone apart: they name nodes.
+    #[must_use]
+    pub fn names_nodes(&self) -> bool {
+        let by_term = |t: &Term| t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL);
+        self.node_name.is_some()
+            || self.node_selector.contains_key(HOSTNAME_LABEL)
+            || self.required_node_affinity.iter().any(by_term)
     }
 }
 

@@ -277,8 +277,8 @@ impl Simulation {
         Ok(Self::build(plan, registry)?.begin(plan))
     }
 
-    /// The same simulation by other means: a binary heap of events, hosts that remember no completion, schedulers that decide
-    /// each cycle from scratch. Its results have the same bytes; it is there to be compared (`tests/simulation/soak.rs`).
+    /// The same simulation by other means: a binary heap of events, hosts that remember no completion, schedulers that search
+    /// nodes from scratch. Its results have the same bytes; it is there to be compared (`tests/simulation/soak.rs`).
     ///
     /// # Errors
     /// As [`new`](Self::new).

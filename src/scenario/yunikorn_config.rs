@@ -91,7 +91,6 @@ struct RawPartition {
     rules: Vec<RawRule>,
     limits: Vec<RawLimit>,
     preemption: Option<bool>,
-    quota_preemption: Option<bool>,
     policy: String,
     weights: BTreeMap<String, f64>,
 }
@@ -161,7 +160,6 @@ fn queues(
             weights,
             disable_gang_scheduling,
             no_preemption: partition.preemption == Some(false),
-            quota_preemption: partition.quota_preemption == Some(true),
         }));
     }
     config.notes.append(&mut r.notes);
@@ -635,9 +633,9 @@ impl<'a> Reader<'a> {
                     for (key, value) in self.map(value, &at, "PartitionPreemptionConfig", &known) {
                         let flag = self.boolean(value, &at.key(&key.text));
                         match key.text.as_str() {
-                            _ if value.is_null() => {}
-                            "enabled" => out.preemption = Some(flag),
-                            _ => out.quota_preemption = Some(flag),
+                            "enabled" if !value.is_null() => out.preemption = Some(flag),
+                            // A maximum is not lowered during a run.
+                            _ => {}
                         }
                     }
                 }

@@ -355,8 +355,8 @@ pub struct Settings {
     pub yunikorn: Option<Box<yunikorn::config::Config>>,
     /// Volcano: actions, plugins, queues; none: its defaults.
     pub volcano: Option<Box<volcano::config::Config>>,
-    /// Decide everything from scratch, without what is kept between cycles: an oracle for comparisons, see
-    /// `Simulation::plain`.
+    /// Nodes are searched from scratch for each pod, without tables, orders and verdicts kept from other searches: an oracle for
+    /// comparisons, see `Simulation::plain`. Counts by topology and YuniKorn's asks that fit nowhere are kept all the same.
     pub plain: bool,
     /// YuniKorn: asks that fit nowhere reserve nodes (off: the environment variable `DISABLE_RESERVATION`).
     pub reservations: bool,

@@ -7,12 +7,13 @@ use podpace::control_plane::controllers::kueue::config::{
 };
 use podpace::control_plane::controllers::kueue::cycle::{Cycles, Why};
 use podpace::control_plane::controllers::kueue::quota::{Quota, Quotas};
-use podpace::cost::ProfileLibrary;
 use podpace::engine::SECOND;
 use podpace::experiment::simulation::{Ended, Finished, Simulation};
-use podpace::scenario::{Diagnostic, Document, resolve};
+use podpace::scenario::plan::Plan;
 use podpace::scheduler::Registry;
 use proptest::prelude::*;
+
+use crate::support;
 
 const fn quota(nominal: i64, borrowing_limit: Option<i64>, lending_limit: Option<i64>) -> Quota {
     Quota { nominal, borrowing_limit, lending_limit }
@@ -313,19 +314,9 @@ spec: {clusterQueue: team-b}
 
 const CLUSTER: &str = "nodes: [{count: 2, template: {allocatable: {cpu: 8, memory: 32Gi}, labels: {pool: a}}}, {count: 2, template: {allocatable: {cpu: 8, memory: 32Gi}, labels: {pool: b}, taints: [{key: spot, effect: NoSchedule}]}}]";
 
-fn plan(objects: &str, rest: &str) -> Result<podpace::scenario::plan::Plan, String> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("queues.yaml"), objects).unwrap();
-    let text = format!(
-        "apiVersion: podpace/v1\nkind: Scenario\nname: t\ncluster: {{{CLUSTER}}}\nscheduler: {{kind: kube-scheduler, kueue: {{objects: [queues.yaml]}}}}\n{rest}\n"
-    );
-    let path = folder.path().join("scenario.yaml");
-    std::fs::write(&path, text).unwrap();
-    let show =
-        |errors: Vec<Diagnostic>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let document = Document::load(&path).map_err(show)?;
-    let spec = document.decode_scenario().map_err(show)?;
-    resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).map_err(show)
+fn plan(objects: &str, rest: &str) -> Result<Plan, String> {
+    let kueue = "scheduler: {kind: kube-scheduler, kueue: {objects: [queues.yaml]}}";
+    support::plan(&[("queues.yaml", objects)], &format!("cluster: {{{CLUSTER}}}\n{kueue}\n{rest}"))
 }
 
 fn run(objects: &str, rest: &str) -> Finished {

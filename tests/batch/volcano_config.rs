@@ -1,24 +1,15 @@
 //! `volcano-scheduler.conf`: what is read, and what is refused by name.
-use podpace::cost::ProfileLibrary;
 use podpace::scenario::plan::Plan;
-use podpace::scenario::{Diagnostic, Document, resolve};
-use podpace::scheduler::Registry;
 use podpace::scheduler::volcano::config::{ActionKind, Binpack, Config, PluginKind};
+
+use crate::support;
 
 /// A scenario with a file of Volcano's.
 fn plan(conf: &str, scheduler: &str, workload: &str) -> Result<Plan, String> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("volcano-scheduler.conf"), conf).unwrap();
-    let scenario = format!(
-        "apiVersion: podpace/v1\nkind: Scenario\nname: t\ncluster:\n  nodes: [{{count: 2, template: {{allocatable: {{cpu: 4, memory: 8Gi}}}}}}]\nscheduler: {{kind: volcano, config: volcano-scheduler.conf{scheduler}}}\nworkload: {workload}\n"
+    let rest = format!(
+        "cluster:\n  nodes: [{{count: 2, template: {{allocatable: {{cpu: 4, memory: 8Gi}}}}}}]\nscheduler: {{kind: volcano, config: volcano-scheduler.conf{scheduler}}}\nworkload: {workload}"
     );
-    let path = folder.path().join("scenario.yaml");
-    std::fs::write(&path, scenario).unwrap();
-    let show =
-        |errors: Vec<Diagnostic>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let document = Document::load(&path).map_err(show)?;
-    let spec = document.decode_scenario().map_err(show)?;
-    resolve(&spec, &document, &ProfileLibrary::built_in(), &Registry::built_in()).map_err(show)
+    support::plan(&[("volcano-scheduler.conf", conf)], &rest)
 }
 
 const PODS: &str = "{pods: [{count: 2, requests: {cpu: 1}}]}";

@@ -526,7 +526,7 @@ fn what_is_remembered_changes_no_decision_and_no_count() {
     }
 }
 
-/// `allocate` against a plain restatement: walk all nodes in order, first by score, no memory; on clusters without ties.
+/// nodeorder's weights over kube-scheduler's scores (`plugins/nodeorder/nodeorder.go`): the larger node has more left.
 #[test]
 fn scores_prefer_what_least_allocated_and_balance_say() {
     let mut w = World::new(allocate_config(&["c1"]));

@@ -298,6 +298,50 @@ fn a_program_that_does_what_cannot_be_is_told() {
     }
 }
 
+/// Amounts that no process could work off end the run with what was asked, and neither panic nor go on for ever; the
+/// largest that are accepted run.
+#[test]
+fn a_program_that_asks_for_too_much_is_told() {
+    if !python() {
+        return;
+    }
+    let limit = "one `work` may take at most 562949953421312 ns (6.5 days) in all";
+    let started = |act: &str| format!("[{{{act}}} for e in events if e['event'] == 'start']");
+    for (act, expected) in [
+        ("'do': 'work', 'ns': 2**64 - 1, 'tag': 0", format!("asks with `work` for {} ns; {limit}", u64::MAX)),
+        ("'do': 'work', 'ns': 2**49 + 1, 'tag': 0", format!("for 562949953421313 ns; {limit}")),
+        (
+            "'do': 'work', 'ns': 2**49, 'ops': {'cycle': 1}, 'tag': 0",
+            format!("for 562949953421312 ns; {limit}"),
+        ),
+        (
+            "'do': 'work', 'ops': {'cycle': 2**64 - 1}, 'tag': 0",
+            format!("asks with `work` for {} operations `cycle`; {limit}", u64::MAX),
+        ),
+        (
+            "'do': 'work', 'ops': {'cycle': 1, 'node_visited': 2**54}, 'tag': 0",
+            format!("for 18014398509481984 operations `node_visited`; {limit}"),
+        ),
+        (
+            "'do': 'events', 'count': 2**32 - 1",
+            "asks with `events` for 4294967295 Events; at most 1000000 may be sent at once".to_owned(),
+        ),
+        ("'do': 'events', 'count': 1_000_001", "asks with `events` for 1000001 Events".to_owned()),
+        ("'do': 'events', 'count': 2**32", "has answered what is no answer".to_owned()),
+    ] {
+        let message = answering(&started(act)).refused();
+        assert!(message.contains(&expected), "{act}: {message}");
+    }
+    for act in [
+        "'do': 'work', 'ns': 2**49, 'threads': 2**32 - 1, 'tag': 0",
+        "'do': 'work', 'ns': 2**49 - 10**9, 'ops': {'cycle': 1}, 'tag': 0",
+        "'do': 'timer', 'at_ns': 2**64 - 1, 'tag': 0",
+    ] {
+        let run = answering(&started(act)).run(PYTHON, SMALL).unwrap_or_else(|e| panic!("{act}: {e}"));
+        assert_eq!(run.summary.counts.bound, 0, "{act}");
+    }
+}
+
 /// A program that ends, does not answer, or speaks another version.
 #[test]
 fn a_program_that_does_not_answer_is_told() {
@@ -315,9 +359,44 @@ fn a_program_that_does_not_answer_is_told() {
     assert!(message.contains("has answered what is no answer") && message.contains("`hello`"), "{message}");
     let slow = Program::new("import time\ntime.sleep(60)");
     let message = slow.run(&format!("{PYTHON}, answerTimeout: 300ms"), SMALL).err().unwrap().to_string();
-    assert!(message.contains("has not answered"), "{message}");
+    assert!(message.contains("has not answered `{\"protocol\":1"), "{message}");
+    assert!(message.ends_with("within 300ms"), "{message}");
     let absent = slow.run("kind: process, command: [no-such-program]", SMALL).err().unwrap();
     assert!(absent.to_string().contains("can't be started"), "{absent}");
+}
+
+/// A program that neither reads, nor ends when its output does, nor stops writing, holds the run up no longer than
+/// `answerTimeout` and the second that it has to end.
+#[test]
+fn a_program_that_hangs_is_ended() {
+    if !python() {
+        return;
+    }
+    let many = SMALL.replace("count: 3", "count: 3000");
+    for (text, scenario, expected) in [
+        // The line with 3,000 pods does not fit into a pipe.
+        (
+            "import time\ninput()\nprint('{\"protocol\": 1}', flush=True)\ntime.sleep(600)",
+            many.as_str(),
+            "has not answered `{\"now_ns\":0",
+        ),
+        ("import os, time\ninput()\nos.close(1)\ntime.sleep(600)", SMALL, "has closed its output instead"),
+        (
+            "input()\nprint('{\"protocol\": 2}', flush=True)\nwhile True: print('x' * 1000, flush=True)",
+            SMALL,
+            "speaks version 2",
+        ),
+        ("import os, time\nos.close(0)\ntime.sleep(600)", SMALL, "has not answered `{\"protocol\":1"),
+    ] {
+        let (done, finished) = std::sync::mpsc::channel();
+        let (program, scenario) = (Program::new(text), scenario.to_owned());
+        std::thread::spawn(move || {
+            let run = program.run(&format!("{PYTHON}, answerTimeout: 500ms"), &scenario);
+            done.send(run.err().map(|error| error.to_string())).unwrap();
+        });
+        let message = finished.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not hang");
+        assert!(message.as_ref().is_some_and(|m| m.contains(expected)), "{text}: {message:?}");
+    }
 }
 
 /// Its state goes into a checkpoint if it can be saved; else that is told before the run.

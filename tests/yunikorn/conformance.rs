@@ -8,7 +8,7 @@ use podpace::cost::ProfileLibrary;
 use podpace::engine::SECOND;
 use podpace::experiment::run::{Completed, Environment, RunSpec};
 use podpace::scenario::{Document, resolve};
-use podpace::scheduler::yunikorn::{Core, Version};
+use podpace::scheduler::yunikorn::{Core, Version, Work};
 use podpace::scheduler::{NodeSortPolicy, Registry};
 use proptest::prelude::*;
 
@@ -1522,6 +1522,86 @@ fn a_placeholder_that_is_too_small_is_given_up() {
     h.run_until(200 * SECOND);
     assert_eq!(h.deleted.len(), 2);
     assert_eq!(h.bound.iter().filter(|(pod, ..)| pods.contains(pod)).count(), 2);
+}
+
+/// A core with two nodes and an application whose placeholders, of 1 core, are on the first: as many of each task group as
+/// its pods. All pods are given as (task group, spec) and have asked, in this order.
+fn placeholders_on_the_first_node(pods: &[(&str, PodSpec)]) -> (Shop, Vec<PodId>) {
+    let on = |node: usize, spec: PodSpec| PodSpec {
+        node_selector: [(podpace::cluster::HOSTNAME_LABEL.to_owned(), format!("hollow-node-{node}"))].into(),
+        ..spec
+    };
+    let mut c = nodes(2, resources(10_000, 16 * GIBI, 110));
+    let app = c.pods.add_app(App { name: "gang".into(), queue: "root.a".into(), ..App::default() });
+    let mut groups: Vec<&str> = Vec::new();
+    let real: Vec<PodId> = pods
+        .iter()
+        .map(|(group, spec)| {
+            let spec = PodSpec { task_group: Some((*group).to_owned()), ..spec.clone() };
+            let spec = c.pods.add_spec(spec);
+            if !groups.contains(group) {
+                groups.push(group);
+            }
+            c.pods.add(spec, app)
+        })
+        .collect();
+    for name in groups {
+        let members = pods.iter().filter(|(group, _)| *group == name).count();
+        let spec = PodSpec { task_group: Some(name.to_owned()), ..on(0, plain(1000, GIBI)) };
+        let spec = c.pods.add_spec(spec);
+        c.pods.add_placeholders(app, name.to_owned(), u32::try_from(members).unwrap(), spec);
+    }
+    let mut shop = Shop::with(&open(QUEUE_A), c);
+    shop.core.add_app(&shop.cluster, app).unwrap();
+    let all = u32::try_from(shop.cluster.pods.len()).unwrap();
+    for pod in (shop.cluster.pods.first_placeholder()..all).chain(real.iter().copied()) {
+        shop.core.learn(&shop.cluster, pod);
+        shop.core.add_ask(&shop.cluster, pod);
+    }
+    let placed = std::iter::from_fn(|| shop.allocate()).collect::<Vec<_>>();
+    assert!(placed.len() == real.len() && placed.iter().all(|(_, node)| *node == 0));
+    (shop, real)
+}
+
+/// `application.go` tryPlaceholderAllocate: each ask asks the predicates on the node of each placeholder of its group, and when
+/// all have been in vain the first ask asks them on the nodes with room in order.
+#[test]
+fn a_placeholder_s_successor_is_checked_on_every_node_it_is_tried_on() {
+    let elsewhere = PodSpec {
+        node_selector: [(podpace::cluster::HOSTNAME_LABEL.to_owned(), "hollow-node-1".to_owned())].into(),
+        pod_affinity: vec![podpace::cluster::PodAffinityTerm {
+            selector: std::collections::BTreeMap::from([("app".to_owned(), "other".to_owned())]).into(),
+            topology_key: podpace::cluster::HOSTNAME_LABEL.into(),
+            anti: true,
+            ..podpace::cluster::PodAffinityTerm::default()
+        }],
+        ..plain(1000, GIBI)
+    };
+    let (mut shop, real) = placeholders_on_the_first_node(&[("w", elsewhere.clone()), ("w", elsewhere)]);
+    let mut swap = || {
+        let mut work = Work::default();
+        let swap = shop.core.try_placeholder(&shop.cluster, &mut work);
+        (swap.map(|swap| (swap.pod, swap.node)), work.predicates, work.affinity_predicates)
+    };
+    // Two asks on two placeholders' nodes, and the emptier node.
+    assert_eq!(swap(), (Some((real[0], 1)), 5, 5));
+    // One ask on one placeholder's node. The other node comes first again: it has one pod, the first has two.
+    assert_eq!(swap(), (Some((real[1], 1)), 2, 2));
+    assert_eq!(swap(), (None, 0, 0));
+}
+
+/// `application.go` tryPlaceholderAllocate: it is the asks that are gone over in order, not the task groups.
+#[test]
+fn asks_of_several_task_groups_take_placeholders_in_order() {
+    let absent =
+        PodSpec { node_selector: [("disk".to_owned(), "ssd".to_owned())].into(), ..plain(1000, GIBI) };
+    let (mut shop, real) =
+        placeholders_on_the_first_node(&[("a", absent), ("b", plain(1000, GIBI)), ("a", plain(1000, GIBI))]);
+    let order: Vec<PodId> = std::iter::from_fn(|| {
+        shop.core.try_placeholder(&shop.cluster, &mut Work::default()).map(|swap| swap.pod)
+    })
+    .collect();
+    assert_eq!(order, [real[1], real[2]]);
 }
 
 /// `partition.go` AddApplication: a gang needs a FIFO queue, and one that may hold it.

@@ -114,6 +114,24 @@ fn a_node_that_the_predicates_refuse_is_not_reserved() {
     assert_eq!(shop.cycle(), None);
 }
 
+/// The shim's predicates run on its own cache: a node whose cordon the informer has yet to show takes pods, and one that is
+/// looked at meanwhile says nothing of others.
+#[test]
+fn a_cordon_counts_once_it_is_seen_and_for_its_node_only() {
+    let mut shop = shop(2, 10_000);
+    let mut cordoned = shop.cluster.nodes.template(0).clone();
+    cordoned.unschedulable = true;
+    let cordoned = shop.cluster.nodes.add_template(cordoned);
+    shop.cluster.nodes.set_template(0, cordoned);
+    let app = shop.app("root.a", "", &[]);
+    shop.asks(app, 1000, 1);
+    assert_eq!(shop.allocate().map(|(_, node)| node), Some(0));
+    shop.core.set_node(&shop.cluster, 0);
+    shop.asks(app, 1000, 2);
+    let nodes: Vec<u32> = std::iter::from_fn(|| shop.allocate()).map(|(_, node)| node).collect();
+    assert_eq!(nodes, [1, 1]);
+}
+
 /// `application_test.go` TestTryAllocateWithReservedHeadRoomChecking: a reserved ask needs headroom like others.
 #[test]
 fn a_reserved_ask_needs_headroom() {

@@ -2,7 +2,8 @@
 //!
 //! Two pods are of one class if they ask for the same resources and are treated alike by the filters that look at
 //! one node only. For a class, one byte a node in visiting order says whether the node is feasible (0: no) and what
-//! NodeResourcesFit and NodeResourcesBalancedAllocation give it together (1 + 0 to 200). A cycle then scans bytes.
+//! NodeResourcesFit and NodeResourcesBalancedAllocation give it together (1 + 0 to 200). A cycle then reads summaries of
+//! blocks of these bytes ([`scan`](super::scan)).
 //! This is our own speed only: the outcome and the charged operations are those of an evaluation from scratch,
 //! which the tests do beside it.
 //!
@@ -10,7 +11,7 @@
 //! behind, or has no table yet, is evaluated from scratch for the nodes visited, and gets a table once such work
 //! adds up to that of making one.
 //!
-//! Cost: O(changed nodes) for a class that is used often, O(visited) otherwise. Tables take a byte a node and class,
+//! Cost: O(changed nodes x block) for a class that is used often, O(visited) otherwise. Tables take a byte a node and class,
 //! at most [`TABLE_BYTES`] in all.
 use std::collections::BTreeMap;
 

@@ -55,6 +55,12 @@ impl KnownNodes {
         before
     }
 
+    /// The template of a node that is there.
+    #[must_use]
+    pub fn template(&self, node: NodeId) -> Option<u32> {
+        self.template.get(node as usize).copied().flatten()
+    }
+
     /// Whether any node has any of the images.
     #[must_use]
     pub fn have_any(&self, images: &[String]) -> bool {

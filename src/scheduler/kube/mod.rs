@@ -25,7 +25,7 @@
 //! | `batching`             | opportunistic batching                                                         |
 //! | `api_calls`            | API calls that are waited for or not                                           |
 //! | `profile`              | which plugins are on, their weights and arguments                              |
-//! | `classes`, `scan`      | our own speed: bytes a node for pods of one kind                               |
+//! | `classes`, `scan`      | our own speed: a byte a node for pods of one kind, summed up by blocks of 128  |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
 //! cycle (`handleSchedulingFailure`), unless `SchedulerAsyncAPICalls` is on; a failed binding is reported from its own.
@@ -65,7 +65,7 @@ use std::sync::{Arc, LazyLock};
 use super::{
     Action, BindOutcome, Context, NodeChange, PendingReasons, QueueLengths, SchedulerModel, Settings,
 };
-use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec, SpecId};
+use crate::cluster::{Cluster, NO_NODE, NodeId, NodeTemplate, PodId, PodSpec, SpecId};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
 use crate::engine::codec::{self, CodecError};
@@ -84,6 +84,7 @@ use sampling::NodeOrder;
 use topology::Topology;
 use volumes::Volumes;
 
+pub use cycle::normalised;
 pub use image_locality::normalised_name;
 pub use pod_topology_spread::system_default_constraints;
 pub use profile::{NamedProfile, Plugins, Profile, ResourceWeight, Weights};
@@ -794,6 +795,18 @@ pub fn static_rejection(cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Opti
     static_rejection_by(&DEFAULT_PROFILE, cluster, spec, node).map(|filter| STATIC_FILTERS[filter].1)
 }
 
+/// The same for a node as a scheduler has it, which has not been shown every change of its cordon and its taints.
+#[must_use]
+pub fn static_rejection_as(
+    template: &NodeTemplate,
+    cluster: &Cluster,
+    spec: &PodSpec,
+    node: NodeId,
+) -> Option<&'static str> {
+    let filter = static_rejection_of(&DEFAULT_PROFILE, template, cluster, spec, node);
+    filter.map(|filter| STATIC_FILTERS[filter].1)
+}
+
 static DEFAULT_PROFILE: LazyLock<Profile> = LazyLock::new(Profile::default);
 
 /// Filters that look at a node's labels, taints and name only, in their order, with what they say.
@@ -809,8 +822,17 @@ const STATIC_FILTERS: [(PluginSet, &str); 7] = [
 
 /// Index in [`STATIC_FILTERS`] of the first that rejects the node.
 fn static_rejection_by(profile: &Profile, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> Option<usize> {
+    static_rejection_of(profile, cluster.nodes.template(node), cluster, spec, node)
+}
+
+fn static_rejection_of(
+    profile: &Profile,
+    template: &NodeTemplate,
+    cluster: &Cluster,
+    spec: &PodSpec,
+    node: NodeId,
+) -> Option<usize> {
     let plugins = &profile.plugins;
-    let template = cluster.nodes.template(node);
     if plugins.unschedulable && taint_toleration::unschedulable_rejects(spec, template) {
         Some(0)
     } else if plugins.name

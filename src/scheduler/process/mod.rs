@@ -14,7 +14,8 @@
 //!
 //! Left out: gangs and placeholders.
 //!
-//! Cost: a line each way for each call, some 20 us of real time in Python; O(specs x classes of nodes) evaluations.
+//! Cost: a line each way for each call, some 20 us of real time in Python; evaluations of filters: one for each class of nodes when
+//! a spec comes (for each node if it names nodes), one for each known spec when a node comes or changes.
 mod child;
 pub mod protocol;
 
@@ -31,12 +32,20 @@ use super::{
 use crate::cluster::{
     Cluster, HOSTNAME_LABEL, NO_NODE, NodeId, PodId, PodSpec, Resources, SpecId, TaintEffect, ZONE_LABEL,
 };
-use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
+use crate::cost::{Meter, OpId, PICOS_PER_NANO, Picos, ProfileError, picos_to_nanos};
+use crate::engine::MAX_CPU_NS;
 use crate::engine::codec::{self, CodecError};
 use child::{Link, shown};
 use protocol::{
     Act, Amounts, Answer, Event, Hello, Message, PodTerm, Restore, Save, Saved, Spread, TaintEvent, Welcome,
 };
+
+/// Most CPU work of one `work`, ns; what is left of [`MAX_CPU_NS`] is for waking the process.
+const MAX_WORK_NS: u64 = MAX_CPU_NS / 2;
+/// What messages say of it.
+const WORK_LIMIT: &str = "one `work` may take at most 562949953421312 ns (6.5 days) in all";
+/// Most Events of one `events`: each is a request.
+const MAX_EVENTS: u32 = 1_000_000;
 
 /// How to run the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -199,6 +208,15 @@ impl Process {
         self.exchange(cx, &events);
     }
 
+    /// The same of a pod, whose spec comes first if it is a new one.
+    fn tell_of(&mut self, cx: &mut Context<'_>, pod: PodId, event: Event) {
+        match self.introduce(cx, pod) {
+            None => self.tell(cx, event),
+            Some(spec) if !self.account.started => self.early.extend([spec, event]),
+            Some(spec) => self.exchange(cx, &[spec, event]),
+        }
+    }
+
     fn exchange(&mut self, cx: &mut Context<'_>, events: &[Event]) {
         let answer =
             if self.connect() { self.ask::<Answer>(&Message { now_ns: cx.now, events }) } else { None };
@@ -248,18 +266,31 @@ impl Process {
                 *cx.cycle_started = Some(pod);
             }
             Act::Work { ns, ops, threads, tag } => {
-                let mut picos = 0;
+                let mut picos: Picos = 0;
                 for (name, count) in ops {
-                    let Some(op) = self.operations.get(&name) else {
+                    let Some(&op) = self.operations.get(&name) else {
                         let known: Vec<&str> = self.operations.keys().map(String::as_str).collect();
                         return Err(format!(
                             "charges `{name}`, which its cost profile does not have; it has {}",
                             known.join(", ")
                         ));
                     };
-                    picos += cx.meter.charge(*op, count);
+                    // Both before the charge: the meter adds them up.
+                    let counted = cx.meter.count(op).checked_add(count);
+                    let cost = cx.meter.unit_ps(op).checked_mul(count).filter(|_| counted.is_some());
+                    picos = cost
+                        .and_then(|cost| picos.checked_add(cost))
+                        .filter(|picos| *picos <= MAX_WORK_NS * PICOS_PER_NANO)
+                        .ok_or_else(|| {
+                            format!("asks with `work` for {count} operations `{name}`; {WORK_LIMIT}")
+                        })?;
+                    cx.meter.charge(op, count);
                 }
-                cx.cpu(picos_to_nanos(picos).saturating_add(ns), threads.max(1), tag);
+                let cpu_ns = picos_to_nanos(picos)
+                    .checked_add(ns)
+                    .filter(|cpu_ns| *cpu_ns <= MAX_WORK_NS)
+                    .ok_or_else(|| format!("asks with `work` for {ns} ns; {WORK_LIMIT}"))?;
+                cx.cpu(cpu_ns, threads.max(1), tag);
             }
             Act::Timer { at_ns, tag } => {
                 if at_ns < cx.now {
@@ -299,7 +330,14 @@ impl Process {
                 self.set_state(pod, State::Binding(node));
                 cx.actions.push(Action::Bind { pod, node });
             }
-            Act::Events { count } => cx.actions.push(Action::Events { count }),
+            Act::Events { count } => {
+                if count > MAX_EVENTS {
+                    return Err(format!(
+                        "asks with `events` for {count} Events; at most {MAX_EVENTS} may be sent at once"
+                    ));
+                }
+                cx.actions.push(Action::Events { count });
+            }
             Act::PatchStatus { pod } => {
                 self.known(pod, "patch")?;
                 cx.actions.push(Action::PatchStatus { pod });
@@ -362,12 +400,7 @@ impl Process {
     fn spec_event(&self, cluster: &Cluster, id: SpecId, spec: &PodSpec) -> Event {
         let mut rejected_by: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         // What does not go by name is the same for all nodes of a template and zone.
-        let by_name = spec.node_name.is_some()
-            || spec.node_selector.contains_key(HOSTNAME_LABEL)
-            || spec
-                .required_node_affinity
-                .iter()
-                .any(|t| t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL));
+        let by_name = spec.names_nodes();
         let mut verdicts: BTreeMap<(u32, Option<u32>), Option<String>> = BTreeMap::new();
         for node in 0..NodeId::try_from(self.account.nodes.len()).expect("nodes are limited") {
             if !self.account.nodes.is_present(node) {
@@ -470,11 +503,7 @@ impl SchedulerModel for Process {
             user: app.user.clone(),
             namespace: app.namespace.clone(),
         };
-        match self.introduce(cx, pod) {
-            None => self.tell(cx, event),
-            Some(spec) if !self.account.started => self.early.extend([spec, event]),
-            Some(spec) => self.exchange(cx, &[spec, event]),
-        }
+        self.tell_of(cx, pod, event);
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
@@ -491,11 +520,7 @@ impl SchedulerModel for Process {
         }
         self.set_state(pod, State::Bound(node));
         let event = Event::PodBound { pod, spec: cx.cluster.pods.spec_id(pod), node };
-        match self.introduce(cx, pod) {
-            None => self.tell(cx, event),
-            Some(spec) if !self.account.started => self.early.extend([spec, event]),
-            Some(spec) => self.exchange(cx, &[spec, event]),
-        }
+        self.tell_of(cx, pod, event);
     }
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {

@@ -134,7 +134,7 @@ impl Amount {
 }
 
 /// Extended resources count in thousandths, pods in whole ones.
-fn scaled(id: u16, value: u64) -> f64 {
+pub(super) fn scaled(id: u16, value: u64) -> f64 {
     if id == PODS { value as f64 } else { value as f64 * 1000.0 }
 }
 

@@ -232,7 +232,8 @@ pub struct Config {
     pub actions: Vec<ActionKind>,
     /// `tiers`.
     pub tiers: Vec<Vec<Plugin>>,
-    /// `predicateErrorCacheEnable` of `allocate`: a role of a gang that fits nowhere is not tried again in the session.
+    /// `predicateErrorCacheEnable` of `allocate`: within a statement the pods of a gang's role do not look again at nodes that
+    /// refused one of them.
     pub error_cache: bool,
     /// Queues; [`DEFAULT_QUEUE`] is among them.
     pub queues: Vec<Queue>,

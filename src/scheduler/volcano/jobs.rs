@@ -370,22 +370,7 @@ impl Jobs {
             self.job_of.resize(pod as usize + 1, NO_JOB);
         }
         self.job_of[pod as usize] = id;
-        self.put_in_pending(cluster, pod);
-    }
-
-    fn put_in_pending(&mut self, cluster: &Cluster, pod: PodId) {
-        self.set_place(pod, Place::Pending);
-        let spec = cluster.pods.spec(pod);
-        let (key, request) = ((Reverse(spec.priority), pod), Amount::of(&spec.requests));
-        let best_effort = Amount::is_best_effort(&spec.requests);
-        self.change(self.job_of(pod), |job| {
-            if best_effort {
-                job.best_effort.insert(key)
-            } else {
-                job.pending.insert(key)
-            };
-            job.requested.add(&request);
-        });
+        self.move_to(cluster, pod, Place::Pending);
     }
 
     /// A pod moves; says where it was.
@@ -422,11 +407,8 @@ impl Jobs {
             match place {
                 Place::Pending => {
                     let best_effort = Amount::is_best_effort(&spec.requests);
-                    if best_effort {
-                        job.best_effort.insert(key)
-                    } else {
-                        job.pending.insert(key)
-                    };
+                    let tasks = if best_effort { &mut job.best_effort } else { &mut job.pending };
+                    tasks.insert(key);
                     job.requested.add(&request);
                 }
                 Place::Binding(_) => {

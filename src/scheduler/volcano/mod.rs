@@ -52,7 +52,7 @@ use closing::Closing;
 use config::Config;
 use jobs::{Job, JobId, Jobs, NO_JOB, Place, Why};
 use nodes::Nodes;
-use pod_groups::{Answered, PodGroupController};
+use pod_groups::PodGroupController;
 use session::{Decided, Session, Step};
 
 const TIMER_SESSION: u64 = 0;
@@ -418,9 +418,7 @@ impl SchedulerModel for Volcano {
     }
 
     fn on_controller_answered(&mut self, cx: &mut Context<'_>, pod: PodId) {
-        if self.controller.answered(cx, pod) == Answered::Annotated
-            && self.jobs.place(pod) == Place::Ungrouped
-        {
+        if self.controller.answered(cx, pod) && self.jobs.place(pod) == Place::Ungrouped {
             self.join(cx, pod);
             self.rouse(cx);
         }

@@ -12,19 +12,23 @@
 //! pods that ask for them are refused. The sixteen workers' race for the last places.
 //!
 //! Cost: O(nodes looked at) a pod. A spec that fits nowhere is not looked for again until a node has more room (the counted
-//! work is the same).
+//! work is the same). What labels, taints and names forbid is evaluated once for a spec and a class of nodes (one template and
+//! zone), and kept: a byte for each pair. With `plain` nothing is kept.
 use std::collections::BTreeMap;
 
 use super::amount::Amount;
 use super::config::{Binpack, NodeOrder, Predicates};
-use crate::cluster::{Cluster, NodeId, PodId, PodSpec, SpecId};
+use crate::cluster::{Cluster, NodeId, NodeTemplate, PodId, PodSpec, SpecId};
 use crate::engine::Rng;
 use crate::scheduler::ScoringStrategy;
 use crate::scheduler::kube::image_locality::KnownNodes;
 use crate::scheduler::kube::node_resources::{
     FitScore, MAX_NODE_SCORE, NodeCache, Request, balanced_score, fit_score,
 };
-use crate::scheduler::kube::{Profile, ResourceWeight, node_affinity, taint_toleration};
+use crate::scheduler::kube::{Profile, ResourceWeight, node_affinity, normalised, taint_toleration};
+
+/// Verdicts that are kept at most, one byte each; beyond, all are dropped and evaluated anew.
+const MAX_VERDICTS: usize = 16 << 20;
 
 /// What a search did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,16 +90,18 @@ pub struct Nodes {
     total: Amount,
     used: Amount,
     next_start: usize,
-    /// Grows when a node comes, changes or goes.
-    version: u64,
+    /// By node: its class.
+    class: Vec<u32>,
+    /// Classes by template and zone, numbered as they come.
+    classes: BTreeMap<(u32, Option<u32>), u32>,
     /// Grows when a node may have more room than before.
     freed: u64,
     /// When a spec was found to fit nowhere.
     #[serde(skip)]
     nowhere: BTreeMap<SpecId, u64>,
-    /// By spec: nodes that labels, taints and names forbid.
+    /// By spec, then class: whether labels, taints and names forbid the nodes; those asked about.
     #[serde(skip)]
-    forbidden: BTreeMap<SpecId, (u64, Vec<bool>)>,
+    verdicts: BTreeMap<SpecId, Vec<Option<bool>>>,
     #[serde(skip)]
     feasible: Vec<NodeId>,
 }
@@ -119,38 +125,41 @@ impl Nodes {
         &self.used
     }
 
-    fn changed(&mut self) {
-        self.version += 1;
-        self.freed += 1;
+    fn capacity(cluster: &Cluster, template: u32) -> Amount {
+        Amount::of_node(&cluster.nodes.template_by_id(template).allocatable)
     }
 
-    fn recount(&mut self, cluster: &Cluster) {
-        self.total = Amount::default();
-        for node in &self.list {
-            self.total.add(&Amount::of_node(&cluster.nodes.template(*node).allocatable));
-        }
+    /// A node's template as the cache has it: a change may be on its way.
+    fn template<'a>(&self, cluster: &'a Cluster, node: NodeId) -> &'a NodeTemplate {
+        let known = self.known.template(node);
+        known.map_or_else(|| cluster.nodes.template(node), |known| cluster.nodes.template_by_id(known))
     }
 
     /// A node is there, or has changed.
     pub fn set(&mut self, cluster: &Cluster, node: NodeId) {
+        let it = cluster.nodes.get(node);
         self.cache.set(cluster, node);
-        self.known.set(cluster, node, true);
-        if self.list.contains(&node) {
-            self.recount(cluster);
-        } else {
-            self.list.push(node);
-            self.total.add(&Amount::of_node(&cluster.nodes.template(node).allocatable));
+        match self.known.set(cluster, node, true) {
+            Some(before) => self.total.sub(&Self::capacity(cluster, before)),
+            None => self.list.push(node),
         }
-        self.changed();
+        self.total.add(&Self::capacity(cluster, it.template));
+        if self.class.len() <= node as usize {
+            self.class.resize(node as usize + 1, 0);
+        }
+        let next = self.classes.len() as u32;
+        self.class[node as usize] = *self.classes.entry((it.template, it.zone)).or_insert(next);
+        self.freed += 1;
     }
 
     /// A node is gone.
     pub fn remove(&mut self, cluster: &Cluster, node: NodeId) {
         self.cache.remove(node);
-        self.known.set(cluster, node, false);
-        self.list.retain(|n| *n != node);
-        self.recount(cluster);
-        self.changed();
+        if let Some(before) = self.known.set(cluster, node, false) {
+            self.total.sub(&Self::capacity(cluster, before));
+            self.list.retain(|n| *n != node);
+        }
+        self.freed += 1;
     }
 
     /// Puts a pod on a node.
@@ -171,32 +180,13 @@ impl Nodes {
         self.used.sub(&Amount::of(&spec.requests));
     }
 
-    fn is_feasible(&self, rules: &Rules, forbidden: &[bool], spec: &PodSpec, node: NodeId) -> bool {
-        self.cache.fits(node, &spec.requests)
-            && !forbidden[node as usize]
-            && !(rules.predicates.is_some_and(|p| p.node_ports)
-                && self.cache.lacks_ports(node, &spec.host_ports))
-    }
-
     fn forbids(&self, cluster: &Cluster, rules: &Rules, spec: &PodSpec, node: NodeId) -> bool {
         let Some(predicates) = rules.predicates else { return false };
-        let template = cluster.nodes.template(node);
+        let template = self.template(cluster, node);
         taint_toleration::unschedulable_rejects(spec, template)
             || spec.node_name.as_ref().is_some_and(|name| *name != cluster.nodes.get(node).name)
             || predicates.taint_toleration && taint_toleration::rejects(spec, template)
             || predicates.node_affinity && !node_affinity::matches(cluster, spec, node)
-    }
-
-    fn learn(&mut self, cluster: &Cluster, rules: &Rules, id: SpecId) {
-        if self.forbidden.get(&id).is_none_or(|(version, _)| *version != self.version) {
-            let spec = cluster.pods.spec_by_id(id);
-            let len = self.list.iter().max().map_or(0, |most| *most as usize + 1);
-            let mut forbidden = vec![true; len];
-            for node in &self.list {
-                forbidden[*node as usize] = self.forbids(cluster, rules, spec, *node);
-            }
-            self.forbidden.insert(id, (self.version, forbidden));
-        }
     }
 
     /// Whether something other than resources keeps a pod off all nodes, or which resource is short everywhere else.
@@ -249,9 +239,16 @@ impl Nodes {
             looked.filtered = all as u64;
             return (None, looked);
         }
-        self.learn(cluster, rules, id);
         let spec = cluster.pods.spec_by_id(id);
-        let forbidden = &self.forbidden[&id].1;
+        let keeps = !(rules.plain || spec.names_nodes());
+        let mut verdicts = self.verdicts.remove(&id).unwrap_or_default();
+        if keeps {
+            if (self.verdicts.len() + 1) * self.classes.len() > MAX_VERDICTS {
+                self.verdicts.clear();
+            }
+            verdicts.resize(self.classes.len(), None);
+        }
+        let ports = rules.predicates.is_some_and(|p| p.node_ports) && !spec.host_ports.is_empty();
         let mut feasible = std::mem::take(&mut self.feasible);
         feasible.clear();
         let mut processed = 0;
@@ -263,7 +260,15 @@ impl Nodes {
                 continue;
             }
             looked.filtered += 1;
-            if !self.is_feasible(rules, forbidden, spec, node) {
+            let is_feasible = self.cache.fits(node, &spec.requests)
+                && !if keeps {
+                    *verdicts[self.class[node as usize] as usize]
+                        .get_or_insert_with(|| self.forbids(cluster, rules, spec, node))
+                } else {
+                    self.forbids(cluster, rules, spec, node)
+                }
+                && !(ports && self.cache.lacks_ports(node, &spec.host_ports));
+            if !is_feasible {
                 if let Some(refused) = &mut refused {
                     refused.note(node);
                 }
@@ -274,10 +279,13 @@ impl Nodes {
             }
             feasible.push(node);
         }
+        if keeps {
+            self.verdicts.insert(id, verdicts);
+        }
         self.next_start = (self.next_start + processed) % all;
         let chosen = match feasible.as_slice() {
             [] => {
-                if is_first {
+                if is_first && !rules.plain {
                     self.nowhere.insert(id, self.freed);
                 }
                 None
@@ -330,7 +338,7 @@ impl Nodes {
             let how = |strategy| FitScore { strategy, shape: Vec::new() };
             let (least, most) = (how(ScoringStrategy::LeastAllocated), how(ScoringStrategy::MostAllocated));
             let tainted = self.normalised(nodes, true, |n| {
-                taint_toleration::raw_score(&spec.tolerations, cluster.nodes.template(n))
+                taint_toleration::raw_score(&spec.tolerations, self.template(cluster, n))
             });
             let preferred = (!spec.preferred_node_affinity.is_empty()).then(|| {
                 self.normalised(nodes, false, |n| node_affinity::raw_score(cluster, spec, &profile, n))
@@ -351,7 +359,7 @@ impl Nodes {
                     sum += weights.balanced * balanced_score(&self.cache, *node, &request) as i64;
                 }
                 if images {
-                    let template = cluster.nodes.template(*node);
+                    let template = self.template(cluster, *node);
                     sum += weights.image_locality * self.known.score(spec, template, self.list.len());
                 }
                 *total += sum as f64;
@@ -363,14 +371,7 @@ impl Nodes {
     fn normalised(&self, nodes: &[NodeId], reverse: bool, raw: impl Fn(NodeId) -> i64) -> Vec<i64> {
         let raw: Vec<i64> = nodes.iter().map(|n| raw(*n)).collect();
         let most = raw.iter().copied().max().unwrap_or(0);
-        raw.into_iter()
-            .map(|score| match (most, reverse) {
-                (0, true) => MAX_NODE_SCORE,
-                (0, false) => score,
-                (_, true) => MAX_NODE_SCORE - MAX_NODE_SCORE * score / most,
-                (_, false) => MAX_NODE_SCORE * score / most,
-            })
-            .collect()
+        raw.into_iter().map(|score| normalised(score, most, reverse)).collect()
     }
 
     /// `BinPackingScore`.
@@ -417,4 +418,70 @@ fn profile(cluster: &Cluster) -> Profile {
         profile.balanced_resources.push(gpu);
     }
     profile
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{App, NodeTemplate, Resources};
+    use crate::engine::Streams;
+
+    /// Nodes of two templates, and a pod of its own spec for each index.
+    fn world(nodes: usize, specs: usize) -> (Cluster, Nodes) {
+        let mut cluster = Cluster::default();
+        let templates = ["a", "b"].map(|kind| {
+            let labels = BTreeMap::from([("kind".to_owned(), kind.to_owned())]);
+            let allocatable = Resources { cpu_millicores: 64_000, pods: 110, ..Resources::default() };
+            cluster.nodes.add_template(NodeTemplate { allocatable, labels, ..NodeTemplate::default() })
+        });
+        let mut known = Nodes::default();
+        for index in 0..nodes {
+            let node = cluster.nodes.add(format!("n{index}"), templates[index % 2], None);
+            known.set(&cluster, node);
+        }
+        let app = cluster.pods.add_app(App::default());
+        for index in 0..specs {
+            let node_selector = BTreeMap::from([("kind".to_owned(), ["a", "b"][index % 2].to_owned())]);
+            let requests = Resources { cpu_millicores: 1 + index as u64, ..Resources::default() };
+            let spec = PodSpec { node_selector, requests, ..PodSpec::default() };
+            let spec = cluster.pods.add_spec(spec);
+            cluster.pods.add(spec, app);
+        }
+        (cluster, known)
+    }
+
+    fn search(cluster: &Cluster, nodes: &mut Nodes, plain: bool) -> Vec<(Option<NodeId>, Looked)> {
+        let rules =
+            Rules { predicates: Some(Predicates::default()), enough: 1000, plain, ..Rules::default() };
+        let mut rng = Streams::new(1).stream("scheduler");
+        let pods = 0..cluster.pods.len() as PodId;
+        pods.map(|pod| nodes.find(cluster, &rules, pod, (None, true), &mut rng)).collect()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_spec_does_not_grow_with_the_nodes() {
+        let (cluster, mut nodes) = world(300, 50);
+        let found = search(&cluster, &mut nodes, false);
+        assert_eq!(nodes.verdicts.values().map(Vec::len).sum::<usize>(), 50 * 2);
+        let mut plain = world(300, 50).1;
+        assert_eq!(search(&cluster, &mut plain, true), found);
+        assert!(plain.verdicts.is_empty() && plain.nowhere.is_empty(), "a plain search keeps nothing");
+    }
+
+    /// A change of a node is known once the informer has shown it, and says nothing of others before.
+    #[test]
+    fn a_cordon_counts_once_it_is_seen_and_for_its_node_only() {
+        let (mut cluster, mut nodes) = world(2, 1);
+        let mut cordoned = cluster.nodes.template(0).clone();
+        cordoned.unschedulable = true;
+        let cordoned = cluster.nodes.add_template(cordoned);
+        cluster.nodes.set_template(0, cordoned);
+        let find = |nodes: &mut Nodes, cluster: &Cluster| search(cluster, nodes, false)[0].0;
+        assert_eq!(find(&mut nodes, &cluster), Some(0));
+        nodes.set(&cluster, 0);
+        assert_eq!(find(&mut nodes, &cluster), None);
+        assert_eq!(nodes.total().cpu, 128_000);
+        nodes.remove(&cluster, 0);
+        assert_eq!((nodes.total().cpu, nodes.count()), (64_000, 1));
+    }
 }

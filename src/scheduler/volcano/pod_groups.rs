@@ -13,17 +13,6 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::cluster::{AppId, PodId};
 use crate::scheduler::{Action, Context};
 
-/// What a worker's request has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answered {
-    /// The PodGroup exists; the pod is annotated next.
-    Created,
-    /// The pod belongs to its group.
-    Annotated,
-    /// Nothing that was asked for.
-    Nothing,
-}
-
 /// The controller.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct PodGroupController {
@@ -74,18 +63,14 @@ impl PodGroupController {
         cx.actions.push(Action::Annotate { pod });
     }
 
-    /// One of its requests was answered.
-    pub fn answered(&mut self, cx: &mut Context<'_>, pod: PodId) -> Answered {
-        let answered = if self.creating.remove(&pod) {
+    /// One of its requests was answered; says whether the pod belongs to its group now.
+    pub fn answered(&mut self, cx: &mut Context<'_>, pod: PodId) -> bool {
+        let annotated = self.annotating.remove(&pod);
+        if self.creating.remove(&pod) {
             self.annotate(cx, pod);
-            Answered::Created
-        } else if self.annotating.remove(&pod) {
-            Answered::Annotated
-        } else {
-            Answered::Nothing
-        };
+        }
         self.work(cx);
-        answered
+        annotated
     }
 
     /// A pod is gone.

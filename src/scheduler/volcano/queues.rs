@@ -14,7 +14,7 @@
 //! real rounds go over the queues in the order of a Go map; here in that of their names' place in the configuration.
 //!
 //! Cost: O(queues x resources x rounds) a session.
-use super::amount::{Amount, Levels, PODS};
+use super::amount::{Amount, Levels, scaled};
 use super::config::{Limits, Queue};
 use super::jobs::{Job, QueueSums};
 
@@ -47,11 +47,7 @@ fn levels(limits: &Limits) -> Levels {
     Levels {
         cpu: limits.cpu.unwrap_or(0) as f64,
         memory: limits.memory.unwrap_or(0) as f64,
-        others: limits
-            .others
-            .iter()
-            .map(|(id, v)| (*id, if *id == PODS { *v as f64 } else { *v as f64 * 1000.0 }))
-            .collect(),
+        others: limits.others.iter().map(|(id, v)| (*id, scaled(*id, *v))).collect(),
     }
 }
 

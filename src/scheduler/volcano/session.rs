@@ -229,12 +229,6 @@ impl<'a> Session<'a> {
         self.decided
     }
 
-    /// Queues as they are now.
-    #[must_use]
-    pub fn queues(&self) -> &[QueueState] {
-        &self.queues
-    }
-
     fn step(&mut self, binds: Vec<(PodId, NodeId)>) {
         let work = std::mem::take(&mut self.work);
         if work != Work::default() || !binds.is_empty() {
@@ -465,7 +459,7 @@ impl<'a> Session<'a> {
                 self.work.jobs += 1;
                 for pod in self.in_order(&self.jobs.get(key.job).best_effort) {
                     self.work.tasks += 1;
-                    let nothing = (None, held.values().all(Vec::is_empty));
+                    let nothing = (None, held.is_empty());
                     let (node, looked) = self.nodes.find(self.cluster, &self.rules, pod, nothing, self.rng);
                     self.work.add(looked);
                     let Some(node) = node else {

@@ -370,8 +370,6 @@ pub struct Config {
     pub disable_gang_scheduling: bool,
     /// `preemption.enabled: false`: no queue takes back from another what it is guaranteed.
     pub no_preemption: bool,
-    /// `preemption.quotapreemptionenabled`: a lowered maximum is enforced.
-    pub quota_preemption: bool,
 }
 
 /// `preemption.policy` of a queue.
@@ -430,8 +428,6 @@ pub struct Properties {
     pub backoff_asks: u64,
     /// `application.unschedasks.backoff.delay`, ns.
     pub backoff_delay_ns: u64,
-    /// `preemption.quota.delay`, ns: how long a lowered maximum is not enforced; 0: for ever.
-    pub quota_delay_ns: u64,
 }
 
 impl Default for Properties {
@@ -445,7 +441,6 @@ impl Default for Properties {
             preemption_delay_ns: PREEMPTION_DELAY_NS,
             backoff_asks: 0,
             backoff_delay_ns: BACKOFF_DELAY_NS,
-            quota_delay_ns: 0,
         }
     }
 }
@@ -480,10 +475,6 @@ impl Properties {
             preemption_delay_ns: number("preemption.delay").unwrap_or(PREEMPTION_DELAY_NS),
             backoff_asks: number("application.unschedasks.backoff").unwrap_or(0),
             backoff_delay_ns: number("application.unschedasks.backoff.delay").unwrap_or(BACKOFF_DELAY_NS),
-            // The name in 1.8, and the one that came after it.
-            quota_delay_ns: number("preemption.quota.delay")
-                .or_else(|| number("quota.preemption.delay"))
-                .unwrap_or(0),
         }
     }
 

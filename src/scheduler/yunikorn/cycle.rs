@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use super::apps::{App, AskKey, Gang, Group};
+use super::apps::{App, AskKey, Gang, Group, TaskGroupState};
 use super::config::{Rule, Weights};
 use super::limits::Limits;
 use super::nodes::NodeOrder;
@@ -555,13 +555,12 @@ impl Core {
         self.queues.get_mut(leaf).add_asks(kind, key, 1);
     }
 
-    /// Takes the first ask of a group, or the ask of one pod, out of the pending ones.
-    pub(super) fn take_ask(&mut self, app_id: AppId, group: u32, pod: Option<PodId>) -> PodId {
+    /// Takes the ask of a pod out of the pending ones of its group.
+    pub(super) fn take_ask(&mut self, app_id: AppId, group: u32, pod: PodId) {
         let app = self.apps[app_id as usize].as_mut().expect("it has asks");
         let at = &mut app.groups[group as usize];
-        let place =
-            pod.map_or(0, |p| at.asks.iter().position(|(_, q)| *q == p).expect("the pod's ask is pending"));
-        let (key, taken) = at.asks.remove(place).expect("it has asks");
+        let place = at.asks.iter().position(|(_, p)| *p == pod).expect("the pod's ask is pending");
+        let (key, _) = at.asks.remove(place).expect("it has asks");
         at.reserved.remove(&key);
         at.searched.remove(&key);
         if at.asks.is_empty() {
@@ -572,7 +571,6 @@ impl Core {
         let (leaf, key, kind) = (app.leaf, app.key, app.groups[group as usize].kind);
         self.queues.get_mut(leaf).add_asks(kind, key, -1);
         self.queues.add_pending(leaf, -1);
-        taken
     }
 
     /// Gives an application the place that its use and asks now deserve.
@@ -663,7 +661,7 @@ impl Core {
             cluster.pods.spec_by_id(spec).task_group.as_ref().is_some_and(|g| self.take_held(app, g, pod));
         if !held {
             let group = self.group_of[&(app, spec)];
-            self.take_ask(app, group, Some(pod));
+            self.take_ask(app, group, pod);
         }
         self.replace(app);
     }
@@ -697,16 +695,9 @@ impl Core {
         self.begin(app_id);
         self.count(cluster, app_id, pod);
         self.put_on_node(cluster, pod, node, true);
-        if cluster.pods.is_placeholder(pod)
-            && let Some(gang) = self.apps[app_id as usize].as_mut().and_then(|app| app.gang.as_mut())
-        {
-            gang.allocated += 1;
-            gang.complete |= gang.allocated == gang.wanted;
-            let name = cluster.pods.spec(pod).task_group.as_ref();
-            if let Some(group) = name.and_then(|name| gang.groups.get_mut(name)) {
-                group.count += 1;
-                group.free.push_back(pod);
-            }
+        if let Some(group) = self.count_placeholder(cluster, app_id, pod) {
+            // It has never asked.
+            group.count += 1;
         }
         self.replace(app_id);
     }
@@ -728,17 +719,26 @@ impl Core {
         self.begin(app_id);
         self.count(cluster, app_id, pod);
         self.put_on_node(cluster, pod, node, false);
-        if cluster.pods.is_placeholder(pod)
-            && let Some(gang) = self.apps[app_id as usize].as_mut().and_then(|a| a.gang.as_mut())
-        {
-            gang.allocated += 1;
-            gang.complete |= gang.allocated == gang.wanted;
-            let name = cluster.pods.spec(pod).task_group.as_ref();
-            if let Some(group) = name.and_then(|name| gang.groups.get_mut(name)) {
-                group.free.push_back(pod);
-            }
-        }
+        self.count_placeholder(cluster, app_id, pod);
         self.replace(app_id);
+    }
+
+    /// A placeholder, if it is one, is on a node: real pods of its task group may take its place.
+    fn count_placeholder(
+        &mut self,
+        cluster: &Cluster,
+        app_id: AppId,
+        pod: PodId,
+    ) -> Option<&mut TaskGroupState> {
+        if !cluster.pods.is_placeholder(pod) {
+            return None;
+        }
+        let gang = self.apps[app_id as usize].as_mut()?.gang.as_mut()?;
+        gang.allocated += 1;
+        gang.complete |= gang.allocated == gang.wanted;
+        let group = gang.groups.get_mut(cluster.pods.spec(pod).task_group.as_ref()?)?;
+        group.free.push_back(pod);
+        Some(group)
     }
 
     /// Counts a pod as allocated in its application, its queues and for its owner.

@@ -9,7 +9,9 @@
 //! Sources: `Application.tryPlaceholderAllocate`, `ReplaceAllocation`, `timeoutPlaceholderProcessing` of yunikorn-core 1.8.
 //!
 //! Cost: O(task groups + placeholders tried) a cycle in which there is something to replace.
-use super::apps::{AppKey, Gang, TaskGroupState};
+use std::cmp::Reverse;
+
+use super::apps::{AppKey, AskKey, Gang, TaskGroupState};
 use super::cycle::{Core, PodState, Swap, Timeout, Work};
 use super::queues::{QueueId, ROOT, Usage};
 use crate::cluster::{AppId, Cluster, NodeId, PodId, SpecId};
@@ -18,6 +20,9 @@ use crate::scheduler::AppSort;
 
 /// `defaultPlaceholderTimeout`.
 const PLACEHOLDER_TIMEOUT_NS: Nanos = 900 * SECOND;
+
+/// Real pods of a task group that wait, in order.
+type Held<'a> = std::iter::Peekable<std::collections::btree_map::Iter<'a, (Reverse<i32>, AskKey), PodId>>;
 
 impl Core {
     /// What an application with task groups begins with, if its queue may run it (`partition.go`, `AddApplication`).
@@ -115,37 +120,52 @@ impl Core {
         work.asks_skipped += app.allocated.pods;
         let mut fallback = None;
         let mut found = None;
-        let mut too_small: Vec<(String, PodId)> = Vec::new();
-        let mut groups: Vec<(&String, &TaskGroupState)> =
-            gang.groups.iter().filter(|(_, g)| !g.free.is_empty() && !g.held.is_empty()).collect();
-        groups.sort_by_key(|(_, g)| g.held.keys().next().copied());
-        'asks: for (name, group) in groups {
-            // Of one spec the first decides: the others would find the same.
-            let mut seen = Vec::new();
-            for pod in group.held.values().copied() {
-                let (id, spec) = (cluster.pods.spec_id(pod), cluster.pods.spec(pod));
-                if seen.contains(&id) {
+        let mut too_small: Vec<(&String, PodId)> = Vec::new();
+        // Specs that were refused on the nodes of so many placeholders, by group, while so many were found too small.
+        let mut tried: Vec<(usize, SpecId, usize, u64)> = Vec::new();
+        let mut groups: Vec<_> = (gang.groups.iter().filter(|(_, g)| !g.free.is_empty()))
+            .map(|(name, group)| (name, &group.free, group.held.iter().peekable()))
+            .collect();
+        let next = |groups: &mut [(_, _, Held<'_>)]| {
+            let firsts = groups.iter_mut().enumerate();
+            let (_, at) = firsts.filter_map(|(at, (.., held))| Some((*held.peek()?.0, at))).min()?;
+            groups[at].2.next().map(|(_, pod)| (at, *pod))
+        };
+        'asks: while let Some((at, pod)) = next(&mut groups) {
+            let (name, free, _) = &groups[at];
+            let (id, spec) = (cluster.pods.spec_id(pod), cluster.pods.spec(pod));
+            // What the first of a spec has found its others would find, too.
+            let same = |t: &&(usize, SpecId, usize, u64)| (t.0, t.1, t.2) == (at, id, too_small.len());
+            if let Some((.., calls)) = tried.iter().find(same) {
+                self.count_predicates(id, *calls, work);
+                continue;
+            }
+            let mut calls = 0;
+            for placeholder in *free {
+                if too_small.iter().any(|(_, p)| p == placeholder) {
                     continue;
                 }
-                seen.push(id);
-                for placeholder in &group.free {
-                    if too_small.iter().any(|(_, p)| p == placeholder) {
-                        continue;
-                    }
-                    if !cluster.pods.spec(*placeholder).requests.holds(&spec.requests) {
-                        too_small.push((name.clone(), *placeholder));
-                        continue;
-                    }
-                    fallback.get_or_insert((pod, *placeholder));
-                    let node = self.node[*placeholder as usize];
-                    work.predicates += u64::from(self.predicates.enabled());
-                    if self.nodes.is_schedulable(node) && self.predicates.accept(cluster, id, node) {
-                        found = Some(Swap { pod, node, placeholder: *placeholder });
-                        break 'asks;
-                    }
+                if !cluster.pods.spec(*placeholder).requests.holds(&spec.requests) {
+                    too_small.push((name, *placeholder));
+                    continue;
+                }
+                fallback.get_or_insert((pod, *placeholder));
+                let node = self.node[*placeholder as usize];
+                if !self.nodes.table.is_present(node) {
+                    continue;
+                }
+                calls += 1;
+                if self.nodes.is_schedulable(node) && self.predicates.accept(cluster, id, node) {
+                    found = Some(Swap { pod, node, placeholder: *placeholder });
+                    self.count_predicates(id, calls, work);
+                    break 'asks;
                 }
             }
+            self.count_predicates(id, calls, work);
+            tried.push((at, id, too_small.len(), calls));
         }
+        let too_small: Vec<(String, PodId)> =
+            too_small.into_iter().map(|(name, placeholder)| (name.clone(), placeholder)).collect();
         for (name, placeholder) in too_small {
             self.released.insert(placeholder);
             let gang =
@@ -163,6 +183,7 @@ impl Core {
             let (node, walk) = self.nodes.first_fit(spec, |node| predicates.accept(cluster, id, node));
             work.asks_tried += 1;
             work.nodes_visited += walk.nodes;
+            self.count_predicates(id, walk.tested, work);
             if let Some(node) = node {
                 self.put_on_node(cluster, pod, node, false);
                 found = Some(Swap { pod, node, placeholder });

@@ -1,8 +1,8 @@
 //! Predicates: what the shim checks on a node that has room, through kube-scheduler's filter plugins.
 //!
 //! Taints, node selector, required node affinity and `unschedulable` come from
-//! [`kube::static_rejection`](crate::scheduler::kube::static_rejection) and are looked up once for a spec and a class
-//! of nodes (template and zone). Required pod affinity and anti-affinity (in both directions) and hard topology
+//! [`kube::static_rejection_as`](crate::scheduler::kube::static_rejection_as) and are looked up once for a spec and a class
+//! of nodes (template and zone, as the informer has shown them). Required pod affinity and anti-affinity (in both directions) and hard topology
 //! spread are counted here per term and topology domain.
 //!
 //! Left out: host ports, volumes, `minDomains` and node inclusion policies of spread (every known node's domain
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSelector, PodSpec, SpecId};
+use crate::cluster::{Cluster, NodeId, PodId, PodSelector, PodSpec, SpecId};
 use crate::scheduler::kube;
 
 const NO_DOMAIN: u32 = u32::MAX;
@@ -83,6 +83,8 @@ pub struct Predicates {
     enabled: bool,
     class: Vec<u32>,
     classes: BTreeMap<(u32, Option<u32>), u32>,
+    /// By class.
+    templates: Vec<u32>,
     /// By spec, then class: 0 unknown, 1 accepted, 2 refused.
     verdicts: Vec<Vec<u8>>,
     topologies: Vec<Topology>,
@@ -122,6 +124,9 @@ impl Predicates {
         let n = cluster.nodes.get(node);
         let next = u32::try_from(self.classes.len()).expect("as many as nodes");
         self.class[at] = *self.classes.entry((n.template, n.zone)).or_insert(next);
+        if self.class[at] == next {
+            self.templates.push(n.template);
+        }
         self.known_nodes[at] = true;
         for topology in 0..self.topologies.len() {
             self.topologies[topology].learn(cluster, node);
@@ -177,7 +182,7 @@ impl Predicates {
         }
         let spec = cluster.pods.spec_by_id(id);
         self.rules[at].known = true;
-        self.rules[at].per_node = names_nodes(spec);
+        self.rules[at].per_node = spec.names_nodes();
         for (key, value) in &spec.labels {
             self.specs_by_label.entry((key.clone(), value.clone())).or_default().push(id);
         }
@@ -335,8 +340,9 @@ impl Predicates {
     }
 
     fn static_accept(&mut self, cluster: &Cluster, id: SpecId, node: NodeId) -> bool {
+        let spec = cluster.pods.spec_by_id(id);
         if self.rules[id as usize].per_node {
-            return kube::static_rejection(cluster, cluster.pods.spec_by_id(id), node).is_none();
+            return !self.is_rejected(cluster, spec, node);
         }
         let class = self.class[node as usize] as usize;
         let verdicts = &mut self.verdicts[id as usize];
@@ -344,10 +350,17 @@ impl Predicates {
             verdicts.resize(class + 1, 0);
         }
         if verdicts[class] == 0 {
-            let refused = kube::static_rejection(cluster, cluster.pods.spec_by_id(id), node).is_some();
-            verdicts[class] = 1 + u8::from(refused);
+            let verdict = 1 + u8::from(self.is_rejected(cluster, spec, node));
+            self.verdicts[id as usize][class] = verdict;
         }
-        verdicts[class] == 1
+        self.verdicts[id as usize][class] == 1
+    }
+
+    /// Whether labels, taints or a cordon that the shim knows of refuse a known node.
+    fn is_rejected(&self, cluster: &Cluster, spec: &PodSpec, node: NodeId) -> bool {
+        let template = self.templates[self.class[node as usize] as usize];
+        let template = cluster.nodes.template_by_id(template);
+        kube::static_rejection_as(template, cluster, spec, node).is_some()
     }
 
     /// Whether the node passes for a pod once victims on it are gone. Affinity and spread are judged as they are now: the
@@ -355,7 +368,7 @@ impl Predicates {
     #[must_use]
     pub fn accepts_without(&self, cluster: &Cluster, pod: PodId, node: NodeId) -> bool {
         !self.enabled
-            || (kube::static_rejection(cluster, cluster.pods.spec(pod), node).is_none()
+            || (!self.is_rejected(cluster, cluster.pods.spec(pod), node)
                 && self.pods_rejection(cluster.pods.spec_id(pod), node).is_none())
     }
 
@@ -416,11 +429,4 @@ impl Counter {
             self.histogram.remove(&pods);
         }
     }
-}
-
-/// Whether the spec tells nodes of one class apart by name.
-fn names_nodes(spec: &PodSpec) -> bool {
-    spec.node_name.is_some()
-        || spec.node_selector.contains_key(HOSTNAME_LABEL)
-        || spec.required_node_affinity.iter().any(|t| t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL))
 }

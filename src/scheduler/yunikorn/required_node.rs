@@ -42,12 +42,7 @@ impl Core {
             && self.nodes.table.fits(node, cluster.pods.spec(pod))
             && self.passes(cluster, spec, node, work)
         {
-            let app_id = cluster.pods.app_id(pod);
-            self.unreserve(cluster, pod);
-            let group = self.group_of[&(app_id, spec)];
-            self.take_ask(app_id, group, Some(pod));
-            self.allocate(cluster, app_id, pod, node);
-            return Some(Outcome::Allocated(pod, node));
+            return Some(self.allocate_ask(cluster, cluster.pods.app_id(pod), pod, node));
         }
         if self.reserved_node(cluster, pod).is_some() {
             return None;

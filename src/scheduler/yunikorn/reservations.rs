@@ -8,7 +8,8 @@
 //! Each cycle begins with the reservations, queue by queue in order, in each leaf application by application: first each ask
 //! on its own node, then each on all nodes that are not reserved. An allocation ends the reservation, wherever it is. It
 //! also ends with the ask, with the node, when a DaemonSet pod needs the node, and when an ask of higher priority looks
-//! for victims there and the reservation is older than an hour.
+//! for victims, unless the ask that has the node reserved has found some itself or is not yet two hours and two seconds old
+//! (the real check counts its hour twice).
 //!
 //! The real scheduler takes applications and their reservations out of maps, in random order; ours is that of
 //! reservation.
@@ -216,7 +217,7 @@ impl Core {
             }
             work.nodes_visited += 1;
             if fits && self.passes(cluster, spec, *node, work) {
-                return Some(self.allocate_reserved(cluster, app_id, *pod, *node));
+                return Some(self.allocate_ask(cluster, app_id, *pod, *node));
             }
         }
         for (pod, node) in &reservations {
@@ -237,11 +238,9 @@ impl Core {
             self.count_predicates(spec, walk.tested, work);
             if let Some(found) = found {
                 debug_assert!(found != *node);
-                return Some(self.allocate_reserved(cluster, app_id, *pod, found));
+                return Some(self.allocate_ask(cluster, app_id, *pod, found));
             }
-            self.specs[spec as usize].tested = if self.predicates.enabled() { walk.tested } else { 0 };
-            self.set_stuck(spec, true);
-            self.stuck.push(spec);
+            self.set_aside(spec, walk.tested);
         }
         None
     }
@@ -268,10 +267,17 @@ impl Core {
             || self.queues.may_run(leaf) && self.limits.may_run(&self.queues, leaf, owner)
     }
 
-    fn allocate_reserved(&mut self, cluster: &Cluster, app_id: AppId, pod: PodId, node: NodeId) -> Outcome {
+    /// Gives an ask a node; a reservation that it has ends.
+    pub(super) fn allocate_ask(
+        &mut self,
+        cluster: &Cluster,
+        app_id: AppId,
+        pod: PodId,
+        node: NodeId,
+    ) -> Outcome {
         self.unreserve(cluster, pod);
         let group = self.group_of[&(app_id, cluster.pods.spec_id(pod))];
-        self.take_ask(app_id, group, Some(pod));
+        self.take_ask(app_id, group, pod);
         self.allocate(cluster, app_id, pod, node);
         Outcome::Allocated(pod, node)
     }

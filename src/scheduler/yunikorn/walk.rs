@@ -129,10 +129,7 @@ impl Core {
         work.asks_tried += 1;
         work.nodes_visited += fit.nodes;
         self.count_predicates(spec, fit.tested, work);
-        self.unreserve(cluster, pod);
-        let pod = self.take_ask(app_id, fit.group, None);
-        self.allocate(cluster, app_id, pod, fit.node);
-        Outcome::Allocated(pod, fit.node)
+        self.allocate_ask(cluster, app_id, pod, fit.node)
     }
 
     /// Does what an ask that does not fit may do. None: the walk goes on.
@@ -214,7 +211,7 @@ impl Core {
     }
 
     /// A spec fits nowhere.
-    fn set_aside(&mut self, spec: SpecId, tested: u64) {
+    pub(super) fn set_aside(&mut self, spec: SpecId, tested: u64) {
         self.set_stuck(spec, true);
         self.specs[spec as usize].tested = if self.predicates.enabled() { tested } else { 0 };
         self.stuck.push(spec);
@@ -507,10 +504,7 @@ impl Core {
                     if let Some(node) = node {
                         work.nodes_visited += walk.nodes;
                         self.count_predicates(id, walk.tested, work);
-                        self.unreserve(cluster, pod);
-                        self.take_ask(key.app, group_at, Some(pod));
-                        self.allocate(cluster, key.app, pod, node);
-                        return Some(Outcome::Allocated(pod, node));
+                        return Some(self.allocate_ask(cluster, key.app, pod, node));
                     }
                     self.set_aside(id, walk.tested);
                 }
