@@ -472,6 +472,7 @@ pub fn plan(
         }),
         controller_manager: None,
         kueue: None,
+        autoscaler: None,
         changes: None,
         agents,
         watchers: Vec::new(),
