@@ -5,6 +5,9 @@
 //! of integers.
 //!
 //! Cost: none.
+use std::ops::Range;
+
+use crate::cluster::Amount;
 use crate::engine::random::LogNormal;
 use crate::engine::{Nanos, Rng, SECOND};
 
@@ -176,11 +179,99 @@ impl Default for ClusterAutoscalerConfig {
     }
 }
 
+/// Which of Karpenter's nodes may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsolidationPolicy {
+    /// Those without pods.
+    WhenEmpty,
+    /// Those, too, whose pods fit elsewhere, or on fewer or cheaper machines.
+    WhenEmptyOrUnderutilized,
+}
+
+/// Why Karpenter disrupts a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Reason {
+    /// It has no pods.
+    Empty,
+    /// Its pods fit elsewhere.
+    Underutilized,
+}
+
+/// A disruption budget of a NodePool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// So many nodes at a time, or such a share of them, rounded up.
+    pub nodes: Amount,
+    /// For these reasons; none: for all.
+    pub reasons: Option<Vec<Reason>>,
+}
+
+/// A NodePool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePool {
+    /// Name.
+    pub name: String,
+    /// Higher ones are tried first.
+    pub weight: u32,
+    /// Kinds of its machines, in the order of the scenario.
+    pub kinds: Range<u32>,
+    /// `limits.cpu`, millicores; none: no limit.
+    pub limit_cpu: Option<u64>,
+    /// `limits.memory`, bytes.
+    pub limit_memory: Option<u64>,
+    /// `limits.nodes`.
+    pub limit_nodes: Option<u64>,
+    /// `consolidateAfter`, ns; none: `Never`.
+    pub consolidate_after_ns: Option<Nanos>,
+    /// `consolidationPolicy`.
+    pub policy: ConsolidationPolicy,
+    /// `budgets`.
+    pub budgets: Vec<Budget>,
+}
+
+impl NodePool {
+    /// Nodes that may be disrupted at a time, of so many (`GetAllowedDisruptionsByReason`).
+    #[must_use]
+    pub fn allowed(&self, nodes: u64, reason: Reason) -> u64 {
+        let of = |budget: &&Budget| budget.reasons.as_ref().is_none_or(|reasons| reasons.contains(&reason));
+        self.budgets.iter().filter(of).map(|budget| budget.nodes.of(nodes)).min().unwrap_or(u64::MAX)
+    }
+}
+
+/// Karpenter's settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KarpenterConfig {
+    /// `BATCH_IDLE_DURATION`, ns.
+    pub batch_idle_ns: Nanos,
+    /// `BATCH_MAX_DURATION`, ns.
+    pub batch_max_ns: Nanos,
+    /// NodePools.
+    pub pools: Vec<NodePool>,
+}
+
+impl KarpenterConfig {
+    /// Pools in the order in which they are tried: by weight, then by name (`OrderByWeight`).
+    #[must_use]
+    pub fn by_weight(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.pools.len()).collect();
+        order.sort_by_key(|at| (std::cmp::Reverse(self.pools[*at].weight), &self.pools[*at].name));
+        order
+    }
+
+    /// The pool of a kind of machines.
+    #[must_use]
+    pub fn pool_of(&self, kind: u32) -> usize {
+        self.pools.iter().position(|pool| pool.kinds.contains(&kind)).unwrap_or(0)
+    }
+}
+
 /// Which autoscaler, with its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Model {
     /// cluster-autoscaler.
     ClusterAutoscaler(ClusterAutoscalerConfig),
+    /// Karpenter.
+    Karpenter(KarpenterConfig),
 }
 
 /// All that an autoscaler is told.

@@ -1,7 +1,7 @@
 //! Node autoscalers: what asks for machines when pods find no node, and gives them back when they are not needed.
 //!
 //! Two models stand behind the trait [`Autoscaler`]: [`cluster_autoscaler`], which looks at the cluster each ten seconds, makes node groups larger
-//! and, when nodes have been unneeded for long, smaller; and Karpenter, which packs batches of pods onto the cheapest machines that take
+//! and, when nodes have been unneeded for long, smaller; and [`karpenter`], which packs batches of pods onto the cheapest machines that take
 //! them, and replaces machines by fewer or cheaper ones. They share
 //!
 //! - [`fleet`]: machines, how long they take, what they cost;
@@ -25,6 +25,8 @@ pub mod config;
 pub mod estimator;
 pub mod expander;
 pub mod fleet;
+pub mod karpenter;
+pub mod packing;
 pub mod planner;
 pub mod removal;
 pub mod snapshot;
@@ -40,6 +42,7 @@ use crate::engine::{Nanos, Streams};
 use cluster_autoscaler::ClusterAutoscaler;
 use config::{Config, Model};
 use fleet::{Fleet, FleetReport};
+use karpenter::Karpenter;
 use removal::Removals;
 
 /// What an autoscaler may touch.
@@ -170,18 +173,21 @@ impl Pending {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 enum Kind {
     ClusterAutoscaler(Box<ClusterAutoscaler>),
+    Karpenter(Box<Karpenter>),
 }
 
 impl Kind {
     fn get(&self) -> &dyn Autoscaler {
         match self {
             Self::ClusterAutoscaler(it) => &**it,
+            Self::Karpenter(it) => &**it,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn Autoscaler {
         match self {
             Self::ClusterAutoscaler(it) => &mut **it,
+            Self::Karpenter(it) => &mut **it,
         }
     }
 }
@@ -237,6 +243,9 @@ impl Autoscaling {
                 client,
                 streams.stream("autoscaler.expander"),
             ))),
+            Model::Karpenter(settings) => {
+                Kind::Karpenter(Box::new(Karpenter::new(settings.clone(), fleet, client)))
+            }
         };
         let pending = Pending { by_condition: config.by_condition, ..Pending::default() };
         Self { client, kind, pending }
@@ -246,6 +255,9 @@ impl Autoscaling {
     pub fn keep_inputs_of(&mut self, built: Self) {
         match (&mut self.kind, built.kind) {
             (Kind::ClusterAutoscaler(it), Kind::ClusterAutoscaler(built)) => it.keep_inputs_of(*built),
+            (Kind::Karpenter(it), Kind::Karpenter(built)) => it.keep_inputs_of(*built),
+            // The scenario says which, and a checkpoint belongs to its scenario.
+            _ => {}
         }
     }
 

@@ -415,7 +415,8 @@ impl Removals {
     pub fn on_answered(&mut self, env: &mut Env<'_>, answer: Answer) -> bool {
         match answer.verb {
             Verb::PatchNode => self.on_node_answered(env, answer),
-            Verb::Evict => {
+            // An eviction that is granted is answered as the deletion that it is.
+            Verb::Evict | Verb::DeleteGracefully | Verb::DeletePod => {
                 self.on_pod_answered(env, answer);
                 true
             }

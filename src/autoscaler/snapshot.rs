@@ -12,9 +12,10 @@
 //! Cost: O(nodes + pods) to copy; O(nodes) a search, from where the last search for pods alike ended where other pods don't matter.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, HostPort, NodeId, PodId, SpecId};
+use crate::cluster::{Cluster, HostPort, NodeId, PodId, PodSpec, SpecId};
 use crate::control_plane::store::Store;
 use crate::scheduler::NodeTable;
+use crate::scheduler::kube::static_rejection;
 use crate::scheduler::yunikorn::predicates::Predicates;
 
 /// A copy of the cluster.
@@ -92,6 +93,69 @@ impl Snapshot {
         node
     }
 
+    /// A node that takes no pods and counts for nothing: to ask [`allows`](Self::allows) about.
+    pub fn probe(&mut self, template: u32, zone: Option<u32>) -> NodeId {
+        self.imagined += 1;
+        self.pods.push(Vec::new());
+        self.cluster.nodes.add(format!("imagined-{}", self.imagined), template, zone)
+    }
+
+    /// Whether a node's labels and taints allow pods of a spec.
+    #[must_use]
+    pub fn allows(&self, spec: SpecId, node: NodeId) -> bool {
+        static_rejection(&self.cluster, self.cluster.pods.spec_by_id(spec), node).is_none()
+    }
+
+    /// Whether the pods that are there allow one of a spec on a node: affinities, spread, ports.
+    pub fn others_allow(&mut self, spec: SpecId, node: NodeId) -> bool {
+        self.learn(spec);
+        self.has_ports(spec, node) && self.predicates.pods_rejection(spec, node).is_none()
+    }
+
+    fn has_ports(&self, spec: SpecId, node: NodeId) -> bool {
+        let pod = self.cluster.pods.spec_by_id(spec);
+        let free = |port: &HostPort| {
+            let others = self.pods[node as usize].iter();
+            let mut ports = others.flat_map(|(_, other)| &self.cluster.pods.spec_by_id(*other).host_ports);
+            !ports.any(|other| other.conflicts(port))
+        };
+        pod.host_ports.iter().all(free)
+    }
+
+    /// Puts a pod on the first of some nodes, in their order, on which it fits; says on which.
+    pub fn place_among(
+        &mut self,
+        pass: &mut Pass,
+        pod: PodId,
+        spec: SpecId,
+        nodes: &[NodeId],
+        usable: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        self.learn(spec);
+        let alone = !self.predicates.heeds_pods(spec);
+        let from = if alone { pass.from.get(&spec).copied().unwrap_or(0) as usize } else { 0 };
+        let at = (from..nodes.len()).find(|at| usable(nodes[*at]) && self.fits(spec, nodes[*at]));
+        if alone {
+            pass.from.insert(spec, at.unwrap_or(nodes.len()) as NodeId);
+        }
+        let node = nodes[at?];
+        self.put(pod, spec, node);
+        Some(node)
+    }
+
+    /// What a template's nodes hold: millicores, bytes.
+    #[must_use]
+    pub fn allocatable(&self, template: u32) -> (u64, u64) {
+        let has = &self.cluster.nodes.template_by_id(template).allocatable;
+        (has.cpu_millicores, has.memory_bytes)
+    }
+
+    /// A spec.
+    #[must_use]
+    pub fn spec(&self, spec: SpecId) -> &PodSpec {
+        self.cluster.pods.spec_by_id(spec)
+    }
+
     /// Forgets the nodes from this one on, and the pods on them.
     pub fn forget_from(&mut self, first: NodeId) {
         for node in first..self.len() {
@@ -150,18 +214,7 @@ impl Snapshot {
         if !self.table.fits(node, pod) {
             return false;
         }
-        if !pod.host_ports.is_empty() {
-            let free = |port: &HostPort| {
-                let others = self.pods[node as usize].iter();
-                let mut ports =
-                    others.flat_map(|(_, other)| &self.cluster.pods.spec_by_id(*other).host_ports);
-                !ports.any(|other| other.conflicts(port))
-            };
-            if !pod.host_ports.iter().all(free) {
-                return false;
-            }
-        }
-        self.predicates.accept(&self.cluster, spec, node)
+        self.has_ports(spec, node) && self.predicates.accept(&self.cluster, spec, node)
     }
 
     /// Puts a pod on a node.

@@ -4,6 +4,8 @@
 //! cluster-autoscaler's flags and of Karpenter's NodePools, in the scenario's style.
 //!
 //! Cost: O(groups).
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +13,16 @@ use super::diagnostic::did_you_mean;
 use super::duration::DurationNs;
 use super::limits;
 use super::plan::{AutoscalerPlan, ClientLimits};
-use super::quantity::{Price, Ratio};
+use super::quantity::{Price, Quantity, Ratio, ResourceList};
 use super::resolve::node_template;
-use super::spec::{ClientSpec, NodeTemplateSpec, ScenarioSpec, TimeDistribution};
+use super::scheduling::IntOrPercent;
+use super::spec::{ClientSpec, NodeTemplateSpec, ScenarioSpec, TaintSpec, TimeDistribution};
 use super::validate::{Check, pod_groups};
 use crate::autoscaler::config::{
-    ClusterAutoscalerConfig, Config, Delay, Expander, MachineKind, Model, NodeGroup, ScaleDown,
+    Budget, ClusterAutoscalerConfig, Config, ConsolidationPolicy, Delay, Expander, KarpenterConfig,
+    MachineKind, Model, NodeGroup, NodePool, Reason, ScaleDown,
 };
-use crate::cluster::{Cluster, ZONE_LABEL};
+use crate::cluster::{Amount, Cluster, ZONE_LABEL};
 
 /// Which autoscaler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +99,96 @@ pub struct ScaleDownSpec {
     pub skip_nodes_with_system_pods: Option<bool>,
 }
 
+/// An instance type that Karpenter may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstanceTypeSpec {
+    /// Name, the label `node.kubernetes.io/instance-type`.
+    pub name: String,
+    /// Resources for pods; `cpu` and `memory` are required. Default of `pods`: 110.
+    pub allocatable: ResourceList,
+    /// Dollars an hour.
+    pub price: Price,
+}
+
+/// Limits of a NodePool: what its machines may have in all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodePoolLimitsSpec {
+    /// CPU.
+    pub cpu: Option<Quantity>,
+    /// Memory.
+    pub memory: Option<Quantity>,
+    /// Nodes.
+    pub nodes: Option<u64>,
+}
+
+/// Which nodes of a NodePool may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConsolidationPolicySpec {
+    /// Those without pods.
+    WhenEmpty,
+    /// Those, too, whose pods fit elsewhere, or on fewer or cheaper machines.
+    WhenEmptyOrUnderutilized,
+}
+
+/// Why a node is disrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DisruptionReasonSpec {
+    /// It has no pods.
+    Empty,
+    /// Its pods fit elsewhere.
+    Underutilized,
+}
+
+/// A disruption budget of a NodePool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeBudgetSpec {
+    /// So many nodes at a time (`2`), or such a share of them (`10%`), rounded up.
+    pub nodes: IntOrPercent,
+    /// For these reasons. Default: for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<DisruptionReasonSpec>,
+}
+
+/// When nodes of a NodePool go.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodePoolDisruptionSpec {
+    /// Which. Default `WhenEmptyOrUnderutilized`.
+    pub consolidation_policy: Option<ConsolidationPolicySpec>,
+    /// How long after a pod came or left: a duration, or `Never`. Default 0s.
+    pub consolidate_after: Option<String>,
+    /// How many at a time. Default `[{nodes: 10%}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<NodeBudgetSpec>,
+}
+
+/// A NodePool of Karpenter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodePoolSpec {
+    /// Name, the label `karpenter.sh/nodepool`.
+    pub name: String,
+    /// Pools with more are tried first. Default 0.
+    pub weight: Option<u64>,
+    /// Its zone, such as `zone-1`; several zones are several pools. Default: no label.
+    pub zone: Option<String>,
+    /// Labels of its nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints of its nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<TaintSpec>,
+    /// Instance types.
+    pub instance_types: Vec<InstanceTypeSpec>,
+    /// Limits. Default: none.
+    pub limits: Option<NodePoolLimitsSpec>,
+    /// When its nodes go.
+    pub disruption: Option<NodePoolDisruptionSpec>,
+}
+
 /// Who adds and removes nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -128,6 +222,13 @@ pub struct AutoscalerSpec {
     pub expendable_pods_priority_cutoff: Option<i32>,
     /// cluster-autoscaler: scale-down.
     pub scale_down: Option<ScaleDownSpec>,
+    /// Karpenter: NodePools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_pools: Vec<NodePoolSpec>,
+    /// Karpenter: `BATCH_IDLE_DURATION`. Default 1s.
+    pub batch_idle_duration: Option<DurationNs>,
+    /// Karpenter: `BATCH_MAX_DURATION`. Default 10s.
+    pub batch_max_duration: Option<DurationNs>,
 }
 
 /// The fields of each kind, besides `kind`, `provisioning` and `client`, which go with both.
@@ -147,7 +248,7 @@ const FIELDS: [(AutoscalerKind, &[&str]); 2] = [
             "scaleDown",
         ],
     ),
-    (AutoscalerKind::Karpenter, &[]),
+    (AutoscalerKind::Karpenter, &["nodePools", "batchIdleDuration", "batchMaxDuration"]),
 ];
 
 const EXPANDERS: [(&str, Expander); 5] = [
@@ -173,14 +274,20 @@ fn given(it: &AutoscalerSpec) -> impl Iterator<Item = &'static str> {
         ("maxNodesPerScaleup", it.max_nodes_per_scaleup.is_some()),
         ("expendablePodsPriorityCutoff", it.expendable_pods_priority_cutoff.is_some()),
         ("scaleDown", it.scale_down.is_some()),
+        ("nodePools", !it.node_pools.is_empty()),
+        ("batchIdleDuration", it.batch_idle_duration.is_some()),
+        ("batchMaxDuration", it.batch_max_duration.is_some()),
     ]
     .into_iter()
     .filter_map(|(field, given)| given.then_some(field))
 }
 
 /// What nodes of an autoscaler hold, for the check whether pods fit anywhere.
-pub(super) fn templates(spec: &ScenarioSpec) -> Vec<&NodeTemplateSpec> {
-    spec.cluster.autoscaler.iter().flat_map(|it| &it.node_groups).map(|group| &group.template).collect()
+pub(super) fn templates(spec: &ScenarioSpec) -> Vec<&ResourceList> {
+    let groups = spec.cluster.autoscaler.iter().flat_map(|it| &it.node_groups);
+    let pools = spec.cluster.autoscaler.iter().flat_map(|it| &it.node_pools);
+    let types = pools.flat_map(|pool| &pool.instance_types).map(|kind| &kind.allocatable);
+    groups.map(|group| &group.template.allocatable).chain(types).collect()
 }
 
 /// Nodes that there may be in all.
@@ -198,10 +305,6 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
         let message = format!("not a field of `{}`", it.kind.name());
         check.report(&format!("{path}.{field}"), message, format!("it has {}", fields.join(", ")));
     }
-    if it.kind == AutoscalerKind::Karpenter {
-        let hint = "use `kind: cluster-autoscaler`";
-        check.report(&format!("{path}.kind"), "not modelled: karpenter", hint);
-    }
     refuse(spec, check);
     check.distribution(&format!("{path}.provisioning"), Some(it.provisioning));
     check.client(&format!("{path}.client"), &it.client);
@@ -213,8 +316,11 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
     check.duration(&format!("{path}.maxNodeProvisionTime"), it.max_node_provision_time, true);
     check.optional_count(&format!("{path}.maxNodesTotal"), it.max_nodes_total, 1, limits::NODES);
     check.optional_count(&format!("{path}.maxNodesPerScaleup"), it.max_nodes_per_scaleup, 1, limits::NODES);
+    check.duration(&format!("{path}.batchIdleDuration"), it.batch_idle_duration, true);
+    check.duration(&format!("{path}.batchMaxDuration"), it.batch_max_duration, true);
     expanders(it, check);
     groups(spec, it, check);
+    pools(spec, it, check);
     if let Some(down) = &it.scale_down {
         scale_down(down, check);
     }
@@ -295,11 +401,87 @@ fn groups(spec: &ScenarioSpec, it: &AutoscalerSpec, check: &mut Check<'_>) {
         }
     }
     let total = spec.cluster.nodes.iter().fold(most_nodes(spec), |sum, g| sum.saturating_add(g.count));
-    if total > limits::NODES {
+    if total > limits::NODES && it.node_groups.iter().all(|group| group.max <= limits::NODES) {
         let message =
             format!("the cluster may come to have {total} nodes; podpace models at most {}", limits::NODES);
         check.report(path, message, "lower `max`; is there a digit too many?");
     }
+}
+
+fn pools(spec: &ScenarioSpec, it: &AutoscalerSpec, check: &mut Check<'_>) {
+    let path = "cluster.autoscaler.nodePools";
+    if it.kind == AutoscalerKind::Karpenter && it.node_pools.is_empty() {
+        let hint = "such as `nodePools: [{name: default, instanceTypes: [{name: m5.large, price: 0.096, allocatable: {cpu: 2, memory: 8Gi}}]}]`";
+        check.report(path, "required with karpenter, but missing", hint);
+        return;
+    }
+    let types: usize = it.node_pools.iter().map(|pool| pool.instance_types.len()).sum();
+    if it.node_pools.len() > limits::GROUPS || types > limits::GROUPS {
+        let message = format!("more than {} entries", limits::GROUPS);
+        check.report(path, message, "podpace models no more");
+        return;
+    }
+    let own = it.node_pools.iter().enumerate();
+    let names = own.map(|(i, pool)| (format!("{path}[{i}].name"), pool.name.as_str()));
+    let others = spec.cluster.nodes.iter().enumerate();
+    let others = others.filter_map(|(i, g)| Some((format!("cluster.nodes[{i}].name"), g.name.as_deref()?)));
+    check.distinct("NodePool", others.chain(names));
+    for (i, pool) in it.node_pools.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        check.name(&format!("{path}.name"), &pool.name);
+        check.optional_count(&format!("{path}.weight"), pool.weight, 1, 10_000);
+        check.labels(&format!("{path}.labels"), &pool.labels);
+        if pool.zone.as_ref().is_some_and(|zone| !super::validate::is_label_value(zone)) {
+            check.expected(&format!("{path}.zone"), "a label value of Kubernetes", "such as zone-1");
+        }
+        if pool.instance_types.is_empty() {
+            let hint = "such as `[{name: m5.large, price: 0.096, allocatable: {cpu: 2, memory: 8Gi}}]`";
+            check.report(&format!("{path}.instanceTypes"), "the pool has no instance type", hint);
+        }
+        let types = pool.instance_types.iter().enumerate();
+        let names = types.map(|(j, kind)| (format!("{path}.instanceTypes[{j}].name"), kind.name.as_str()));
+        check.distinct("instance type", names);
+        for (j, kind) in pool.instance_types.iter().enumerate() {
+            let path = format!("{path}.instanceTypes[{j}]");
+            check.name(&format!("{path}.name"), &kind.name);
+            price(&format!("{path}.price"), Some(kind.price), check);
+            super::validate::node_template(&path, &of_type(pool, kind), check);
+        }
+        if let Some(pool_limits) = &pool.limits {
+            check.optional_count(&format!("{path}.limits.nodes"), pool_limits.nodes, 1, limits::NODES);
+            for (field, given) in [("cpu", pool_limits.cpu), ("memory", pool_limits.memory)] {
+                if given.is_some_and(|amount| amount.units().is_none_or(|amount| amount == 0)) {
+                    check.expected(&format!("{path}.limits.{field}"), "more than 0", "such as 1000");
+                }
+            }
+        }
+        let disruption = pool.disruption.clone().unwrap_or_default();
+        if let Some(text) = &disruption.consolidate_after
+            && consolidate_after(text).is_err()
+        {
+            let path = format!("{path}.disruption.consolidateAfter");
+            check.expected(&path, "a duration or Never", "such as 30s");
+        }
+    }
+}
+
+/// What a machine of a type is.
+fn of_type(pool: &NodePoolSpec, kind: &InstanceTypeSpec) -> NodeTemplateSpec {
+    let mut labels = pool.labels.clone();
+    labels.insert("karpenter.sh/nodepool".to_owned(), pool.name.clone());
+    labels.insert("node.kubernetes.io/instance-type".to_owned(), kind.name.clone());
+    NodeTemplateSpec {
+        allocatable: kind.allocatable.clone(),
+        labels,
+        taints: pool.taints.clone(),
+        unschedulable: None,
+        images: Vec::new(),
+    }
+}
+
+/// A duration; none: never.
+fn consolidate_after(text: &str) -> Result<Option<DurationNs>, String> {
+    if text == "Never" { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn price(path: &str, price: Option<Price>, check: &mut Check<'_>) {
@@ -338,12 +520,61 @@ fn small(count: Option<u64>, default: u32) -> u32 {
     count.map_or(default, |count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// Karpenter's pools; their instance types join the kinds of machines.
+fn karpenter(it: &AutoscalerSpec, cluster: &mut Cluster, kinds: &mut Vec<MachineKind>) -> KarpenterConfig {
+    let mut pools = Vec::new();
+    for pool in &it.node_pools {
+        let first = kinds.len() as u32;
+        let zone = pool.zone.as_ref().map(|zone| cluster.nodes.add_zone(zone));
+        for kind in &pool.instance_types {
+            let template = node_template(cluster, &of_type(pool, kind));
+            let name = format!("{}-{}", pool.name, kind.name);
+            kinds.push(MachineKind { name, template, zone, price_micro: kind.price.0 });
+        }
+        let limits = pool.limits.clone().unwrap_or_default();
+        let disruption = pool.disruption.clone().unwrap_or_default();
+        let after = disruption.consolidate_after.as_deref().unwrap_or("0s");
+        let reason = |reason: &DisruptionReasonSpec| match reason {
+            DisruptionReasonSpec::Empty => Reason::Empty,
+            DisruptionReasonSpec::Underutilized => Reason::Underutilized,
+        };
+        let budget = |budget: &NodeBudgetSpec| Budget {
+            nodes: budget.nodes.0,
+            reasons: (!budget.reasons.is_empty()).then(|| budget.reasons.iter().map(reason).collect()),
+        };
+        let mut budgets: Vec<Budget> = disruption.budgets.iter().map(budget).collect();
+        if budgets.is_empty() {
+            budgets.push(Budget { nodes: Amount::Percent(10), reasons: None });
+        }
+        pools.push(NodePool {
+            name: pool.name.clone(),
+            weight: small(pool.weight, 0),
+            kinds: first..kinds.len() as u32,
+            limit_cpu: limits.cpu.and_then(Quantity::milli),
+            limit_memory: limits.memory.and_then(Quantity::units),
+            limit_nodes: limits.nodes,
+            consolidate_after_ns: consolidate_after(after).ok().flatten().map(|after| after.0),
+            policy: match disruption.consolidation_policy {
+                Some(ConsolidationPolicySpec::WhenEmpty) => ConsolidationPolicy::WhenEmpty,
+                _ => ConsolidationPolicy::WhenEmptyOrUnderutilized,
+            },
+            budgets,
+        });
+    }
+    KarpenterConfig {
+        batch_idle_ns: it.batch_idle_duration.unwrap_or(DurationNs::from_secs(1)).0,
+        batch_max_ns: it.batch_max_duration.unwrap_or(DurationNs::from_secs(10)).0,
+        pools,
+    }
+}
+
 /// The plan of an autoscaler; its first nodes join the cluster.
 pub(super) fn resolve(spec: &ScenarioSpec, cluster: &mut Cluster) -> Option<AutoscalerPlan> {
     let it = spec.cluster.autoscaler.as_deref()?;
     let mut kinds = Vec::new();
     let mut groups = Vec::new();
     let mut initial = Vec::new();
+    let karpenter = (it.kind == AutoscalerKind::Karpenter).then(|| karpenter(it, cluster, &mut kinds));
     for (at, group) in it.node_groups.iter().enumerate() {
         let template = node_template(cluster, &group.template);
         let zone = group.zone.as_ref().map(|zone| cluster.nodes.add_zone(zone));
@@ -378,7 +609,7 @@ pub(super) fn resolve(spec: &ScenarioSpec, cluster: &mut Cluster) -> Option<Auto
     };
     let names = it.expander.as_deref().unwrap_or("least-waste").split(',').map(str::trim);
     let expanders = names.filter_map(|name| EXPANDERS.iter().find(|(known, _)| *known == name));
-    let model = Model::ClusterAutoscaler(ClusterAutoscalerConfig {
+    let cluster_autoscaler = ClusterAutoscalerConfig {
         scan_interval_ns: span(it.scan_interval, defaults.scan_interval_ns),
         frequent_loops: it.frequent_loops.unwrap_or(true),
         new_pod_delay_ns: span(it.new_pod_scale_up_delay, 0),
@@ -390,8 +621,12 @@ pub(super) fn resolve(spec: &ScenarioSpec, cluster: &mut Cluster) -> Option<Auto
         scale_down,
         groups,
         ..defaults
-    });
-    let (qps, burst) = (5, 10);
+    };
+    let (qps, burst) = if karpenter.is_some() { (200, 300) } else { (5, 10) };
+    let model = match karpenter {
+        Some(config) => Model::Karpenter(config),
+        None => Model::ClusterAutoscaler(cluster_autoscaler),
+    };
     let client = ClientLimits {
         qps_milli: it.client.qps.map_or(qps * 1000, |qps| qps.micro_per_second() / 1000),
         burst: small(it.client.burst, burst),

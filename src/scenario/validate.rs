@@ -1065,8 +1065,9 @@ fn fit(spec: &ScenarioSpec, check: &mut Check<'_>) {
     if spec.workload.trace.is_some() || !spec.workload.manifests.is_empty() {
         return;
     }
-    let nodes = spec.cluster.nodes.iter().filter(|group| group.count > 0).map(|group| &group.template);
-    let nodes: Vec<&NodeTemplateSpec> = nodes.chain(autoscaler::templates(spec)).collect();
+    let nodes = spec.cluster.nodes.iter().filter(|group| group.count > 0);
+    let nodes = nodes.map(|group| &group.template.allocatable);
+    let nodes: Vec<&ResourceList> = nodes.chain(autoscaler::templates(spec)).collect();
     let groups: Vec<PodGroup> =
         pod_groups(&spec.workload).into_iter().filter(|group| group.pods > 0).collect();
     if nodes.is_empty() || groups.is_empty() {
@@ -1090,9 +1091,9 @@ fn fit(spec: &ScenarioSpec, check: &mut Check<'_>) {
 }
 
 /// Why no node has room for a pod of the group: the key below the group, and a sentence. `None` if one has.
-fn no_room(group: &PodGroup, nodes: &[&NodeTemplateSpec]) -> Option<(String, String)> {
+fn no_room(group: &PodGroup, nodes: &[&ResourceList]) -> Option<(String, String)> {
     let requests = &group.shape.requests.0;
-    let short = |node: &NodeTemplateSpec| requests.iter().find(|(name, asked)| **asked > room(node, name));
+    let short = |node: &ResourceList| requests.iter().find(|(name, asked)| **asked > room(node, name));
     if nodes.iter().any(|node| short(node).is_none()) {
         return None;
     }
@@ -1112,9 +1113,9 @@ fn no_room(group: &PodGroup, nodes: &[&NodeTemplateSpec]) -> Option<(String, Str
     }
 }
 
-fn room(node: &NodeTemplateSpec, resource: &str) -> u64 {
+fn room(node: &ResourceList, resource: &str) -> u64 {
     let default = if resource == "pods" { DEFAULT_NODE_PODS } else { 0 };
-    node.allocatable.0.get(resource).copied().unwrap_or(default)
+    node.0.get(resource).copied().unwrap_or(default)
 }
 
 /// Does the condition that ends the run ever come?
