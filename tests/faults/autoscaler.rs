@@ -220,19 +220,19 @@ fn anti_affinity_needs_a_node_a_pod() {
 /// `--scale-down-delay-after-add` (10 minutes) after the last scale-up; tainted, and 5 s later (`--node-delete-delay-after-taint`) ended. A group keeps its minimum.
 #[test]
 fn empty_nodes_go_after_ten_minutes() {
-    let workload = "{jobs: [{name: batch, completions: 20, requests: {cpu: 3, memory: 1Gi}, runTime: 60s}]}";
+    let workload = "{jobs: [{name: batch, completions: 10, requests: {cpu: 5, memory: 1Gi}, runTime: 60s}]}";
     let text = text(&group("small", 1, 100, 8, 32, ""), "", workload, "{when: time, limit: 40m}");
     let mut simulation = support::simulation(&text);
-    // Two of the twenty fit on the node that is there; nine machines come for the others, and are empty a good two minutes later.
+    // One of the ten fits on the node that is there; nine machines come for the others, and are empty a good two minutes later.
     assert!(simulation.advance(5 * MINUTE).is_none());
     assert_eq!(present(&simulation).len(), 10);
-    assert!(simulation.advance(12 * MINUTE).is_none());
+    assert!(simulation.advance(655 * SECOND).is_none());
     assert_eq!(present(&simulation).len(), 10, "unneeded for less than 10 minutes");
     let soft = present(&simulation)
         .into_iter()
         .filter(|n| taints(&simulation, *n).iter().any(|key| key == "DeletionCandidateOfClusterAutoscaler"));
     assert!(soft.count() >= 9, "unneeded nodes bear the soft taint");
-    assert!(simulation.advance(13 * MINUTE).is_none());
+    assert!(simulation.advance(14 * MINUTE).is_none());
     assert_eq!(present(&simulation).len(), 1);
     let ended = simulation.advance(u64::MAX).unwrap();
     assert_eq!(simulation.finish(ended).autoscaler.unwrap().fleet.left, 1);
@@ -241,7 +241,7 @@ fn empty_nodes_go_after_ten_minutes() {
         (count(&completed, "autoscaler.removed.empty"), count(&completed, "autoscaler.removed.drained")),
         (9, 0)
     );
-    assert_eq!((count(&completed, "autoscaler.nodes.peak"), count(&completed, "pods.finished")), (10, 20));
+    assert_eq!((count(&completed, "autoscaler.nodes.peak"), count(&completed, "pods.finished")), (10, 10));
 }
 
 /// `ScaleDownBudgetProcessor.CropNodes`: at most `--max-scale-down-parallelism` nodes at a time.
