@@ -31,10 +31,10 @@ use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored, JobSpec,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
-    NodeTemplateSpec,
-    NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
-    QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator, WhenUnsatisfiable, WorkloadStart,
+    NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, NodeTemplateSpec, PodShape,
+    PreemptionPolicy, QueueSort, QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring,
+    StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect, TimeDistribution, TolerationOperator,
+    WhenUnsatisfiable, WorkloadStart,
 };
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};

@@ -259,11 +259,7 @@ impl Simulation {
     }
 
     /// Who drains nodes: somebody outside, each of whose commands has connections and a limit of its own.
-    fn build_drains(
-        b: &mut Builder<'_>,
-        control_plane: &mut ControlPlane,
-        flow: FlowId,
-    ) -> Box<Drains> {
+    fn build_drains(b: &mut Builder<'_>, control_plane: &mut ControlPlane, flow: FlowId) -> Box<Drains> {
         let transport = control_plane.add_transport(&mut b.kernel, None, u32::MAX);
         let bucket = TokenBucket::unlimited();
         let client = control_plane.add_client(&mut b.kernel, "kubectl", None, transport, bucket, flow);
