@@ -6,6 +6,7 @@
     rustdoc::broken_intra_doc_links
 )]
 
+pub mod autoscaler;
 pub mod calibrate;
 pub mod cli;
 pub mod cluster;

@@ -488,6 +488,7 @@ pub fn plan(
         }),
         controller_manager: None,
         kueue: None,
+        autoscaler: None,
         changes: None,
         agents,
         watchers: Vec::new(),

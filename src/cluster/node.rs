@@ -107,10 +107,21 @@ impl Nodes {
         self.nodes[node as usize].template = template;
     }
 
+    /// Forgets the nodes from this one on: they were only imagined.
+    pub fn truncate(&mut self, len: usize) {
+        self.nodes.truncate(len);
+    }
+
     /// How many nodes there ever were.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// How many are in the cluster now.
+    #[must_use]
+    pub fn present(&self) -> usize {
+        self.nodes.iter().filter(|node| node.present).count()
     }
 
     /// Whether there are none.

@@ -169,6 +169,8 @@ pub struct PodSpec {
     pub controller_selector: Option<LabelSelector>,
     /// Claims of volumes.
     pub volume_claims: Vec<VolumeClaim>,
+    /// Annotation `cluster-autoscaler.kubernetes.io/safe-to-evict`.
+    pub safe_to_evict: Option<bool>,
 }
 
 impl PodSpec {
@@ -427,6 +429,12 @@ impl Pods {
     /// Makes the timelines of all pods at once, which are about to move.
     pub fn begin(&mut self) {
         self.timeline.resize(self.len(), Timeline::EMPTY);
+    }
+
+    /// Specs and applications without any pod that moves: for those who only imagine.
+    #[must_use]
+    pub fn described(&self) -> Self {
+        Self { described: Arc::clone(&self.described), ..Self::default() }
     }
 
     /// How many pods there are.

@@ -59,6 +59,17 @@ pub enum Verdict {
     Several,
 }
 
+/// Which budgets select a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetOf {
+    /// None.
+    None,
+    /// This one.
+    One(usize),
+    /// More than one: no eviction succeeds.
+    Several,
+}
+
 /// Budgets and how many of their pods are healthy.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Evictions {
@@ -80,6 +91,22 @@ impl Evictions {
     fn guard_of(&self, pod: PodId) -> Option<usize> {
         let at = self.of_pod.get(pod as usize).copied().unwrap_or(NONE);
         (at < SEVERAL).then_some(usize::from(at))
+    }
+
+    /// Which budgets select a pod.
+    #[must_use]
+    pub fn budget_of(&self, pod: PodId) -> BudgetOf {
+        match self.of_pod.get(pod as usize) {
+            Some(&SEVERAL) => BudgetOf::Several,
+            _ => self.guard_of(pod).map_or(BudgetOf::None, BudgetOf::One),
+        }
+    }
+
+    /// Disruptions that each budget allows now.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<u64> {
+        let allowed = |guard: &Guard| guard.budget.disruptions_allowed(guard.expected(), guard.healthy);
+        self.guards.iter().map(allowed).collect()
     }
 
     fn guard(&mut self, pod: PodId) -> Option<&mut Guard> {

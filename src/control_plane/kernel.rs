@@ -101,6 +101,46 @@ pub enum Event {
         /// The node, if it is about one.
         node: u32,
     },
+    /// A timer of the node autoscaler's.
+    Autoscaler {
+        /// Which.
+        what: AutoscalerEvent,
+    },
+}
+
+/// What a node autoscaler waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum AutoscalerEvent {
+    /// Its loop goes round, if nothing has made it go round since: `nth` is the number of the round.
+    Round {
+        /// Which round.
+        nth: u32,
+    },
+    /// A batch of pods is complete, if none has come since.
+    Batch {
+        /// Which window.
+        nth: u32,
+    },
+    /// Something decided is looked at again before it is done.
+    Validate {
+        /// Which decision.
+        nth: u32,
+    },
+    /// A machine has started, and its kubelet registers its node.
+    Registers {
+        /// Which.
+        machine: u32,
+    },
+    /// The removal of a node goes on.
+    Removal {
+        /// Node.
+        node: u32,
+    },
+    /// The eviction of a pod is tried again.
+    EvictAgain {
+        /// Pod.
+        pod: u32,
+    },
 }
 
 /// What a controller waits for.

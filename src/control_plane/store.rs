@@ -21,7 +21,7 @@
 use crate::cluster::{Cluster, NodeId, NodeTemplate, PodId, Stage, Taint, TaintEffect};
 
 use super::Verb;
-use super::evictions::{Evictions, Verdict};
+use super::evictions::{BudgetOf, Evictions, Verdict};
 use super::quotas::Quotas;
 
 /// No controller owns the pod.
@@ -33,6 +33,12 @@ pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Taint of a node that cluster-autoscaler removes.
+pub const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+/// Taint of a node that cluster-autoscaler does not need.
+pub const DELETION_CANDIDATE: &str = "DeletionCandidateOfClusterAutoscaler";
+/// Taint of a node that Karpenter disrupts.
+pub const DISRUPTED: &str = "karpenter.sh/disrupted";
 
 const EXISTS: u16 = 1;
 const BOUND: u16 = 1 << 1;
@@ -92,6 +98,12 @@ pub struct NodeMarks {
     pub unreachable_no_schedule: bool,
     /// Taint `unreachable:NoExecute`.
     pub unreachable_no_execute: bool,
+    /// Taint of a node that cluster-autoscaler removes.
+    pub to_be_deleted: bool,
+    /// Soft taint of a node that cluster-autoscaler does not need.
+    pub deletion_candidate: bool,
+    /// Taint of a node that Karpenter disrupts.
+    pub disrupted: bool,
 }
 
 /// One thing that can be set or cleared on a node.
@@ -110,6 +122,12 @@ pub enum Mark {
     UnreachableNoSchedule,
     /// Taint `unreachable:NoExecute`.
     UnreachableNoExecute,
+    /// Taint `ToBeDeletedByClusterAutoscaler:NoSchedule`.
+    ToBeDeleted,
+    /// Taint `DeletionCandidateOfClusterAutoscaler:PreferNoSchedule`.
+    DeletionCandidate,
+    /// Taint `karpenter.sh/disrupted:NoSchedule`.
+    Disrupted,
 }
 
 impl NodeMarks {
@@ -121,6 +139,9 @@ impl NodeMarks {
             Mark::NotReadyNoExecute => &mut self.not_ready_no_execute,
             Mark::UnreachableNoSchedule => &mut self.unreachable_no_schedule,
             Mark::UnreachableNoExecute => &mut self.unreachable_no_execute,
+            Mark::ToBeDeleted => &mut self.to_be_deleted,
+            Mark::DeletionCandidate => &mut self.deletion_candidate,
+            Mark::Disrupted => &mut self.disrupted,
         }
     }
 
@@ -131,14 +152,21 @@ impl NodeMarks {
     }
 }
 
-const MARKS: [Mark; 6] = [
+const MARKS: [Mark; 9] = [
     Mark::Cordoned,
     Mark::TaintUnschedulable,
     Mark::NotReadyNoSchedule,
     Mark::NotReadyNoExecute,
     Mark::UnreachableNoSchedule,
     Mark::UnreachableNoExecute,
+    Mark::ToBeDeleted,
+    Mark::DeletionCandidate,
+    Mark::Disrupted,
 ];
+
+/// Where a [`NodePatch`] has the marks that it clears, and the Ready condition.
+const CLEARED: u32 = 12;
+const READY: u32 = 24;
 
 /// The content of a write to a node; it travels in the request's `pod`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,19 +176,19 @@ impl NodePatch {
     /// Sets a mark.
     #[must_use]
     pub const fn set(self, mark: Mark) -> Self {
-        Self((self.0 | 1 << mark as u32) & !(1 << (8 + mark as u32)))
+        Self((self.0 | 1 << mark as u32) & !(1 << (CLEARED + mark as u32)))
     }
 
     /// Clears a mark.
     #[must_use]
     pub const fn clear(self, mark: Mark) -> Self {
-        Self((self.0 | 1 << (8 + mark as u32)) & !(1 << mark as u32))
+        Self((self.0 | 1 << (CLEARED + mark as u32)) & !(1 << mark as u32))
     }
 
     /// Sets the Ready condition.
     #[must_use]
     pub const fn ready(self, ready: Ready) -> Self {
-        Self(self.0 & !(3 << 16) | (1 + ready as u32) << 16)
+        Self(self.0 & !(3 << READY) | (1 + ready as u32) << READY)
     }
 
     /// As a request's field.
@@ -182,7 +210,7 @@ impl NodePatch {
     }
 
     const fn ready_of(self) -> Option<Ready> {
-        match self.0 >> 16 & 3 {
+        match self.0 >> READY & 3 {
             1 => Some(Ready::True),
             2 => Some(Ready::False),
             3 => Some(Ready::Unknown),
@@ -331,6 +359,18 @@ impl Store {
                 evictions.scaled_down(pod);
             }
         }
+    }
+
+    /// Disruptions that each budget allows now, by its index.
+    #[must_use]
+    pub fn disruptions_allowed(&self) -> Vec<u64> {
+        self.evictions.as_ref().map_or_else(Vec::new, |evictions| evictions.allowed())
+    }
+
+    /// The budget that is asked about a pod.
+    #[must_use]
+    pub fn budget_of(&self, pod: PodId) -> BudgetOf {
+        self.evictions.as_ref().map_or(BudgetOf::None, |evictions| evictions.budget_of(pod))
     }
 
     /// Whether an eviction is refused.
@@ -558,7 +598,7 @@ impl Store {
             let slot = record.marks.slot(mark);
             if patch.0 & 1 << mark as u32 != 0 {
                 *slot = true;
-            } else if patch.0 & 1 << (8 + mark as u32) != 0 {
+            } else if patch.0 & 1 << (CLEARED + mark as u32) != 0 {
                 *slot = false;
             }
         }
@@ -588,6 +628,9 @@ impl Store {
         taint(marks.not_ready_no_execute, NOT_READY, TaintEffect::NoExecute);
         taint(marks.unreachable_no_schedule, UNREACHABLE, TaintEffect::NoSchedule);
         taint(marks.unreachable_no_execute, UNREACHABLE, TaintEffect::NoExecute);
+        taint(marks.to_be_deleted, TO_BE_DELETED, TaintEffect::NoSchedule);
+        taint(marks.deletion_candidate, DELETION_CANDIDATE, TaintEffect::PreferNoSchedule);
+        taint(marks.disrupted, DISRUPTED, TaintEffect::NoSchedule);
         cluster.nodes.add_template(template)
     }
 }

@@ -4,6 +4,7 @@
 //! division, so that results are the same bytes everywhere.
 //!
 //! Cost: O(pods log pods) once a run.
+use crate::autoscaler;
 use crate::cluster::{PodId, Pods, Timeline};
 use crate::engine::{Nanos, SECOND};
 use crate::measure::attribution::{Limit, PathSpan, shares};
@@ -221,7 +222,55 @@ pub fn metrics(run: &Finished) -> Metrics {
     if let Some(faults) = &run.faults {
         fault_metrics(faults, &mut m);
     }
+    if let Some(autoscaler) = &run.autoscaler {
+        autoscaler_metrics(autoscaler, &mut m);
+    }
     m
+}
+
+/// What a node autoscaler did, what it cost, and how long pods waited for nodes.
+fn autoscaler_metrics(report: &autoscaler::Report, m: &mut Metrics) {
+    let (fleet, decisions) = (&report.fleet, &report.decisions);
+    let (granted, refused, left_alone) = report.evictions;
+    for (name, value) in [
+        ("nodes.requested", fleet.requested),
+        ("nodes.added", fleet.added),
+        ("nodes.removed", fleet.removed),
+        ("nodes.cancelled", fleet.cancelled),
+        ("nodes.peak", fleet.peak),
+        ("nodes.left", fleet.left),
+        ("rounds", decisions.rounds),
+        ("scale_ups", decisions.scale_ups),
+        ("timed_out", decisions.timed_out),
+        ("removed.empty", decisions.empty),
+        ("removed.drained", decisions.drained),
+        ("left_alone", left_alone),
+        ("evictions.granted", granted),
+        ("evictions.refused", refused),
+        ("cost_micro_dollars", fleet.cost_micro),
+        ("wait.pods", report.waited_ns.len() as u64),
+        ("wait.open", report.waiting),
+    ] {
+        m.set(format!("autoscaler.{name}"), value as f64);
+    }
+    m.set("autoscaler.node_hours", fleet.machine_ns as f64 / (3600 * SECOND) as f64);
+    m.set("autoscaler.cost_dollars", fleet.cost_micro as f64 / 1e6);
+    if fleet.added > 0 {
+        let mean = fleet.provisioning_ns as f64 / fleet.added as f64 / SECOND as f64;
+        m.set("autoscaler.provisioning.mean_s", mean);
+    }
+    if !report.waited_ns.is_empty() {
+        let sum: u128 = report.waited_ns.iter().map(|ns| u128::from(*ns)).sum();
+        m.set("autoscaler.wait.mean_s", sum as f64 / report.waited_ns.len() as f64 / SECOND as f64);
+    }
+    for (label, q) in [("p50", 500), ("p90", 900), ("p99", 990), ("max", 1000)] {
+        if let Some(span) = quantile(&report.waited_ns, q) {
+            m.set(format!("autoscaler.wait.{label}_s"), seconds(span));
+        }
+    }
+    for (name, left) in &report.kinds {
+        m.set(format!("autoscaler.left.{name}"), f64::from(*left));
+    }
 }
 
 /// The critical path to the last binding, or to the last start where the run ends with that.

@@ -9,12 +9,14 @@
 //!
 //! Cost: O(events x log pending jobs); see each model for its own.
 mod admission;
+mod autoscaling;
 mod changes;
 pub mod state;
 
 use std::collections::VecDeque;
 
 use super::watch::{self, Progress, Watch};
+use crate::autoscaler::{self, Autoscaling};
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::apf::{Admitter, Apf, FlowId, Identity, PlainInFlight, ResourceClass};
 use crate::control_plane::controllers::Answer;
@@ -132,6 +134,8 @@ pub struct Finished {
     pub faults: Option<FaultsReport>,
     /// What Kueue did; none: there was none.
     pub admissions: Option<Admissions>,
+    /// What a node autoscaler did; none: there was none.
+    pub autoscaler: Option<autoscaler::Report>,
 }
 
 struct SchedulerRuntime {
@@ -179,6 +183,8 @@ pub struct Simulation {
     kueue: Option<Box<Kueue>>,
     /// What changes besides: faults, and what repairs them.
     changes: Option<Box<Changes>>,
+    /// The node autoscaler, where there is one.
+    autoscaling: Option<Box<Autoscaling>>,
     loader: Loader,
     /// The client that creates pods.
     creator: ClientId,
@@ -409,6 +415,8 @@ impl Simulation {
             Self::build_changes(&mut b, &mut control_plane, &mut agents, manager, &lists_of, rebuild)
         });
 
+        let autoscaling = Self::build_autoscaling(&mut b, &mut control_plane, max_streams);
+
         let shared = {
             let hosts =
                 b.kernel.processes().iter().filter(|p| p.host == b.kernel.process(scheduler_process).host);
@@ -469,6 +477,7 @@ impl Simulation {
             replica_sets,
             kueue,
             changes,
+            autoscaling,
             loader: Loader { client: load_client, watcher: load_watcher, next: 0 },
             creation: plan.creation.clone(),
             lifetimes: plan.lifetimes.clone(),
@@ -575,6 +584,7 @@ impl Simulation {
                     if self.changes.is_some() {
                         self.control_plane.store_mut().exists_from_the_beginning(pod);
                     }
+                    self.autoscaler_sees(Verb::CreatePod, pod);
                 }
             }
             Creation::ClosedLoop { concurrency } => {
@@ -597,6 +607,7 @@ impl Simulation {
             }
         }
         self.begin_changes();
+        self.autoscale(Autoscaling::begin);
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
         self.telemetry = Telemetry::new(self.telemetry_columns(), self.step_ns);
@@ -735,6 +746,7 @@ impl Simulation {
             Event::Controller { what, epoch } => self.on_controller(what, epoch),
             Event::Watch { watcher, nth } => self.on_watch(watcher as usize, nth),
             Event::Fault { what, index, node } => self.on_fault(what, index, node),
+            Event::Autoscaler { what } => self.autoscale(|it, world| it.on_timer(world, what)),
         }
         self.drain_outcomes();
         if let Some(changes) = &mut self.changes {
@@ -791,6 +803,7 @@ impl Simulation {
             || lives
             || waits
             || self.faults_to_come()
+            || self.autoscaling.as_ref().is_some_and(|it| it.is_moving(now))
             || self.stop == StopWhen::Time
         {
             self.last_progress = (self.counts, now);
@@ -983,6 +996,9 @@ impl Simulation {
                 if self.cluster.pods.node(pod) == NO_NODE && !over && !self.cluster.pods.is_placeholder(pod) {
                     self.cluster.pods.set_stage(pod, Stage::Failed);
                     self.counts.failed += 1;
+                    if let Some(autoscaling) = &mut self.autoscaling {
+                        autoscaling.forget(pod);
+                    }
                 }
             }
         }
@@ -1058,6 +1074,11 @@ impl Simulation {
             self.on_placeholder_stored(verb, pod, node);
             return;
         }
+        self.take_stored(verb, pod, node, now);
+        self.autoscaler_sees(verb, pod);
+    }
+
+    fn take_stored(&mut self, verb: Verb, pod: PodId, node: NodeId, now: Nanos) {
         match verb {
             Verb::CreatePod => self.mark_created(pod, now),
             // The pod was deleted meanwhile: there is nothing to bind or to patch.
@@ -1168,6 +1189,10 @@ impl Simulation {
             self.control_plane.store_mut().note_refusal();
         }
         if self.changes.is_some() && self.on_drain_answered(client, answer) {
+            return;
+        }
+        if self.autoscaling.as_ref().is_some_and(|it| it.client() == client) {
+            self.autoscale(|it, world| it.on_answered(world, answer));
             return;
         }
         if verb == Verb::List {
@@ -1400,7 +1425,12 @@ impl Simulation {
         row.clear();
         let c = &self.counts;
         row.extend([c.created, c.assumed, c.bound, c.running, c.finished, c.failed]);
-        row.extend([self.cluster.nodes.len() as u64, self.scheduler.model.backlog()]);
+        let nodes = match &self.autoscaling {
+            // Machines come and go, and their nodes' ids are not given again.
+            Some(_) => self.cluster.nodes.present() as u64,
+            None => self.cluster.nodes.len() as u64,
+        };
+        row.extend([nodes, self.scheduler.model.backlog()]);
         if let Some(queues) = self.scheduler.model.queues() {
             row.extend([queues.active, queues.backoff, queues.unschedulable, queues.failed_attempts]);
         }
@@ -1456,6 +1486,7 @@ impl Simulation {
         pending_reasons.extend(admissions.iter().flat_map(|a| a.pending.clone()));
         self.cluster.pods.drop_placeholders();
         let faults = self.faults_report();
+        let autoscaler = self.autoscaling.as_ref().map(|it| it.report(now));
         Finished {
             name: self.name,
             seed: self.seed,
@@ -1475,6 +1506,7 @@ impl Simulation {
             stop: self.stop,
             faults,
             admissions,
+            autoscaler,
         }
     }
 

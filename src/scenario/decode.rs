@@ -169,7 +169,7 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         ),
         "scopes" | "scopeSelector" => Some("scopes of quotas are not modelled; leave it out"),
         "autoscaler" | "clusterAutoscaler" | "karpenter" => {
-            Some("autoscaling is not modelled; `nodeAdd` and `nodeRemove` in `faults` change the nodes")
+            Some("write `autoscaler: {kind: cluster-autoscaler, ..}` into `cluster`")
         }
         "stages" => Some("KWOK's Stage files are not modelled; give `startLatency` and `runTime`"),
         "transformations" | "transforms" if in_workload => Some("write `transform: {loadScale: 2}`"),

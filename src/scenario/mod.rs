@@ -8,6 +8,7 @@
 //!
 //! Left out: looking up profiles, schedulers, traces and manifests, which is resolving.
 
+pub mod autoscaler;
 mod config_file;
 mod decode;
 mod diagnostic;

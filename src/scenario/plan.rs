@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::spec::TimeDistribution;
+use crate::autoscaler;
 use crate::cluster::{Amount, Cluster, NodeId};
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::job::JobSettings;
@@ -127,6 +128,17 @@ pub struct KueuePlan {
     pub client: ClientLimits,
     /// Queues, flavors, jobs.
     pub config: Arc<kueue::config::Config>,
+}
+
+/// A node autoscaler.
+#[derive(Clone, Debug)]
+pub struct AutoscalerPlan {
+    /// Name of its client in results.
+    pub name: &'static str,
+    /// Its client.
+    pub client: ClientLimits,
+    /// Which, its settings, its machines.
+    pub config: autoscaler::config::Config,
 }
 
 /// The node agents.
@@ -397,6 +409,8 @@ pub struct Plan {
     pub controller_manager: Option<(Placement, ClientLimits, u32)>,
     /// Kueue in front of the scheduler; none: there is none.
     pub kueue: Option<KueuePlan>,
+    /// A node autoscaler; none: there is none.
+    pub autoscaler: Option<AutoscalerPlan>,
     /// What changes besides; none: nothing.
     pub changes: Option<ChangesPlan>,
     /// Node agents.

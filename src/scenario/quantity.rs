@@ -268,6 +268,33 @@ impl fmt::Display for Ratio {
     }
 }
 
+/// Dollars an hour, in millionths. In YAML: a number such as `0.192`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Price(pub u64);
+
+impl FromStr for Price {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected dollars an hour such as 0.192";
+        let number = text.strip_prefix('$').unwrap_or(text);
+        let (value, inexact) = parse_decimal(number, 6).ok_or(EXPECTED)?;
+        if inexact {
+            return Err("finer than a millionth of a dollar an hour".to_owned());
+        }
+        match u64::try_from(value) {
+            Ok(micro) => Ok(Self(micro)),
+            Err(_) if value < 0 => Err("negative: a price is zero or more".to_owned()),
+            Err(_) => Err(format!("too large: {EXPECTED}")),
+        }
+    }
+}
+impl fmt::Display for Price {
+    /// A plain number: `0.192`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_decimal(f, self.0, 6)
+    }
+}
+
 /// A number per second, in millionths: `qps: 0.5` is 500,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(pub u64);
@@ -473,6 +500,13 @@ text_scalar!(Rate, "a number per second such as 500 or 0.5", {
     "minimum": 0,
     "examples": [500, 0.5]
 });
+text_scalar!(Price, "dollars an hour such as 0.192", {
+    "description": "Dollars an hour, such as 0.192.",
+    "type": ["number", "string"],
+    "pattern": "^\\$?[0-9]+(\\.[0-9]+)?$",
+    "minimum": 0,
+    "examples": [0.192, 1]
+});
 text_scalar!(MetricValue, "a number, a percentage or a duration such as 204, 12% or 8ms", {
     "description": "A number, a percentage (12% is 0.12) or a duration (8ms is 0.008 seconds).",
     "type": ["number", "string"],
@@ -493,6 +527,11 @@ fn serialize_millionths<S: Serializer>(value: u64, serializer: S) -> Result<S::O
     }
 }
 impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_millionths(self.0, serializer)
+    }
+}
+impl Serialize for Price {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_millionths(self.0, serializer)
     }

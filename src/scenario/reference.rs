@@ -103,6 +103,7 @@ pub fn plan(
         api_server: None,
         controller_manager: None,
         kueue: None,
+        autoscaler: None,
         changes: None,
         agents: AgentsPlan {
             kind: AgentKind::None,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::autoscaler;
 use super::config_file::{self, SchedulerConfig};
 use super::document::Document;
 use super::duration::DurationNs;
@@ -30,10 +31,10 @@ use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored, JobSpec,
     MatchExpressionSpec, MatchOperator, NodeGroupSpec, NodeInclusionPolicy, NodeLifecycleKind,
-    NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, PodShape, PreemptionPolicy, QueueSort,
-    QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring, StopWhen as SpecStopWhen,
-    TaintEffect as SpecTaintEffect, TaintSpec, TimeDistribution, TolerationOperator, TolerationSpec,
-    WhenUnsatisfiable, WorkloadStart,
+    NodeSort as SpecNodeSort, NodeSortPolicy as SpecNodeSortPolicy, NodeTemplateSpec, PodShape,
+    PreemptionPolicy, QueueSort, QueueSpec, ScenarioSpec, SchedulerSpec, ScoringStrategy as SpecScoring,
+    StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect, TaintSpec, TimeDistribution,
+    TolerationOperator, TolerationSpec, WhenUnsatisfiable, WorkloadStart,
 };
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
@@ -240,6 +241,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
         images: scheduling::images(shape),
         controller_selector: None,
         volume_claims: Vec::new(),
+        safe_to_evict: shape.safe_to_evict,
         labels,
         task_group: shape.gang.as_ref().map(task_group),
     }
@@ -302,19 +304,24 @@ fn limits(spec: ClientSpec, default: ClientLimits) -> ClientLimits {
     }
 }
 
-/// Adds a group's nodes; returns their template.
-fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 {
-    let mut allocatable = resource_amount(&group.template.allocatable, &mut cluster.resources);
-    if group.template.allocatable.pods().is_none() {
+/// Interns what a node is.
+pub(super) fn node_template(cluster: &mut Cluster, template: &NodeTemplateSpec) -> u32 {
+    let mut allocatable = resource_amount(&template.allocatable, &mut cluster.resources);
+    if template.allocatable.pods().is_none() {
         allocatable.pods = count(DEFAULT_NODE_PODS);
     }
-    let template = cluster.nodes.add_template(NodeTemplate {
-        labels: group.template.labels.clone(),
-        taints: group.template.taints.iter().map(taint).collect(),
-        unschedulable: group.template.unschedulable.unwrap_or(false),
+    cluster.nodes.add_template(NodeTemplate {
+        labels: template.labels.clone(),
+        taints: template.taints.iter().map(taint).collect(),
+        unschedulable: template.unschedulable.unwrap_or(false),
         allocatable,
-        images: scheduling::node_images(&group.template.images),
-    });
+        images: scheduling::node_images(&template.images),
+    })
+}
+
+/// Adds a group's nodes; returns their template.
+fn add_nodes(cluster: &mut Cluster, group: &NodeGroupSpec, index: usize) -> u32 {
+    let template = node_template(cluster, &group.template);
     let base =
         group.name.clone().unwrap_or_else(|| if index == 0 { "node".into() } else { format!("node{index}") });
     let width = group.count.saturating_sub(1).to_string().len().max(5);
@@ -800,7 +807,7 @@ impl Resolver<'_> {
         let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
             || !self.daemon_sets.is_empty();
-        if spec.faults.is_empty() && !has_objects {
+        if spec.faults.is_empty() && !has_objects && spec.cluster.autoscaler.is_none() {
             return None;
         }
         let mut plans = Vec::new();
@@ -1207,6 +1214,7 @@ pub fn resolve_shared(
     r.for_volcano(&scheduler.settings, &cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
     let agents = r.agents();
+    let autoscaler = autoscaler::resolve(spec, &mut cluster);
     let cm = spec.control_plane.controller_manager.clone();
     let changes = r.changes(&mut cluster, &templates);
     let has_manager = changes.is_some() || matches!(creation, Creation::ReplicaSets { .. });
@@ -1260,6 +1268,7 @@ pub fn resolve_shared(
         api_server,
         controller_manager,
         kueue,
+        autoscaler,
         changes,
         agents,
         watchers,

@@ -17,6 +17,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::autoscaler::AutoscalerSpec;
 use super::duration::DurationNs;
 use super::faults::FaultSpec;
 use super::kueue::KueueSpec;
@@ -110,6 +111,9 @@ pub struct ClusterSpec {
     /// StorageClasses, for the pods' `volumeClaimTemplates`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage_classes: Vec<StorageClassSpec>,
+    /// Who adds and removes nodes. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Box<AutoscalerSpec>>,
 }
 
 /// A ResourceQuota.
@@ -718,6 +722,8 @@ pub struct PodShape {
     pub preemption_policy: Option<PreemptionPolicy>,
     /// Whether it allows to be preempted.
     pub allow_preemption: Option<bool>,
+    /// Whether an autoscaler may move it.
+    pub safe_to_evict: Option<bool>,
     /// Keeping apart pods of the same `app`.
     pub anti_affinity: Option<AntiAffinitySpec>,
     /// Affinity to other pods.
@@ -786,6 +792,10 @@ macro_rules! pod_group {
             /// YuniKorn: the pods allow to be preempted (`yunikorn.apache.org/allow-preemption`); those that don't are taken
             /// only if no others do. Default true.
             pub allow_preemption: Option<bool>,
+            /// Whether an autoscaler may move the pods: cluster-autoscaler's annotation `cluster-autoscaler.kubernetes.io/safe-to-evict`; false is Karpenter's
+            /// `karpenter.sh/do-not-disrupt`, too. Default: it depends on who owns them.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub safe_to_evict: Option<bool>,
             /// Keep pods with the same label `app` apart: `none`, `required`, `preferred`, or with a topology:
             /// `{mode: required, topologyKey: kubernetes.io/hostname}`. Default `none`.
             pub anti_affinity: Option<AntiAffinitySpec>,
@@ -844,6 +854,7 @@ macro_rules! pod_group {
                     host_ports: self.host_ports.clone(),
                     preemption_policy: self.preemption_policy,
                     allow_preemption: self.allow_preemption,
+                    safe_to_evict: self.safe_to_evict,
                     anti_affinity: self.anti_affinity.clone(),
                     pod_affinity: self.pod_affinity.clone(),
                     pod_anti_affinity: self.pod_anti_affinity.clone(),

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::autoscaler;
 use super::diagnostic::{did_you_mean, nearest};
 use super::document::Document;
 use super::duration::DurationNs;
@@ -17,7 +18,7 @@ use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, Ignored,
-    MatchExpressionSpec, MatchOperator, NodeGroupSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec,
+    MatchExpressionSpec, MatchOperator, NodeTemplateSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec,
     SchedulerSpec, StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator,
     TransformSpec, WhenUnsatisfiable, WorkloadSpec,
 };
@@ -273,6 +274,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
     workload(spec, &hosts, check);
     objects::validate(spec, check);
     faults::validate(spec, check);
+    autoscaler::validate(spec, check);
     check.duration("stop.limit", spec.stop.limit, true);
     if spec.stop.when == Some(StopWhen::Time) && spec.stop.limit.is_none() {
         check.report(
@@ -301,7 +303,10 @@ fn cluster(spec: &ScenarioSpec, check: &mut Check<'_>) {
     scheduling::check_cluster(&spec.cluster, check);
     let groups = &spec.cluster.nodes;
     let total = groups.iter().fold(0u64, |sum, group| sum.saturating_add(group.count));
-    if total == 0 && spec.workload.trace.is_none() && spec.workload.manifests.is_empty() {
+    let fixed = spec.cluster.autoscaler.is_none()
+        && spec.workload.trace.is_none()
+        && spec.workload.manifests.is_empty();
+    if total == 0 && fixed {
         let path = if groups.is_empty() { "cluster.nodes" } else { "cluster.nodes[0].count" };
         let hint =
             "add `nodes: [{count: 100, template: {allocatable: {cpu: 32, memory: 256Gi, pods: 110}}}]`";
@@ -330,23 +335,7 @@ fn cluster(spec: &ScenarioSpec, check: &mut Check<'_>) {
         }
         check.optional_count(&format!("{path}.zones"), group.zones, 1, limits::ZONES);
         let path = format!("{path}.template");
-        for needed in ["cpu", "memory"] {
-            match group.template.allocatable.0.get(needed) {
-                None => {
-                    let hint = "a node has cpu and memory, such as `{cpu: 32, memory: 256Gi, pods: 110}`";
-                    check.report(&format!("{path}.allocatable.{needed}"), "required, but missing", hint);
-                }
-                Some(0) => {
-                    check.expected(&format!("{path}.allocatable.{needed}"), "more than 0", "a node has some")
-                }
-                Some(_) => {}
-            }
-        }
-        if group.template.allocatable.pods() == Some(0) {
-            let hint = "a node that holds no pod is `unschedulable: true`; kubelets allow 110";
-            check.expected(&format!("{path}.allocatable.pods"), "at least 1", hint);
-        }
-        labels(&format!("{path}.labels"), &group.template.labels, check);
+        node_template(&path, &group.template, check);
         if group.zones.is_some() && group.template.labels.contains_key("topology.kubernetes.io/zone") {
             let message = "the label is given, and `zones` sets it too";
             check.report(
@@ -355,10 +344,31 @@ fn cluster(spec: &ScenarioSpec, check: &mut Check<'_>) {
                 "leave one of them out",
             );
         }
-        for (j, taint) in group.template.taints.iter().enumerate() {
-            if !is_qualified(&taint.key) {
-                check.expected(&format!("{path}.taints[{j}].key"), "a Kubernetes key", QUALIFIED_HINT);
+    }
+}
+
+/// What a node is.
+pub(super) fn node_template(path: &str, template: &NodeTemplateSpec, check: &mut Check<'_>) {
+    for needed in ["cpu", "memory"] {
+        match template.allocatable.0.get(needed) {
+            None => {
+                let hint = "a node has cpu and memory, such as `{cpu: 32, memory: 256Gi, pods: 110}`";
+                check.report(&format!("{path}.allocatable.{needed}"), "required, but missing", hint);
             }
+            Some(0) => {
+                check.expected(&format!("{path}.allocatable.{needed}"), "more than 0", "a node has some")
+            }
+            Some(_) => {}
+        }
+    }
+    if template.allocatable.pods() == Some(0) {
+        let hint = "a node that holds no pod is `unschedulable: true`; kubelets allow 110";
+        check.expected(&format!("{path}.allocatable.pods"), "at least 1", hint);
+    }
+    labels(&format!("{path}.labels"), &template.labels, check);
+    for (j, taint) in template.taints.iter().enumerate() {
+        if !is_qualified(&taint.key) {
+            check.expected(&format!("{path}.taints[{j}].key"), "a Kubernetes key", QUALIFIED_HINT);
         }
     }
 }
@@ -377,7 +387,7 @@ fn is_qualified(key: &str) -> bool {
 }
 
 /// A label value as Kubernetes allows it.
-fn is_label_value(value: &str) -> bool {
+pub(super) fn is_label_value(value: &str) -> bool {
     let bytes = value.as_bytes();
     bytes.len() <= 63
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
@@ -1055,7 +1065,9 @@ fn fit(spec: &ScenarioSpec, check: &mut Check<'_>) {
     if spec.workload.trace.is_some() || !spec.workload.manifests.is_empty() {
         return;
     }
-    let nodes: Vec<&NodeGroupSpec> = spec.cluster.nodes.iter().filter(|group| group.count > 0).collect();
+    let nodes = spec.cluster.nodes.iter().filter(|group| group.count > 0);
+    let nodes = nodes.map(|group| &group.template.allocatable);
+    let nodes: Vec<&ResourceList> = nodes.chain(autoscaler::templates(spec)).collect();
     let groups: Vec<PodGroup> =
         pod_groups(&spec.workload).into_iter().filter(|group| group.pods > 0).collect();
     if nodes.is_empty() || groups.is_empty() {
@@ -1079,9 +1091,9 @@ fn fit(spec: &ScenarioSpec, check: &mut Check<'_>) {
 }
 
 /// Why no node has room for a pod of the group: the key below the group, and a sentence. `None` if one has.
-fn no_room(group: &PodGroup, nodes: &[&NodeGroupSpec]) -> Option<(String, String)> {
+fn no_room(group: &PodGroup, nodes: &[&ResourceList]) -> Option<(String, String)> {
     let requests = &group.shape.requests.0;
-    let short = |node: &NodeGroupSpec| requests.iter().find(|(name, asked)| **asked > room(node, name));
+    let short = |node: &ResourceList| requests.iter().find(|(name, asked)| **asked > room(node, name));
     if nodes.iter().any(|node| short(node).is_none()) {
         return None;
     }
@@ -1101,9 +1113,9 @@ fn no_room(group: &PodGroup, nodes: &[&NodeGroupSpec]) -> Option<(String, String
     }
 }
 
-fn room(node: &NodeGroupSpec, resource: &str) -> u64 {
+fn room(node: &ResourceList, resource: &str) -> u64 {
     let default = if resource == "pods" { DEFAULT_NODE_PODS } else { 0 };
-    node.template.allocatable.0.get(resource).copied().unwrap_or(default)
+    node.0.get(resource).copied().unwrap_or(default)
 }
 
 /// Does the condition that ends the run ever come?

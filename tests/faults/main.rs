@@ -1,7 +1,10 @@
 //! Faults: what goes wrong, what the control plane does about it, and that nothing is lost.
+mod autoscaler;
+mod autoscaler_random;
 mod daemon_sets;
 mod drains;
 mod errors;
+mod karpenter;
 mod nodes;
 mod objects;
 mod random;

@@ -15,7 +15,7 @@ use podpace::experiment::output::digest;
 use crate::support::run;
 
 /// SplitMix64.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -26,15 +26,15 @@ impl Dice {
     }
 
     /// A number in from..=to.
-    fn roll(&mut self, from: u64, to: u64) -> u64 {
+    pub fn roll(&mut self, from: u64, to: u64) -> u64 {
         from + self.next() % (to - from + 1)
     }
 
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.roll(0, of.len() as u64 - 1) as usize]
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.roll(1, 100) <= percent
     }
 }

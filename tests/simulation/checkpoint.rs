@@ -40,6 +40,30 @@ fn with(pauses: &Pauses, spec: &RunSpec) -> Paused {
     paused
 }
 
+/// In the middle of a scale-up, of a batch, of a drain.
+#[test]
+fn nodes_that_come_and_go_do_not_mind_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let groups = "nodeGroups: [{name: small, min: 1, max: 9, template: {allocatable: {cpu: 4, memory: 16Gi}}}, {name: other, max: 9, template: {allocatable: {cpu: 4, memory: 16Gi}}}], expander: random, scaleDown: {unneededTime: 2m, delayAfterAdd: 1m}";
+    let pools = "nodePools: [{name: p, disruption: {consolidateAfter: 30s, budgets: [{nodes: 50%}]}, instanceTypes: [{name: s, price: 0.1, allocatable: {cpu: 4, memory: 16Gi}}, {name: l, price: 0.3, allocatable: {cpu: 16, memory: 64Gi}}]}]";
+    for (kind, fields) in [("cluster-autoscaler", groups), ("karpenter", pools)] {
+        let cluster = format!(
+            "cluster: {{nodes: [], autoscaler: {{kind: {kind}, provisioning: {{p50: 40s, p99: 90s}}, {fields}}}}}"
+        );
+        let spec = scenario(
+            folder.path(),
+            &[
+                &cluster,
+                "controlPlane: {nodeLifecycle: {kind: kubelet}, apiServer: {profile: apiserver-1.36}}",
+                "scheduler: {kind: kube-scheduler}",
+                "workload: {deployments: [{name: web, replicas: 7, requests: {cpu: 900m, memory: 1Gi}}], jobs: [{name: batch, count: 3, completions: 12, parallelism: 12, requests: {cpu: 1500m, memory: 1Gi}, runTime: 90s}], arrivals: {interval: 4m}}",
+                "stop: {when: time, limit: 25m}",
+            ],
+        );
+        stop_and_go(folder.path(), &spec, &[12, 25, 45, 120, 333, 500, 700, 901]);
+    }
+}
+
 /// Checkpoints at each of the times (given as parts of the run's length), each gone on with: to the end, and to the
 /// next time, where the checkpoint must be the one of the run that did not stop.
 fn stop_and_go(folder: &Path, spec: &RunSpec, per_mille: &[u64]) -> u64 {

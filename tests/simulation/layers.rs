@@ -1,16 +1,17 @@
-//! Modules use only lower layers: engine < cost < cluster < measure < control_plane < scheduler < trace < scenario <
-//! experiment < report < calibrate < cli.
+//! Modules use only lower layers: engine < cost < cluster < measure < control_plane < scheduler < autoscaler < trace <
+//! scenario < experiment < report < calibrate < cli.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Lowest first. A module uses itself and what stands in an earlier group.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["engine"],
     &["cost"],
     &["cluster"],
     &["measure"],
     &["control_plane"],
     &["scheduler"],
+    &["autoscaler"],
     &["trace"],
     &["scenario"],
     &["experiment"],

@@ -247,7 +247,10 @@ impl Simulation {
             }),
             ..controllers
         };
-        let drains = kubectl.map(|flow| Self::build_drains(b, control_plane, flow, first_job));
+        if drains || b.plan.autoscaler.is_some() {
+            control_plane.store_mut().keep_budgets(&b.plan.cluster, first_job);
+        }
+        let drains = kubectl.map(|flow| Self::build_drains(b, control_plane, flow));
         Some(Box::new(Changes {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
@@ -264,13 +267,7 @@ impl Simulation {
     }
 
     /// Who drains nodes: somebody outside, each of whose commands has connections and a limit of its own.
-    fn build_drains(
-        b: &mut Builder<'_>,
-        control_plane: &mut ControlPlane,
-        flow: FlowId,
-        first_job: u32,
-    ) -> Box<Drains> {
-        control_plane.store_mut().keep_budgets(&b.plan.cluster, first_job);
+    fn build_drains(b: &mut Builder<'_>, control_plane: &mut ControlPlane, flow: FlowId) -> Box<Drains> {
         let transport = control_plane.add_transport(&mut b.kernel, None, u32::MAX);
         let bucket = TokenBucket::unlimited();
         let client = control_plane.add_client(&mut b.kernel, "kubectl", None, transport, bucket, flow);
@@ -294,7 +291,7 @@ impl Simulation {
     }
 
     /// Calls a controller with all that it may touch.
-    fn control(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
+    pub(super) fn control(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
         let Some(changes) = self.changes.as_mut() else { return };
         if changes.servers.manager_down {
             return;
@@ -468,6 +465,7 @@ impl Simulation {
             Verb::DeleteNode => {
                 self.cluster.nodes.set_present(node, false);
                 self.agents.remove_machine(node);
+                self.autoscale(|it, world| it.on_node_gone(world, node));
             }
             _ => {
                 if verb == Verb::CreateNode {
@@ -487,6 +485,9 @@ impl Simulation {
         }
         if verb == Verb::CreateNode {
             self.on_node_created(node);
+        }
+        if self.control_plane.store().node(node).ready == Ready::True {
+            self.autoscale(|it, world| it.on_node_ready(world, node));
         }
     }
 

@@ -61,6 +61,7 @@ impl Simulation {
             replica_sets,
             kueue,
             changes,
+            autoscaling,
             loader,
             counts,
             queued,
@@ -94,7 +95,7 @@ impl Simulation {
         codec::write(out, "scheduler", &model.save()?)?;
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early, epoch))?;
         codec::write(out, "node agents", agents)?;
-        codec::write(out, "controllers", &(replica_sets, loader, changes, kueue))?;
+        codec::write(out, "controllers", &(replica_sets, loader, changes, kueue, autoscaling))?;
         codec::write(
             out,
             "measures",
@@ -127,7 +128,12 @@ impl Simulation {
             codec::read(bytes, "scheduler's process")?;
         it.agents = codec::read(bytes, "node agents")?;
         let (built, built_kueue) = (it.changes.take(), it.kueue.take());
-        (it.replica_sets, it.loader, it.changes, it.kueue) = codec::read(bytes, "controllers")?;
+        let built_autoscaling = it.autoscaling.take();
+        (it.replica_sets, it.loader, it.changes, it.kueue, it.autoscaling) =
+            codec::read(bytes, "controllers")?;
+        if let (Some(autoscaling), Some(built)) = (&mut it.autoscaling, built_autoscaling) {
+            autoscaling.keep_inputs_of(*built);
+        }
         if let (Some(kueue), Some(built)) = (&mut it.kueue, built_kueue) {
             kueue.keep_inputs_of(&built);
         }

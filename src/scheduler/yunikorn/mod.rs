@@ -51,7 +51,7 @@ mod gangs;
 mod limits;
 mod nodes;
 mod placement;
-mod predicates;
+pub mod predicates;
 mod preemption;
 mod queues;
 mod ranked;

@@ -215,7 +215,7 @@ impl Predicates {
         let topology = self.topologies.iter().position(|t| t.key == key).unwrap_or_else(|| {
             let mut topology = Topology { key: key.to_owned(), ..Topology::default() };
             // Nodes that are gone may still bear pods and come back.
-            for at in 0..self.known_nodes.len() {
+            for at in 0..self.known_nodes.len().min(cluster.nodes.len()) {
                 let node = NodeId::try_from(at).expect("nodes are limited");
                 topology.learn(cluster, node);
                 if let Some(domain) = topology.domain(node)

@@ -302,7 +302,7 @@ impl Simulation {
         }
     }
 
-    pub(super) fn cloud(&self) -> ClientId {
+    pub(in super::super) fn cloud(&self) -> ClientId {
         self.changes.as_ref().map_or(0, |changes| changes.faults.cloud)
     }
 

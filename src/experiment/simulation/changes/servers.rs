@@ -545,7 +545,7 @@ impl Simulation {
     }
 
     /// A kubelet registers its node.
-    pub(super) fn register_node(&mut self, node: NodeId, cloud: ClientId) {
+    pub(in super::super) fn register_node(&mut self, node: NodeId, cloud: ClientId) {
         let client = self.agents.client().unwrap_or(cloud);
         let patch = NodePatch::default().ready(Ready::False).set(Mark::NotReadyNoSchedule).encode();
         self.control_plane.submit(&mut self.kernel, client, Verb::CreateNode, patch, node);
