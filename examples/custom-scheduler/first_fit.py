@@ -3,7 +3,7 @@ import json, sys
 from collections import Counter
 
 free, specs, pods, bad = {}, {}, {}, {}  # bad: (spec, node) -> why pods of the spec may not run there
-queue, stuck, placed, cycle = [], [], {}, None
+queue, stuck, placed, cycle, changed = [], [], {}, None, False
 
 def refusal(pod, node):  # why a pod does not go to a node, if so
     lacks = (r for r, amount in specs[pods[pod]].items() if amount > free[node].get(r, 0))
@@ -39,7 +39,7 @@ for line in sys.stdin:
         elif kind == "cpu_done":
             (pod, node), cycle = cycle, None
             if node is None:
-                stuck.append(pod)
+                (queue if changed else stuck).append(pod)
             else:
                 take(pod, node)
                 act += [{"do": "assume", "pod": pod}, {"do": "bind", "pod": pod, "node": node}]
@@ -49,10 +49,10 @@ for line in sys.stdin:
         elif kind == "report":
             answer["pending"] = Counter(next(filter(None, (refusal(p, n) for n in free)), "no node") for p in stuck)
         if kind in ("node", "node_deleted", "pod_gone"):
-            queue, stuck = queue + stuck, []
+            queue, stuck, changed = queue + stuck, [], True
         if cycle is None and queue:
             pod, nodes = queue.pop(0), [*sorted(free), None]
             at = next(i for i, node in enumerate(nodes) if node is None or not refusal(pod, node))
-            cycle, ops = (pod, nodes[at]), {"cycle": 1, "node_visited": min(at + 1, len(free))}
+            cycle, changed, ops = (pod, nodes[at]), False, {"cycle": 1, "node_visited": min(at + 1, len(free))}
             act += [{"do": "cycle", "pod": pod}, {"do": "work", "ops": ops, "tag": 0}]
     print(json.dumps({"actions": act, "backlog": len(queue), **answer}), flush=True)

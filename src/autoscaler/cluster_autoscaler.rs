@@ -80,7 +80,8 @@ pub struct ClusterAutoscaler {
     writes_status: bool,
     /// A pod has become unschedulable since the round began.
     triggered: bool,
-    last_run_ns: Nanos,
+    /// The round has changed something.
+    is_productive: bool,
     last_scale_up_ns: Option<Nanos>,
     last_delete_ns: Option<Nanos>,
     decisions: Decisions,
@@ -104,7 +105,7 @@ impl ClusterAutoscaler {
             nth: 0,
             writes_status: false,
             triggered: false,
-            last_run_ns: 0,
+            is_productive: false,
             last_scale_up_ns: None,
             last_delete_ns: None,
             decisions: Decisions::default(),
@@ -145,9 +146,7 @@ impl ClusterAutoscaler {
     fn wait(&mut self, env: &mut Env<'_>) {
         self.writes_status = false;
         let now = env.kernel.now();
-        let since = |at: Option<Nanos>| at.is_some_and(|at| at >= self.last_run_ns);
-        let changed = since(self.last_scale_up_ns) || since(self.last_delete_ns);
-        let at_once = self.config.frequent_loops && (changed || self.triggered);
+        let at_once = self.config.frequent_loops && (self.is_productive || self.triggered);
         let at = if at_once { now } else { now + self.config.scan_interval_ns };
         self.triggered = at_once;
         self.next_round_at(env, at);
@@ -157,7 +156,7 @@ impl ClusterAutoscaler {
         let now = env.kernel.now();
         self.writes_status = true;
         self.triggered = false;
-        self.last_run_ns = now;
+        self.is_productive = false;
         self.decisions.rounds += 1;
         self.check_requests(now);
         if self.fleet.alive().next().is_some() || !env.pending.is_empty() {
@@ -344,6 +343,7 @@ impl ClusterAutoscaler {
         let before = group.request.map_or(0, |request| request.increase);
         group.request = Some(Request { expected_ns, increase: before + offer.nodes });
         self.last_scale_up_ns = Some(now);
+        self.is_productive = true;
         self.decisions.scale_ups += 1;
     }
 
@@ -362,6 +362,7 @@ impl ClusterAutoscaler {
             }
             if !nodes.is_empty() {
                 self.last_delete_ns = Some(now);
+                self.is_productive = true;
             }
         }
         self.planner.soft_taints(env, &self.config, self.client, &self.removals);
@@ -374,10 +375,11 @@ impl ClusterAutoscaler {
             let Outcome::Drained(node, empty) = outcome else { continue };
             let Some((machine, it)) = self.fleet.of_node(node) else { continue };
             let group = it.kind as usize;
-            assert!(
-                self.fleet.size(group) > self.config.groups[group].min,
-                "a node group is smaller than its minimum"
-            );
+            if self.fleet.size(group) <= self.config.groups[group].min {
+                // Others have gone meanwhile: the group refuses to become smaller.
+                self.removals.take_back(env, node);
+                continue;
+            }
             self.fleet.end(machine, now);
             self.planner.forget(node);
             *if empty { &mut self.decisions.empty } else { &mut self.decisions.drained } += 1;
@@ -438,7 +440,10 @@ impl Autoscaler for ClusterAutoscaler {
 
     fn is_moving(&self, pending: &Pending, now: Nanos) -> bool {
         let backed_off = (0..self.groups.len()).any(|group| self.is_backed_off(group, now));
-        self.fleet.is_starting() || !self.removals.is_empty() || backed_off && !pending.is_empty()
+        let delay_ns = self.config.new_pod_delay_ns.saturating_add(2 * self.config.scan_interval_ns);
+        let waits =
+            backed_off || self.planner.has_unneeded() || pending.latest_ns().saturating_add(delay_ns) > now;
+        self.fleet.is_starting() || !self.removals.is_empty() || waits && !pending.is_empty()
     }
 
     fn fleet(&self) -> &Fleet {

@@ -719,7 +719,8 @@ impl Autoscaler for Karpenter {
     }
 
     fn is_moving(&self, _pending: &Pending, _now: Nanos) -> bool {
-        self.fleet.is_starting() || !self.removals.is_empty() || self.proposal.is_some()
+        let decides = self.proposal.is_some() || self.window_began_ns.is_some();
+        self.fleet.is_starting() || !self.removals.is_empty() || decides
     }
 
     fn fleet(&self) -> &Fleet {

@@ -16,7 +16,7 @@
 //!
 //! Left out: the autoscaler's own CPU and memory, its informers and their lag, its restarts and leader election.
 //!
-//! Invariants: no group larger than its maximum or, by the autoscaler's own doing, smaller than its minimum (asserted); a machine ends
+//! Invariants: no group larger than its maximum (asserted) or, by the autoscaler's own doing, smaller than its minimum; a machine ends
 //! only without pods that count ([`removal`]); same inputs, same bytes.
 //!
 //! Cost: see the models; nothing in a run without an autoscaler.
@@ -138,6 +138,12 @@ impl Pending {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// When the last of those that wait was known, ns; 0: none waits.
+    #[must_use]
+    pub fn latest_ns(&self) -> Nanos {
+        self.waiting.values().map(|it| it.since_ns).max().unwrap_or(0)
     }
 
     /// Whether pods are known by their condition.

@@ -68,6 +68,12 @@ impl Planner {
         }
     }
 
+    /// Whether nodes are unneeded.
+    #[must_use]
+    pub fn has_unneeded(&self) -> bool {
+        !self.unneeded.is_empty()
+    }
+
     /// A node is gone.
     pub fn forget(&mut self, node: NodeId) {
         self.unneeded.remove(&node);

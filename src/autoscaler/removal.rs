@@ -11,12 +11,12 @@
 //! | an eviction that is refused | again after 10 s, for 2 minutes (`--max-pod-eviction-time`), then the node is left alone | again after 100 ms doubled to 10 s, without end |
 //! | pods that don't end | looked at each 5 s; after 10 minutes (`--max-graceful-termination-sec`) and 30 s the node is left alone | looked at each second, without end |
 //!
-//! A node that is left alone loses its taint. Pods of DaemonSets are not evicted: they go with the machine, and so does what other pods tolerate the taint.
+//! A node that is left alone loses its taint. Pods of DaemonSets are not evicted: they go with the machine.
 //!
 //! Sources: autoscaler 1.36.1 `core/scaledown/actuation/{actuator,drain,delete_in_batch}.go`, `utils/taints`; Karpenter 1.14.1
 //! `pkg/controllers/node/termination/{controller.go,terminator/}`.
 //!
-//! Left out: reads (of nodes before a taint, of pods that are waited for: what is stored is looked at without a request), volumes that have to
+//! Left out: pods that tolerate the taint and could come back to the node (refused by name), reads (of nodes before a taint, of pods that are waited for: what is stored is looked at without a request), volumes that have to
 //! detach, grace periods (see the node agents), `--node-deletion-batcher-interval`, the machine's shutdown.
 //!
 //! Invariant: a node is ended only when no pod that counts is left on it, or with its last eviction granted by its budget.
@@ -279,6 +279,20 @@ impl Removals {
         self.outcomes.push_back(Outcome::LeftAlone(node));
         let patch = self.manners().untaint();
         env.control_plane.submit(env.kernel, self.client, Verb::PatchNode, patch, node);
+    }
+
+    /// The machine of a drained node does not end after all.
+    pub fn take_back(&mut self, env: &mut Env<'_>, node: NodeId) {
+        let removal = Removal {
+            stage: Stage::Taints,
+            empty: false,
+            at_once: false,
+            due_ns: Nanos::MAX,
+            until_ns: Nanos::MAX,
+            pods: BTreeMap::new(),
+        };
+        self.active.insert(node, removal);
+        self.leave_alone(env, node);
     }
 
     /// A node is gone.

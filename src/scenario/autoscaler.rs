@@ -628,7 +628,7 @@ pub(super) fn resolve(spec: &ScenarioSpec, cluster: &mut Cluster) -> Option<Auto
         None => Model::ClusterAutoscaler(cluster_autoscaler),
     };
     let client = ClientLimits {
-        qps_milli: it.client.qps.map_or(qps * 1000, |qps| qps.micro_per_second() / 1000),
+        qps_milli: it.client.qps.map_or(qps * 1000, |qps| (qps.micro_per_second() / 1000).max(1)),
         burst: small(it.client.burst, burst),
     };
     let provisioning = match it.provisioning {

@@ -456,11 +456,16 @@ pub(super) fn read_manifests(
                     return Err(unusable(message, instead));
                 }
             }
-            let mut sets = Vec::new();
+            let (mut sets, mut left_alone) = (Vec::new(), 0);
             if dropped().any(|(reason, _)| reason == DAEMON_SET) {
-                sets = daemon_sets(paths)?;
+                (sets, left_alone) = daemon_sets(paths)?;
             }
             let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, &sets)?;
+            if left_alone > 0 {
+                out.notes.push(format!(
+                    "{left_alone} DaemonSets were left alone: pods that exist are in the input"
+                ));
+            }
             let known = ["not-a-workload", DAEMON_SET];
             for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
                 out.notes.push(format!("{} objects are left out: {reason} ({})", rows.count, rows.first));

@@ -41,12 +41,13 @@ use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
-    TaintEffect, Term, Toleration, WeightedTerm,
+    TaintEffect, Term, Toleration, WeightedTerm, tolerates,
 };
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
+use crate::control_plane::store::{DISRUPTED, TO_BE_DELETED};
 use crate::cost::{CostProfile, ProfileLibrary};
 use crate::engine::random::{LazyStream, LogNormal};
 use crate::engine::{MILLISECOND, Nanos, SECOND, Streams};
@@ -747,6 +748,39 @@ impl Resolver<'_> {
         (Some(plan), Creation::ReplicaSets { ranges, times_ns: Arc::new(times) })
     }
 
+    /// What pods may not ask for with an autoscaler, whether they are the scenario's own or of a trace or manifests.
+    fn for_autoscaler(&mut self, cluster: &Cluster) {
+        if self.spec.cluster.autoscaler.is_none() {
+            return;
+        }
+        let pods = &cluster.pods;
+        let specs = || (0..pods.spec_count()).map(|id| pods.spec_by_id(id as SpecId));
+        let taints = [TO_BE_DELETED, DISRUPTED].map(|key| Taint {
+            key: key.to_owned(),
+            value: String::new(),
+            effect: TaintEffect::NoSchedule,
+        });
+        let comes_back = |spec: &PodSpec| {
+            spec.required_node.is_none() && taints.iter().any(|taint| tolerates(&spec.tolerations, taint))
+        };
+        let (what, instead) =
+            if self.spec.scheduler.kind == "yunikorn" && pods.first_placeholder() < pods.first_later() {
+                (
+                    "YuniKorn's gangs, whose placeholders ask for nodes, too",
+                    "leave the gangs, or the autoscaler, out",
+                )
+            } else if specs().any(comes_back) {
+                (
+                    "pods that tolerate the taint of a node on its way out, and could come back to it",
+                    "tolerate single taints instead of all",
+                )
+            } else {
+                return;
+            };
+        let message = format!("not modelled: an autoscaler with {what}");
+        self.errors.push(self.document.diagnostic("cluster.autoscaler", message, Some(instead.to_owned())));
+    }
+
     /// What pods may ask of kube-scheduler and not of Volcano here.
     fn for_volcano(&mut self, settings: &Settings, cluster: &Cluster) {
         let Some(config) = &settings.volcano else { return };
@@ -1212,6 +1246,7 @@ pub fn resolve_shared(
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
     r.for_volcano(&scheduler.settings, &cluster);
+    r.for_autoscaler(&cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
     let agents = r.agents();
     let autoscaler = autoscaler::resolve(spec, &mut cluster);

@@ -1,7 +1,7 @@
 //! First fit: the smallest scheduler that is one. FIFO queue, nodes in order of creation, the first that fits.
 //!
 //! It is the template for a fourth scheduler and the reference in tests. A pod that fits nowhere goes to the end
-//! of a waiting list, which is tried again when a pod leaves or a node comes. Bindings run in goroutines of
+//! of a waiting list, which is tried again when a pod leaves or a node comes, be it during the pod's own cycle. Bindings run in goroutines of
 //! their own, as in kube-scheduler.
 //!
 //! Left out: priorities, scores, taints' preferences, pod affinity and topology spread (a pod that asks for them
@@ -38,6 +38,8 @@ pub struct FirstFit {
     queue: VecDeque<PodId>,
     unschedulable: Vec<PodId>,
     in_cycle: Option<(PodId, NodeId)>,
+    /// Whether something changed since the cycle began that may make room.
+    changed: bool,
     /// By pod.
     places: Vec<Place>,
     cycle: OpId,
@@ -55,6 +57,7 @@ impl FirstFit {
             queue: VecDeque::new(),
             unschedulable: Vec::new(),
             in_cycle: None,
+            changed: false,
             places: Vec::new(),
             cycle: meter.operation("cycle")?,
             node_visited: meter.operation("node_visited")?,
@@ -91,6 +94,7 @@ impl FirstFit {
             }
         };
         *cx.cycle_started = Some(pod);
+        self.changed = false;
         let spec = cx.cluster.pods.spec(pod);
         let mut visited = 0;
         let mut chosen = NO_NODE;
@@ -110,6 +114,7 @@ impl FirstFit {
     }
 
     fn retry_unschedulable(&mut self, cx: &mut Context<'_>) {
+        self.changed = true;
         self.queue.extend(self.unschedulable.drain(..));
         self.next_cycle(cx);
     }
@@ -163,6 +168,8 @@ impl SchedulerModel for FirstFit {
         let Some((pod, node)) = self.in_cycle.take() else { return };
         if self.place(pod) != Place::Waiting {
             // Bound by someone else or gone while the cycle ran.
+        } else if node == NO_NODE && self.changed {
+            self.queue.push_back(pod);
         } else if node == NO_NODE {
             self.unschedulable.push(pod);
         } else if !self.nodes.fits(node, cx.cluster.pods.spec(pod)) {

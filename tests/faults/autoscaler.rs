@@ -376,10 +376,35 @@ fn machines_cost_by_the_hour() {
     assert!((metric(&completed, "autoscaler.cost_dollars") - 0.36).abs() < 1e-9);
 }
 
+/// The cloud refuses to make a group smaller than its minimum: a node on its way out stays when another has gone meanwhile.
+#[test]
+fn a_group_that_a_fault_made_smaller_keeps_its_minimum() {
+    for removed in ["small-00000", "small-00001"] {
+        let groups = group("small", 1, 5, 8, 32, ", initial: 2");
+        let more = ", scaleDown: {unneededTime: 1m}";
+        let faults = format!("\nfaults: [{{kind: nodeRemove, at: 72s, nodes: {{names: [{removed}]}}}}]");
+        let text =
+            text(&groups, more, &web(1, "cpu: 100m, memory: 1Gi"), "{when: time, limit: 10m}") + &faults;
+        let completed = support::run(&text);
+        assert_eq!(left(&completed, "small"), 1, "{removed}");
+    }
+}
+
+/// A server that takes no time answers at once: a round that changed something is followed by one more, not by as many as the client has tokens.
+#[test]
+fn a_round_that_changed_something_is_followed_by_one_more() {
+    let text = text(&group("small", 0, 100, 8, 32, ""), "", &web(20, "cpu: 3, memory: 1Gi"), UNTIL_RUNNING);
+    let rounds = count(&support::run(&text), "autoscaler.rounds");
+    assert!(
+        (8..=24).contains(&rounds),
+        "one each 10 s, some for new pods, and one more after the scale-up: {rounds}"
+    );
+}
+
 /// Schedulers that write no condition: every pod without a node counts, as with `--bypassed-scheduler-names`.
 #[test]
 fn other_schedulers_have_nodes_added_too() {
-    for kind in ["yunikorn", "volcano"] {
+    for kind in ["yunikorn", "volcano", "first-fit"] {
         let text =
             text(&group("small", 0, 100, 8, 32, ""), "", &web(20, "cpu: 3, memory: 1Gi"), UNTIL_RUNNING)
                 .replace("kind: kube-scheduler", &format!("kind: {kind}"));
@@ -402,6 +427,12 @@ fn wrong(text: &str) -> String {
 fn errors_name_the_field() {
     let workload = web(1, "cpu: 3, memory: 1Gi");
     let small = group("small", 0, 10, 8, 32, "");
+    let returning = workload.replace("requests:", "tolerations: [{operator: Exists}], requests:");
+    let message = support::message_of(&text(&small, "", &returning, UNTIL_RUNNING), None);
+    assert!(
+        message.contains("cluster.autoscaler") && message.contains("that tolerate the taint"),
+        "{message}"
+    );
     for (groups, more, field, says) in [
         (
             small.clone(),

@@ -167,6 +167,10 @@ fn troubled_nodes_keep_theirs() {
     let run =
         finished(&(AGENT.to_owned() + WEB), &text("kube-scheduler", &(drained.to_owned() + UNTIL_RUNNING)));
     assert_eq!(running(&run.cluster, "agent"), one_on_each(&POOL_A));
+    // On a machine that fails for good it stays as it is, and nobody waits for it: `finished` says that the run came to its end.
+    let for_good = dead.replace(", duration: 30m", "") + UNTIL_RUNNING;
+    let run = finished(&(AGENT.to_owned() + WEB), &text("kube-scheduler", &for_good));
+    assert_eq!(running(&run.cluster, "web").values().sum::<usize>(), 12);
 }
 
 /// Whatever goes wrong while they are made, each node has one in the end.
@@ -225,8 +229,13 @@ fn a_template_is_admitted_and_pods_that_exist_are_not_made_again() {
     assert_eq!(run.cluster.pods.spec(0).priority, 2_000_001_000);
     let exists = AGENT.replace("{name: agent,", "{name: agent, creationTimestamp: \"2024-01-01T00:00:10Z\",");
     let pod = "kind: Pod\nmetadata: {name: p, creationTimestamp: \"2024-01-01T00:00:10Z\"}\nspec: {containers: [{name: c}]}\n---\n";
-    let run = finished(&(exists.clone() + pod), &text("kube-scheduler", UNTIL_RUNNING));
+    // A dump of a cluster has them all, and LimitRanges that would matter if something were created.
+    let claims = "kind: LimitRange\nmetadata: {name: l}\nspec: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Gi}}]}\n---\n";
+    let all = exists.clone() + claims + pod;
+    let run = finished(&all, &text("kube-scheduler", UNTIL_RUNNING));
     assert_eq!(run.counts.total, 1);
+    let notes = plan(&all, &text("kube-scheduler", UNTIL_RUNNING)).provenance.notes;
+    assert!(notes.iter().any(|note| note.starts_with("1 DaemonSets were left alone")), "{notes:?}");
     let run = finished(&exists, &text("kube-scheduler", UNTIL_RUNNING));
     assert_eq!(run.counts.total, 4, "none of its pods is in the input");
 }

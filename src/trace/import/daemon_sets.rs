@@ -36,28 +36,36 @@ pub struct DaemonSetRow {
     pub priority: i32,
 }
 
-/// The DaemonSets of files and folders that [`k8s_list`](super::k8s_list) has read.
+/// The DaemonSets of files and folders that [`k8s_list`](super::k8s_list) has read, and how many are left alone because they exist, as
+/// pods of the input do: their pods are among those, or of no interest.
 ///
 /// # Errors
 /// One that can't be read, that the API server refuses, that is there twice, or that is not modelled.
-pub fn daemon_sets(paths: &[PathBuf]) -> Result<Vec<DaemonSetRow>, TraceError> {
+pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), TraceError> {
     let limit = ImportOptions::default().max_line_bytes;
     let mut found: Vec<(Value, Place)> = Vec::new();
-    let mut limit_ranges = LimitRanges::default();
+    let mut ranges: Vec<(Value, Place)> = Vec::new();
     let mut pods_exist = false;
     for file in collect(paths)?.iter().filter(|file| holds_objects(file)) {
         each_document(file, limit, &mut |object, place| {
             let object = object?;
             match k8s::kind(&object) {
                 "DaemonSet" => found.push((object, place.clone())),
-                "LimitRange" => limit_ranges.add(&object, place)?,
+                "LimitRange" => ranges.push((object, place.clone())),
                 "Pod" => pods_exist |= exists(&object),
                 _ => {}
             }
             Ok(())
         })?;
     }
+    let all = found.len();
     found.retain(|(object, _)| !(pods_exist && exists(object)));
+    let left_alone = all - found.len();
+    // Where nothing is created, they say nothing.
+    let mut limit_ranges = LimitRanges::default();
+    for (object, place) in ranges.iter().filter(|_| !found.is_empty()) {
+        limit_ranges.add(object, place)?;
+    }
     let mut rows: Vec<DaemonSetRow> = Vec::new();
     for (mut object, place) in found {
         let (namespace, name) =
@@ -85,5 +93,5 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<Vec<DaemonSetRow>, TraceError> {
         let Pod { app, queue, user, priority, .. } = pod;
         rows.push(DaemonSetRow { name, spec, app, queue, user, priority });
     }
-    Ok(rows)
+    Ok((rows, left_alone))
 }

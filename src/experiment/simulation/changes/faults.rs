@@ -264,6 +264,9 @@ impl Simulation {
                     self.occurrence(occurrence).again = vec![times; nodes.len()];
                     for node in nodes {
                         self.fail_machine(occurrence, node, trouble, lasts);
+                        if lasts.is_none() {
+                            self.abandon_daemons(node);
+                        }
                     }
                 }
             }
@@ -378,6 +381,16 @@ impl Simulation {
             self.kernel.at(at, event);
         }
         self.control(|controllers, env| controllers.node_lifecycle.watch(env, node));
+    }
+
+    /// On a machine that stays and never comes back, pods of DaemonSets tolerate that for good, and no others come in their place.
+    fn abandon_daemons(&mut self, node: NodeId) {
+        let store = self.control_plane.store();
+        let Some(changes) = self.changes.as_mut() else { return };
+        let Some(sets) = &changes.controllers.daemon_sets else { return };
+        for pod in store.pods_on(node).iter().filter(|pod| sets.index_of(store.owner(**pod)).is_some()) {
+            changes.recovery.abandoned(*pod);
+        }
     }
 
     /// A machine is back.
