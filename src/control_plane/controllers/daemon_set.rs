@@ -22,10 +22,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::kernel::ControllerEvent;
-use super::super::store::{NOT_READY, Refusal};
+use super::super::store::NOT_READY;
 use super::super::{ClientId, Verb};
+use super::sync::Sync;
 use super::work_queue::WorkQueue;
-use super::{Answer, Env, doubled_ns, retry_after_ns};
+use super::{Answer, Env, doubled_ns};
 use crate::cluster::{
     AppId, Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, Operator, PodId, PodSpec, SpecId, Taint,
     TaintEffect, Term, Toleration, term_matches, tolerates,
@@ -142,13 +143,7 @@ struct DaemonSet {
     to_make: VecDeque<NodeId>,
     /// Pods that it deletes then; whether gracefully.
     to_delete: Vec<(PodId, bool)>,
-    batch: u32,
-    /// Answers that the sync waits for.
-    under_way: BTreeSet<PodId>,
-    in_status: bool,
-    changed: bool,
-    failed: bool,
-    failures: u32,
+    sync: Sync,
     begun: bool,
 }
 
@@ -188,12 +183,7 @@ impl DaemonSets {
             unsettled: BTreeSet::new(),
             to_make: VecDeque::new(),
             to_delete: Vec::new(),
-            batch: 0,
-            under_way: BTreeSet::new(),
-            in_status: false,
-            changed: false,
-            failed: false,
-            failures: 0,
+            sync: Sync::default(),
             begun: false,
         };
         let queue = WorkQueue::new(sets.len(), workers);
@@ -222,7 +212,7 @@ impl DaemonSets {
     #[must_use]
     pub fn are_open(&self, cluster: &Cluster) -> bool {
         let open = |set: &DaemonSet| {
-            !set.begun || !set.unsettled.is_empty() || !set.to_make.is_empty() || !set.under_way.is_empty()
+            !set.begun || !set.unsettled.is_empty() || !set.to_make.is_empty() || set.sync.is_waiting()
         };
         self.known + self.joined.len() < cluster.nodes.len() || self.sets.iter().any(open)
     }
@@ -252,9 +242,8 @@ impl DaemonSets {
             let set = &mut self.sets[at as usize];
             set.to_make.clear();
             set.to_delete.clear();
-            set.under_way.clear();
             set.backoffs.clear();
-            (set.in_status, set.changed, set.failed, set.failures) = (false, false, false, 0);
+            set.sync = Sync::default();
             if set.begun {
                 set.unsettled.extend(0..env.cluster.nodes.len() as NodeId);
                 self.queue.add(at);
@@ -329,7 +318,7 @@ impl DaemonSets {
         let now = env.kernel.now();
         let owner = self.first_owner + at;
         let set = &mut self.sets[at as usize];
-        (set.changed, set.failed, set.batch) = (false, false, 1);
+        set.sync.begin();
         for node in std::mem::take(&mut set.unsettled) {
             match Self::look(set, env, node) {
                 Todo::Nothing => {}
@@ -363,7 +352,7 @@ impl DaemonSets {
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
         let owner = self.first_owner + at;
         let set = &mut self.sets[at as usize];
-        if set.failed {
+        if set.sync.has_failed() {
             // What is left is looked at anew.
             let left = set
                 .to_make
@@ -372,10 +361,7 @@ impl DaemonSets {
             set.unsettled.extend(left);
         }
         if !set.to_make.is_empty() {
-            let count = (set.batch as usize).min(set.to_make.len());
-            set.batch = set.batch.saturating_mul(2);
-            let batch: Vec<NodeId> = set.to_make.drain(..count).collect();
-            for node in batch {
+            for node in set.sync.next_batch(&mut set.to_make) {
                 let last = set.pods.get(&node).copied();
                 let pod = match last {
                     Some(pod) if !env.control_plane.store().is_gone(pod) => pod,
@@ -392,7 +378,7 @@ impl DaemonSets {
                 }
                 set.pods.insert(node, pod);
                 set.places.insert(pod, node);
-                set.under_way.insert(pod);
+                set.sync.wait_for(pod);
                 env.control_plane.submit(env.kernel, self.client, Verb::CreatePod, pod, NO_NODE);
             }
             return;
@@ -407,31 +393,20 @@ impl DaemonSets {
                 env.control_plane.store_mut().leaves_on_purpose(pod);
             }
             let verb = if gracefully { Verb::DeleteGracefully } else { Verb::DeletePod };
-            set.under_way.insert(pod);
+            set.sync.wait_for(pod);
             env.control_plane.submit(env.kernel, self.client, verb, pod, NO_NODE);
         }
     }
 
     fn write_status(&mut self, env: &mut Env<'_>, at: u32) {
-        let set = &mut self.sets[at as usize];
-        if !std::mem::take(&mut set.changed) {
-            self.end(env, at);
-            return;
-        }
-        set.in_status = true;
         let owner = self.first_owner + at;
-        env.control_plane.submit(env.kernel, self.client, Verb::PutObject, PodId::MAX, owner);
+        if !self.sets[at as usize].sync.write_status(env, self.client, owner) {
+            self.end(env, at);
+        }
     }
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
-        let set = &mut self.sets[at as usize];
-        if set.failed {
-            let wait_ns = retry_after_ns(set.failures);
-            set.failures += 1;
-            env.timer(env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: self.first_owner + at });
-        } else {
-            set.failures = 0;
-        }
+        self.sets[at as usize].sync.end(env, self.first_owner + at);
         self.queue.done(at);
         self.pump(env);
     }
@@ -443,23 +418,16 @@ impl DaemonSets {
         let Some(at) = self.index_of(owner) else { return };
         let set = &mut self.sets[at as usize];
         if is_status {
-            if std::mem::take(&mut set.in_status) {
-                set.failed |= !answer.ok;
+            if set.sync.status_answered(answer.ok) {
                 self.end(env, at);
             }
             return;
         }
-        // Of a process that is no more.
-        if !set.under_way.remove(&answer.pod) {
-            return;
-        }
-        set.changed |= answer.ok;
-        let known = matches!(answer.refusal, Some(Refusal::Conflict | Refusal::NotFound));
-        if !answer.ok && !known {
-            set.failed = true;
+        let Some(failed) = set.sync.answered(&answer) else { return };
+        if failed {
             set.unsettled.extend(set.places.get(&answer.pod));
         }
-        if self.sets[at as usize].under_way.is_empty() {
+        if !self.sets[at as usize].sync.is_waiting() {
             self.make(env, at);
         }
     }

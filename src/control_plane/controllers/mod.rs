@@ -10,6 +10,7 @@
 //! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
+//! | `sync`           | a sync: requests in batches, the status, and when it is tried again         |
 //! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
 //!
 //! All but Kueue are one process, the manager. Each controller has a clientset, and with it a token bucket, of its own (20/s, burst 30:
@@ -31,6 +32,7 @@ pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replica_set;
 pub mod stateful_set;
+mod sync;
 pub mod taint_eviction;
 mod work_queue;
 

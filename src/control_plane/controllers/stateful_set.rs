@@ -16,11 +16,10 @@
 //! Cost: O(log replicas) a change of a pod.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::kernel::ControllerEvent;
-use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
+use super::sync::Sync;
 use super::work_queue::WorkQueue;
-use super::{Answer, Env, retry_after_ns};
+use super::{Answer, Env};
 use crate::cluster::{NO_NODE, PodId};
 
 /// What a StatefulSet is told.
@@ -56,15 +55,7 @@ struct StatefulSet {
     unready: BTreeSet<u32>,
     /// Places whose pod is to be made, in this sync.
     to_make: VecDeque<u32>,
-    batch: u32,
-    /// Answers that the sync waits for.
-    under_way: BTreeSet<PodId>,
-    /// The status is being written.
-    in_status: bool,
-    /// The sync has changed something.
-    changed: bool,
-    failed: bool,
-    failures: u32,
+    sync: Sync,
     /// It was created.
     begun: bool,
 }
@@ -95,12 +86,7 @@ impl StatefulSets {
             slots: (from..to).map(|pod| (pod, Slot::Planned)).collect(),
             unready: (0..to - from).collect(),
             to_make: VecDeque::new(),
-            batch: 0,
-            under_way: BTreeSet::new(),
-            in_status: false,
-            changed: false,
-            failed: false,
-            failures: 0,
+            sync: Sync::default(),
             begun: false,
         };
         let places = sets.iter().flat_map(|((from, to), _)| (*from..*to).zip(0..)).collect();
@@ -133,8 +119,7 @@ impl StatefulSets {
         for at in 0..self.sets.len() as u32 {
             let set = &mut self.sets[at as usize];
             set.to_make.clear();
-            set.under_way.clear();
-            (set.in_status, set.changed, set.failed, set.failures) = (false, false, false, 0);
+            set.sync = Sync::default();
             for place in 0..set.slots.len() as u32 {
                 Self::look(env, set, place);
             }
@@ -190,7 +175,7 @@ impl StatefulSets {
 
     fn sync(&mut self, env: &mut Env<'_>, at: u32) {
         let set = &mut self.sets[at as usize];
-        (set.changed, set.failed, set.batch) = (false, false, 1);
+        set.sync.begin();
         let most = if set.settings.ordered { 1 } else { usize::MAX };
         let mut to_delete = Vec::new();
         for place in set.unready.iter().copied().take(most) {
@@ -200,11 +185,11 @@ impl StatefulSets {
                 (_, Slot::There | Slot::Ready | Slot::Leaving) => {}
             }
         }
-        set.under_way.extend(&to_delete);
         for pod in to_delete {
+            set.sync.wait_for(pod);
             env.control_plane.submit(env.kernel, self.client, Verb::DeletePod, pod, NO_NODE);
         }
-        if self.sets[at as usize].under_way.is_empty() {
+        if !self.sets[at as usize].sync.is_waiting() {
             self.make(env, at);
         }
     }
@@ -213,46 +198,32 @@ impl StatefulSets {
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
         let owner = self.first_owner + at;
         let set = &mut self.sets[at as usize];
-        if set.failed || set.to_make.is_empty() {
+        if set.sync.has_failed() || set.to_make.is_empty() {
             set.to_make.clear();
             self.write_status(env, at);
             return;
         }
-        let count = (set.batch as usize).min(set.to_make.len());
-        set.batch = set.batch.saturating_mul(2);
-        let places: Vec<u32> = set.to_make.drain(..count).collect();
-        for place in places {
+        for place in set.sync.next_batch(&mut set.to_make) {
             let (mut pod, slot) = set.slots[place as usize];
             if slot == Slot::Missing {
                 pod = env.make(pod, owner);
                 self.places.insert(pod, place);
                 set.slots[place as usize] = (pod, Slot::Planned);
             }
-            set.under_way.insert(pod);
+            set.sync.wait_for(pod);
             env.control_plane.submit(env.kernel, self.client, Verb::CreatePod, pod, NO_NODE);
         }
     }
 
     fn write_status(&mut self, env: &mut Env<'_>, at: u32) {
-        let set = &mut self.sets[at as usize];
-        if !std::mem::take(&mut set.changed) {
-            self.end(env, at);
-            return;
-        }
-        set.in_status = true;
         let owner = self.first_owner + at;
-        env.control_plane.submit(env.kernel, self.client, Verb::PutObject, PodId::MAX, owner);
+        if !self.sets[at as usize].sync.write_status(env, self.client, owner) {
+            self.end(env, at);
+        }
     }
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
-        let set = &mut self.sets[at as usize];
-        if set.failed {
-            let wait_ns = retry_after_ns(set.failures);
-            set.failures += 1;
-            env.timer(env.kernel.now() + wait_ns, ControllerEvent::Requeue { owner: self.first_owner + at });
-        } else {
-            set.failures = 0;
-        }
+        self.sets[at as usize].sync.end(env, self.first_owner + at);
         self.queue.done(at);
         self.pump(env);
     }
@@ -264,23 +235,18 @@ impl StatefulSets {
         let Some(at) = self.index_of(owner) else { return };
         let set = &mut self.sets[at as usize];
         if is_status {
-            if std::mem::take(&mut set.in_status) {
-                set.failed |= !answer.ok;
+            if set.sync.status_answered(answer.ok) {
                 self.end(env, at);
             }
             return;
         }
-        // Of a process that is no more.
-        if !set.under_way.remove(&answer.pod) {
+        if set.sync.answered(&answer).is_none() {
             return;
         }
-        set.changed |= answer.ok;
-        let known = matches!(answer.refusal, Some(Refusal::Conflict | Refusal::NotFound));
-        set.failed |= !answer.ok && !known;
         if let Some(place) = self.places.get(&answer.pod).copied() {
             Self::look(env, set, place);
         }
-        if self.sets[at as usize].under_way.is_empty() {
+        if !self.sets[at as usize].sync.is_waiting() {
             self.make(env, at);
         }
     }
