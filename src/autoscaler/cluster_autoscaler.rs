@@ -413,11 +413,7 @@ impl Autoscaler for ClusterAutoscaler {
     fn on_timer(&mut self, env: &mut Env<'_>, what: AutoscalerEvent) {
         match what {
             AutoscalerEvent::Round { nth } if nth == self.nth && !self.writes_status => self.round(env),
-            AutoscalerEvent::Registers { machine } => {
-                if let Some(node) = self.fleet.start(env, machine) {
-                    env.actions.push(Action::Register(node));
-                }
-            }
+            AutoscalerEvent::Registers { machine } => self.fleet.start(env, machine),
             AutoscalerEvent::Removal { node } => {
                 self.removals.on_timer(env, node);
                 self.settle(env);

@@ -12,8 +12,8 @@
 //! Cost: O(log nodes) a change; O(machines) for the sums at the end.
 use std::collections::BTreeMap;
 
-use super::Env;
 use super::config::{Config, Delay, MachineKind};
+use super::{Action, Env};
 use crate::cluster::{NO_NODE, NodeId};
 use crate::control_plane::kernel::{AutoscalerEvent, Event};
 use crate::engine::{Nanos, Rng};
@@ -190,11 +190,11 @@ impl Fleet {
         machine
     }
 
-    /// A machine has started: its node, which its kubelet is to register; none: it was given back meanwhile.
-    pub fn start(&mut self, env: &mut Env<'_>, machine: u32) -> Option<NodeId> {
+    /// A machine has started, unless it was given back meanwhile: its kubelet is to register its node.
+    pub fn start(&mut self, env: &mut Env<'_>, machine: u32) {
         let it = &mut self.machines[machine as usize];
         if it.phase != Phase::Starting {
-            return None;
+            return;
         }
         let kind = &self.kinds[it.kind as usize];
         let name = format!("{}-{machine:05}", kind.name);
@@ -205,7 +205,7 @@ impl Fleet {
         it.node = node;
         it.phase = Phase::Registered;
         self.of_node.insert(node, machine);
-        Some(node)
+        env.actions.push(Action::Register(node));
     }
 
     /// A node is stored as ready; says whether it is so for the first time.

@@ -698,11 +698,7 @@ impl Autoscaler for Karpenter {
                 self.disrupt(env);
             }
             AutoscalerEvent::Validate { nth } => self.validate(env, nth),
-            AutoscalerEvent::Registers { machine } => {
-                if let Some(node) = self.fleet.start(env, machine) {
-                    env.actions.push(Action::Register(node));
-                }
-            }
+            AutoscalerEvent::Registers { machine } => self.fleet.start(env, machine),
             AutoscalerEvent::Removal { node } => {
                 self.removals.on_timer(env, node);
                 self.settle(env);
