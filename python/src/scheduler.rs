@@ -20,8 +20,8 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use podpace::cluster::{Cluster, NO_NODE, NodeId, PodId, PodSpec};
 use podpace::cost::{CostProfile, Meter, OpId, picos_to_nanos};
 use podpace::scheduler::{
-    Action, BindOutcome, Built, Context, NodeChange, NodeTable, PendingReasons, Registry, SchedulerModel,
-    kube,
+    Action, BindOutcome, Built, Context, NodeChange, NodeTable, PendingReasons, Place, Places, Registry,
+    SchedulerModel, kube,
 };
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -270,29 +270,6 @@ impl Ord for Key {
     }
 }
 
-/// Where the scheduler thinks a pod is.
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Place {
-    /// In the queue, in a cycle, without a node, or not seen.
-    #[default]
-    Waiting,
-    /// Assumed on a node; its binding is under way.
-    Assumed(NodeId),
-    /// Seen to be bound to a node.
-    On(NodeId),
-    /// Finished or deleted.
-    Gone,
-}
-
-impl Place {
-    const fn node(self) -> Option<NodeId> {
-        match self {
-            Self::Assumed(node) | Self::On(node) => Some(node),
-            Self::Waiting | Self::Gone => None,
-        }
-    }
-}
-
 /// The model around the class.
 struct Model {
     kind: String,
@@ -305,7 +282,7 @@ struct Model {
     in_cycle: Option<(PodId, NodeId)>,
     /// Whether something changed since the cycle began that may make room.
     changed: bool,
-    places: Vec<Place>,
+    places: Places,
 }
 
 impl Model {
@@ -321,7 +298,7 @@ impl Model {
             unschedulable: Vec::new(),
             in_cycle: None,
             changed: false,
-            places: Vec::new(),
+            places: Places::default(),
         }
     }
 
@@ -329,16 +306,9 @@ impl Model {
         self.nodes.get().lock()
     }
 
-    fn place(&self, pod: PodId) -> Place {
-        self.places.get(pod as usize).copied().unwrap_or_default()
-    }
-
     /// Notes where a pod is, and tells the class of nodes that it leaves and comes to.
     fn move_to(&mut self, cluster: &Cluster, pod: PodId, place: Place) {
-        if self.places.len() <= pod as usize {
-            self.places.resize(pod as usize + 1, Place::Waiting);
-        }
-        let (from, to) = (std::mem::replace(&mut self.places[pod as usize], place).node(), place.node());
+        let (from, to) = (self.places.put(pod, place).node(), place.node());
         if from == to {
             return;
         }
@@ -382,7 +352,7 @@ impl Model {
         // Pods that were bound by someone else or are gone have left the queue's care.
         let pod = loop {
             let Some(Reverse((_, _, pod))) = self.queue.pop() else { return };
-            if self.place(pod) == Place::Waiting {
+            if self.places.of(pod) == Place::Waiting {
                 break pod;
             }
         };
@@ -473,7 +443,7 @@ impl SchedulerModel for Model {
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
-        if self.place(pod) != Place::Gone {
+        if self.places.of(pod) != Place::Gone {
             self.move_to(cx.cluster, pod, Place::On(node));
         }
     }
@@ -486,7 +456,7 @@ impl SchedulerModel for Model {
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
         // The informer may have shown meanwhile that it is bound after all, or gone.
-        if outcome == BindOutcome::Failed && self.place(pod) == Place::Assumed(node) {
+        if outcome == BindOutcome::Failed && self.places.of(pod) == Place::Assumed(node) {
             self.move_to(cx.cluster, pod, Place::Waiting);
             self.push(cx.cluster, pod);
             self.next_cycle(cx);
@@ -500,7 +470,7 @@ impl SchedulerModel for Model {
             let view = self.view();
             view.table.is_present(node) && view.table.fits(node, cx.cluster.pods.spec(pod))
         };
-        if self.place(pod) != Place::Waiting {
+        if self.places.of(pod) != Place::Waiting {
             // Bound by someone else or gone while the cycle ran.
         } else if fits {
             self.move_to(cx.cluster, pod, Place::Assumed(node));

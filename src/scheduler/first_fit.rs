@@ -11,25 +11,12 @@
 use std::collections::VecDeque;
 
 use super::{
-    Action, BindOutcome, Context, NodeChange, NodeTable, PendingReasons, SchedulerModel, Settings, kube,
+    Action, BindOutcome, Context, NodeChange, NodeTable, PendingReasons, Place, Places, SchedulerModel,
+    Settings, kube,
 };
 use crate::cluster::{Cluster, NO_NODE, NodeId, PodId};
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::codec::{self, CodecError};
-
-/// Where a pod is, as far as the scheduler knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-enum Place {
-    /// In one of the queues, in a cycle, or not seen.
-    #[default]
-    Waiting,
-    /// Assumed on a node; its binding is under way.
-    Assumed(NodeId),
-    /// Seen to be bound to a node.
-    On(NodeId),
-    /// Finished or deleted.
-    Gone,
-}
 
 /// The first-fit scheduler.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -40,8 +27,7 @@ pub struct FirstFit {
     in_cycle: Option<(PodId, NodeId)>,
     /// Whether something changed since the cycle began that may make room.
     changed: bool,
-    /// By pod.
-    places: Vec<Place>,
+    places: Places,
     cycle: OpId,
     node_visited: OpId,
 }
@@ -58,26 +44,18 @@ impl FirstFit {
             unschedulable: Vec::new(),
             in_cycle: None,
             changed: false,
-            places: Vec::new(),
+            places: Places::default(),
             cycle: meter.operation("cycle")?,
             node_visited: meter.operation("node_visited")?,
         }))
     }
 
-    fn place(&self, pod: PodId) -> Place {
-        self.places.get(pod as usize).copied().unwrap_or_default()
-    }
-
     /// Notes where a pod is; off its node if it was on one.
     fn move_to(&mut self, cluster: &Cluster, pod: PodId, place: Place) {
-        if self.places.len() <= pod as usize {
-            self.places.resize(pod as usize + 1, Place::Waiting);
-        }
-        let before = std::mem::replace(&mut self.places[pod as usize], place);
-        if let Place::Assumed(node) | Place::On(node) = before {
+        if let Some(node) = self.places.put(pod, place).node() {
             self.nodes.remove_pod(node, cluster.pods.spec(pod));
         }
-        if let Place::Assumed(node) | Place::On(node) = place {
+        if let Some(node) = place.node() {
             self.nodes.force_pod(node, cluster.pods.spec(pod));
         }
     }
@@ -89,7 +67,7 @@ impl FirstFit {
         // Pods that were bound by someone else or are gone have left the queue's care.
         let pod = loop {
             let Some(pod) = self.queue.pop_front() else { return };
-            if self.place(pod) == Place::Waiting {
+            if self.places.of(pod) == Place::Waiting {
                 break pod;
             }
         };
@@ -144,7 +122,7 @@ impl SchedulerModel for FirstFit {
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
         // One that someone else bound, or that was there before the scheduler; or the assumed one is confirmed.
-        if self.place(pod) != Place::Gone {
+        if self.places.of(pod) != Place::Gone {
             self.move_to(cx.cluster, pod, Place::On(node));
         }
     }
@@ -157,7 +135,7 @@ impl SchedulerModel for FirstFit {
 
     fn on_bind_done(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, outcome: BindOutcome) {
         // The informer may have shown meanwhile that it is bound after all, or gone.
-        if outcome == BindOutcome::Failed && self.place(pod) == Place::Assumed(node) {
+        if outcome == BindOutcome::Failed && self.places.of(pod) == Place::Assumed(node) {
             self.move_to(cx.cluster, pod, Place::Waiting);
             self.queue.push_back(pod);
             self.next_cycle(cx);
@@ -166,7 +144,7 @@ impl SchedulerModel for FirstFit {
 
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, _tag: u64) {
         let Some((pod, node)) = self.in_cycle.take() else { return };
-        if self.place(pod) != Place::Waiting {
+        if self.places.of(pod) != Place::Waiting {
             // Bound by someone else or gone while the cycle ran.
         } else if node == NO_NODE && self.changed {
             self.queue.push_back(pod);
@@ -187,7 +165,7 @@ impl SchedulerModel for FirstFit {
 
     fn pending_reasons(&self, cluster: &Cluster) -> PendingReasons {
         let mut reasons = PendingReasons::new();
-        for pod in self.unschedulable.iter().filter(|pod| self.place(**pod) == Place::Waiting) {
+        for pod in self.unschedulable.iter().filter(|pod| self.places.of(**pod) == Place::Waiting) {
             let spec = cluster.pods.spec(*pod);
             let reason = (0..NodeId::try_from(self.nodes.len()).expect("nodes are limited"))
                 .filter(|n| self.nodes.is_present(*n))

@@ -12,6 +12,7 @@
 mod first_fit;
 pub mod kube;
 mod node_table;
+mod places;
 pub mod process;
 pub mod volcano;
 pub mod yunikorn;
@@ -28,6 +29,7 @@ use crate::engine::{Nanos, Rng};
 pub use crate::cluster::NodeChange;
 pub use first_fit::FirstFit;
 pub use node_table::NodeTable;
+pub use places::{Place, Places};
 
 /// What a model asks the simulation to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
