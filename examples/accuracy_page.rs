@@ -92,7 +92,7 @@ fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
          Predictions beside {} measured runs of real control planes (etcd, kube-apiserver and kube-scheduler or YuniKorn on one machine \
          with 2 cores), made from each run's conditions only, with {SEEDS} seeds. Every run of the folder is here. Errors are those of \
          the median prediction; the range is the 5th to 95th percentile over seeds, each of which draws the unit costs from their \
-         intervals, too; **!** marks a measured value outside it. The unit \
+         intervals, too, widened by the 0.15 % (standard deviation) by which measurements differ when they are repeated; **!** marks a measured value outside it. The unit \
          costs were fitted to runs of this kind, these among them: this page says how well one set of constants fits all of them, not how \
          it will fit yours. The times at which the load generator sent its creations are conditions: where it created in a closed loop \
          (rate 0: kube-live) they are partly the server's doing, so that those predictions are told something of their outcome.\n\n\
