@@ -4,7 +4,6 @@
 //! of virtual time, but for the events, which are of real time. Nothing is shown of a run that is over at once.
 //!
 //! Cost: that of the watch.
-use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,11 +41,9 @@ pub fn live(quiet: bool) -> Live {
     if quiet {
         return Live { _entered: entered, over: None, thread: None };
     }
-    let terminal = std::io::stderr().is_terminal();
-    let bar = ProgressBar::with_draw_target(
-        None,
-        if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
-    );
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    // Hidden where there is no terminal, and at one that can't move its cursor (`TERM=dumb`): lines suit both.
+    let terminal = !bar.is_hidden();
     if let Ok(style) = ProgressStyle::with_template("{msg}") {
         bar.set_style(style);
     }

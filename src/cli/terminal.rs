@@ -73,6 +73,10 @@ pub fn on_interrupt() {
     // Without a handler the default action ends the process, too: nothing is published before its rename.
     let _ = ctrlc::set_handler(|| {
         crate::experiment::output::abandon_all();
+        // The cursor stands behind what was drawn last, and the shell's prompt would follow it.
+        if io::stderr().is_terminal() {
+            say("\ninterrupted");
+        }
         std::process::exit(i32::from(code::INTERRUPTED));
     });
 }

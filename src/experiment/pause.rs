@@ -174,7 +174,8 @@ impl Pauses {
         };
         let finished =
             succeeded(finished).map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-        let summary = Summary { draw: spec.draw, ..Summary::new(&finished, &plan, inputs) };
+        let summary =
+            Summary { draw: spec.draw, settings: spec.settings(), ..Summary::new(&finished, &plan, inputs) };
         Ok(Paused { completed: Completed { finished, summary }, notes, failures })
     }
 

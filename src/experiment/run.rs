@@ -181,6 +181,13 @@ impl RunSpec {
         simulate_plan(self, &plan, inputs, environment)
     }
 
+    /// Settings that were made beside the file: `PATH=VALUE`, in their order.
+    #[must_use]
+    pub fn settings(&self) -> Vec<String> {
+        let arguments = self.document.sources().iter().filter(|source| source.is_argument);
+        arguments.map(|source| source.name.trim_start_matches("--set ").to_owned()).collect()
+    }
+
     /// Hashes of everything that the run depends on.
     #[must_use]
     pub fn inputs(&self, plan: &Plan) -> Inputs {
@@ -231,7 +238,8 @@ pub fn simulate_plan(
 ) -> Result<Completed, RunError> {
     let finished = simulate(plan, &environment.registry)
         .map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-    let summary = Summary { draw: spec.draw, ..Summary::new(&finished, plan, inputs) };
+    let summary =
+        Summary { draw: spec.draw, settings: spec.settings(), ..Summary::new(&finished, plan, inputs) };
     Ok(Completed { finished, summary })
 }
 
@@ -529,6 +537,9 @@ pub struct Summary {
     pub draw: Option<u64>,
     /// What it was made from.
     pub inputs: Inputs,
+    /// Settings beside the file, `PATH=VALUE`, in the order in which they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// What was simplified or left out of a trace or manifests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -592,6 +603,7 @@ impl Summary {
             seed: run.seed,
             draw: None,
             inputs,
+            settings: Vec::new(),
             notes: plan.provenance.notes.clone(),
             scheduler: SchedulerSummary {
                 kind: plan.scheduler.kind.clone(),

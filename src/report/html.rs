@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 
 use crate::cluster::Timeline;
 use crate::engine::{Nanos, SECOND};
-use crate::experiment::run::FaultSummary;
+use crate::experiment::plan::quoted;
+use crate::experiment::run::{FaultSummary, Summary};
 
 use super::folder::{PodTable, RunResult, Table};
 use super::svg::{Axis, Heat, Line, Segment, escape, lines, number, ribbons, span};
@@ -134,9 +135,13 @@ fn per_run(
     out.push_str("</section>");
 }
 
-fn table_head(out: &mut String, heads: &[&str]) {
-    out.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table><thead><tr>",
+/// Begins a table that scrolls sideways. A reader of regions hears its `name`, which no other table of the page has. Heads
+/// that begin with `>` are of numbers.
+fn table_head(out: &mut String, name: &str, heads: &[&str]) {
+    let _ = write!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><thead><tr>",
+        escape(name)
     );
     for head in heads {
         let (class, head) = head.strip_prefix('>').map_or(("", *head), |head| (" class=\"n\"", head));
@@ -148,7 +153,9 @@ fn table_head(out: &mut String, heads: &[&str]) {
 fn row(out: &mut String, head: &str, cells: &[String]) {
     let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(head));
     for cell in cells {
-        let _ = write!(out, "<td class=\"n\">{}</td>", escape(cell));
+        // Numbers stand on the right, words on the left.
+        let class = if cell.starts_with(|c: char| c.is_ascii_alphabetic()) { "" } else { " class=\"n\"" };
+        let _ = write!(out, "<td{class}>{}</td>", escape(cell));
     }
     out.push_str("</tr>");
 }
@@ -162,8 +169,10 @@ fn overview(out: &mut String, runs: &[RunResult]) {
     }
     table_head(
         out,
+        "Overview of the runs",
         &[
             "run",
+            "scheduler",
             ">seed",
             ">nodes",
             ">pods",
@@ -174,7 +183,7 @@ fn overview(out: &mut String, runs: &[RunResult]) {
             ">last bound",
             ">p50 wait",
             ">p99 wait",
-            ">ended",
+            "ended",
         ],
     );
     for run in runs {
@@ -184,6 +193,7 @@ fn overview(out: &mut String, runs: &[RunResult]) {
             out,
             &run.name,
             &[
+                s.scheduler.kind.clone(),
                 s.seed.to_string(),
                 number(get("nodes")),
                 number(s.counts.total as f64),
@@ -201,7 +211,7 @@ fn overview(out: &mut String, runs: &[RunResult]) {
     out.push_str("</tbody></table></div>");
     for run in runs.iter().take(MAX_DETAILS).filter(|run| !run.summary.pending_reasons.is_empty()) {
         let _ = write!(out, "<h3>Why pods of {} are pending</h3>", escape(&run.name));
-        table_head(out, &["reason", ">pods"]);
+        table_head(out, &format!("Why pods of {} are pending", run.name), &["reason", ">pods"]);
         for (reason, pods) in &run.summary.pending_reasons {
             row(out, reason, &[number(*pods as f64)]);
         }
@@ -220,7 +230,7 @@ fn faults(out: &mut String, run: &RunResult) {
     if all.len() > MAX_FAULTS {
         let _ = write!(out, "<p class=\"dim\">The first {MAX_FAULTS} of {}.</p>", number(all.len() as f64));
     }
-    table_head(out, &FaultSummary::HEADINGS);
+    table_head(out, &format!("Faults of {}", run.name), &FaultSummary::HEADINGS);
     for fault in all.iter().take(MAX_FAULTS) {
         let [name, cells @ ..] = fault.row(|n| number(n as f64), span);
         row(out, &name, &cells);
@@ -340,7 +350,7 @@ fn bottleneck(out: &mut String, runs: &[RunResult]) {
     }
     out.push_str("</ul>");
     out.push_str(&ribbons("What held up progress over time", &shown));
-    table_head(out, &["run", ">limit", ">time", ">share", ">next limit at"]);
+    table_head(out, "Limits and their shares", &["run", "limit", ">time", ">share", "next limit at"]);
     for run in runs.iter().take(MAX_DETAILS) {
         for (i, share) in run.summary.bottleneck.shares.iter().enumerate() {
             let next = match (&run.summary.bottleneck.next, i) {
@@ -652,6 +662,7 @@ fn fairness(run: &RunResult) -> String {
     };
     table_head(
         &mut out,
+        &format!("Queues of {}", run.name),
         &[
             "queue",
             ">most pods waiting",
@@ -723,7 +734,7 @@ fn metrics(out: &mut String, runs: &[RunResult]) {
     out.push_str("<details><summary>Every metric of every run</summary>");
     let mut heads = vec!["metric".to_owned()];
     heads.extend(runs.iter().map(|run| format!(">{}", run.name)));
-    table_head(out, &heads.iter().map(String::as_str).collect::<Vec<_>>());
+    table_head(out, "Every metric of every run", &heads.iter().map(String::as_str).collect::<Vec<_>>());
     let names: std::collections::BTreeSet<&String> =
         runs.iter().flat_map(|run| run.summary.metrics.keys()).collect();
     for name in names {
@@ -738,7 +749,11 @@ fn metrics(out: &mut String, runs: &[RunResult]) {
             "<details><summary>Operations counted and their cost: {}</summary>",
             escape(&run.name)
         );
-        table_head(out, &["process", ">operation", ">count", ">unit", ">CPU"]);
+        table_head(
+            out,
+            &format!("Operations of {}", run.name),
+            &["process", "operation", ">count", ">unit", ">CPU"],
+        );
         for cost in &run.summary.costs {
             let cells = [
                 cost.operation.clone(),
@@ -753,20 +768,32 @@ fn metrics(out: &mut String, runs: &[RunResult]) {
     out.push_str("</section>");
 }
 
+/// The command that gives the same result again.
+fn repeated_by(summary: &Summary) -> String {
+    let file = summary.inputs.files.first().map_or("SCENARIO", |file| file.name.as_str());
+    let mut command = format!("podpace run {}", quoted(file));
+    for setting in &summary.settings {
+        let _ = write!(command, " --set {}", quoted(setting));
+    }
+    let _ = write!(command, " --seed {}", summary.seed);
+    if let Some(draw) = summary.draw {
+        let _ = write!(command, " --draw {draw}");
+    }
+    command + " --out RESULT"
+}
+
 fn inputs(out: &mut String, runs: &[RunResult]) {
-    let text = "Same version, files, settings (<code>--set</code>, if any was given) and seed: same bytes. <code>sha256sum</code> says whether a file is the one that was read.";
+    let text = "Same version, files, settings and seed: same bytes. <code>sha256sum</code> says whether a file is the one that was read.";
     section(out, "inputs", "Inputs, and how to repeat it", text);
     for run in runs {
         let s = &run.summary;
         if runs.len() > 1 {
             let _ = write!(out, "<h3>{}</h3>", escape(&run.name));
         }
-        let file = s.inputs.files.first().map_or("SCENARIO", |file| file.name.as_str());
         let _ = write!(
             out,
-            "<pre>podpace run {} --seed {} --out RESULT   # podpace {}\npodpace report RESULT --out report.html</pre>",
-            escape(file),
-            s.seed,
+            "<pre tabindex=\"0\">{}   # podpace {}\npodpace report RESULT --out report.html</pre>",
+            escape(&repeated_by(s)),
             escape(&s.podpace)
         );
         for note in &s.notes {
@@ -774,7 +801,7 @@ fn inputs(out: &mut String, runs: &[RunResult]) {
         }
         let _ =
             write!(out, "<details{}><summary>Hashes</summary>", if runs.len() == 1 { " open" } else { "" });
-        table_head(out, &["input", "SHA-256"]);
+        table_head(out, &format!("Hashes of {}", run.name), &["input", "SHA-256"]);
         let mut hash = |name: &str, sha256: &str| {
             let _ = write!(
                 out,

@@ -193,7 +193,11 @@ impl<'a> Check<'a> {
         let (Some(file), Some(directory)) = (file, self.document.directory()) else { return };
         let full = directory.join(file);
         if file.is_empty() || !full.exists() {
-            self.report(path, format!("no file `{}`", full.display()), "the path is relative to this file");
+            self.report(
+                path,
+                format!("no file `{}`", full.display()),
+                "the path is relative to the folder of this file, in `--set` too",
+            );
         }
     }
 

@@ -211,6 +211,46 @@ fn reports_are_the_same_bytes_twice_and_one_file() {
     assert!(page.len() < 1_000_000, "{}", page.len());
 }
 
+/// The page says the command that gives the same result, settings and all, and each of its regions has a name of its own.
+#[test]
+fn the_page_says_how_to_repeat_each_run() {
+    let folder = results();
+    let run = |command: &str| {
+        let words: Vec<&str> = command.split('|').collect();
+        let output = crate::support::podpace_with(folder.path(), &words);
+        assert_eq!(code(&output), 0, "{command}: {}", stderr(&output));
+    };
+    run(
+        "run|small.yaml|--models|models|--set|scheduler.client.qps=30|--set|workload={pods: [{count: 9, requests: {cpu: 100m}}]}|--out|set",
+    );
+    let summary = |name: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(folder.path().join(name).join("summary.json")).unwrap())
+            .unwrap()
+    };
+    assert_eq!(
+        summary("set")["settings"],
+        serde_json::json!([
+            "scheduler.client.qps=30",
+            "workload={pods: [{count: 9, requests: {cpu: 100m}}]}"
+        ])
+    );
+    assert!(summary("small").get("settings").is_none(), "a run without settings has the bytes that it had");
+    report(folder.path(), "small set --out repeat.html");
+    let page = fs::read_to_string(folder.path().join("repeat.html")).unwrap();
+    let command = "podpace run small.yaml --set scheduler.client.qps=30 \
+                   --set 'workload={pods: [{count: 9, requests: {cpu: 100m}}]}' --seed ";
+    assert!(page.replace("&#39;", "'").contains(command), "{}", page.split_once("<pre").unwrap().1);
+    let mut regions: Vec<&str> = page
+        .split("role=\"region\" aria-label=\"")
+        .skip(1)
+        .map(|rest| rest.split_once('"').unwrap().0)
+        .collect();
+    let all = regions.len();
+    regions.sort_unstable();
+    regions.dedup();
+    assert!(all >= 6 && all == regions.len(), "{regions:?}");
+}
+
 #[test]
 fn the_trace_obeys_the_chrome_format() {
     let folder = results();
@@ -628,6 +668,48 @@ fn ci(folder: &Path, script: &[&str], variables: &[(&str, &str)]) -> std::proces
     command.envs(variables.iter().copied()).output().unwrap()
 }
 
+/// What GitHub and GitLab read is YAML, and its scripts are a shell's; `${{..}}` is filled in before the shell sees it.
+#[cfg(unix)]
+#[test]
+fn workflows_can_be_read_and_their_scripts_parse() {
+    fn scripts(value: &serde_yaml::Value, found: &mut Vec<String>) {
+        match value {
+            serde_yaml::Value::Mapping(map) => {
+                for (key, value) in map {
+                    match (key.as_str(), value.as_str()) {
+                        (Some("run"), Some(script)) => found.push(script.to_owned()),
+                        _ => scripts(value, found),
+                    }
+                }
+            }
+            serde_yaml::Value::Sequence(list) => list.iter().for_each(|value| scripts(value, found)),
+            _ => {}
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workflows = fs::read_dir(root.join(".github/workflows")).unwrap().map(|e| e.unwrap().path());
+    let mut read = 0;
+    for path in workflows.chain(["action.yml", "ci/gitlab.yml"].map(|name| root.join(name))) {
+        let text = fs::read_to_string(&path).unwrap();
+        let value: serde_yaml::Value =
+            serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut found = Vec::new();
+        scripts(&value, &mut found);
+        for script in found {
+            let parts: Vec<&str> = script.split("${{").collect();
+            let filled: String = parts[0].to_owned()
+                + &parts[1..]
+                    .iter()
+                    .map(|p| format!("X{}", p.split_once("}}").unwrap().1))
+                    .collect::<String>();
+            let output = Command::new("bash").args(["-n", "-c", &filled]).output().unwrap();
+            assert!(output.status.success(), "{}: {filled}: {}", path.display(), stderr(&output));
+            read += 1;
+        }
+    }
+    assert!(read >= 10, "{read} scripts");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_action_and_the_template_run() {
@@ -690,5 +772,5 @@ fn the_action_and_the_template_run() {
     let output = ci(folder.path(), &["sh", "-e", "-c", &script], &variables);
     assert_eq!(code(&output), 3, "{}", stderr(&output));
     let report = job["artifacts"]["reports"]["junit"].as_str().unwrap();
-    assert!(folder.path().join(report).is_file());
+    assert!(folder.path().join(report.replace("$PODPACE_REPORT", "podpace-report")).is_file());
 }

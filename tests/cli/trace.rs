@@ -114,9 +114,16 @@ fn bad_rows_stop_the_import_or_are_counted() {
 #[test]
 fn usage_errors_say_what_there_is() {
     let dir = folder();
+    fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    fs::write(dir.path().join("elsewhere/pods.json"), "{}").unwrap();
     for (arguments, expected) in [
         ("trace import nosuch x --out y", "k8s-list"),
+        ("trace import k8s-lst . --out y", "did you mean `k8s-list`?"),
         ("trace import swf missing.swf --out y", "missing.swf"),
+        (
+            "trace import openb elsewhere --out y",
+            "elsewhere: nothing of format openb was found; nodes: no node list",
+        ),
         ("trace import google-2011 . --out y --unit-cpu 0", "--unit-cpu"),
         ("trace export nosuch . --out y", "k8s"),
         ("trace stats missing", "podpace trace import"),
@@ -127,6 +134,7 @@ fn usage_errors_say_what_there_is() {
         assert_eq!(code(&output), 2, "{arguments}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{arguments}: {}", stderr(&output));
         assert!(stdout(&output).is_empty());
+        assert!(!dir.path().join("y").exists(), "{arguments}");
     }
 }
 

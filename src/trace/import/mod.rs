@@ -744,8 +744,10 @@ pub fn import(
 ) -> Result<Manifest, TraceError> {
     let Some(importer) = importers().iter().find(|i| i.name() == format) else {
         let names: Vec<&str> = importers().iter().map(|i| i.name()).collect();
+        let meant = crate::scenario::nearest(format, names.iter().copied())
+            .map_or_else(String::new, |name| format!(" did you mean `{name}`?"));
         return Err(TraceError::Usage(format!(
-            "unknown trace format {format:?}; known: {}",
+            "there is no trace format `{format}`;{meant} there is: {}; `podpace trace formats` says more of each",
             names.join(", ")
         )));
     };
@@ -753,6 +755,17 @@ pub fn import(
     let mut sink = Sink::create(out, options)?;
     importer.import(&files, &mut sink)?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
+        // Rows that were all dropped are told by the report, with their reasons.
+        if sink.report.read() == 0 {
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let missing: String =
+                sink.report.absent.iter().map(|(table, what)| format!("; {table}: {what}")).collect();
+            return Err(TraceError::Usage(format!(
+                "{}: nothing of format {format} was found{missing}; check the path, or name another format \
+                 (`podpace trace formats` says what files each has)",
+                paths.join(", ")
+            )));
+        }
         sink.report.note("nothing was imported: no pods and no nodes");
     }
     sink.finish(importer.name())
