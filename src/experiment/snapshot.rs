@@ -399,6 +399,7 @@ fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecR
         requests: amounts(&spec.requests, names),
         labels: spec.labels.clone(),
         scheduler_name: spec.scheduler_name.clone(),
+        preemption_policy: if spec.never_preempts { "Never".to_owned() } else { String::new() },
         node_selector: spec.node_selector.clone(),
         tolerations: list(tolerations.collect()),
         affinity: affinity(spec),

@@ -286,6 +286,7 @@ impl SpecReader {
                 namespace(row).to_owned()
             },
             scheduler_name: row.scheduler_name.clone(),
+            never_preempts: row.preemption_policy == "Never",
             ..PodSpec::default()
         })
     }

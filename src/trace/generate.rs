@@ -702,7 +702,7 @@ enum SizeDraw {
     /// Always this.
     Fixed(u32),
     /// Amounts drawn: name, distribution, step, largest.
-    Drawn(SpecRow, Vec<(String, Run, u64, u64)>),
+    Drawn(Box<SpecRow>, Vec<(String, Run, u64, u64)>),
     /// Specs of a trace with how often they are used.
     Trace(Vec<u32>, Vec<u64>),
 }
@@ -764,7 +764,11 @@ impl SizeDraw {
             }
         }
         row.requests = w.resources("sizes.requests", &fixed)?;
-        Ok(if drawn.is_empty() { SizeDraw::Fixed(sink.spec(row)) } else { SizeDraw::Drawn(row, drawn) })
+        Ok(if drawn.is_empty() {
+            SizeDraw::Fixed(sink.spec(row))
+        } else {
+            SizeDraw::Drawn(Box::new(row), drawn)
+        })
     }
 
     fn draw(&self, sink: &mut Sink, rng: &mut Rng) -> u32 {
@@ -772,7 +776,7 @@ impl SizeDraw {
             SizeDraw::Fixed(id) => *id,
             SizeDraw::Trace(ids, weights) => ids[weighted(weights, rng)],
             SizeDraw::Drawn(row, drawn) => {
-                let mut row = row.clone();
+                let mut row = SpecRow::clone(row);
                 for (key, run, step, max) in drawn {
                     let amount = run.draw(rng).unwrap_or(0).min(*max);
                     let rounded = (amount / step + u64::from(amount % step >= step.div_ceil(2))).max(1);

@@ -120,6 +120,9 @@ pub struct SpecRow {
     /// `spec.schedulerName` if it is not the default; empty: default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scheduler_name: String,
+    /// `spec.preemptionPolicy` if it is `Never`; empty: the pod may push others off a node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub preemption_policy: String,
 }
 
 /// What happens to a node.

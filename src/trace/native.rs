@@ -327,6 +327,11 @@ pub mod columnar {
                 .ok_or_else(|| format!("column {name} is {}, expected {what}", column.data_type()))
         }
 
+        /// Whether there is such a column.
+        pub fn has(&self, name: &str) -> bool {
+            self.batch.column_by_name(name).is_some()
+        }
+
         /// A column of texts.
         pub fn text(&self, name: &str) -> Result<&'a StringArray, String> {
             self.get(name, "Utf8")
@@ -703,10 +708,13 @@ mod rows {
                 ("topology_spread", texts(r.iter().map(|s| s.topology_spread.as_str())), false),
                 ("gpu_type", texts(r.iter().map(|s| s.gpu_type.as_str())), false),
                 ("scheduler_name", texts(r.iter().map(|s| s.scheduler_name.as_str())), false),
+                ("preemption_policy", texts(r.iter().map(|s| s.preemption_policy.as_str())), false),
             ]
         }
 
         fn from_arrow(c: &Columns<'_>) -> Result<Vec<SpecRow>, String> {
+            // Traces from before it was kept do not have it.
+            let policy = if c.has("preemption_policy") { Some(c.text("preemption_policy")?) } else { None };
             (0..c.rows())
                 .map(|i| {
                     Ok(SpecRow {
@@ -720,6 +728,7 @@ mod rows {
                         topology_spread: c.text("topology_spread")?.value(i).to_string(),
                         gpu_type: c.text("gpu_type")?.value(i).to_string(),
                         scheduler_name: c.text("scheduler_name")?.value(i).to_string(),
+                        preemption_policy: policy.map(|p| p.value(i).to_string()).unwrap_or_default(),
                     })
                 })
                 .collect()

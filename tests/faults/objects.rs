@@ -5,6 +5,7 @@ use podpace::cluster::{PodId, Stage};
 use podpace::experiment::run::{Environment, RunSpec};
 use podpace::experiment::simulation::{Ended, Finished, Simulation};
 use podpace::scenario::Document;
+use podpace::scheduler::Registry;
 
 use crate::support::{SECOND, assert_page, count, message, message_of, run, simulation};
 
@@ -317,7 +318,7 @@ fn what_a_reader_sees_of_wrong_quotas() {
 #[test]
 fn what_is_not_modelled_in_manifests_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["CronJob", "ResourceQuota", "PodDisruptionBudget", "PriorityClass"] {
+    for kind in ["CronJob", "ResourceQuota", "PodDisruptionBudget"] {
         let pod = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}";
         let manifest = format!("{pod}\n---\nkind: {kind}\nmetadata: {{name: x}}\n");
         std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
@@ -353,6 +354,54 @@ kind: LimitRange\nmetadata: {{name: x}}\nspec: {{limits: [{{type: Container, def
     let message = message_of(&text, Some(folder.path()));
     assert!(message.contains("maximum cpu usage per Container is 2500m, but limit is 3"), "{message}");
     assert!(message.contains("all.yaml:1: forbidden") && message.contains("scenario.yaml:"), "{message}");
+}
+
+/// PriorityClasses among manifests: who goes first, who pushes others off a node, and who waits ("Pod Priority and Preemption": pods with
+/// `preemptionPolicy: Never` "will be placed in the scheduling queue ahead of lower-priority pods, but they cannot preempt other pods").
+#[test]
+fn priority_classes_in_manifests_decide_who_goes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = |name: &str, rest: &str| {
+        format!(
+            "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {{name: {name}}}\n{rest}\n---\n"
+        )
+    };
+    let pod = |name: &str, class: &str, node: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: {name}}}\nspec: {{{class}nodeSelector: {{kubernetes.io/hostname: {node}}}, containers: [{{name: a, resources: {{requests: {{cpu: 32}}}}}}]}}\n---\n"
+        )
+    };
+    let classes = class("low", "value: 10\nglobalDefault: true")
+        + &class("high", "value: 1000")
+        + &class("patient", "value: 1000\npreemptionPolicy: Never");
+    let sets = |wanted: &str| {
+        format!(
+            "{classes}kind: DaemonSet\nmetadata: {{name: d}}\nspec: {{template: {{spec: {{priorityClassName: {wanted}, containers: [{{name: a, resources: {{requests: {{cpu: 32}}}}}}]}}}}}}\n---\n"
+        )
+    };
+    let run = |manifests: &str| {
+        std::fs::write(folder.path().join("all.yaml"), manifests).unwrap();
+        let text = text("manifests: [all.yaml]", "stop: {when: time, limit: 3m}");
+        let document = Document::parse("scenario.yaml", &text, Some(folder.path())).unwrap();
+        let plan = RunSpec::of_scenario(document).unwrap().plan(&Environment::built_in()).unwrap();
+        Simulation::new(&plan, &Registry::built_in()).unwrap().run()
+    };
+    // One node, two pods of the same time: the class says who has it.
+    let who =
+        run(&(pod("a", "", "node-00000") + &pod("b", "priorityClassName: high, ", "node-00000") + &classes));
+    let priorities = [0, 1].map(|pod| who.cluster.pods.spec(pod).priority);
+    assert_eq!(priorities, [10, 1000]);
+    assert_eq!(who.cluster.pods.stage(1), Stage::Running);
+    assert_ne!(who.cluster.pods.stage(0), Stage::Running);
+    // A DaemonSet's template is admitted as well.
+    for (wanted, runs) in [("high", true), ("patient", false)] {
+        let text = sets(wanted) + &pod("a", "", "node-00000");
+        let finished = run(&text);
+        let pods = &finished.cluster.pods;
+        let on_first = (1..pods.len() as PodId).filter(|pod| pods.spec(*pod).priority == 1000);
+        assert!(on_first.clone().all(|pod| pods.spec(pod).never_preempts != runs), "{wanted}");
+        assert!(on_first.count() >= 8, "{wanted}");
+    }
 }
 
 #[test]

@@ -19,11 +19,14 @@ pub(crate) struct Imported {
 }
 
 impl Imported {
-    fn pod(&self, uid: &str) -> &PodRow {
+    pub(crate) fn pod(&self, uid: &str) -> &PodRow {
         self.pods.iter().find(|p| p.uid == uid).unwrap_or_else(|| panic!("no pod {uid} in {:#?}", self.pods))
     }
     pub(crate) fn requests(&self, uid: &str, name: &str) -> u64 {
         self.specs[self.pod(uid).spec_id as usize].requests.get(name).copied().unwrap_or(0)
+    }
+    pub(crate) fn spec(&self, uid: &str) -> &SpecRow {
+        &self.specs[self.pod(uid).spec_id as usize]
     }
     fn outcome(&self, uid: &str) -> &OutcomeRow {
         self.outcomes.iter().find(|o| o.uid == uid).unwrap()

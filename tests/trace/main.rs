@@ -5,6 +5,7 @@ mod formats;
 mod import;
 mod limit_ranges;
 mod native;
+mod priority_classes;
 mod replay;
 mod samples;
 mod speed;

@@ -50,14 +50,20 @@ const OWN_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kub
 /// Bytes of the schedule that are sorted in memory.
 const SORT_BUDGET: usize = 64 << 20;
 
-/// The class of a priority, and its value.
-fn priority_class(priority: i32) -> (String, i32) {
-    if let Some((value, name)) = SYSTEM_CLASSES.iter().find(|(value, _)| *value == priority) {
+/// The class of a priority, and its value; `never`: of pods that never preempt.
+fn priority_class(priority: i32, never: bool) -> (String, i32) {
+    if let Some((value, name)) = SYSTEM_CLASSES.iter().find(|(value, _)| !never && *value == priority) {
         return ((*name).to_string(), *value);
     }
     let value = priority.min(MOST_PRIORITY);
     let sign = if value < 0 { "minus-" } else { "" };
-    (format!("podpace-priority-{sign}{}", value.unsigned_abs()), value)
+    let suffix = if never { "-never" } else { "" };
+    (format!("podpace-priority-{sign}{}{suffix}", value.unsigned_abs()), value)
+}
+
+/// Whether pods of a spec never preempt.
+fn is_never(spec: &SpecRow) -> bool {
+    spec.preemption_policy == "Never"
 }
 
 /// A uid as a DNS name that stays unique: its own characters where allowed, then its position.
@@ -143,10 +149,13 @@ pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> V
         // Extended resources need limits equal to their requests.
         body["containers"][0]["resources"]["limits"] = json!(extended);
     }
-    if pod.priority != 0 {
-        let (name, value) = priority_class(pod.priority);
+    if pod.priority != 0 || is_never(spec) {
+        let (name, value) = priority_class(pod.priority, is_never(spec));
         body["priorityClassName"] = json!(name);
         body["priority"] = json!(value);
+    }
+    if is_never(spec) {
+        body["preemptionPolicy"] = json!("Never");
     }
     if !spec.node_selector.is_empty() {
         body["nodeSelector"] = json!(spec.node_selector);
@@ -265,11 +274,12 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
     let origin = reader.manifest().origin_unix_ns;
     let mut pods = Out::create(&dir.join("pods.yaml"))?;
     let mut namespaces: BTreeSet<String> = BTreeSet::new();
-    let mut classes: BTreeSet<i32> = BTreeSet::new();
+    let mut classes: BTreeSet<(i32, bool)> = BTreeSet::new();
     let mut lowered = 0u64;
     for row in reader.pods()?.rows() {
         let pod = row?;
-        let mut object = pod_object(&pod, spec_of(&specs, &pod, reader)?, origin);
+        let spec = spec_of(&specs, &pod, reader)?;
+        let mut object = pod_object(&pod, spec, origin);
         if let Some(node) = fates.bound.get(&pod.uid) {
             object["spec"]["nodeName"] = json!(node);
         }
@@ -277,10 +287,10 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
             object["metadata"]["annotations"][PLACEHOLDER_ANNOTATION] = json!("true");
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("").to_string();
-        if pod.priority != 0 {
-            let value = priority_class(pod.priority).1;
+        if pod.priority != 0 || is_never(spec) {
+            let value = priority_class(pod.priority, is_never(spec)).1;
             lowered += u64::from(value != pod.priority);
-            classes.insert(value);
+            classes.insert((value, is_never(spec)));
         }
         let name = dns_name(&pod);
         let place = document(&mut pods, &object)?;
@@ -326,17 +336,25 @@ impl Action {
 }
 
 /// What pods need to be there before them.
-fn setup(path: &Path, namespaces: &BTreeSet<String>, classes: &BTreeSet<i32>) -> Result<(), TraceError> {
+fn setup(
+    path: &Path,
+    namespaces: &BTreeSet<String>,
+    classes: &BTreeSet<(i32, bool)>,
+) -> Result<(), TraceError> {
     let mut out = Out::create(path)?;
     out.line("# What the pods of this trace need: namespaces and priority classes.")?;
     for name in namespaces.iter().filter(|name| !OWN_NAMESPACES.contains(&name.as_str())) {
         document(&mut out, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))?;
     }
-    for value in classes.iter().filter(|value| !SYSTEM_CLASSES.iter().any(|(v, _)| v == *value)) {
-        let class = json!({
+    let is_system = |value: i32, never: bool| !never && SYSTEM_CLASSES.iter().any(|(v, _)| *v == value);
+    for (value, never) in classes.iter().filter(|(value, never)| !is_system(*value, *never)) {
+        let mut class = json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
-            "metadata": {"name": priority_class(*value).0}, "value": value,
+            "metadata": {"name": priority_class(*value, *never).0}, "value": value,
         });
+        if *never {
+            class["preemptionPolicy"] = json!("Never");
+        }
         document(&mut out, &class)?;
     }
     out.finish()

@@ -1,7 +1,7 @@
 //! DaemonSets among manifests, for scenarios: a trace holds pods, and which pods a DaemonSet has depends on a run's nodes.
 //!
 //! A DaemonSet that exists already (it has a `creationTimestamp`) and whose input holds pods that do, too, is left alone: its pods
-//! are among those. LimitRanges go for its template as for every other.
+//! are among those. LimitRanges and PriorityClasses go for its template as for every other.
 //!
 //! Left out: rolling updates, `minReadySeconds`; refused: a template with a `nodeName`.
 //!
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::k8s_list::{exists, holds_objects};
 use super::kubernetes::{self as k8s, Place};
 use super::limit_range::LimitRanges;
+use super::priority_class::PriorityClasses;
 use super::{ImportOptions, Pod, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
@@ -45,6 +46,7 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
     let limit = ImportOptions::default().max_line_bytes;
     let mut found: Vec<(Value, Place)> = Vec::new();
     let mut ranges: Vec<(Value, Place)> = Vec::new();
+    let mut classes: Vec<(Value, Place)> = Vec::new();
     let mut pods_exist = false;
     for file in collect(paths)?.iter().filter(|file| holds_objects(file)) {
         each_document(file, limit, &mut |object, place| {
@@ -52,6 +54,7 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
             match k8s::kind(&object) {
                 "DaemonSet" => found.push((object, place.clone())),
                 "LimitRange" => ranges.push((object, place.clone())),
+                "PriorityClass" => classes.push((object, place.clone())),
                 "Pod" => pods_exist |= exists(&object),
                 _ => {}
             }
@@ -66,6 +69,10 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
     for (object, place) in ranges.iter().filter(|_| !found.is_empty()) {
         limit_ranges.add(object, place)?;
     }
+    if found.is_empty() {
+        classes.clear();
+    }
+    let classes = PriorityClasses::read(&classes, &mut Err)?;
     let mut rows: Vec<DaemonSetRow> = Vec::new();
     for (mut object, place) in found {
         let (namespace, name) =
@@ -82,6 +89,7 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
             return refused("spec.template.spec.nodeName", &node, "not modelled; use a node selector");
         }
         limit_ranges.admit(&namespace, &format!("{name}-"), spec, &place)?;
+        classes.admit(&format!("{name}-"), spec, "spec.template.spec", &place)?;
         let template = &object["spec"]["template"];
         let spec = k8s::spec_row(&namespace, &template["metadata"], &template["spec"], &place)?;
         let mut pod = Pod::default();

@@ -3,7 +3,8 @@
 //! **Input.** Lists (`List`; `PodList` and others of the API, whose items have no kind), single objects, several documents in
 //! a file, several files; JSON or YAML. Pods and Nodes become rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
 //! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice. LimitRanges go for what is
-//! made from templates and for Pods that do not exist yet, those without a creationTimestamp ([`limit_range`](super::limit_range)).
+//! made from templates and for Pods that do not exist yet, those without a creationTimestamp ([`limit_range`](super::limit_range)), and so
+//! do PriorityClasses ([`priority_class`](super::priority_class)).
 //!
 //! **Units.** Quantities as Kubernetes writes them; times RFC 3339, whole seconds.
 //!
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
 use super::limit_range::LimitRanges;
+use super::priority_class::PriorityClasses;
 use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
@@ -52,6 +54,27 @@ impl Importer for K8sList {
             read_objects(file, sink, &mut |sink, object, place| list.object(sink, object, place))?;
         }
         list.finish(sink)
+    }
+}
+
+/// What the API server does to pods that are created.
+#[derive(Default)]
+struct Admission {
+    limit_ranges: LimitRanges,
+    classes: PriorityClasses,
+}
+
+impl Admission {
+    /// What becomes of the spec at `path` of an object.
+    fn admit(
+        &self,
+        (namespace, name): (&str, &str),
+        spec: &mut Value,
+        path: &str,
+        place: &Place,
+    ) -> Result<(), TraceError> {
+        self.limit_ranges.admit(namespace, name, spec, place)?;
+        self.classes.admit(name, spec, path, place)
     }
 }
 
@@ -90,6 +113,7 @@ pub(crate) struct List {
     nodes: u64,
     controllers: Vec<(Value, Place)>,
     limit_ranges: Vec<(Value, Place)>,
+    priority_classes: Vec<(Value, Place)>,
     /// Pods that do not exist yet: LimitRanges may follow.
     manifests: Vec<(Value, Place)>,
 }
@@ -100,11 +124,10 @@ pub const DAEMON_SET: &str = "daemon-set";
 
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
-pub const UNMODELLED: [(&str, &str, &str); 4] = [
+pub const UNMODELLED: [(&str, &str, &str); 3] = [
     ("CronJob", "cron-job", "leave it out; give the Jobs that it makes"),
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
-    ("PriorityClass", "priority-class", "leave it out and give the pods `spec.priority`"),
 ];
 
 impl List {
@@ -122,6 +145,10 @@ impl List {
             "Pod" => self.pod(sink, &object, place),
             "LimitRange" => {
                 self.limit_ranges.push((object, place.clone()));
+                Ok(true)
+            }
+            "PriorityClass" => {
+                self.priority_classes.push((object, place.clone()));
                 Ok(true)
             }
             "Node" => self.node(sink, &object, place).map(|()| true),
@@ -218,35 +245,39 @@ impl List {
     fn manifest(
         &mut self,
         sink: &mut Sink,
-        limit_ranges: &LimitRanges,
+        admission: &Admission,
         object: &mut Value,
         place: &Place,
     ) -> Result<bool, TraceError> {
         let (namespace, name) =
             (k8s::namespace(object).to_owned(), k8s::text(object, "/metadata/name").to_owned());
         if let Some(spec) = object.get_mut("spec") {
-            limit_ranges.admit(&namespace, &name, spec, place)?;
+            admission.admit((&namespace, &name), spec, "spec", place)?;
         }
         self.pod(sink, object, place)
     }
 
     pub(crate) fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
-        let mut limit_ranges = LimitRanges::default();
+        let mut admission = Admission::default();
         let creates = !self.manifests.is_empty() || self.pods == 0 && !self.controllers.is_empty();
         for (object, place) in self.limit_ranges.iter().filter(|_| creates) {
-            if let Err(e) = limit_ranges.add(object, place) {
+            if let Err(e) = admission.limit_ranges.add(object, place) {
                 sink.bad_kept(OBJECTS, e)?;
             }
         }
+        if creates {
+            let refused = &mut |error| sink.bad_kept(OBJECTS, error);
+            admission.classes = PriorityClasses::read(&self.priority_classes, refused)?;
+        }
         for (mut object, place) in std::mem::take(&mut self.manifests) {
-            match self.manifest(sink, &limit_ranges, &mut object, &place) {
+            match self.manifest(sink, &admission, &mut object, &place) {
                 Ok(true) => {}
                 Ok(false) => sink.report.table(OBJECTS).kept -= 1,
                 Err(e) => sink.bad_kept(OBJECTS, e)?,
             }
         }
         if self.pods == 0 && !self.controllers.is_empty() {
-            expand(sink, self.controllers, &limit_ranges)?;
+            expand(sink, self.controllers, &admission)?;
         } else if !self.controllers.is_empty() {
             sink.report.note(format!(
                 "{} controllers (Deployments, Jobs, ..) were not expanded: their pods are in the input",
@@ -279,7 +310,7 @@ fn is_manifest(object: &Value) -> bool {
 fn expand(
     sink: &mut Sink,
     controllers: Vec<(Value, Place)>,
-    limit_ranges: &LimitRanges,
+    admission: &Admission,
 ) -> Result<(), TraceError> {
     for (mut object, place) in controllers {
         let place = &place;
@@ -294,7 +325,8 @@ fn expand(
             (k8s::namespace(&object).to_owned(), k8s::text(&object, "/metadata/name").to_owned());
         let (namespace, name) = (namespace.as_str(), name.as_str());
         if let Some(spec) = object.pointer_mut("/spec/template/spec")
-            && let Err(e) = limit_ranges.admit(namespace, &format!("{name}-"), spec, place)
+            && let Err(e) =
+                admission.admit((namespace, &format!("{name}-")), spec, "spec.template.spec", place)
         {
             sink.bad_kept(OBJECTS, e)?;
             continue;

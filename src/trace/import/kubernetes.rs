@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::priority_class::{is_unknown, system_class};
 use super::{Node, Outcome, Pod, Sink, TraceError};
 pub use crate::trace::documents::Place;
 use crate::trace::error::Problem;
@@ -169,6 +170,10 @@ pub fn spec_row(namespace: &str, meta: &Value, spec: &Value, place: &Place) -> R
         topology_spread: json_text(spec.get("topologySpreadConstraints")),
         gpu_type: String::new(),
         scheduler_name: if scheduler == "default-scheduler" { String::new() } else { scheduler.to_string() },
+        preemption_policy: match text(spec, "/preemptionPolicy") {
+            "Never" => "Never".to_owned(),
+            _ => String::new(),
+        },
     })
 }
 
@@ -248,14 +253,17 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
     {
         pod.user = text(&info, "/user").to_string();
     }
-    // The classes that every cluster has.
-    let class = match text(spec, "/priorityClassName") {
-        "system-node-critical" => 2_000_001_000,
-        "system-cluster-critical" => 2_000_000_000,
-        _ => 0,
-    };
+    // What is created has been through `priority_class`; of what exists only these are known.
+    let class = system_class(text(spec, "/priorityClassName")).unwrap_or(0);
     pod.priority =
         spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(class);
+}
+
+/// Notes that a pod's priority is taken to be 0.
+pub fn note_unknown_class(sink: &mut Sink, spec: &Value) {
+    if is_unknown(spec) {
+        sink.report.invent("pods.priority", "0: the pod names a PriorityClass, and no priority");
+    }
 }
 
 /// Whether a pod only holds a place for YuniKorn's gang scheduling: YuniKorn made it, and will again.
@@ -335,6 +343,7 @@ pub fn pod(sink: &mut Sink, object: &Value, life: &Life, place: &Place) -> Resul
     let (meta, spec) = (&object["metadata"], &object["spec"]);
     let row = spec_row(namespace(object), meta, spec, place)?;
     let mut pod = Pod { uid: pod_uid(object), spec: sink.spec(row), ..Pod::default() };
+    note_unknown_class(sink, spec);
     fill_belonging(&mut pod, meta, spec);
     set_life(&mut pod, life, place)?;
     Ok(pod)

@@ -50,6 +50,7 @@ pub mod oar;
 pub mod openb;
 pub mod opendc;
 pub mod philly;
+mod priority_class;
 pub mod simkube;
 pub mod swf;
 pub mod wfcommons;
