@@ -483,13 +483,19 @@ impl KubeScheduler {
                         }
                         Some(Attempt::NotEligible) => self.preemption.nomination(pod),
                     };
-                    if matches!(preemption, Some(Attempt::Found(_))) {
+                    let found = match preemption {
+                        Some(Attempt::Found(candidate)) => {
+                            Some((candidate.node, self.victims_to_delete(&candidate)))
+                        }
+                        _ => None,
+                    };
+                    if found.as_ref().is_some_and(|(_, victims)| !victims.is_empty()) {
                         // Deletions run from within the cycle on: events of the cycle don't move the pod.
                         self.queue.block(pod);
                     }
                     self.reject(cx, pod, &diagnosis, nominated);
-                    if let Some(Attempt::Found(candidate)) = preemption {
-                        self.prepare(cx, pod, &candidate);
+                    if let Some((node, victims)) = found {
+                        self.prepare(cx, pod, node, &victims);
                     }
                 }
             }

@@ -17,7 +17,7 @@
 //!   its own next cycle tries that node first. Nominations of lower priority to the node are taken back.
 //! - Deletion, asynchronous since 1.33: a status patch (`DisruptionTarget`), then a DELETE, for all victims but the last,
 //!   `parallelism` at once, then for the last. Until then the pod stays where it is; after that the victims' end moves it as any other
-//!   event does. The API server and the node's agent end the victim (see `experiment::simulation`).
+//!   event does; with no victim left to delete nothing holds it, so that its cycle's events move it. The API server and the node's agent end the victim (see `experiment::simulation`).
 //!
 //! Left out: extenders; pods of a group. A nominated pod counts in scores, too, and the second run of the filters without
 //! nominated pods, which matters for affinity to them only, is left out. Victims are not created anew by a controller.
@@ -369,9 +369,19 @@ impl KubeScheduler {
         Some(ties.swap_remove(usize::try_from(nth).expect("below a count")))
     }
 
-    /// The cycle is over and the pod was put aside: nominates it and begins to delete.
-    pub(super) fn prepare(&mut self, cx: &mut Context<'_>, pod: PodId, candidate: &Candidate) {
-        let node = candidate.node;
+    /// The victims that this preemptor has to delete: not those that are gone, or that somebody deletes already.
+    pub(super) fn victims_to_delete(&self, candidate: &Candidate) -> Vec<PodId> {
+        let is_there = |v: &PodId| {
+            !self.preemption.terminating.contains(v)
+                && !self.preemption.preemptor_of.contains_key(v)
+                && !self.preemption.under_way.values().any(|u| u.last == *v || u.waiting.contains(v))
+                && self.queue.place(*v) != Place::Gone
+        };
+        candidate.victims.iter().copied().filter(is_there).collect()
+    }
+
+    /// The cycle is over and the pod was put aside: nominates it to the node and begins to delete the victims.
+    pub(super) fn prepare(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, victims: &[PodId]) {
         let priority = cx.cluster.pods.spec(pod).priority;
         let displaced: Vec<PodId> = self
             .preemption
@@ -386,21 +396,7 @@ impl KubeScheduler {
             self.calls.patch(cx.actions, other);
             self.queue.activate(cx.cluster, other, cx.now);
         }
-        let victims: Vec<PodId> = candidate
-            .victims
-            .iter()
-            .copied()
-            .filter(|v| {
-                !self.preemption.terminating.contains(v)
-                    && !self.preemption.preemptor_of.contains_key(v)
-                    && !self.preemption.under_way.values().any(|u| u.last == *v || u.waiting.contains(v))
-                    && self.queue.place(*v) != Place::Gone
-            })
-            .collect();
-        let Some((last, others)) = victims.split_last() else {
-            self.queue.unblock(pod);
-            return;
-        };
+        let Some((last, others)) = victims.split_last() else { return };
         let (now, later) = others.split_at(others.len().min(self.parallelism as usize));
         let under_way = UnderWay {
             waiting: later.iter().rev().copied().collect(),

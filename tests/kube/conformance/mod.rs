@@ -1331,6 +1331,25 @@ fn a_victim_is_patched_deleted_and_gone_before_its_place_is_taken() {
     assert_eq!(h.node_of(preemptor), Some(0));
 }
 
+/// `IsPodRunningPreemption`: a victim that is there no more holds its preemptor back no longer, so that its end, though it
+/// came during the preemptor's own cycle, moves the preemptor.
+#[test]
+fn a_victim_that_ends_during_the_preemptors_cycle_wakes_it() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(very_large_node());
+    h.add_node(t, None);
+    let victim = h.add_spec(sized(LOW, MEDIUM));
+    let victim = h.add_bound_pod(victim, 0);
+    let preemptor = h.add_spec(sized(HIGH, VERY_LARGE));
+    let preemptor = h.add_pod(preemptor);
+    h.start();
+    assert_eq!(h.cycles.len(), 1, "its cycle is under way");
+    h.end_pod(victim);
+    h.run();
+    assert!(h.deleted.is_empty());
+    assert_eq!(h.node_of(preemptor), Some(0), "{:?}", h.reasons());
+}
+
 /// A nominated pod's requests count for pods of lower priority, not for those of higher.
 #[test]
 fn nominated_nodes_are_held_against_lower_priorities() {
