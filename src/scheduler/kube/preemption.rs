@@ -15,6 +15,9 @@
 //!   start of the highest ones; then any.
 //! - The pod is nominated to the node: in cycles of pods of the same or lower priority its requests count there already;
 //!   its own next cycle tries that node first. Nominations of lower priority to the node are taken back.
+//!   A nomination that is taken back, moves to another node or ends with its pod's deletion moves pods of the same or
+//!   lower priority as the end of a pod on a node does (`updatePodInSchedulingQueue` and `deletePodFromSchedulingQueue` in
+//!   `pkg/scheduler/eventhandlers.go`; at once, not when the informer shows it). One that ends with a place does not.
 //! - Deletion, asynchronous since 1.33: a status patch (`DisruptionTarget`), then a DELETE, for all victims but the last,
 //!   `parallelism` at once, then for the last. Until then the pod stays where it is; after that the victims' end moves it as any other
 //!   event does; with no victim left to delete nothing holds it, so that its cycle's events move it. The API server and the node's agent end the victim (see `experiment::simulation`).
@@ -32,6 +35,7 @@ use crate::scheduler::{Action, Context};
 
 use super::KubeScheduler;
 use super::classes::ClassId;
+use super::hints::ClusterEvent;
 use super::queue::Place;
 
 /// A node on which a pod would fit without some others.
@@ -170,7 +174,9 @@ impl KubeScheduler {
         }
     }
 
-    fn nominate(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
+    /// Says whether the pod was nominated to another node before.
+    fn nominate(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) -> bool {
+        let moves = self.preemption.nomination(pod).is_some_and(|before| before != node);
         self.denominate(cluster, pod);
         for profile in &mut self.profiles {
             profile.topology.learn(cluster, cluster.pods.spec_id(pod), || self.queue.placed());
@@ -178,14 +184,20 @@ impl KubeScheduler {
         self.pretend(cluster, pod, node, 1);
         self.tell_classes(node);
         self.preemption.nominated.insert(pod, node);
+        moves
     }
 
-    /// Takes a pod's nomination back, if it has one.
-    pub(super) fn denominate(&mut self, cluster: &Cluster, pod: PodId) {
-        if let Some(node) = self.preemption.nominated.remove(&pod) {
-            self.pretend(cluster, pod, node, -1);
-            self.tell_classes(node);
-        }
+    /// Takes a pod's nomination back; says whether it had one.
+    pub(super) fn denominate(&mut self, cluster: &Cluster, pod: PodId) -> bool {
+        let Some(node) = self.preemption.nominated.remove(&pod) else { return false };
+        self.pretend(cluster, pod, node, -1);
+        self.tell_classes(node);
+        true
+    }
+
+    /// A node no longer counts a nominated pod, which did not get its place there.
+    pub(super) fn nomination_ended(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        self.note(cx, ClusterEvent::NominationGone(cx.cluster.pods.spec_id(pod)));
     }
 
     /// Whether the pod passes all filters on the node, as things stand now.
@@ -390,11 +402,14 @@ impl KubeScheduler {
             .filter(|(p, n)| **n == node && cx.cluster.pods.spec(**p).priority < priority)
             .map(|(p, _)| *p)
             .collect();
-        self.nominate(cx.cluster, pod, node);
+        if self.nominate(cx.cluster, pod, node) {
+            self.nomination_ended(cx, pod);
+        }
         for other in displaced {
             self.denominate(cx.cluster, other);
             self.calls.patch(cx.actions, other);
             self.queue.activate(cx.cluster, other, cx.now);
+            self.nomination_ended(cx, other);
         }
         let Some((last, others)) = victims.split_last() else { return };
         let (now, later) = others.split_at(others.len().min(self.parallelism as usize));
@@ -479,10 +494,10 @@ impl KubeScheduler {
         }
     }
 
-    /// A pod is gone, before the queue hears of it.
-    pub(super) fn pod_left(&mut self, cluster: &Cluster, pod: PodId) {
+    /// A pod is gone, before the queue hears of it. Says whether it was nominated.
+    pub(super) fn pod_left(&mut self, cluster: &Cluster, pod: PodId) -> bool {
         self.preemption.terminating.remove(&pod);
-        self.denominate(cluster, pod);
+        let was_nominated = self.denominate(cluster, pod);
         if self.preemption.under_way.remove(&pod).is_some() {
             self.queue.unblock(pod);
         }
@@ -491,5 +506,6 @@ impl KubeScheduler {
         {
             self.queue.unblock(*preemptor);
         }
+        was_nominated
     }
 }
