@@ -10,7 +10,7 @@
 //! - Victims: all pods of lower priority leave; if the pod fits then, they come back one by one, those first whose loss would
 //!   violate a disruption budget (see `budgets`), in each group the most important first (higher priority, then earlier
 //!   start); those with whom it does not fit are the victims. The search goes on past enough candidates until one of
-//!   them violates no budget.
+//!   them violates no budget; candidates that violate one are no longer kept then (`candidateList`).
 //! - Choice: fewest violations of budgets, lowest highest priority of a victim, smallest sum of priorities (each plus 2^31), fewest victims, latest
 //!   start of the highest ones; then any.
 //! - The pod is nominated to the node: in cycles of pods of the same or lower priority its requests count there already;
@@ -348,8 +348,12 @@ impl KubeScheduler {
             }
             let node = potential[(offset + i) % nodes];
             if let Some(candidate) = self.victims_on(cx, pod, class, node, &mut filter_runs) {
-                harmless |= candidate.violations == 0;
-                candidates.push(candidate);
+                let is_harmless = candidate.violations == 0;
+                harmless |= is_harmless;
+                // The list of those that violate a budget holds no more than are enough.
+                if is_harmless || candidates.len() < enough {
+                    candidates.push(candidate);
+                }
             }
         }
         match self.pick(cx, candidates) {
