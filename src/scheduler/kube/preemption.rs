@@ -267,30 +267,28 @@ impl KubeScheduler {
         }
         *filter_runs += 1;
         let fits = self.passes(cluster, pod, class, node);
-        let (violating, others) =
-            if fits { self.budgets.split(cluster, &potential) } else { (Vec::new(), Vec::new()) };
-        let mut spared = Vec::new();
-        let mut victims = Vec::new();
+        // By potential victim: whether it has to go; they come back one by one.
+        let mut goes = vec![true; potential.len()];
         let mut violations = 0;
-        for (group, violates) in [(&violating, 1), (&others, 0)] {
-            for candidate in group {
-                self.pretend(cluster, *candidate, node, 1);
-                *filter_runs += 1;
-                if self.passes(cluster, pod, class, node) {
-                    spared.push(*candidate);
-                } else {
-                    self.pretend(cluster, *candidate, node, -1);
-                    victims.push(*candidate);
-                    violations += violates;
+        if fits {
+            let violates = self.budgets.violated(cluster, &potential);
+            for group in [true, false] {
+                for at in (0..potential.len()).filter(|at| violates[*at] == group) {
+                    self.pretend(cluster, potential[at], node, 1);
+                    *filter_runs += 1;
+                    goes[at] = !self.passes(cluster, pod, class, node);
+                    if goes[at] {
+                        self.pretend(cluster, potential[at], node, -1);
+                        violations += usize::from(group);
+                    }
                 }
             }
         }
-        let back = potential.iter().filter(|p| !spared.contains(p));
-        for victim in back {
-            self.pretend(cluster, *victim, node, 1);
+        let mut victims = Vec::new();
+        for (victim, _) in potential.into_iter().zip(goes).filter(|(_, goes)| *goes) {
+            self.pretend(cluster, victim, node, 1);
+            victims.push(victim);
         }
-        // In the order of importance again.
-        let victims = potential.into_iter().filter(|p| victims.contains(p)).collect();
         fits.then_some(Candidate { node, victims, violations })
     }
 
