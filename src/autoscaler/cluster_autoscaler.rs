@@ -10,7 +10,8 @@
 //! 3. for each group below its maximum and not backed off: pods that fit on an empty node of it, and how many nodes they need ([`estimator`](super::estimator));
 //! 4. an [expander](super::expander) chooses one group, which is made larger; the others have their turn in the next round.
 //!
-//! Machines that are not there after `--max-node-provision-time` are given up, and their group is backed off for 5 minutes, doubled up to 30.
+//! A machine that is not there `--max-node-provision-time` after it was asked for is given up, unless its group is at its minimum. A group whose last
+//! scale-up is as old and has not delivered is backed off for 5 minutes, doubled up to 30.
 //!
 //! **Scale-down** ([`planner`](super::planner)) follows in the same round.
 //!
@@ -42,13 +43,6 @@ use crate::engine::{Nanos, Rng, SECOND};
 /// `unschedulablePodTimeBuffer`.
 const POD_BUFFER_NS: Nanos = 2 * SECOND;
 
-/// A group's scale-up that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Request {
-    expected_ns: Nanos,
-    increase: u32,
-}
-
 /// A group that did not deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Backoff {
@@ -59,7 +53,8 @@ struct Backoff {
 
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Group {
-    request: Option<Request>,
+    /// When its scale-ups that are under way are to have delivered; each one sets it anew.
+    expected_ns: Option<Nanos>,
     backoff: Option<Backoff>,
 }
 
@@ -159,6 +154,7 @@ impl ClusterAutoscaler {
         self.is_productive = false;
         self.decisions.rounds += 1;
         self.check_requests(now);
+        self.give_up_late(now);
         if self.fleet.alive().next().is_some() || !env.pending.is_empty() {
             let mut snapshot = self.snapshot(env);
             let all_new = self.scale_up(env, &mut snapshot);
@@ -169,17 +165,17 @@ impl ClusterAutoscaler {
         self.write_status(env);
     }
 
-    /// Groups whose machines did not come in time.
+    /// Groups that did not deliver in time are backed off (`updateScaleRequests`).
     fn check_requests(&mut self, now: Nanos) {
         for (at, group) in self.groups.iter_mut().enumerate() {
             if group.backoff.is_some_and(|b| b.failed_ns + self.config.backoff_reset_ns < now) {
                 group.backoff = None;
             }
-            let Some(request) = group.request else { continue };
+            let Some(expected_ns) = group.expected_ns else { continue };
             if self.fleet.upcoming(at) == 0 {
-                group.request = None;
-            } else if request.expected_ns < now {
-                group.request = None;
+                group.expected_ns = None;
+            } else if expected_ns < now {
+                group.expected_ns = None;
                 let span_ns = match group.backoff {
                     None => self.config.backoff_ns,
                     Some(before) if before.until_ns < now => {
@@ -188,17 +184,26 @@ impl ClusterAutoscaler {
                     Some(before) => before.span_ns,
                 };
                 group.backoff = Some(Backoff { span_ns, until_ns: now + span_ns, failed_ns: now });
-                let mut late: Vec<u32> = self
-                    .fleet
-                    .alive()
-                    .filter(|(_, m)| m.kind as usize == at && m.phase == Phase::Starting)
-                    .map(|(machine, _)| machine)
-                    .collect();
-                late.reverse();
-                for machine in late.into_iter().take(request.increase as usize) {
-                    self.fleet.end(machine, now);
-                    self.decisions.timed_out += 1;
-                }
+            }
+        }
+    }
+
+    /// Machines of a group that are not there though they have had their time.
+    fn late(&self, group: usize, now: Nanos) -> Vec<u32> {
+        let is_late = |requested_ns: Nanos| requested_ns.saturating_add(self.config.max_provision_ns) < now;
+        let machines = self.fleet.alive().filter(|(_, m)| {
+            m.kind as usize == group && m.phase == Phase::Starting && is_late(m.requested_ns)
+        });
+        machines.map(|(machine, _)| machine).collect()
+    }
+
+    /// Gives late machines up, as long as their group does not become smaller than its minimum (`removeOldUnregisteredNodes`).
+    fn give_up_late(&mut self, now: Nanos) {
+        for at in 0..self.groups.len() {
+            let possible = self.fleet.size(at).saturating_sub(self.config.groups[at].min);
+            for machine in self.late(at, now).into_iter().take(possible as usize) {
+                self.fleet.end(machine, now);
+                self.decisions.timed_out += 1;
             }
         }
     }
@@ -226,11 +231,11 @@ impl ClusterAutoscaler {
         let real = snapshot.len();
         // Machines under way stand in the snapshot as if they were there.
         for (kind, group) in self.groups.iter().enumerate() {
-            if group.request.is_none() || self.is_backed_off(kind, now) {
+            if group.expected_ns.is_none() || self.is_backed_off(kind, now) {
                 continue;
             }
             let machine = self.fleet.kinds()[kind].clone();
-            for _ in 0..self.fleet.upcoming(kind) {
+            for _ in self.late(kind, now).len()..self.fleet.upcoming(kind) as usize {
                 snapshot.imagine(machine.template, machine.zone);
             }
         }
@@ -338,10 +343,7 @@ impl ClusterAutoscaler {
         }
         let size = self.fleet.size(offer.group);
         assert!(size <= self.config.groups[offer.group].max, "a node group is larger than its maximum");
-        let expected_ns = now.saturating_add(self.config.max_provision_ns);
-        let group = &mut self.groups[offer.group];
-        let before = group.request.map_or(0, |request| request.increase);
-        group.request = Some(Request { expected_ns, increase: before + offer.nodes });
+        self.groups[offer.group].expected_ns = Some(now.saturating_add(self.config.max_provision_ns));
         self.last_scale_up_ns = Some(now);
         self.is_productive = true;
         self.decisions.scale_ups += 1;

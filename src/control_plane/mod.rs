@@ -780,7 +780,7 @@ impl ControlPlane {
                 self.queued += 1;
                 self.requests[id as usize].place = Place::Queued;
                 self.accounts.queued(request.client);
-                let at = kernel.now() + apf::QUEUE_WAIT_LIMIT_NS;
+                let at = (request.arrived_ns + apf::QUEUE_WAIT_LIMIT_NS).max(kernel.now());
                 kernel.at(at, Event::Request { id, what: RequestEvent::QueueTimeout });
             }
             Admission::Rejected { retry_after_s } => {
@@ -1015,8 +1015,13 @@ impl ControlPlane {
             }
             RequestEvent::QueueTimeout => {
                 let Some(server) = &mut self.server else { return };
-                let arrived_ns = kernel.now() - apf::QUEUE_WAIT_LIMIT_NS;
-                if let Some(retry_after_s) = server.admitter.expire(kernel.now(), id, arrived_ns) {
+                let now = kernel.now();
+                let Some(queued_ns) = server.admitter.waits_since(id) else { return };
+                // A later request may have the id by now.
+                if self.requests[id as usize].arrived_ns + apf::QUEUE_WAIT_LIMIT_NS > now {
+                    return;
+                }
+                if let Some(retry_after_s) = server.admitter.expire(now, id, queued_ns) {
                     self.queued -= 1;
                     let request = &self.requests[id as usize];
                     self.accounts.rejected(request.client, request.verb, true);
@@ -1106,3 +1111,6 @@ impl ControlPlane {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

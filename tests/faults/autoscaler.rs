@@ -199,6 +199,40 @@ fn a_group_that_does_not_deliver_is_backed_off() {
     assert_eq!(present(&simulation).len(), 0);
 }
 
+/// `removeOldUnregisteredNodes`: each machine has `--max-node-provision-time` of its own, which a later scale-up of its group does not
+/// lengthen. Here two are asked for 100 s apart.
+#[test]
+fn a_late_machine_is_given_up_whatever_its_group_asks_for_later() {
+    let workload =
+        "{pods: [{count: 2, requests: {cpu: 6, memory: 1Gi}}], arrivals: {process: constant, rate: 0.01}}";
+    let given_up = |seconds: u32| {
+        let stop = format!("{{when: time, limit: {seconds}s}}");
+        let text = text(&group("late", 0, 9, 8, 32, ""), ", maxNodeProvisionTime: 3m", workload, &stop)
+            .replace("provisioning: 60s", "provisioning: 1h");
+        count(&support::run(&text), "autoscaler.timed_out")
+    };
+    let counts: Vec<u64> = (170..430).step_by(20).map(given_up).collect();
+    assert_eq!((counts[0], counts.contains(&1)), (0, true), "{counts:?}");
+    assert!(*counts.last().unwrap() >= 2, "{counts:?}");
+}
+
+/// The same: a group does not become smaller than its minimum.
+#[test]
+fn late_machines_stay_where_their_group_is_at_its_minimum() {
+    let given_up = |min: u32| {
+        let faults = "\nfaults: [{kind: nodeRemove, at: 72s, nodes: {names: [small-00000]}}]";
+        let workload = "{pods: [{count: 2, requests: {cpu: 6, memory: 1Gi}}]}";
+        let groups = group("small", min, 5, 8, 32, ", initial: 1");
+        let text = text(&groups, ", maxNodeProvisionTime: 2m", workload, "{when: time, limit: 6m}")
+            .replace("provisioning: 60s", "provisioning: 1h")
+            + faults;
+        let completed = support::run(&text);
+        (count(&completed, "autoscaler.timed_out"), left(&completed, "small"))
+    };
+    assert_eq!(given_up(0), (1, 0));
+    assert_eq!(given_up(1), (0, 1));
+}
+
 /// A pod of 8 cores fits on no group; nothing is asked for (`SchedulablePodGroups`).
 #[test]
 fn pods_that_fit_on_no_group_ask_for_nothing() {

@@ -9,6 +9,7 @@ use podpace::cluster::{
     HOSTNAME_LABEL, NodeTemplate, PodAffinityTerm, PodSpec, SpreadConstraint, Taint, TaintEffect, Term,
     WeightedTerm, ZONE_LABEL,
 };
+use podpace::scheduler::kube::num_feasible_nodes_to_find;
 use podpace::scheduler::{BindOutcome, ScoringStrategy, Settings};
 
 fn taint(effect: TaintEffect) -> Taint {
@@ -490,4 +491,40 @@ fn disabled_plugins_do_nothing() {
     h.start();
     h.run();
     assert_eq!(h.binds.len(), 2);
+}
+
+/// `findNodesThatPassFilters` in `schedule_one.go`: without filters as many nodes are scored as would be found with them, taken as
+/// they come; without scores the first one is enough.
+#[test]
+fn without_filters_as_many_nodes_are_scored() {
+    let filters = [
+        "NodeUnschedulable",
+        "NodeName",
+        "TaintToleration",
+        "NodeAffinity",
+        "NodePorts",
+        "NodeResourcesFit",
+        "PodTopologySpread",
+        "InterPodAffinity",
+        "VolumeBinding",
+    ];
+    let scores = ["NodeResourcesBalancedAllocation", "ImageLocality"];
+    let counts = |disabled: Vec<&str>| {
+        let disabled_plugins = disabled.into_iter().map(str::to_owned).collect();
+        let mut h = Harness::new(&Settings { disabled_plugins, ..Settings::default() });
+        let t = h.template(node(4000, 4096));
+        for _ in 0..500 {
+            h.add_node(t, None);
+        }
+        let spec = h.add_spec(pod(100, 500));
+        h.add_pod(spec);
+        h.start();
+        h.run();
+        assert_eq!(h.binds.len(), 1);
+        (h.count("filter_node"), h.count("score_node"))
+    };
+    let enough = num_feasible_nodes_to_find(0, 500) as u64;
+    assert_eq!(counts(Vec::new()), (enough, enough));
+    assert_eq!(counts(filters.to_vec()), (0, enough));
+    assert_eq!(counts([filters.as_slice(), &scores].concat()), (0, 0));
 }

@@ -1275,6 +1275,35 @@ fn limits_of_applications_of_a_user() {
     assert_eq!(shop.run(), [bob[1]]);
 }
 
+/// `application.go` removeAllocationInternal and hasZeroAllocations: an application counts for its user until it has neither pods nor
+/// asks; `queue_tracker.go` canRunApp: one that counts already goes on.
+#[test]
+fn an_application_with_asks_left_counts_for_its_user() {
+    let mut shop =
+        Shop::new(&open("    - name: a\n      limits:\n      - {users: ['*'], maxapplications: 1}"));
+    let bob = [shop.app("root.a", "bob", &[]), shop.app("root.a", "bob", &[])];
+    let small = shop.asks(bob[0], 100, 1)[0];
+    let large = shop.asks(bob[0], 20_000, 1)[0];
+    let other = shop.asks(bob[1], 100, 1)[0];
+    assert_eq!(shop.run(), [bob[0]]);
+    shop.release(small);
+    assert!(shop.run().is_empty(), "its ask is too large, but it has one");
+    let next = shop.asks(bob[0], 100, 1)[0];
+    assert_eq!(shop.run(), [bob[0]], "it counts already");
+    shop.core.drop_ask(&shop.cluster, large);
+    assert!(shop.run().is_empty(), "it has a pod");
+    shop.release(next);
+    assert_eq!(shop.run(), [bob[1]], "neither pods nor asks are left");
+    // The other way round: the last ask goes after the last pod.
+    let ask = shop.asks(bob[1], 20_000, 1)[0];
+    let third = shop.app("root.a", "bob", &[]);
+    shop.asks(third, 100, 1);
+    shop.release(other);
+    assert!(shop.run().is_empty());
+    shop.core.drop_ask(&shop.cluster, ask);
+    assert_eq!(shop.run(), [third]);
+}
+
 fn priority(spec: PodSpec, priority: i32) -> PodSpec {
     PodSpec { priority, ..spec }
 }

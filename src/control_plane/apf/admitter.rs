@@ -83,6 +83,14 @@ impl Admitter {
         }
     }
 
+    /// Since when a request has waited in a queue: [`Apf::waits_since`].
+    pub fn waits_since(&self, request: u32) -> Option<u64> {
+        match self {
+            Admitter::Apf(apf) => apf.waits_since(request),
+            Admitter::Plain(_) | Admitter::Unlimited => None,
+        }
+    }
+
     /// The queue wait limit of a request has passed: [`Apf::expire`].
     pub fn expire(&mut self, now: u64, request: u32, arrived: u64) -> Option<u32> {
         match self {

@@ -41,8 +41,9 @@ use retry_after::RetryAfter;
 
 /// How often [`Apf::adjust`] is to be called, in ns.
 pub const ADJUST_PERIOD_NS: u64 = 10_000_000_000;
-/// How long a request may wait in a queue, in ns: a quarter of the server's request timeout of 60 s, counted from
-/// when the server received it.
+/// When a request has to leave its queue, in ns since the server received it: a quarter of the server's request timeout of 60 s
+/// (`getRequestWaitContext` in `pkg/server/filters/priority-and-fairness.go` of the API server). So one that a busy server was
+/// slow to read waits less.
 pub const QUEUE_WAIT_LIMIT_NS: u64 = 15_000_000_000;
 
 /// What becomes of a request that arrives.
@@ -268,6 +269,13 @@ impl Apf {
     /// Gives back the seats of a request that lingered, at the time [`finish`](Self::finish) named.
     pub fn release(&mut self, now: u64, hold: Hold, ready: &mut Vec<u32>) {
         self.levels[usize::from(hold.level)].set.release(now, hold.seats, &mut self.requests, ready);
+    }
+
+    /// When the request came into the queue in which it waits.
+    #[must_use]
+    pub fn waits_since(&self, request: u32) -> Option<u64> {
+        let request = self.requests.get(request as usize)?;
+        (request.state == State::Waiting).then_some(request.arrived_ns)
     }
 
     /// The queue wait limit of the request that arrived at `arrived` has passed. If it still waits, it is rejected

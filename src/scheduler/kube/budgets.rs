@@ -76,10 +76,10 @@ impl Budgets {
         });
     }
 
-    /// Tells pods whose loss violates a budget from the others; both keep their order.
-    pub(super) fn split(&mut self, cluster: &Cluster, pods: &[PodId]) -> (Vec<PodId>, Vec<PodId>) {
+    /// By pod, in the order in which they would go: whether its loss violates a budget.
+    pub(super) fn violated(&mut self, cluster: &Cluster, pods: &[PodId]) -> Vec<bool> {
         if cluster.disruption_budgets.is_empty() {
-            return (Vec::new(), pods.to_vec());
+            return vec![false; pods.len()];
         }
         self.counts.resize(cluster.disruption_budgets.len(), Counts::default());
         let mut allowed: Vec<i64> = cluster
@@ -91,13 +91,14 @@ impl Budgets {
             })
             .collect();
         let of_spec = &mut self.of_spec;
-        pods.iter().copied().partition(|pod| {
+        let violates = |pod: &PodId| {
             let mut violates = false;
             for at in Self::of(of_spec, cluster, cluster.pods.spec_id(*pod)) {
                 allowed[*at] -= 1;
                 violates |= allowed[*at] < 0;
             }
             violates
-        })
+        };
+        pods.iter().map(violates).collect()
     }
 }

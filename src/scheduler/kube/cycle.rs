@@ -93,12 +93,8 @@ impl Search<'_> {
             return Decision { outcome: Err(Diagnosis::default()), visited: 0, scored: 0, walks };
         }
         *self.next_start %= all;
-        let scores = self.plugins.scores();
-        let enough = if scores && self.plugins.filters() {
-            num_feasible_nodes_to_find(self.percentage, all)
-        } else {
-            1
-        };
+        // Nodes to find; without scores the first will do.
+        let enough = if self.plugins.scores() { num_feasible_nodes_to_find(self.percentage, all) } else { 1 };
         let class = self.classes.of_pod(self.cluster, pod);
         let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
         let start = *self.next_start;
@@ -110,7 +106,8 @@ impl Search<'_> {
                 && self.topology_rejects(plan, node).is_none()
             {
                 let walks = self.walks(plan, 0);
-                return Decision { outcome: Ok(node), visited: 1, scored: 0, walks };
+                let visited = u64::from(self.plugins.filters());
+                return Decision { outcome: Ok(node), visited, scored: 0, walks };
             }
         }
         let plain = plan.is_none()
@@ -140,7 +137,8 @@ impl Search<'_> {
             Some(node) => Ok(node),
             None => Err(self.diagnose(class, plan)),
         };
-        let visited = visited as u64 + tried;
+        // Without filters nodes are taken as they come.
+        let visited = if self.plugins.filters() { visited as u64 + tried } else { 0 };
         Decision { outcome, visited, scored, walks: self.walks(plan, scored) }
     }
 

@@ -16,6 +16,8 @@
 //! | InterPodAffinity   | has a key of affinity; any for anti-affinity | labels: such a key came or differs; of anti-affinity: went or differs | | matches all affinity | matches all its anti-affinity, or all of the other's match it |
 //! | VolumeBinding      | always                 | labels                                                      |              |                        |                                |
 //!
+//! A nomination's end is a pod's end to pods of the same or lower priority (`getLEPriorityPreCheck`).
+//!
 //! The real functions don't look namespaces' labels up, so a `namespaceSelector` with conditions never matches in them:
 //! such pods wait for the five-minute flush. Left out: a pod's own updates other than its gates.
 //!
@@ -89,6 +91,9 @@ pub enum ClusterEvent {
     PodGone(SpecId),
     /// Somebody wants this pod tried again, whatever rejected it.
     Activated(PodId),
+    /// A pod of this spec is no longer nominated to a node, and did not get its place there: the end of a pod for those
+    /// that counted it, of the same or lower priority.
+    NominationGone(SpecId),
 }
 
 /// Whether an event could make a pod schedulable that `plugins` rejected.
@@ -120,7 +125,7 @@ pub fn could_help(
                 && pod_topology_spread::counts_for_a_hard_one(cluster, profile, waiting, other)
                 || plugins.has(PluginSet::POD_AFFINITY) && matches_all(waiting, false, other)
         }
-        ClusterEvent::PodGone(other) => {
+        ClusterEvent::PodGone(other) | ClusterEvent::NominationGone(other) => {
             let other = cluster.pods.spec_by_id(*other);
             let ports = |p: &HostPort| other.host_ports.iter().any(|o| o.conflicts(p));
             plugins.has(PluginSet::FIT)

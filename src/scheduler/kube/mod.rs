@@ -475,21 +475,31 @@ impl KubeScheduler {
                     }
                 }
                 Err(diagnosis) => {
+                    let mut nomination_ended = false;
                     let nominated = match &preemption {
                         Some(Attempt::Found(candidate)) => Some(candidate.node),
                         Some(Attempt::NoCandidate) | None => {
-                            self.denominate(cx.cluster, pod);
+                            nomination_ended = self.denominate(cx.cluster, pod);
                             None
                         }
                         Some(Attempt::NotEligible) => self.preemption.nomination(pod),
                     };
-                    if matches!(preemption, Some(Attempt::Found(_))) {
+                    let found = match preemption {
+                        Some(Attempt::Found(candidate)) => {
+                            Some((candidate.node, self.victims_to_delete(&candidate)))
+                        }
+                        _ => None,
+                    };
+                    if found.as_ref().is_some_and(|(_, victims)| !victims.is_empty()) {
                         // Deletions run from within the cycle on: events of the cycle don't move the pod.
                         self.queue.block(pod);
                     }
                     self.reject(cx, pod, &diagnosis, nominated);
-                    if let Some(Attempt::Found(candidate)) = preemption {
-                        self.prepare(cx, pod, &candidate);
+                    if nomination_ended {
+                        self.nomination_ended(cx, pod);
+                    }
+                    if let Some((node, victims)) = found {
+                        self.prepare(cx, pod, node, &victims);
                     }
                 }
             }
@@ -550,11 +560,16 @@ impl KubeScheduler {
     }
 
     fn event(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
+        self.note(cx, event);
+        self.next_cycle(cx);
+    }
+
+    /// Moves the pods that an event helps, without a cycle.
+    fn note(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
         let profiles = &self.profiles;
         let of = |spec| &*profiles[profile_of(profiles, cx.cluster, spec)].profile;
         self.queue.event(&View { cluster: cx.cluster, profile: &of }, event, cx.now);
         self.arm_timers(cx);
-        self.next_cycle(cx);
     }
 
     fn arm_timers(&mut self, cx: &mut Context<'_>) {
@@ -665,11 +680,14 @@ impl SchedulerModel for KubeScheduler {
             let was_healthy = place == Place::Bound && !self.preemption.is_terminating(pod);
             self.budgets.gone(cx.cluster, cx.cluster.pods.spec_id(pod), was_healthy);
         }
-        self.pod_left(cx.cluster, pod);
+        let was_nominated = self.pod_left(cx.cluster, pod);
         self.volumes.forget(pod);
         if matches!(place, Place::Binding | Place::Bound) {
             self.take(cx.cluster, pod, node);
             self.event(cx, ClusterEvent::PodGone(cx.cluster.pods.spec_id(pod)));
+        } else if was_nominated {
+            self.nomination_ended(cx, pod);
+            self.next_cycle(cx);
         }
     }
 

@@ -10,14 +10,17 @@
 //! - Victims: all pods of lower priority leave; if the pod fits then, they come back one by one, those first whose loss would
 //!   violate a disruption budget (see `budgets`), in each group the most important first (higher priority, then earlier
 //!   start); those with whom it does not fit are the victims. The search goes on past enough candidates until one of
-//!   them violates no budget.
+//!   them violates no budget; candidates that violate one are no longer kept then (`candidateList`).
 //! - Choice: fewest violations of budgets, lowest highest priority of a victim, smallest sum of priorities (each plus 2^31), fewest victims, latest
 //!   start of the highest ones; then any.
 //! - The pod is nominated to the node: in cycles of pods of the same or lower priority its requests count there already;
 //!   its own next cycle tries that node first. Nominations of lower priority to the node are taken back.
+//!   A nomination that is taken back, moves to another node or ends with its pod's deletion moves pods of the same or
+//!   lower priority as the end of a pod on a node does (`updatePodInSchedulingQueue` and `deletePodFromSchedulingQueue` in
+//!   `pkg/scheduler/eventhandlers.go`; at once, not when the informer shows it). One that ends with a place does not.
 //! - Deletion, asynchronous since 1.33: a status patch (`DisruptionTarget`), then a DELETE, for all victims but the last,
 //!   `parallelism` at once, then for the last. Until then the pod stays where it is; after that the victims' end moves it as any other
-//!   event does. The API server and the node's agent end the victim (see `experiment::simulation`).
+//!   event does; with no victim left to delete nothing holds it, so that its cycle's events move it. The API server and the node's agent end the victim (see `experiment::simulation`).
 //!
 //! Left out: extenders; pods of a group. A nominated pod counts in scores, too, and the second run of the filters without
 //! nominated pods, which matters for affinity to them only, is left out. Victims are not created anew by a controller.
@@ -32,6 +35,7 @@ use crate::scheduler::{Action, Context};
 
 use super::KubeScheduler;
 use super::classes::ClassId;
+use super::hints::ClusterEvent;
 use super::queue::Place;
 
 /// A node on which a pod would fit without some others.
@@ -170,7 +174,9 @@ impl KubeScheduler {
         }
     }
 
-    fn nominate(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) {
+    /// Says whether the pod was nominated to another node before.
+    fn nominate(&mut self, cluster: &Cluster, pod: PodId, node: NodeId) -> bool {
+        let moves = self.preemption.nomination(pod).is_some_and(|before| before != node);
         self.denominate(cluster, pod);
         for profile in &mut self.profiles {
             profile.topology.learn(cluster, cluster.pods.spec_id(pod), || self.queue.placed());
@@ -178,14 +184,20 @@ impl KubeScheduler {
         self.pretend(cluster, pod, node, 1);
         self.tell_classes(node);
         self.preemption.nominated.insert(pod, node);
+        moves
     }
 
-    /// Takes a pod's nomination back, if it has one.
-    pub(super) fn denominate(&mut self, cluster: &Cluster, pod: PodId) {
-        if let Some(node) = self.preemption.nominated.remove(&pod) {
-            self.pretend(cluster, pod, node, -1);
-            self.tell_classes(node);
-        }
+    /// Takes a pod's nomination back; says whether it had one.
+    pub(super) fn denominate(&mut self, cluster: &Cluster, pod: PodId) -> bool {
+        let Some(node) = self.preemption.nominated.remove(&pod) else { return false };
+        self.pretend(cluster, pod, node, -1);
+        self.tell_classes(node);
+        true
+    }
+
+    /// A node no longer counts a nominated pod, which did not get its place there.
+    pub(super) fn nomination_ended(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        self.note(cx, ClusterEvent::NominationGone(cx.cluster.pods.spec_id(pod)));
     }
 
     /// Whether the pod passes all filters on the node, as things stand now.
@@ -255,30 +267,28 @@ impl KubeScheduler {
         }
         *filter_runs += 1;
         let fits = self.passes(cluster, pod, class, node);
-        let (violating, others) =
-            if fits { self.budgets.split(cluster, &potential) } else { (Vec::new(), Vec::new()) };
-        let mut spared = Vec::new();
-        let mut victims = Vec::new();
+        // By potential victim: whether it has to go; they come back one by one.
+        let mut goes = vec![true; potential.len()];
         let mut violations = 0;
-        for (group, violates) in [(&violating, 1), (&others, 0)] {
-            for candidate in group {
-                self.pretend(cluster, *candidate, node, 1);
-                *filter_runs += 1;
-                if self.passes(cluster, pod, class, node) {
-                    spared.push(*candidate);
-                } else {
-                    self.pretend(cluster, *candidate, node, -1);
-                    victims.push(*candidate);
-                    violations += violates;
+        if fits {
+            let violates = self.budgets.violated(cluster, &potential);
+            for group in [true, false] {
+                for at in (0..potential.len()).filter(|at| violates[*at] == group) {
+                    self.pretend(cluster, potential[at], node, 1);
+                    *filter_runs += 1;
+                    goes[at] = !self.passes(cluster, pod, class, node);
+                    if goes[at] {
+                        self.pretend(cluster, potential[at], node, -1);
+                        violations += usize::from(group);
+                    }
                 }
             }
         }
-        let back = potential.iter().filter(|p| !spared.contains(p));
-        for victim in back {
-            self.pretend(cluster, *victim, node, 1);
+        let mut victims = Vec::new();
+        for (victim, _) in potential.into_iter().zip(goes).filter(|(_, goes)| *goes) {
+            self.pretend(cluster, victim, node, 1);
+            victims.push(victim);
         }
-        // In the order of importance again.
-        let victims = potential.into_iter().filter(|p| victims.contains(p)).collect();
         fits.then_some(Candidate { node, victims, violations })
     }
 
@@ -336,8 +346,12 @@ impl KubeScheduler {
             }
             let node = potential[(offset + i) % nodes];
             if let Some(candidate) = self.victims_on(cx, pod, class, node, &mut filter_runs) {
-                harmless |= candidate.violations == 0;
-                candidates.push(candidate);
+                let is_harmless = candidate.violations == 0;
+                harmless |= is_harmless;
+                // The list of those that violate a budget holds no more than are enough.
+                if is_harmless || candidates.len() < enough {
+                    candidates.push(candidate);
+                }
             }
         }
         match self.pick(cx, candidates) {
@@ -369,9 +383,19 @@ impl KubeScheduler {
         Some(ties.swap_remove(usize::try_from(nth).expect("below a count")))
     }
 
-    /// The cycle is over and the pod was put aside: nominates it and begins to delete.
-    pub(super) fn prepare(&mut self, cx: &mut Context<'_>, pod: PodId, candidate: &Candidate) {
-        let node = candidate.node;
+    /// The victims that this preemptor has to delete: not those that are gone, or that somebody deletes already.
+    pub(super) fn victims_to_delete(&self, candidate: &Candidate) -> Vec<PodId> {
+        let is_there = |v: &PodId| {
+            !self.preemption.terminating.contains(v)
+                && !self.preemption.preemptor_of.contains_key(v)
+                && !self.preemption.under_way.values().any(|u| u.last == *v || u.waiting.contains(v))
+                && self.queue.place(*v) != Place::Gone
+        };
+        candidate.victims.iter().copied().filter(is_there).collect()
+    }
+
+    /// The cycle is over and the pod was put aside: nominates it to the node and begins to delete the victims.
+    pub(super) fn prepare(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId, victims: &[PodId]) {
         let priority = cx.cluster.pods.spec(pod).priority;
         let displaced: Vec<PodId> = self
             .preemption
@@ -380,27 +404,16 @@ impl KubeScheduler {
             .filter(|(p, n)| **n == node && cx.cluster.pods.spec(**p).priority < priority)
             .map(|(p, _)| *p)
             .collect();
-        self.nominate(cx.cluster, pod, node);
+        if self.nominate(cx.cluster, pod, node) {
+            self.nomination_ended(cx, pod);
+        }
         for other in displaced {
             self.denominate(cx.cluster, other);
             self.calls.patch(cx.actions, other);
             self.queue.activate(cx.cluster, other, cx.now);
+            self.nomination_ended(cx, other);
         }
-        let victims: Vec<PodId> = candidate
-            .victims
-            .iter()
-            .copied()
-            .filter(|v| {
-                !self.preemption.terminating.contains(v)
-                    && !self.preemption.preemptor_of.contains_key(v)
-                    && !self.preemption.under_way.values().any(|u| u.last == *v || u.waiting.contains(v))
-                    && self.queue.place(*v) != Place::Gone
-            })
-            .collect();
-        let Some((last, others)) = victims.split_last() else {
-            self.queue.unblock(pod);
-            return;
-        };
+        let Some((last, others)) = victims.split_last() else { return };
         let (now, later) = others.split_at(others.len().min(self.parallelism as usize));
         let under_way = UnderWay {
             waiting: later.iter().rev().copied().collect(),
@@ -483,10 +496,10 @@ impl KubeScheduler {
         }
     }
 
-    /// A pod is gone, before the queue hears of it.
-    pub(super) fn pod_left(&mut self, cluster: &Cluster, pod: PodId) {
+    /// A pod is gone, before the queue hears of it. Says whether it was nominated.
+    pub(super) fn pod_left(&mut self, cluster: &Cluster, pod: PodId) -> bool {
         self.preemption.terminating.remove(&pod);
-        self.denominate(cluster, pod);
+        let was_nominated = self.denominate(cluster, pod);
         if self.preemption.under_way.remove(&pod).is_some() {
             self.queue.unblock(pod);
         }
@@ -495,5 +508,6 @@ impl KubeScheduler {
         {
             self.queue.unblock(*preemptor);
         }
+        was_nominated
     }
 }

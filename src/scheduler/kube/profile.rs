@@ -111,7 +111,7 @@ impl Plugins {
         self
     }
 
-    /// Whether any plugin scores: without one, or without a filter, the first feasible node is taken.
+    /// Whether any plugin scores: without one the first feasible node is taken.
     #[must_use]
     pub const fn scores(&self) -> bool {
         let w = &self.weights;

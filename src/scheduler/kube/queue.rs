@@ -107,10 +107,17 @@ pub struct QueueRules {
 
 impl QueueRules {
     /// Whether an event moves pods of a spec that `plugins` rejected. Without hints, every node that comes or changes and
-    /// every pod that leaves a node moves all.
+    /// every pod that leaves a node moves all. A nomination counts for pods of the same or lower priority only.
     fn moves(&self, view: &View<'_>, event: &ClusterEvent, plugins: PluginSet, spec: SpecId) -> bool {
-        use ClusterEvent::{NodeAdded, NodeUpdated, PodGone};
-        let any = !self.hints && matches!(event, NodeAdded(_) | NodeUpdated(..) | PodGone(_));
+        use ClusterEvent::{NodeAdded, NodeUpdated, NominationGone, PodGone};
+        if let NominationGone(other) = event {
+            let priority = |spec| view.cluster.pods.spec_by_id(spec).priority;
+            if priority(spec) > priority(*other) {
+                return false;
+            }
+        }
+        let any =
+            !self.hints && matches!(event, NodeAdded(_) | NodeUpdated(..) | PodGone(_) | NominationGone(_));
         any || could_help(view.cluster, (view.profile)(spec), event, plugins, spec)
     }
 }

@@ -174,6 +174,8 @@ pub struct App {
     pub allocated: Usage,
     /// It has got something, and counts as running.
     pub running: bool,
+    /// It counts among its owner's applications: since its first pod, until it has neither asks nor pods.
+    pub counted: bool,
     /// It has neither asks nor pods, since when.
     pub idle_since: Option<Nanos>,
     /// Its asks that have a node reserved, in order of reservation, with the node.
@@ -200,6 +202,7 @@ impl App {
             pending: 0,
             allocated: Usage::NONE,
             running: false,
+            counted: false,
             idle_since: None,
             reservations: Vec::new(),
             originator: None,

@@ -614,7 +614,11 @@ impl Core {
         if app.pending == 0 && app.allocated.pods == 0 && swapping == 0 && app.idle_since.is_none() {
             queue.live_apps -= 1;
             app.idle_since = Some(self.now);
-            let (leaf, running) = (app.leaf, app.running);
+            let (leaf, running, owner) = (app.leaf, app.running, app.owner);
+            // Its last ask went after its last pod.
+            if std::mem::take(&mut app.counted) {
+                self.limits.end_application(&self.queues, leaf, owner);
+            }
             self.completing.push_back((self.now + COMPLETING_TIMEOUT_NS, app_id));
             if running {
                 self.queues.count_running(leaf, -1);
@@ -745,7 +749,7 @@ impl Core {
     pub(super) fn count(&mut self, cluster: &Cluster, app_id: AppId, pod: PodId) {
         let spec = cluster.pods.spec(pod);
         let app = self.apps[app_id as usize].as_mut().expect("it had an ask");
-        let first = app.allocated.pods == 0;
+        let first = !std::mem::replace(&mut app.counted, true);
         app.allocated.add(spec);
         let (leaf, owner) = (app.leaf, app.owner);
         self.queues.allocate(leaf, spec);
@@ -804,7 +808,10 @@ impl Core {
         let (app_id, spec) = (cluster.pods.app_id(pod), cluster.pods.spec(pod));
         let app = self.apps[app_id as usize].as_mut().expect("it has allocations");
         app.allocated.remove(spec);
-        let (leaf, owner, last) = (app.leaf, app.owner, app.allocated.pods == 0);
+        // With asks left it counts on (`removeAllocationInternal`).
+        let last = app.allocated.pods == 0 && app.pending == 0;
+        app.counted &= !last;
+        let (leaf, owner) = (app.leaf, app.owner);
         self.queues.release(leaf, spec);
         if self.preempted.remove(&pod) {
             self.queues.end_preempting(leaf, spec);

@@ -136,7 +136,7 @@ impl Limits {
             })
     }
 
-    /// Counts a pod; `first` is the application's first.
+    /// Counts a pod; `first`: with it its application counts, too.
     pub fn allocate(&mut self, queues: &Queues, leaf: QueueId, owner: OwnerId, spec: &PodSpec, first: bool) {
         self.change(queues, leaf, owner, |entry| {
             entry.used.add(spec);
@@ -144,12 +144,17 @@ impl Limits {
         });
     }
 
-    /// Takes a pod off; `last` is the application's last.
+    /// Takes a pod off; `last`: and with it its application.
     pub fn release(&mut self, queues: &Queues, leaf: QueueId, owner: OwnerId, spec: &PodSpec, last: bool) {
         self.change(queues, leaf, owner, |entry| {
             entry.used.remove(spec);
             entry.applications -= u64::from(last);
         });
+    }
+
+    /// Takes an application off that has no pod any more.
+    pub fn end_application(&mut self, queues: &Queues, leaf: QueueId, owner: OwnerId) {
+        self.change(queues, leaf, owner, |entry| entry.applications -= 1);
     }
 
     fn change(&mut self, queues: &Queues, leaf: QueueId, owner: OwnerId, mut change: impl FnMut(&mut Entry)) {

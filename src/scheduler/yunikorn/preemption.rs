@@ -311,16 +311,14 @@ impl Search<'_> {
         if index >= candidates.len() {
             return SCORE_UNFIT;
         }
-        let mut score = 0;
-        for victim in &candidates[..=index] {
-            if self.is_originator(victim.pod) {
-                score |= SCORE_ORIGINATOR;
-            }
-            if !self.allows(victim.pod) {
-                score |= SCORE_NO_PREEMPT;
-            }
-        }
-        score + index as u64 + 1
+        candidates[..=index].iter().fold(0, |score, victim| score | self.flags(victim.pod)) + index as u64 + 1
+    }
+
+    /// What speaks against a victim.
+    fn flags(&self, pod: PodId) -> u64 {
+        let originator = if self.is_originator(pod) { SCORE_ORIGINATOR } else { 0 };
+        let unwilling = if self.allows(pod) { 0 } else { SCORE_NO_PREEMPT };
+        originator | unwilling
     }
 
     /// `calculateAdditionalVictims`: those that the ask's queue needs besides those of its node. None: they are not enough.
@@ -335,16 +333,8 @@ impl Search<'_> {
             .flat_map(|(queue, pods)| pods.iter().map(|pod| Victim { pod: *pod, queue: *queue }))
             .filter(|victim| !chosen.iter().any(|c| c.pod == victim.pod))
             .collect();
-        candidates.sort_by_cached_key(|victim| {
-            let mut score = 0;
-            if self.is_originator(victim.pod) {
-                score |= SCORE_ORIGINATOR;
-            }
-            if !self.allows(victim.pod) {
-                score |= SCORE_NO_PREEMPT;
-            }
-            (score, Reverse(self.core.created_s(victim.pod)))
-        });
+        candidates
+            .sort_by_cached_key(|victim| (self.flags(victim.pod), Reverse(self.core.created_s(victim.pod))));
         let mut victims = Vec::new();
         for victim in candidates {
             if !self.removable(victim) {

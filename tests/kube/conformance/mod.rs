@@ -1331,6 +1331,25 @@ fn a_victim_is_patched_deleted_and_gone_before_its_place_is_taken() {
     assert_eq!(h.node_of(preemptor), Some(0));
 }
 
+/// `IsPodRunningPreemption`: a victim that is there no more holds its preemptor back no longer, so that its end, though it
+/// came during the preemptor's own cycle, moves the preemptor.
+#[test]
+fn a_victim_that_ends_during_the_preemptors_cycle_wakes_it() {
+    let mut h = Harness::new(&Settings::default());
+    let t = h.template(very_large_node());
+    h.add_node(t, None);
+    let victim = h.add_spec(sized(LOW, MEDIUM));
+    let victim = h.add_bound_pod(victim, 0);
+    let preemptor = h.add_spec(sized(HIGH, VERY_LARGE));
+    let preemptor = h.add_pod(preemptor);
+    h.start();
+    assert_eq!(h.cycles.len(), 1, "its cycle is under way");
+    h.end_pod(victim);
+    h.run();
+    assert!(h.deleted.is_empty());
+    assert_eq!(h.node_of(preemptor), Some(0), "{:?}", h.reasons());
+}
+
 /// A nominated pod's requests count for pods of lower priority, not for those of higher.
 #[test]
 fn nominated_nodes_are_held_against_lower_priorities() {
@@ -1351,6 +1370,73 @@ fn nominated_nodes_are_held_against_lower_priorities() {
         h.run_until(2 * S);
         assert_eq!(h.node_of(other).is_some(), takes_the_place, "priority {priority}");
     }
+}
+
+/// `deletePodFromSchedulingQueue` and `getLEPriorityPreCheck` in `eventhandlers.go`: with a nominated pod's deletion its
+/// place is free for pods of the same or lower priority, which hear of it; those of higher priority, to whom it did not
+/// count, do not.
+#[test]
+fn a_nomination_that_ends_wakes_those_that_counted_it() {
+    for (priority, wakes) in [(LOW, true), (HIGH, true), (VERY_HIGH, false)] {
+        let mut h = Harness::new(&Settings::default());
+        h.grace_ns = 100 * S;
+        let t = h.template(very_large_node());
+        h.add_node(t, None);
+        let victim = h.add_spec(sized(NEG, MEDIUM));
+        h.add_bound_pod(victim, 0);
+        let nominated = h.add_spec(sized(HIGH, VERY_LARGE));
+        let nominated = h.add_pod(nominated);
+        h.start();
+        h.run_until(S);
+        assert_eq!(h.deleted.len(), 1, "it is nominated");
+        // No room for it beside the victim, whatever is nominated, if it is of the highest priority.
+        let size = if wakes { MEDIUM } else { VERY_LARGE };
+        let other = h.add_spec(PodSpec { never_preempts: true, ..sized(priority, size) });
+        let other = h.add_pod(other);
+        h.run_until(20 * S);
+        assert_eq!(h.node_of(other), None, "priority {priority}");
+        let before = h.cycles.iter().filter(|c| c.1 == other).count();
+        h.end_pod(nominated);
+        h.run_until(40 * S);
+        let after = h.cycles.iter().filter(|c| c.1 == other).count();
+        assert_eq!(after > before, wakes, "priority {priority}");
+        assert_eq!(h.node_of(other).is_some(), wakes, "priority {priority}: {:?}", h.reasons());
+    }
+}
+
+/// `updatePodInSchedulingQueue` and `hasNominatedNodeNameChanged`: the same when a nomination is taken back.
+#[test]
+fn a_nomination_that_is_taken_back_wakes_those_that_counted_it() {
+    let of = |cpu, memory| Resources { pods: 110, ..amounts(cpu, memory, 0) };
+    let mut h = Harness::new(&Settings::default());
+    h.grace_ns = 100 * S;
+    let t = h.template(NodeTemplate { allocatable: of(500, 500), ..NodeTemplate::default() });
+    let node = h.add_node(t, None);
+    let victim = h.add_spec(sized(NEG, MEDIUM));
+    h.add_bound_pod(victim, node);
+    let nominated = PodSpec { priority: HIGH, requests: amounts(500, 0, 0), ..PodSpec::default() };
+    let nominated = h.add_spec(nominated);
+    let nominated = h.add_pod(nominated);
+    h.start();
+    h.run_until(S);
+    assert_eq!(h.deleted.len(), 1, "it is nominated");
+    let other = h.add_spec(PodSpec { never_preempts: true, ..sized(LOW, MEDIUM) });
+    let other = h.add_pod(other);
+    h.run_until(20 * S);
+    assert_eq!(h.node_of(other), None, "the nominated pod counts");
+    // The node becomes too small for the nominated pod, which helps nobody.
+    let smaller = h.template(NodeTemplate { allocatable: of(450, 500), ..NodeTemplate::default() });
+    h.cluster.nodes.set_template(node, smaller);
+    h.call_node(node, NodeChange::Updated);
+    h.run_until(30 * S);
+    assert_eq!(h.node_of(other), None);
+    // A node comes that is tainted, and too small for the other pod: the nominated one finds no room any more.
+    let taints = tainted("dedicated=user1:NoSchedule").taints;
+    let t = h.template(NodeTemplate { allocatable: of(500, 100), taints, ..NodeTemplate::default() });
+    h.add_node(t, None);
+    h.run_until(40 * S);
+    assert_eq!(h.node_of(nominated), None);
+    assert_eq!(h.node_of(other), Some(node), "{:?}", h.reasons());
 }
 
 /// `TestPodEligibleToPreemptOthers`: no second preemption while a victim is terminating on the nominated node.

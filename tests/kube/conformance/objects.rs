@@ -95,6 +95,41 @@ fn budgets_decide_who_goes_and_where() {
     assert_eq!(victims(1, &pods, &[not_a], &pod, 1).0, [1]);
 }
 
+/// `DryRunPreemption` and `candidateList.add` in `preemption.go`: as long as every node violates a budget the search goes on, but
+/// of those nodes no more are kept than are enough. So the choice is among the first that the search came to, from a
+/// random one on; with a list long enough it is the best of all. One that violates none is always found.
+#[test]
+fn no_more_candidates_that_violate_a_budget_are_kept_than_are_enough() {
+    let chosen = |absolute: u32, protected: bool| -> BTreeSet<u32> {
+        let of = |seed: u64| {
+            let kube = Profile {
+                min_candidate_nodes_percentage: 0,
+                min_candidate_nodes_absolute: absolute,
+                ..Profile::default()
+            };
+            let mut h = Harness::new(&Settings { kube, ..Settings::default() });
+            h.rng = Streams::new(seed).stream("scheduler");
+            h.cluster.disruption_budgets = vec![allows("a", 0, 6)];
+            let t = h.template(very_large_node());
+            for node in 0..6 {
+                h.add_node(t, None);
+                let name = if node == 5 && !protected { "b" } else { "a" };
+                let spec = h.add_spec(app(name, LOW + node, LARGE));
+                h.add_bound_pod(spec, u32::try_from(node).unwrap());
+            }
+            let spec = h.add_spec(sized(HIGH, LARGE));
+            let preemptor = h.add_pod(spec);
+            h.start();
+            h.run();
+            h.node_of(preemptor).expect("it preempts")
+        };
+        (0..32).map(of).collect()
+    };
+    assert_eq!(chosen(1, true), (0..6).collect(), "the first one that is found");
+    assert_eq!(chosen(6, true), BTreeSet::from([0]), "the lowest priority of all");
+    assert_eq!(chosen(1, false), BTreeSet::from([5]), "no budget is violated");
+}
+
 fn gate(name: &str, removed_after_ns: u64) -> SchedulingGate {
     SchedulingGate { name: name.into(), removed_after_ns }
 }
