@@ -457,7 +457,7 @@ fn simulation(rest: &str) -> Simulation {
     Simulation::new(&plan, &Registry::built_in()).unwrap()
 }
 
-const RECLAIM: &str = "controlPlane: {apiServer: {}, nodeLifecycle: {kind: kwok}}\nstop: {when: allFinished, limit: 10m}\nworkload: {jobs: [{completions: 16, requests: {cpu: 1}, queue: b, runTime: 40s}, {completions: 8, requests: {cpu: 1}, queue: a, runTime: 10s, arrivals: {at: 20s}}]}";
+const RECLAIM: &str = "controlPlane: {apiServer: {}, nodeLifecycle: {kind: kwok}}\nstop: {when: allFinished, limit: 10m}\nworkload: {jobs: [{completions: 16, requests: {cpu: 1}, queue: b, runTime: 40s}, {completions: 8, requests: {cpu: 1}, queue: a, runTime: 10s}], arrivals: {interval: 20s}}";
 
 /// b has borrowed all of a's quota; when a's job comes b's is suspended, its pods are deleted, a's job runs, and b's begins anew.
 #[test]
