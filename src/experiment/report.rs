@@ -196,6 +196,9 @@ pub fn metrics(run: &Finished) -> Metrics {
     if let Some(admissions) = &run.admissions {
         m.set("kueue.jobs.created", admissions.created as f64);
         m.set("kueue.jobs.admitted", admissions.wait_ns.len() as f64);
+        if let Some(preemptions) = admissions.preemptions {
+            m.set("kueue.preemptions", preemptions as f64);
+        }
         let mut to_bound: Vec<Nanos> = (admissions.jobs.iter())
             .flat_map(|(from, to, job)| (*from..*to).map(|pod| (pods.timeline(pod).bound_ns, job.created_ns)))
             .filter(|(bound_ns, _)| *bound_ns != Nanos::MAX)

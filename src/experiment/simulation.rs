@@ -770,7 +770,7 @@ impl Simulation {
 
     fn is_done(&self) -> bool {
         let c = &self.counts;
-        if self.changes_to_come() {
+        if self.changes_to_come() || self.kueue.as_ref().is_some_and(|kueue| kueue.has_evicted()) {
             return false;
         }
         // Who records ends when it has seen the last one.
@@ -1212,7 +1212,7 @@ impl Simulation {
         {
             self.call(|model, cx| model.on_delete_done(cx, pod, ok));
         } else if self.kueue.as_ref().is_some_and(|kueue| client == kueue.client()) {
-            self.on_kueue_answered(pod, ok);
+            self.on_kueue_answered((pod, node), ok);
         } else if self.kueue.is_some() && verb == Verb::PutObject {
             self.on_job_written(client == self.loader.client, pod, ok);
         } else if client == self.loader.client {
@@ -1227,7 +1227,12 @@ impl Simulation {
             }
         } else if self.replica_sets.as_ref().is_some_and(|sets| client == sets.client()) {
             let owner = self.changes.is_some().then(|| self.control_plane.store().owner(pod));
-            self.sets(|sets, env| sets.on_answered(env, pod, owner, ok, refusal));
+            if verb == Verb::DeleteGracefully {
+                self.sets(|sets, env| sets.on_deleted(env, pod, ok, refusal));
+            } else {
+                self.sets(|sets, env| sets.on_answered(env, pod, owner, ok, refusal));
+            }
+            self.write_suspended_jobs();
         } else if Some(client) == self.agents.client() {
             self.agents.on_answered(&mut self.kernel, &mut self.control_plane, verb);
             if !ok && refusal.is_none() && self.changes.is_some() {

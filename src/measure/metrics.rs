@@ -4,6 +4,8 @@
 //! Asking for a name that no run has is an error with the nearest names, never a silent zero.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::nearest::nearest;
+
 /// Metrics of one run. Counts are whole numbers, everything else is computed from integers by one division.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -55,40 +57,6 @@ impl Metrics {
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
-}
-
-/// The candidate with the smallest edit distance, if it is near enough to be a slip.
-fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let wanted: Vec<char> = word.chars().collect();
-    candidates
-        .into_iter()
-        .map(|c| (edit_distance(&wanted, &c.chars().collect::<Vec<_>>()), c))
-        .filter(|(d, _)| *d <= word.len() / 4 + 1)
-        .min()
-        .map(|(_, c)| c)
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. O(|a| |b|).
-#[must_use]
-pub fn edit_distance(a: &[char], b: &[char]) -> usize {
-    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let replace = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut cost = replace.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                cost = cost.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = cost;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 /// The q-quantile (in thousandths) of ascending values by the nearest-rank method.

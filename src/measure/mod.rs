@@ -4,6 +4,7 @@
 //! that measuring costs the event loop next to nothing.
 pub mod attribution;
 pub mod metrics;
+mod nearest;
 pub mod recovery;
 pub mod seen;
 pub mod station;
@@ -11,5 +12,6 @@ pub mod telemetry;
 
 pub use attribution::{Limit, PathSpan, Stations};
 pub use metrics::{Metrics, UnknownMetric};
+pub use nearest::nearest;
 pub use station::{BusyIntervals, Station};
 pub use telemetry::{Histogram, Telemetry};

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::measure::metrics::edit_distance;
+pub use crate::measure::nearest;
 
 /// Characters of a source line that are shown around the error.
 const LINE_WIDTH: usize = 100;
@@ -121,30 +121,6 @@ pub(super) fn shorten(value: &str) -> String {
         return value.to_owned();
     }
     value.chars().take(VALUE_WIDTH - 3).chain("...".chars()).collect()
-}
-
-/// The candidate nearest to `word`, if it is near enough to be what was meant: the same but for case, hyphens and
-/// underscores, or at most a third of the letters wrong. Ties go to the first candidate.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let plain =
-        |s: &str| s.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect();
-    if word.chars().count() > 64 {
-        return None;
-    }
-    let wanted: Vec<char> = plain(word);
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates {
-        let letters: Vec<char> = plain(candidate);
-        let distance = edit_distance(&wanted, &letters);
-        let allowed = (wanted.len().max(letters.len()) / 3).max(1);
-        let longer_form = wanted.len() >= 3 && letters.starts_with(&wanted);
-        if (distance <= allowed && distance < letters.len() || longer_form)
-            && best.is_none_or(|(found, _)| distance < found)
-        {
-            best = Some((distance, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
 }
 
 /// "did you mean `x`?" if there is a near candidate, else the list of candidates.

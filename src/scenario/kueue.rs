@@ -2,7 +2,7 @@
 //!
 //! Files hold `ResourceFlavor`, `ClusterQueue` and `LocalQueue` objects (`kueue.x-k8s.io/v1beta1` or `v1beta2`), as many a file as one likes. A job's
 //! queue is the LocalQueue of its namespace with the name that `queue` of the job says. What the model can't honour is refused by name:
-//! preemption policies other than `Never`, fair sharing, cohorts of cohorts, admission checks, topologies, stopped queues.
+//! fair sharing, cohorts of cohorts, admission checks, topologies, stopped queues.
 //!
 //! Sources: `apis/kueue/v1beta2/{clusterqueue,resourceflavor,localqueue}_types.go` of Kueue 0.19.2; v1beta1 calls `cohortName` `cohort`.
 //!
@@ -27,7 +27,7 @@ use crate::cluster::{
     term_matches, tolerates,
 };
 use crate::control_plane::controllers::kueue::config::{
-    ClusterQueue, Config, Flavor, Group, Resource, Workload,
+    ClusterQueue, Config, Flavor, Group, Policy, Preemption, Resource, Workload,
 };
 use crate::control_plane::controllers::kueue::quota::Quota;
 
@@ -137,6 +137,7 @@ struct PreemptionObject {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BorrowObject {
     policy: Option<String>,
+    max_priority_threshold: Option<i32>,
 }
 
 #[derive(Deserialize)]
@@ -348,24 +349,7 @@ impl Reader {
         name: String,
         names: &mut ResourceNames,
     ) -> Result<ClusterQueue, Vec<Diagnostic>> {
-        let never = |policy: &Option<String>| policy.as_deref().is_none_or(|policy| policy == "Never");
-        let preemption = spec.preemption.as_ref();
         let refused = [
-            (
-                preemption.is_some_and(|p| !never(&p.reclaim_within_cohort)),
-                "spec.preemption.reclaimWithinCohort",
-                "preemption (a policy other than Never)",
-            ),
-            (
-                preemption.is_some_and(|p| !never(&p.within_cluster_queue)),
-                "spec.preemption.withinClusterQueue",
-                "preemption (a policy other than Never)",
-            ),
-            (
-                preemption.and_then(|p| p.borrow_within_cohort.as_ref()).is_some_and(|b| !never(&b.policy)),
-                "spec.preemption.borrowWithinCohort",
-                "preemption (a policy other than Never)",
-            ),
             (spec.admission_checks.is_some(), "spec.admissionChecks", "admission checks"),
             (spec.admission_checks_strategy.is_some(), "spec.admissionChecksStrategy", "admission checks"),
             (
@@ -406,13 +390,16 @@ impl Reader {
         };
         let strict =
             one_of(&spec.queueing_strategy, "spec.queueingStrategy", &["BestEffortFIFO", "StrictFIFO"])? == 1;
-        let (mut borrow, mut groups) = (0, Vec::new());
+        let preemption = match &spec.preemption {
+            None => Preemption::default(),
+            Some(given) => preemption(file, given, &one_of)?,
+        };
+        let (mut borrow, mut preempt, mut groups) = (0, 0, Vec::new());
         if let Some(f) = &spec.flavor_fungibility {
             let known = ["Borrow", "MayStopSearch", "TryNextFlavor"];
             borrow = one_of(&f.when_can_borrow, "spec.flavorFungibility.whenCanBorrow", &known)?;
-            // Nothing can be preempted, so that this says nothing.
             let known = ["TryNextFlavor", "Preempt", "MayStopSearch"];
-            one_of(&f.when_can_preempt, "spec.flavorFungibility.whenCanPreempt", &known)?;
+            preempt = one_of(&f.when_can_preempt, "spec.flavorFungibility.whenCanPreempt", &known)?;
         }
         let cohort = spec.cohort_name.as_ref().or(spec.cohort.as_ref()).filter(|name| !name.is_empty());
         let cohort = cohort.map(|name| {
@@ -487,9 +474,43 @@ impl Reader {
             quotas,
             strict,
             tries_next_before_borrowing: borrow == 2,
+            preempts_before_next: preempt > 0,
+            preemption,
             namespaces: spec.namespace_selector.as_ref().map(|selector| selector.match_labels.clone()),
         })
     }
+}
+
+/// `spec.preemption`, as Kueue's defaults and webhook have it.
+fn preemption(
+    file: &ConfigFile,
+    given: &PreemptionObject,
+    one_of: &dyn Fn(&Option<String>, &str, &[&str]) -> Result<usize, Vec<Diagnostic>>,
+) -> Result<Preemption, Vec<Diagnostic>> {
+    let path = "spec.preemption.withinClusterQueue";
+    let known = ["Never", "LowerPriority", "LowerOrNewerEqualPriority"];
+    let within = [Policy::Never, Policy::LowerPriority, Policy::LowerOrNewerEqualPriority];
+    let within = within[one_of(&given.within_cluster_queue, path, &known)?];
+    let path = "spec.preemption.reclaimWithinCohort";
+    let reclaim = [Policy::Never, Policy::LowerPriority, Policy::Any];
+    let reclaim = reclaim[one_of(&given.reclaim_within_cohort, path, &["Never", "LowerPriority", "Any"])?];
+    let path = "spec.preemption.borrowWithinCohort.policy";
+    let borrow = given.borrow_within_cohort.as_ref();
+    let borrows = match borrow {
+        Some(borrow) => one_of(&borrow.policy, path, &["Never", "LowerPriority"])? == 1,
+        None => false,
+    };
+    if borrows && reclaim == Policy::Never {
+        let message = "Kueue refuses this: reclaimWithinCohort=Never and borrowWithinCohort.Policy!=Never";
+        let hint = "set reclaimWithinCohort, or leave borrowWithinCohort out";
+        return Err(vec![file.diagnostic(&dotted("spec.preemption"), message, hint)]);
+    }
+    Ok(Preemption {
+        within_cluster_queue: within,
+        reclaim_within_cohort: reclaim,
+        borrow_within_cohort: borrows,
+        max_priority_threshold: borrow.and_then(|borrow| borrow.max_priority_threshold),
+    })
 }
 
 /// Resources and flavors are in one group of a ClusterQueue, once (`validateResourceGroups`).

@@ -836,12 +836,12 @@ impl Resolver<'_> {
     }
 
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
-    fn changes(&mut self, cluster: &mut Cluster, templates: &[u32]) -> Option<ChangesPlan> {
+    fn changes(&mut self, cluster: &mut Cluster, templates: &[u32], preempts: bool) -> Option<ChangesPlan> {
         let spec = self.spec;
         let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
             || !self.daemon_sets.is_empty();
-        if spec.faults.is_empty() && !has_objects && spec.cluster.autoscaler.is_none() {
+        if spec.faults.is_empty() && !has_objects && !preempts && spec.cluster.autoscaler.is_none() {
             return None;
         }
         let mut plans = Vec::new();
@@ -1251,7 +1251,9 @@ pub fn resolve_shared(
     let agents = r.agents();
     let autoscaler = autoscaler::resolve(spec, &mut cluster);
     let cm = spec.control_plane.controller_manager.clone();
-    let changes = r.changes(&mut cluster, &templates);
+    let preempts =
+        kueue.as_ref().is_some_and(|kueue| kueue.config.queues.iter().any(|q| q.preemption.is_any()));
+    let changes = r.changes(&mut cluster, &templates, preempts);
     let has_manager = changes.is_some() || matches!(creation, Creation::ReplicaSets { .. });
     let controller_manager = has_manager.then(|| {
         let place = r.placement(

@@ -99,7 +99,7 @@ fn admitted(config: &Config, cycles: &mut Cycles) -> Vec<Vec<u32>> {
         if !cycles.has_heads() {
             break;
         }
-        let outcome = cycles.run(config);
+        let outcome = cycles.run(config, 0);
         all.push(outcome.admitted);
     }
     while all.last().is_some_and(Vec::is_empty) {
@@ -140,12 +140,12 @@ fn nominal_quota_goes_before_borrowing() {
     // The first of q0 is older and of higher priority, but would borrow.
     let c = config(queues(), &[(0, 6, 9), (1, 4, 0)]);
     let mut cycles = started(&c);
-    let outcome = cycles.run(&c);
+    let outcome = cycles.run(&c, 0);
     assert_eq!(outcome.admitted, [1]);
     assert_eq!(outcome.others, [(0, Why::Lost)]);
     // Both would borrow: priority.
     let c = config(queues(), &[(0, 5, 0), (1, 5, 1)]);
-    assert_eq!(started(&c).run(&c).admitted[0], 1);
+    assert_eq!(started(&c).run(&c, 0).admitted[0], 1);
 }
 
 /// A queue whose own quota is lent out keeps its place: with its head waiting within nominal quota no other borrows what it needs
@@ -161,15 +161,15 @@ fn what_a_queue_waits_for_is_not_lent_again() {
     let c = config(queues, &[(0, 15, 0), (1, 10, 0), (2, 5, 0)]);
     let mut cycles = Cycles::new(&c);
     cycles.push(&c, 0, 0);
-    assert_eq!(cycles.run(&c).admitted[0], 0);
+    assert_eq!(cycles.run(&c, 0).admitted[0], 0);
     cycles.push(&c, 1, SECOND);
     cycles.push(&c, 2, SECOND);
-    let outcome = cycles.run(&c);
+    let outcome = cycles.run(&c, 0);
     assert_eq!(outcome.others, [(1, Why::Quota), (2, Why::Lost)]);
     // Released, it gets its own.
     let queue = cycles.release(&c, 0);
     assert!(cycles.requeue(&c, queue));
-    assert_eq!(cycles.run(&c).admitted[0], 1);
+    assert_eq!(cycles.run(&c, 0).admitted[0], 1);
 }
 
 /// `whenCanBorrow`: the first flavor that fits, borrowed or not; or with `TryNextFlavor` the first that needs no borrowing.
@@ -183,7 +183,7 @@ fn flavors_are_tried_in_order() {
     };
     let flavors = |c: &Config| {
         let mut cycles = started(c);
-        assert_eq!(cycles.run(c).admitted, [0]);
+        assert_eq!(cycles.run(c, 0).admitted, [0]);
         cycles.flavors_of(0)
     };
     let mut c = config(queues(), &[(0, 5, 0)]);
@@ -195,7 +195,7 @@ fn flavors_are_tried_in_order() {
     c.workloads[0].suits = vec![vec![false, true]];
     assert_eq!(flavors(&c), [1]);
     c.workloads[0].suits = vec![vec![false, false]];
-    assert_eq!(started(&c).run(&c).others, [(0, Why::NoFlavor)]);
+    assert_eq!(started(&c).run(&c, 0).others, [(0, Why::NoFlavor)]);
 }
 
 proptest! {
@@ -222,7 +222,7 @@ proptest! {
         let mut leaves = leaves.into_iter();
         let mut idle = 0;
         for _ in 0..4000 {
-            let outcome = cycles.run(&c);
+            let outcome = cycles.run(&c, 0);
             running.extend(&outcome.admitted);
             let mut used = 0;
             for queue in 0..c.queues.len() {
@@ -451,8 +451,12 @@ fn what_is_not_modelled_is_refused_by_name() {
     let changed = |from: &str, to: &str| OBJECTS.replacen(from, to, 1);
     for (objects, says) in [
         (
-            changed("withinClusterQueue: Never", "withinClusterQueue: LowerPriority"),
-            "not modelled: preemption",
+            changed("withinClusterQueue: Never", "withinClusterQueue: Any"),
+            "`Any`: expected Never or LowerPriority or LowerOrNewerEqualPriority",
+        ),
+        (
+            changed("withinClusterQueue: Never", "borrowWithinCohort: {policy: LowerPriority}"),
+            "reclaimWithinCohort=Never and borrowWithinCohort.Policy!=Never",
         ),
         (
             changed("preemption: {withinClusterQueue: Never}", "fairSharing: {weight: 2}"),

@@ -11,18 +11,21 @@
 //! Pods that end by themselves (run times) and pods that the load client deletes leave on purpose: nobody replaces them,
 //! as if their ReplicaSet had been scaled down.
 //!
+//! With Kueue these are Jobs, which may be suspended: then a sync deletes all pods that are active, at once, and none is made until the Job is resumed
+//! (`deleteActivePods` of `pkg/controller/job/job_controller.go`).
+//!
 //! Left out: the Deployment's own few requests, the wait for the informer to see the created pods (the
 //! answers stand for it), `SuccessfulCreate` events, status updates, scaling by hand.
 //!
 //! Cost: O(1) a pod.
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
 use super::work_queue::WorkQueue;
 use super::{Env, retry_after_ns};
-use crate::cluster::{NO_NODE, PodId, Stage};
+use crate::cluster::{NO_NODE, PodId, SpecId, Stage};
 
 const BURST_REPLICAS: u32 = 500;
 const SLOW_START_INITIAL_BATCH: u32 = 1;
@@ -44,6 +47,16 @@ struct ReplicaSet {
     again: VecDeque<PodId>,
     /// Lost pods that are to be replaced.
     lost: VecDeque<PodId>,
+    /// It is suspended: nothing is made.
+    suspended: bool,
+    /// It was suspended, and its status does not say yet that no pod is active.
+    stopping: bool,
+    /// What pods that are made anew are, if not what those were in whose place they come.
+    spec: Option<SpecId>,
+    /// Pods that the plan did not know.
+    later: Vec<PodId>,
+    /// Deletions under way.
+    deleting: BTreeSet<PodId>,
 }
 
 /// The ReplicaSets of a run and the workers that sync them.
@@ -52,6 +65,8 @@ pub struct ReplicaSets {
     client: ClientId,
     sets: Vec<ReplicaSet>,
     queue: WorkQueue,
+    /// Suspended, and no pod is active.
+    suspended: Vec<u32>,
 }
 
 impl ReplicaSets {
@@ -69,9 +84,14 @@ impl ReplicaSets {
             under_way: VecDeque::new(),
             again: VecDeque::new(),
             lost: VecDeque::new(),
+            suspended: false,
+            stopping: false,
+            spec: None,
+            later: Vec::new(),
+            deleting: BTreeSet::new(),
         };
         let queue = WorkQueue::new(ranges.len(), concurrent_syncs);
-        Self { client, sets: ranges.iter().map(set).collect(), queue }
+        Self { client, sets: ranges.iter().map(set).collect(), queue, suspended: Vec::new() }
     }
 
     /// The client that creates.
@@ -98,6 +118,53 @@ impl ReplicaSets {
         self.pump(env);
     }
 
+    /// A Job is suspended.
+    pub fn suspend(&mut self, env: &mut Env<'_>, at: u32) {
+        let set = &mut self.sets[at as usize];
+        (set.suspended, set.stopping, set.sync_left) = (true, true, 0);
+        let store = env.control_plane.store();
+        let first = set.next.min(set.end);
+        let planned = self.sets.get((at as usize).wrapping_sub(1)).map_or(0, |before| before.end)..first;
+        let set = &mut self.sets[at as usize];
+        let active: Vec<PodId> =
+            planned.chain(set.later.iter().copied()).filter(|pod| store.is_active(*pod)).collect();
+        for pod in active {
+            set.deleting.insert(pod);
+            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+        }
+        self.conclude(at);
+    }
+
+    /// A Job is no longer suspended; pods that are made anew have this spec, if any.
+    pub fn resume(&mut self, at: u32, spec: Option<SpecId>) {
+        let set = &mut self.sets[at as usize];
+        (set.suspended, set.stopping, set.spec) = (false, false, spec);
+    }
+
+    /// Jobs of which no pod is active since they were suspended; each once.
+    pub fn take_suspended(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.suspended)
+    }
+
+    fn conclude(&mut self, at: u32) {
+        let set = &mut self.sets[at as usize];
+        if set.stopping && set.deleting.is_empty() && set.under_way.is_empty() {
+            set.stopping = false;
+            self.suspended.push(at);
+        }
+    }
+
+    /// A deletion was answered.
+    pub fn on_deleted(&mut self, env: &mut Env<'_>, pod: PodId, ok: bool, refusal: Option<Refusal>) {
+        let at = env.control_plane.store().owner(pod);
+        let Some(set) = self.sets.get_mut(at as usize) else { return };
+        if !ok && refusal.is_none() {
+            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+        } else if set.deleting.remove(&pod) {
+            self.conclude(at);
+        }
+    }
+
     /// A pod of a ReplicaSet is lost.
     pub fn lost(&mut self, env: &mut Env<'_>, set: u32, pod: PodId) {
         self.sets[set as usize].lost.push_back(pod);
@@ -112,6 +179,10 @@ impl ReplicaSets {
     fn pump(&mut self, env: &mut Env<'_>) {
         while let Some(at) = self.queue.next() {
             let set = &mut self.sets[at as usize];
+            if set.suspended {
+                self.queue.done(at);
+                continue;
+            }
             let missing = (set.end - set.next) as usize + set.again.len() + set.lost.len();
             set.sync_left = BURST_REPLICAS.min(u32::try_from(missing).unwrap_or(u32::MAX));
             if set.sync_left == 0 {
@@ -137,7 +208,12 @@ impl ReplicaSets {
                 set.next - 1
             } else {
                 let lost = set.lost.pop_front().expect("as many are missing as the sync creates");
-                env.make(lost, at)
+                let pod = env.make(lost, at);
+                if let Some(spec) = set.spec {
+                    env.cluster.pods.set_spec(pod, spec);
+                }
+                set.later.push(pod);
+                pod
             };
             set.under_way.push_back(pod);
             env.control_plane.submit(env.kernel, self.client, Verb::CreatePod, pod, NO_NODE);
@@ -190,9 +266,18 @@ impl ReplicaSets {
                 set.again.push_back(pod);
             }
         }
+        if set.suspended && env.control_plane.store().is_active(pod) {
+            set.deleting.insert(pod);
+            env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+        }
         set.in_batch -= 1;
         if set.in_batch > 0 {
             return;
+        }
+        if set.suspended {
+            self.conclude(at);
+            self.queue.done(at);
+            return self.pump(env);
         }
         if set.failed {
             let wait_ns = retry_after_ns(set.failures);

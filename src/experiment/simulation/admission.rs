@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{BuildError, Builder, ClientIdentity, Simulation, bucket, flow};
-use crate::cluster::{NO_NODE, PodId};
-use crate::control_plane::controllers::kueue::{JobTimes, Kueue};
+use crate::cluster::{NO_NODE, NodeId, PodId, Stage};
+use crate::control_plane::controllers::kueue::{JobTimes, Kueue, Order};
 use crate::control_plane::{ControlPlane, Verb};
 use crate::engine::Nanos;
 
@@ -18,6 +18,8 @@ pub struct Admissions {
     pub wait_ns: Vec<Nanos>,
     /// From its quota to its unsuspension, ns, ascending.
     pub start_ns: Vec<Nanos>,
+    /// How often a job was preempted, all of them together; none: no ClusterQueue may preempt.
+    pub preemptions: Option<u64>,
     /// Jobs that were created.
     pub created: u64,
     /// By job: its first pod, one past its last, and its times.
@@ -69,32 +71,66 @@ impl Simulation {
         } else if by_loader {
             kueue.on_job(&mut self.kernel, pod);
         } else {
-            kueue.on_job_completed(&mut self.kernel, pod);
+            kueue.on_job_written(&mut self.kernel, pod);
         }
     }
 
-    /// One of Kueue's own requests was answered: a job may begin.
-    pub(super) fn on_kueue_answered(&mut self, pod: PodId, ok: bool) {
+    /// One of Kueue's own requests was answered: a job may begin, or is to stop.
+    pub(super) fn on_kueue_answered(&mut self, what: (PodId, NodeId), ok: bool) {
         let Some(kueue) = &mut self.kueue else { return };
-        let started = kueue.on_answered(&mut self.kernel, &mut self.control_plane, pod, ok);
-        let Some((job, spec)) = started else { return };
+        let order = kueue.on_answered(&mut self.kernel, &mut self.control_plane, what, ok);
+        let (job, spec) = match order {
+            None => return,
+            Some(Order::Suspend(job)) => {
+                self.sets(|sets, env| sets.suspend(env, job));
+                return self.write_suspended_jobs();
+            }
+            Some(Order::Start(job, spec)) => (job, spec),
+        };
         if let (Some(spec), crate::scenario::plan::Creation::ReplicaSets { ranges, .. }) =
             (spec, &self.creation)
         {
             let (from, to) = ranges[job as usize];
             for pod in from..to {
-                self.cluster.pods.set_spec(pod, spec);
+                if self.cluster.pods.stage(pod) == Stage::Planned {
+                    self.cluster.pods.set_spec(pod, spec);
+                }
             }
         }
+        self.sets(|sets, _| sets.resume(job, spec));
         self.on_set_arrives(job);
+        // All its pods may have succeeded before it was stopped.
+        let completed = self.kueue.as_mut().and_then(|kueue| kueue.completes(job));
+        self.write_job(completed);
     }
 
-    /// A pod of a job has finished.
+    /// The Job controller writes a job's status.
+    fn write_job(&mut self, key: Option<PodId>) {
+        if let Some(key) = key {
+            self.control_plane.submit(&mut self.kernel, self.creator, Verb::PutObject, key, NO_NODE);
+        }
+    }
+
+    /// Of jobs that are suspended and whose pods are deleted the Job controller writes that none is active.
+    pub(super) fn write_suspended_jobs(&mut self) {
+        let suspended = self.replica_sets.as_mut().map_or_else(Vec::new, |sets| sets.take_suspended());
+        for job in suspended {
+            let key = self.kueue.as_ref().map(|kueue| kueue.key_of(job));
+            self.write_job(key);
+        }
+    }
+
+    /// A pod of a job has ended: it has succeeded, unless it was deleted for another reason.
     pub(super) fn on_job_pod_finished(&mut self, pod: PodId) {
         let Some(kueue) = &mut self.kueue else { return };
-        if let Some(job) = kueue.on_pod_finished(pod) {
-            self.control_plane.submit(&mut self.kernel, self.creator, Verb::PutObject, job, NO_NODE);
-        }
+        let job = if self.changes.is_some() {
+            let store = self.control_plane.store();
+            Some(store.owner(pod)).filter(|_| store.is_wanted_away(pod))
+        } else {
+            kueue.job_of_pod(pod)
+        };
+        let completed = job.and_then(|job| kueue.on_pod_finished(job));
+        self.write_job(completed);
     }
 
     /// What Kueue did, for measures.
@@ -102,8 +138,10 @@ impl Simulation {
         let kueue = self.kueue.as_ref()?;
         let mut it = Admissions { pending: kueue.pending_reasons(), ..Admissions::default() };
         it.jobs = kueue.jobs().collect();
+        it.preemptions = kueue.may_preempt().then_some(0);
         for times in kueue.times().iter().filter(|t| t.created_ns != Nanos::MAX) {
             it.created += 1;
+            it.preemptions = it.preemptions.map(|sum| sum + u64::from(times.preemptions));
             if times.admitted_ns != Nanos::MAX {
                 it.wait_ns.push(times.admitted_ns - times.created_ns);
             }

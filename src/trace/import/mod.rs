@@ -745,7 +745,7 @@ pub fn import(
 ) -> Result<Manifest, TraceError> {
     let Some(importer) = importers().iter().find(|i| i.name() == format) else {
         let names: Vec<&str> = importers().iter().map(|i| i.name()).collect();
-        let meant = crate::scenario::nearest(format, names.iter().copied())
+        let meant = crate::measure::nearest(format, names.iter().copied())
             .map_or_else(String::new, |name| format!(" did you mean `{name}`?"));
         return Err(TraceError::Usage(format!(
             "there is no trace format `{format}`;{meant} there is: {}; `podpace trace formats` says more of each",

@@ -43,6 +43,41 @@ pub struct Group {
     pub flavors: Vec<usize>,
 }
 
+/// Whom a workload may preempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Policy {
+    /// Nobody.
+    #[default]
+    Never,
+    /// Workloads of lower priority.
+    LowerPriority,
+    /// And those of the same priority that are newer.
+    LowerOrNewerEqualPriority,
+    /// Everybody.
+    Any,
+}
+
+/// `spec.preemption` of a ClusterQueue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Preemption {
+    /// `withinClusterQueue`.
+    pub within_cluster_queue: Policy,
+    /// `reclaimWithinCohort`.
+    pub reclaim_within_cohort: Policy,
+    /// `borrowWithinCohort.policy: LowerPriority`.
+    pub borrow_within_cohort: bool,
+    /// `borrowWithinCohort.maxPriorityThreshold`.
+    pub max_priority_threshold: Option<i32>,
+}
+
+impl Preemption {
+    /// Whether it may preempt anybody.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.within_cluster_queue != Policy::Never || self.reclaim_within_cohort != Policy::Never
+    }
+}
+
 /// A `ClusterQueue`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ClusterQueue {
@@ -58,6 +93,10 @@ pub struct ClusterQueue {
     pub strict: bool,
     /// `flavorFungibility.whenCanBorrow: TryNextFlavor`.
     pub tries_next_before_borrowing: bool,
+    /// `flavorFungibility.whenCanPreempt: Preempt` (or `MayStopSearch`): the first flavor in which room can be made is taken.
+    pub preempts_before_next: bool,
+    /// Whom its workloads may preempt.
+    pub preemption: Preemption,
     /// Labels that a namespace must have (`namespaceSelector` with `matchLabels`); none: it takes no namespace.
     pub namespaces: Option<BTreeMap<String, String>>,
 }

@@ -11,15 +11,21 @@
 //! with all that look the same (`SchedulingEquivalenceHashing`), until quota is released in its cohort; and is the head again if it only
 //! lost against another of this cycle.
 //!
-//! Left out: preemption (policies other than `Never` are refused, so that waiting is all that a workload can do), fair sharing,
-//! partial admission, topologies, admission checks.
+//! A head for which others would have to go has them evicted (`preemption` says whom), unless one before it in the cycle evicts one of the same; it holds the quota
+//! for the rest of the cycle, and is looked at again in each cycle until they are gone, in a `BestEffortFIFO` queue before all others of its queue (`preemptorWorkload`).
+//! What was preempted goes back to its queue with its old age: the time of its creation counts (`GetQueueOrderTimestamp`), not that of its eviction.
+//!
+//! Left out: fair sharing, partial admission, topologies, admission checks, the flavor to go on with in the next cycle (`LastAssignment`): each
+//! cycle begins with the first.
 //!
 //! Cost: a cycle is O(ClusterQueues x (flavors x resources + log ClusterQueues)): quotas are copied, heads tried and sorted. A head that is put
-//! aside is compared with all that wait in its queue, O(workloads of the queue), and a release puts back what was put aside in its cohort.
+//! aside is compared with all that wait in its queue, O(workloads of the queue), and a release puts back what was put aside in its cohort. Where
+//! queues preempt, a head that does not fit costs a search of `preemption` for each flavor and resource.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::{Config, Workload};
+use super::config::{Config, Policy, Workload};
+use super::preemption::{Holder, Room, Search, Target};
 use super::quota::{Cell, Quotas};
 use crate::engine::Nanos;
 
@@ -38,6 +44,8 @@ pub struct Assignment {
     pub usage: Vec<(Cell, i64)>,
     /// It borrows from the cohort.
     pub borrows: bool,
+    /// What is short: others would have to go.
+    pub short: BTreeSet<Cell>,
 }
 
 /// Why a workload was not admitted.
@@ -49,15 +57,26 @@ pub enum Why {
     ExceedsQuota,
     /// The quota is in use.
     Quota,
+    /// Others are evicted for it.
+    Preempting,
     /// Another one took it in the same cycle.
     Lost,
 }
 
 enum Mode {
     NoFit(Why),
-    /// It would fit in its nominal quota if others gave back what they borrowed.
-    Waits(Assignment),
+    /// It would fit if these went, or, if there are none, if others gave back what they borrowed.
+    Waits(Assignment, Vec<Target>),
     Fit(Assignment),
+}
+
+/// How a flavor would do, the worst first (`preemptionMode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    NoCandidates,
+    Preempt,
+    Reclaim,
+    Fit,
 }
 
 /// What came out of a cycle.
@@ -67,6 +86,8 @@ pub struct Outcome {
     pub admitted: Vec<WorkloadId>,
     /// The other heads, and why.
     pub others: Vec<(WorkloadId, Why)>,
+    /// To be evicted, in order.
+    pub preempted: Vec<Target>,
     /// Heads looked at, and flavors tried for them.
     pub work: (u64, u64),
 }
@@ -75,6 +96,8 @@ pub struct Outcome {
 struct Queue {
     heap: BTreeSet<Key>,
     aside: BTreeSet<Key>,
+    /// Others are evicted for it: it goes before all others.
+    preemptor: Option<WorkloadId>,
     pops: u64,
     /// `popCycle` when workloads were last put back.
     released_at: u64,
@@ -86,7 +109,9 @@ pub struct Cycles {
     quotas: Quotas,
     queues: Vec<Queue>,
     /// What each admitted workload uses.
-    admitted: BTreeMap<WorkloadId, Assignment>,
+    holders: BTreeMap<WorkloadId, Holder>,
+    /// Its flavors, by group.
+    flavors: BTreeMap<WorkloadId, Vec<Option<usize>>>,
     created_ns: BTreeMap<WorkloadId, Nanos>,
     /// Why those that were looked at wait.
     why: BTreeMap<WorkloadId, Why>,
@@ -113,13 +138,33 @@ impl Cycles {
     /// Workloads that hold quota.
     #[must_use]
     pub fn admitted(&self) -> usize {
-        self.admitted.len()
+        self.holders.len()
     }
 
     /// The flavors of a workload that holds quota, by group, groups that it asks nothing of left out.
     #[must_use]
     pub fn flavors_of(&self, id: WorkloadId) -> Vec<usize> {
-        self.admitted.get(&id).map_or_else(Vec::new, |a| a.flavors.iter().flatten().copied().collect())
+        self.flavors.get(&id).map_or_else(Vec::new, |flavors| flavors.iter().flatten().copied().collect())
+    }
+
+    /// A workload that holds quota since long: what it uses, when it was created and when that was reserved, ns.
+    pub fn hold(
+        &mut self,
+        config: &Config,
+        id: WorkloadId,
+        usage: Vec<(Cell, i64)>,
+        times_ns: (Nanos, Nanos),
+    ) {
+        let queue = config.workloads[id as usize].queue;
+        usage.iter().for_each(|(cell, amount)| self.quotas.add(queue, *cell, *amount));
+        self.created_ns.insert(id, times_ns.0);
+        self.holders.insert(id, Holder { usage, reserved_ns: times_ns.1, evicted: false });
+    }
+
+    /// Whether a workload is to be evicted.
+    #[must_use]
+    pub fn is_evicted(&self, id: WorkloadId) -> bool {
+        self.holders.get(&id).is_some_and(|holder| holder.evicted)
     }
 
     /// Workloads that wait, and why if they were looked at.
@@ -139,17 +184,24 @@ impl Cycles {
         self.queues[config.workloads[id as usize].queue].heap.insert(key);
     }
 
+    /// A workload was evicted, and waits as old as it is.
+    pub fn push_again(&mut self, config: &Config, id: WorkloadId) {
+        let key = self.key(config, id);
+        self.queues[config.workloads[id as usize].queue].heap.insert(key);
+    }
+
     /// Whether a cycle has something to do.
     #[must_use]
     pub fn has_heads(&self) -> bool {
         self.queues.iter().any(|q| !q.heap.is_empty())
     }
 
-    /// A workload has finished: its quota is free. Says its ClusterQueue.
+    /// A workload has finished, or was evicted: its quota is free. Says its ClusterQueue.
     pub fn release(&mut self, config: &Config, id: WorkloadId) -> usize {
         let queue = config.workloads[id as usize].queue;
-        if let Some(assignment) = self.admitted.remove(&id) {
-            for (cell, amount) in assignment.usage {
+        self.flavors.remove(&id);
+        if let Some(holder) = self.holders.remove(&id) {
+            for (cell, amount) in holder.usage {
                 self.quotas.remove(queue, cell, amount);
             }
         }
@@ -171,53 +223,79 @@ impl Cycles {
         any
     }
 
+    /// The head of a queue.
+    fn head(&mut self, config: &Config, queue: usize) -> Option<Key> {
+        let first = self.queues[queue].preemptor.map(|id| self.key(config, id));
+        let queue = &mut self.queues[queue];
+        queue.pops += 1;
+        match first {
+            Some(key) if queue.heap.remove(&key) => Some(key),
+            _ => queue.heap.pop_first(),
+        }
+    }
+
     /// One cycle.
-    pub fn run(&mut self, config: &Config) -> Outcome {
+    pub fn run(&mut self, config: &Config, now: Nanos) -> Outcome {
         let mut outcome = Outcome::default();
         let mut entries: Vec<(bool, Key, Mode)> = Vec::new();
-        for queue in &mut self.queues {
-            queue.pops += 1;
-            if let Some(key) = queue.heap.pop_first() {
-                entries.push((false, key, Mode::NoFit(Why::NoFlavor)));
-            }
-        }
-        for (borrows, key, mode) in &mut entries {
+        // With what is reserved for those that wait, in this cycle only.
+        let mut snapshot = self.quotas.clone();
+        for queue in 0..self.queues.len() {
+            let Some(key) = self.head(config, queue) else { continue };
+            let (holders, created_ns) = (&self.holders, &self.created_ns);
+            let search = Search { config, holders, created_ns, preemptor: key.2 };
             let mut tried = 0;
-            *mode = assign(config, &self.quotas, &config.workloads[key.2 as usize], &mut tried);
-            *borrows = matches!(mode, Mode::Fit(a) | Mode::Waits(a) if a.borrows);
+            let mode = assign(&search, &mut snapshot, &config.workloads[key.2 as usize], &mut tried);
+            let borrows = matches!(&mode, Mode::Fit(a) | Mode::Waits(a, _) if a.borrows);
             outcome.work.0 += 1;
             outcome.work.1 += tried;
+            entries.push((borrows, key, mode));
         }
         entries.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        // What is reserved for one that waits, in this cycle only.
-        let mut snapshot = self.quotas.clone();
+        let mut gone: BTreeSet<WorkloadId> = BTreeSet::new();
         for (_, key, mode) in entries {
             let id = key.2;
             let queue = config.workloads[id as usize].queue;
             let why = match mode {
                 Mode::NoFit(why) => Some(why),
-                Mode::Waits(assignment) => {
-                    for (cell, amount) in assignment.usage {
-                        snapshot.add(
-                            queue,
-                            cell,
-                            reserved(&snapshot, queue, cell, amount, assignment.borrows),
-                        );
+                Mode::Waits(assignment, targets) if targets.is_empty() => {
+                    // One that can always take back what is its own need not keep its place (`CanAlwaysReclaim`).
+                    if config.queues[queue].preemption.reclaim_within_cohort != Policy::Any {
+                        for (cell, amount) in assignment.usage {
+                            let amount = reserved(&snapshot, queue, cell, amount, assignment.borrows);
+                            snapshot.add(queue, cell, amount);
+                        }
                     }
                     Some(Why::Quota)
                 }
+                Mode::Waits(assignment, targets) => {
+                    let overlaps = targets.iter().any(|(target, _)| gone.contains(target));
+                    let mut with = gone.clone();
+                    with.extend(targets.iter().map(|(target, _)| *target));
+                    if !overlaps && self.fits_without(config, &mut snapshot, &with, queue, &assignment) {
+                        gone = with;
+                        for (cell, amount) in &assignment.usage {
+                            snapshot.add(queue, *cell, *amount);
+                        }
+                        outcome.preempted.extend(targets);
+                        Some(Why::Preempting)
+                    } else {
+                        Some(Why::Lost)
+                    }
+                }
                 Mode::Fit(assignment) => {
-                    let fits = assignment
-                        .usage
-                        .iter()
-                        .all(|(cell, amount)| snapshot.available(queue, *cell) >= *amount);
-                    if fits {
+                    if self.fits_without(config, &mut snapshot, &gone, queue, &assignment) {
                         for (cell, amount) in &assignment.usage {
                             snapshot.add(queue, *cell, *amount);
                             self.quotas.add(queue, *cell, *amount);
                         }
-                        self.admitted.insert(id, assignment);
+                        let usage = assignment.usage;
+                        self.holders.insert(id, Holder { usage, reserved_ns: now, evicted: false });
+                        self.flavors.insert(id, assignment.flavors);
                         self.why.remove(&id);
+                        if self.queues[queue].preemptor == Some(id) {
+                            self.queues[queue].preemptor = None;
+                        }
                         outcome.admitted.push(id);
                         None
                     } else {
@@ -226,18 +304,49 @@ impl Cycles {
                 }
             };
             if let Some(why) = why {
+                if why == Why::Preempting && !config.queues[queue].strict {
+                    self.queues[queue].preemptor = Some(id);
+                }
                 self.put_back(config, key, why);
                 self.why.insert(id, why);
                 outcome.others.push((id, why));
             }
         }
+        // Those whose eviction is under way are not evicted again.
+        outcome.preempted.retain(|(id, _)| {
+            let holder = self.holders.get_mut(id);
+            holder.is_some_and(|holder| !std::mem::replace(&mut holder.evicted, true))
+        });
         outcome
+    }
+
+    /// Whether it fits once these are gone.
+    fn fits_without(
+        &self,
+        config: &Config,
+        quotas: &mut Quotas,
+        gone: &BTreeSet<WorkloadId>,
+        queue: usize,
+        assignment: &Assignment,
+    ) -> bool {
+        let usage = || {
+            let holders = gone.iter().filter_map(|id| Some((*id, self.holders.get(id)?)));
+            holders.flat_map(|(id, holder)| {
+                let queue = config.workloads[id as usize].queue;
+                holder.usage.iter().map(move |(cell, amount)| (queue, *cell, *amount))
+            })
+        };
+        usage().for_each(|(queue, cell, amount)| quotas.remove(queue, cell, amount));
+        let fits = (assignment.usage.iter()).all(|(cell, amount)| quotas.available(queue, *cell) >= *amount);
+        usage().for_each(|(queue, cell, amount)| quotas.add(queue, cell, amount));
+        fits
     }
 
     fn put_back(&mut self, config: &Config, key: Key, why: Why) {
         let workload = &config.workloads[key.2 as usize];
         let queue = &mut self.queues[workload.queue];
-        if config.queues[workload.queue].strict || why == Why::Lost || queue.released_at >= queue.pops {
+        let again = matches!(why, Why::Lost | Why::Preempting);
+        if config.queues[workload.queue].strict || again || queue.released_at >= queue.pops {
             queue.heap.insert(key);
             return;
         }
@@ -269,63 +378,106 @@ fn reserved(quotas: &Quotas, queue: usize, cell: Cell, amount: i64, borrows: boo
     }
 }
 
-/// The flavors of a workload.
-fn assign(config: &Config, quotas: &Quotas, workload: &Workload, tried: &mut u64) -> Mode {
+/// A flavor that might do.
+#[derive(Default)]
+struct Flavored {
+    flavor: usize,
+    borrows: bool,
+    short: Vec<Cell>,
+}
+
+/// The flavors of a workload, and who must go for it.
+fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: &mut u64) -> Mode {
+    let config = search.config;
     let queue = &config.queues[workload.queue];
     let mut assignment = Assignment { flavors: vec![None; queue.groups.len()], ..Assignment::default() };
     let covered = |resource| queue.groups.iter().any(|group| group.resources.contains(&resource));
     if workload.requests.iter().any(|(resource, _)| !covered(*resource)) {
         return Mode::NoFit(Why::NoFlavor);
     }
-    let mut waits = false;
     for (at, group) in queue.groups.iter().enumerate() {
         let requests: Vec<_> =
             workload.requests.iter().filter(|(r, _)| group.resources.contains(r)).collect();
         if requests.is_empty() {
             continue;
         }
-        // The best so far: fits before waits, without borrowing before with.
-        let mut best: Option<(bool, bool, usize)> = None;
+        // The best so far: how well it does, without borrowing before with.
+        let mut best: Option<((Grade, bool), Flavored)> = None;
         let mut why = Why::NoFlavor;
         for (index, flavor) in group.flavors.iter().enumerate() {
             if !workload.suits[at][index] {
                 continue;
             }
             *tried += 1;
-            let (mut fits, mut may_wait, mut borrows) = (true, true, false);
+            let mut this = Flavored { flavor: *flavor, ..Flavored::default() };
+            // Of its resources, the worst counts.
+            let mut worst = Some((Grade::Fit, true));
             for (resource, amount) in &requests {
                 let Some(cell) = config.cell(*flavor, *resource) else { continue };
-                let number = workload.queue;
-                if *amount > quotas.potential(number, cell) {
-                    (fits, may_wait) = (false, false);
-                    why = why.max(Why::ExceedsQuota);
-                    break;
+                match grade(search, quotas, cell, *amount) {
+                    Err(reason) => {
+                        why = why.max(reason);
+                        worst = None;
+                        break;
+                    }
+                    Ok((grade, borrows)) => {
+                        if grade != Grade::Fit {
+                            why = why.max(Why::Quota);
+                            this.short.push(cell);
+                        }
+                        this.borrows |= borrows;
+                        worst = worst.min(Some((grade, !borrows)));
+                    }
                 }
-                borrows |= quotas.borrows(number, cell, *amount);
-                if *amount > quotas.available(number, cell) {
-                    fits = false;
-                    may_wait &= *amount <= quotas.nominal(number, cell);
-                    why = why.max(Why::Quota);
-                }
             }
-            if !fits && !may_wait {
-                continue;
+            let Some(worst) = worst else { continue };
+            let goes_on = match worst.0 {
+                Grade::NoCandidates => true,
+                Grade::Preempt | Grade::Reclaim if !queue.preempts_before_next => true,
+                _ => !worst.1 && queue.tries_next_before_borrowing,
+            };
+            if !goes_on || best.as_ref().is_none_or(|(best, _)| worst > *best) {
+                best = Some((worst, this));
             }
-            let this = (!fits, borrows, *flavor);
-            if best.is_none_or(|best| (this.0, this.1) < (best.0, best.1)) {
-                best = Some(this);
-            }
-            if fits && !(borrows && queue.tries_next_before_borrowing) {
+            if !goes_on {
                 break;
             }
         }
-        let Some((this_waits, borrows, flavor)) = best else { return Mode::NoFit(why) };
-        waits |= this_waits;
-        assignment.borrows |= borrows;
-        assignment.flavors[at] = Some(flavor);
+        let Some((_, chosen)) = best else { return Mode::NoFit(why) };
+        assignment.borrows |= chosen.borrows;
+        assignment.short.extend(chosen.short);
+        assignment.flavors[at] = Some(chosen.flavor);
         for (resource, amount) in requests {
-            assignment.usage.extend(config.cell(flavor, *resource).map(|cell| (cell, *amount)));
+            assignment.usage.extend(config.cell(chosen.flavor, *resource).map(|cell| (cell, *amount)));
         }
     }
-    if waits { Mode::Waits(assignment) } else { Mode::Fit(assignment) }
+    if assignment.short.is_empty() {
+        return Mode::Fit(assignment);
+    }
+    let targets = search.targets(quotas, &assignment.short, &assignment.usage);
+    Mode::Waits(assignment, targets)
+}
+
+/// How a flavor does for one resource, and whether the queue would borrow (`fitsResourceQuota`).
+fn grade(search: &Search<'_>, quotas: &mut Quotas, cell: Cell, amount: i64) -> Result<(Grade, bool), Why> {
+    let queue = search.config.workloads[search.preemptor as usize].queue;
+    if amount > quotas.potential(queue, cell) {
+        return Err(Why::ExceedsQuota);
+    }
+    let borrows = quotas.borrows(queue, cell, amount);
+    if amount <= quotas.available(queue, cell) {
+        return Ok((Grade::Fit, borrows));
+    }
+    let preemption = &search.config.queues[queue].preemption;
+    let may_reclaim = quotas.has_cohort(queue) && !borrows;
+    if amount > quotas.nominal(queue, cell) && !may_reclaim && !preemption.borrow_within_cohort {
+        return Err(Why::Quota);
+    }
+    let (room, borrows) = search.simulate(quotas, cell, amount);
+    let grade = match room {
+        Room::None => Grade::NoCandidates,
+        Room::Preempt => Grade::Preempt,
+        Room::Reclaim => Grade::Reclaim,
+    };
+    Ok((grade, borrows))
 }

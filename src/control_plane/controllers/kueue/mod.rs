@@ -5,6 +5,7 @@
 //! | `config` | flavors, ClusterQueues, workloads             |
 //! | `quota`  | quotas, borrowing and lending in a cohort     |
 //! | `cycle`  | queues, flavor assignment, the admission cycle |
+//! | `preemption` | who gives its quota to one that waits     |
 //!
 //! Sources: Kueue 0.19.2, `pkg/controller/jobframework/reconciler.go`, `pkg/scheduler/scheduler.go`, `pkg/cache/queue`, `pkg/util/wait/backoff.go`,
 //! `apis/config/v1beta2/defaults.go`.
@@ -15,6 +16,10 @@
 //! kube-controller-manager creates the pods (as `replica_set` does: slow start, its own token bucket), and kube-scheduler places them one by one. When
 //! the last pod has finished the Job controller writes the job's status, and Kueue the Workload's; then the quota is free, and
 //! a second later (`requeueBatchPeriod`) those that were put aside in the cohort are tried again.
+//!
+//! A workload that is preempted: the loop writes the eviction to its status, eight at a time, and waits for the answers. The reconciler sees it and suspends the job, resets its start time
+//! and takes the flavors' selectors off it, a request each. The Job controller deletes the job's pods and writes that none is active (pods that are still ending do not count); then the
+//! reconciler gives the quota back and the workload waits in its queue again. Its pods are made anew when it begins again; those that have succeeded are not.
 //!
 //! The loop is one thread. It writes why heads were not admitted one after the other and waits for each answer, so that a cycle with many of them is as long as their
 //! requests take. After a cycle that admitted nothing it waits 1 ms, then twice as long each time, up to 10 ms.
@@ -27,6 +32,7 @@
 //! Cost: O(log workloads) a request, and `cycle`'s.
 pub mod config;
 pub mod cycle;
+pub mod preemption;
 pub mod quota;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,7 +40,7 @@ use std::sync::Arc;
 
 use super::super::kernel::{Event, Job, Kernel, ProcessId};
 use super::super::{ClientId, ControlPlane, Verb};
-use crate::cluster::{NO_NODE, PodId, SpecId};
+use crate::cluster::{NO_NODE, NodeId, PodId, SpecId};
 use crate::cost::{OpId, Picos, ProfileError};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 use config::Config;
@@ -44,6 +50,12 @@ use cycle::{Cycles, Outcome, Why, WorkloadId};
 const REQUEUE_BATCH_NS: Nanos = SECOND;
 const INITIAL_BACKOFF_NS: Nanos = MILLISECOND;
 const MAX_BACKOFF_NS: Nanos = 10 * MILLISECOND;
+/// `parallelPreemptions`.
+const PARALLEL_PREEMPTIONS: usize = 8;
+/// Requests of a job that stops: suspend it, reset its start time, restore its pods' template.
+const STOP_REQUESTS: u8 = 3;
+/// In the place of a node: the request evicts.
+const EVICTION: NodeId = 0;
 /// Timers, and CPU work that is not a workload's.
 const LOOP: u32 = u32::MAX;
 const REQUEUE: u32 = u32::MAX - 1;
@@ -76,6 +88,16 @@ enum Stage {
     Finishing,
     /// Over.
     Finished,
+    /// It was evicted: the reconciler is to stop it.
+    Evicted,
+    /// So many of its requests are left, the first under way.
+    Stopping(u8),
+    /// It is stopped; the Job controller deletes its pods.
+    Stopped,
+    /// The reconciler is to give its quota back.
+    Inactive,
+    /// That is being written.
+    Clearing,
 }
 
 /// What the scheduling loop does.
@@ -86,6 +108,13 @@ enum Loop {
     Idle,
     /// Computes; the outcome is known.
     Cycle(Outcome),
+    /// Evicts: who is still to be, and whose request is under way. Then it writes.
+    Evicting {
+        left: VecDeque<WorkloadId>,
+        under_way: BTreeSet<WorkloadId>,
+        others: Vec<(WorkloadId, Why)>,
+        admitted: bool,
+    },
     /// Writes why heads were not admitted; the first is under way.
     Writing { left: VecDeque<WorkloadId>, admitted: bool },
     /// Waits before the next cycle.
@@ -106,14 +135,22 @@ struct Operations {
 pub struct JobTimes {
     /// Created.
     pub created_ns: Nanos,
-    /// Quota was reserved for it.
+    /// Quota was reserved for it, the first time.
     pub admitted_ns: Nanos,
-    /// Unsuspended.
+    /// Unsuspended, the first time.
     pub started_ns: Nanos,
+    /// How often it was preempted.
+    pub preemptions: u32,
 }
 
-/// A job that may begin: its pods, and their spec if a flavor changes it.
-pub type Start = (WorkloadId, Option<SpecId>);
+/// What is to happen to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It may begin, its pods with this spec if a flavor changes it.
+    Start(WorkloadId, Option<SpecId>),
+    /// It is suspended: its pods are to be deleted.
+    Suspend(WorkloadId),
+}
 
 /// Kueue.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -134,6 +171,10 @@ pub struct Kueue {
     released: BTreeSet<usize>,
     /// What each Workload's condition was last written as.
     written: BTreeMap<WorkloadId, Why>,
+    /// Jobs whose eviction is stored and that have not been stopped for it.
+    evicted: BTreeSet<WorkloadId>,
+    /// Jobs that were suspended and of which no pod is active.
+    inactive: BTreeSet<WorkloadId>,
 }
 
 impl Kueue {
@@ -155,7 +196,12 @@ impl Kueue {
             flavor: meter.operation("flavor")?,
             reconcile: meter.operation("reconcile")?,
         };
-        let never = JobTimes { created_ns: Nanos::MAX, admitted_ns: Nanos::MAX, started_ns: Nanos::MAX };
+        let never = JobTimes {
+            created_ns: Nanos::MAX,
+            admitted_ns: Nanos::MAX,
+            started_ns: Nanos::MAX,
+            preemptions: 0,
+        };
         Ok(Self {
             client,
             process,
@@ -168,6 +214,8 @@ impl Kueue {
             backoff_ns: INITIAL_BACKOFF_NS,
             released: BTreeSet::new(),
             written: BTreeMap::new(),
+            evicted: BTreeSet::new(),
+            inactive: BTreeSet::new(),
             config,
         })
     }
@@ -206,6 +254,24 @@ impl Kueue {
         (pod < self.config.workloads[id].pods.1).then_some(id as WorkloadId)
     }
 
+    /// Whether any ClusterQueue may preempt.
+    #[must_use]
+    pub fn may_preempt(&self) -> bool {
+        self.config.queues.iter().any(|queue| queue.preemption.is_any())
+    }
+
+    /// Whether a job that was evicted has not begun again.
+    #[must_use]
+    pub fn has_evicted(&self) -> bool {
+        let begun = |stage: &Stage| {
+            matches!(
+                stage,
+                Stage::Started | Stage::Completing | Stage::Completed | Stage::Finishing | Stage::Finished
+            )
+        };
+        self.times.iter().zip(&self.stages).any(|(times, stage)| times.preemptions > 0 && !begun(stage))
+    }
+
     /// Whether something is under way that time or an answer will bring to an end.
     #[must_use]
     pub fn is_moving(&self) -> bool {
@@ -225,7 +291,9 @@ impl Kueue {
                 None => format!("quota: waits behind others in ClusterQueue {queue}"),
                 Some(Why::NoFlavor) => format!("quota: ClusterQueue {queue} has no flavor for it"),
                 Some(Why::ExceedsQuota) => format!("quota: more than ClusterQueue {queue} can ever have"),
-                Some(Why::Quota | Why::Lost) => format!("quota: ClusterQueue {queue} is in use"),
+                Some(Why::Quota | Why::Lost | Why::Preempting) => {
+                    format!("quota: ClusterQueue {queue} is in use")
+                }
             };
             *reasons.entry(reason).or_default() += u64::from(workload.pods.1 - workload.pods.0);
         }
@@ -245,6 +313,10 @@ impl Kueue {
         control_plane.submit(kernel, self.client, Verb::PutObject, self.key_of(id), NO_NODE);
     }
 
+    fn evict(&self, kernel: &mut Kernel, control_plane: &mut ControlPlane, id: WorkloadId) {
+        control_plane.submit(kernel, self.client, Verb::PutObject, self.key_of(id), EVICTION);
+    }
+
     /// A job was created.
     pub fn on_job(&mut self, kernel: &mut Kernel, pod: PodId) {
         let Some(id) = self.job_of(pod) else { return };
@@ -255,26 +327,45 @@ impl Kueue {
         }
     }
 
-    /// A pod has finished; says whether its job has, whose status is then to be written by the Job controller.
-    pub fn on_pod_finished(&mut self, pod: PodId) -> Option<PodId> {
-        let id = self.job_of(pod)?;
-        let left = &mut self.left[id as usize];
+    /// A pod of a job has succeeded; says whether its job has, whose status is then to be written by the Job controller.
+    pub fn on_pod_finished(&mut self, id: WorkloadId) -> Option<PodId> {
+        let left = self.left.get_mut(id as usize)?;
         *left = left.saturating_sub(1);
-        if *left == 0 && self.stages[id as usize] == Stage::Started {
+        self.completes(id)
+    }
+
+    /// Whether all pods of a job that runs have succeeded, as `on_pod_finished` says.
+    pub fn completes(&mut self, id: WorkloadId) -> Option<PodId> {
+        if self.left[id as usize] == 0 && self.stages[id as usize] == Stage::Started {
             self.stages[id as usize] = Stage::Completing;
             return Some(self.key_of(id));
         }
         None
     }
 
-    /// The job's status is written.
-    pub fn on_job_completed(&mut self, kernel: &mut Kernel, pod: PodId) {
-        if let Some(id) = self.job_of(pod)
-            && self.stages[id as usize] == Stage::Completing
-        {
-            self.stages[id as usize] = Stage::Completed;
-            self.reconcile(kernel, id);
+    /// The job's status is written: it is complete, or has no active pod.
+    pub fn on_job_written(&mut self, kernel: &mut Kernel, pod: PodId) {
+        let Some(id) = self.job_of(pod) else { return };
+        match self.stages[id as usize] {
+            Stage::Completing => {
+                self.stages[id as usize] = Stage::Completed;
+                self.reconcile(kernel, id);
+            }
+            Stage::Stopping(_) => {
+                self.inactive.insert(id);
+            }
+            Stage::Stopped => {
+                self.stages[id as usize] = Stage::Inactive;
+                self.reconcile(kernel, id);
+            }
+            _ => {}
         }
+    }
+
+    /// The job that a pod of the plan belongs to.
+    #[must_use]
+    pub fn job_of_pod(&self, pod: PodId) -> Option<WorkloadId> {
+        self.job_of(pod)
     }
 
     /// CPU work is done.
@@ -286,6 +377,8 @@ impl Kueue {
             Stage::Created => Stage::Creating,
             Stage::Admitted => Stage::Starting,
             Stage::Completed => Stage::Finishing,
+            Stage::Evicted => Stage::Stopping(STOP_REQUESTS),
+            Stage::Inactive => Stage::Clearing,
             other => other,
         };
         self.stages[tag as usize] = next;
@@ -310,7 +403,7 @@ impl Kueue {
         }
         let op = self.operations;
         let admitted = self.cycles.admitted() as u64;
-        let outcome = self.cycles.run(&self.config);
+        let outcome = self.cycles.run(&self.config, kernel.now());
         let meter = kernel.meter(self.process);
         let cost = meter.charge(op.cycle, 1)
             + meter.charge(op.snapshot_workload, admitted)
@@ -325,11 +418,34 @@ impl Kueue {
         let admitted = !outcome.admitted.is_empty();
         for id in outcome.admitted {
             self.stages[id as usize] = Stage::Admitting;
-            self.times[id as usize].admitted_ns = kernel.now();
+            let admitted_ns = &mut self.times[id as usize].admitted_ns;
+            *admitted_ns = kernel.now().min(*admitted_ns);
             self.write(kernel, control_plane, id);
         }
+        let left: VecDeque<WorkloadId> = outcome.preempted.into_iter().map(|(id, _)| id).collect();
+        let (under_way, others) = (BTreeSet::new(), outcome.others);
+        self.loop_ = Loop::Evicting { left, under_way, others, admitted };
+        self.evict_next(kernel, control_plane);
+    }
+
+    /// The next evictions; when all are answered, the other writes.
+    fn evict_next(&mut self, kernel: &mut Kernel, control_plane: &mut ControlPlane) {
+        let Loop::Evicting { left, under_way, others, admitted } = &mut self.loop_ else { return };
+        let mut next = Vec::new();
+        while under_way.len() < PARALLEL_PREEMPTIONS
+            && let Some(id) = left.pop_front()
+        {
+            under_way.insert(id);
+            next.push(id);
+        }
+        let done = under_way.is_empty();
+        let (others, admitted) = if done { (std::mem::take(others), *admitted) } else { (Vec::new(), false) };
+        next.into_iter().for_each(|id| self.evict(kernel, control_plane, id));
+        if !done {
+            return;
+        }
         // Only what has changed is written.
-        let left: VecDeque<WorkloadId> = (outcome.others.into_iter())
+        let left: VecDeque<WorkloadId> = (others.into_iter())
             .filter(|(id, why)| self.written.insert(*id, *why) != Some(*why))
             .map(|(id, _)| id)
             .collect();
@@ -358,15 +474,58 @@ impl Kueue {
         }
     }
 
-    /// One of its requests was answered; says which job may begin.
+    /// An eviction was answered.
+    fn on_evicted(
+        &mut self,
+        kernel: &mut Kernel,
+        control_plane: &mut ControlPlane,
+        id: WorkloadId,
+        ok: bool,
+    ) {
+        if !ok {
+            return self.evict(kernel, control_plane, id);
+        }
+        // It may have finished meanwhile.
+        if self.cycles.is_evicted(id) {
+            self.evicted.insert(id);
+            self.stop(kernel, id);
+        }
+        if let Loop::Evicting { under_way, .. } = &mut self.loop_ {
+            under_way.remove(&id);
+            self.evict_next(kernel, control_plane);
+        }
+    }
+
+    /// Stops a job whose eviction is stored, unless its own requests are under way: then when they are answered.
+    fn stop(&mut self, kernel: &mut Kernel, id: WorkloadId) -> bool {
+        let begun = self.stages[id as usize] == Stage::Started;
+        // One that never began is suspended.
+        let next = if begun { Stage::Evicted } else { Stage::Inactive };
+        let stops = (begun || self.stages[id as usize] == Stage::Admitted) && self.evicted.remove(&id);
+        if stops {
+            let at_reconciler = self.stages[id as usize] == Stage::Admitted;
+            self.stages[id as usize] = next;
+            self.times[id as usize].preemptions += 1;
+            if !at_reconciler {
+                self.reconcile(kernel, id);
+            }
+        }
+        stops
+    }
+
+    /// One of its requests was answered; says what is to happen to the job.
     pub fn on_answered(
         &mut self,
         kernel: &mut Kernel,
         control_plane: &mut ControlPlane,
-        pod: PodId,
+        (pod, what): (PodId, NodeId),
         ok: bool,
-    ) -> Option<Start> {
+    ) -> Option<Order> {
         let id = self.job_of(pod)?;
+        if what == EVICTION {
+            self.on_evicted(kernel, control_plane, id, ok);
+            return None;
+        }
         if !ok {
             // Reconcilers and the loop's patches are tried again.
             self.write(kernel, control_plane, id);
@@ -394,25 +553,55 @@ impl Kueue {
             Stage::Admitting => {
                 self.stages[id as usize] = Stage::Admitted;
                 self.reconcile(kernel, id);
+                self.stop(kernel, id);
             }
             Stage::Starting => {
                 self.stages[id as usize] = Stage::Started;
-                self.times[id as usize].started_ns = kernel.now();
+                let started_ns = &mut self.times[id as usize].started_ns;
+                *started_ns = kernel.now().min(*started_ns);
                 let chosen = self.cycles.flavors_of(id);
                 let workload = &self.config.workloads[id as usize];
                 let spec = workload.combined.iter().find(|(flavors, _)| *flavors == chosen).map(|(_, s)| *s);
-                return Some((id, spec));
+                self.stop(kernel, id);
+                return Some(Order::Start(id, spec));
             }
             Stage::Finishing => {
                 self.stages[id as usize] = Stage::Finished;
-                let queue = self.cycles.release(&self.config, id);
-                if self.released.is_empty() {
-                    kernel.at(kernel.now() + REQUEUE_BATCH_NS, Event::Kueue { tag: REQUEUE });
+                self.evicted.remove(&id);
+                self.release(kernel, id);
+            }
+            Stage::Stopping(left) => {
+                if left > 1 {
+                    self.stages[id as usize] = Stage::Stopping(left - 1);
+                    self.write(kernel, control_plane, id);
+                } else if self.inactive.remove(&id) {
+                    self.stages[id as usize] = Stage::Inactive;
+                    self.reconcile(kernel, id);
+                } else {
+                    self.stages[id as usize] = Stage::Stopped;
                 }
-                self.released.insert(queue);
+                if left == STOP_REQUESTS {
+                    return Some(Order::Suspend(id));
+                }
+            }
+            Stage::Clearing => {
+                self.stages[id as usize] = Stage::Queued;
+                self.release(kernel, id);
+                self.written.remove(&id);
+                self.cycles.push_again(&self.config, id);
+                self.wake(kernel);
             }
             _ => {}
         }
         None
+    }
+
+    /// A job's quota is free: a while later those that wait for it are tried again.
+    fn release(&mut self, kernel: &mut Kernel, id: WorkloadId) {
+        let queue = self.cycles.release(&self.config, id);
+        if self.released.is_empty() {
+            kernel.at(kernel.now() + REQUEUE_BATCH_NS, Event::Kueue { tag: REQUEUE });
+        }
+        self.released.insert(queue);
     }
 }

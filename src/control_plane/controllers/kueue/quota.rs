@@ -128,6 +128,12 @@ impl Quotas {
         self.has_cohort(queue) && self.used(queue, cell) + more > self.nominal(queue, cell)
     }
 
+    /// Whether a queue that uses so much more uses more than its own (`QuantitiesFitInQuota`).
+    #[must_use]
+    pub fn exceeds_nominal(&self, queue: usize, cell: Cell, more: i64) -> bool {
+        self.used(queue, cell) + more > self.nominal(queue, cell)
+    }
+
     /// A queue uses more (`addUsage`).
     pub fn add(&mut self, queue: usize, cell: Cell, more: i64) {
         let local = self.quota(queue, cell).local();

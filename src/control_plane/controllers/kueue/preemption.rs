@@ -1,0 +1,257 @@
+//! Kueue's preemption: which workloads give their quota to one that waits.
+//!
+//! Sources: `pkg/scheduler/preemption/{preemption,preemption_oracle}.go` and its folders `classical` and `common`, of Kueue 0.19.2.
+//!
+//! Candidates use a resource of a flavor that is short. Those of the same ClusterQueue are taken by `withinClusterQueue`, those of other queues of the cohort that
+//! borrow by `reclaimWithinCohort`. A queue that asks for no more than its nominal quota takes back what others have borrowed; one that would borrow itself
+//! takes from others only what `borrowWithinCohort` allows, and besides what does not make it borrow.
+//!
+//! The order: what is being evicted already, then other queues before the own one, low priorities first, and among equals who got its quota last.
+//! Candidates are removed until the workload fits, passing over those whose queue no longer borrows; then they are given back one by one, from the last but one to
+//! the first, where it still fits. So the set is minimal, and small ones that did not help are spared.
+//!
+//! Left out: cohorts of cohorts, topologies, fair sharing of admissions, workload slices. Candidates that are alike in all of that go by age,
+//! where Kueue goes by their random UIDs. Reservation times have whole seconds, as they are stored.
+//!
+//! Cost: O(admitted workloads of the cohort x log) a search, and O(candidates x resources) for trying.
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::config::{Config, Policy};
+use super::cycle::WorkloadId;
+use super::quota::{Cell, Quotas};
+use crate::engine::{Nanos, SECOND};
+
+/// Why a workload is preempted (the reason of its condition `Preempted`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Reason {
+    /// `InClusterQueue`.
+    InClusterQueue,
+    /// `InCohortReclamation`.
+    InCohortReclamation,
+    /// `InCohortReclaimWhileBorrowing`.
+    InCohortReclaimWhileBorrowing,
+}
+
+/// A workload that is to go, and why.
+pub type Target = (WorkloadId, Reason);
+
+/// A workload that holds quota.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// What it uses.
+    pub usage: Vec<(Cell, i64)>,
+    /// When quota was reserved for it, ns.
+    pub reserved_ns: Nanos,
+    /// It is being evicted.
+    pub evicted: bool,
+}
+
+/// What a search looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Queues and workloads.
+    pub config: &'a Config,
+    /// Who holds quota.
+    pub holders: &'a BTreeMap<WorkloadId, Holder>,
+    /// When workloads were created, ns.
+    pub created_ns: &'a BTreeMap<WorkloadId, Nanos>,
+    /// Who needs quota.
+    pub preemptor: WorkloadId,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: WorkloadId,
+    queue: usize,
+    evicted: bool,
+    /// The preemptor's queue has a right to what it uses.
+    has_advantage: bool,
+    /// It may go only if the preemptor does not borrow in the end.
+    without_borrowing: bool,
+    reason: Reason,
+}
+
+/// Whether a queue uses no more than its own, of all of these.
+fn is_within_nominal(quotas: &Quotas, queue: usize, cells: &BTreeSet<Cell>) -> bool {
+    cells.iter().all(|cell| quotas.used(queue, *cell) <= quotas.nominal(queue, *cell))
+}
+
+impl Search<'_> {
+    fn queue(&self) -> usize {
+        self.config.workloads[self.preemptor as usize].queue
+    }
+
+    /// `SatisfiesPreemptionPolicy`.
+    fn satisfies(&self, candidate: WorkloadId, policy: Policy) -> bool {
+        let priority = |id: WorkloadId| self.config.workloads[id as usize].priority;
+        let lower = priority(self.preemptor) > priority(candidate);
+        match policy {
+            Policy::Never => false,
+            Policy::LowerPriority => lower,
+            Policy::LowerOrNewerEqualPriority => {
+                let created = |id: WorkloadId| self.created_ns.get(&id).copied().unwrap_or(Nanos::MAX);
+                let equal = priority(self.preemptor) == priority(candidate);
+                lower || equal && created(self.preemptor) < created(candidate)
+            }
+            Policy::Any => true,
+        }
+    }
+
+    /// What it could take, in order.
+    fn candidates(&self, quotas: &Quotas, short: &BTreeSet<Cell>, usage: &[(Cell, i64)]) -> Vec<Candidate> {
+        let own = self.queue();
+        let queue = &self.config.queues[own];
+        let policy = &queue.preemption;
+        let mine = &self.config.workloads[self.preemptor as usize];
+        let has_advantage = usage.iter().all(|(cell, amount)| !quotas.exceeds_nominal(own, *cell, *amount));
+        let mut all = Vec::new();
+        for (id, holder) in self.holders {
+            let other = &self.config.workloads[*id as usize];
+            let is_own = other.queue == own;
+            let of_cohort = queue.cohort.is_some() && self.config.queues[other.queue].cohort == queue.cohort;
+            let by = if is_own { policy.within_cluster_queue } else { policy.reclaim_within_cohort };
+            let reachable = is_own || of_cohort && !is_within_nominal(quotas, other.queue, short);
+            if !reachable
+                || !holder.usage.iter().any(|(cell, _)| short.contains(cell))
+                || !self.satisfies(*id, by)
+            {
+                continue;
+            }
+            let above = other.priority >= mine.priority
+                || policy.max_priority_threshold.is_some_and(|most| other.priority > most);
+            let without_borrowing = !policy.borrow_within_cohort || above;
+            let (without_borrowing, reason) = match (is_own, has_advantage) {
+                (true, _) => (false, Reason::InClusterQueue),
+                (false, true) => (false, Reason::InCohortReclamation),
+                (false, false) if without_borrowing => (true, Reason::InCohortReclamation),
+                (false, false) => (false, Reason::InCohortReclaimWhileBorrowing),
+            };
+            all.push(Candidate {
+                id: *id,
+                queue: other.queue,
+                evicted: holder.evicted,
+                has_advantage,
+                without_borrowing,
+                reason,
+            });
+        }
+        all.sort_by_key(|c| {
+            let reserved = self.holders.get(&c.id).map_or(0, |holder| holder.reserved_ns / SECOND);
+            let priority = self.config.workloads[c.id as usize].priority;
+            (!c.evicted, c.queue == own, priority, Reverse(reserved), c.id)
+        });
+        all
+    }
+
+    fn remove(&self, quotas: &mut Quotas, id: WorkloadId) {
+        let queue = self.config.workloads[id as usize].queue;
+        for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
+            quotas.remove(queue, *cell, *amount);
+        }
+    }
+
+    fn add(&self, quotas: &mut Quotas, id: WorkloadId) {
+        let queue = self.config.workloads[id as usize].queue;
+        for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
+            quotas.add(queue, *cell, *amount);
+        }
+    }
+
+    fn fits(&self, quotas: &Quotas, usage: &[(Cell, i64)], borrowing: bool) -> bool {
+        let own = self.queue();
+        usage.iter().all(|(cell, amount)| {
+            (borrowing || !quotas.borrows(own, *cell, *amount)) && *amount <= quotas.available(own, *cell)
+        })
+    }
+
+    /// Who must go so that `usage` fits, `short` being what it lacks; nobody: it can't be done. `quotas` are as before afterwards.
+    pub fn targets(&self, quotas: &mut Quotas, short: &BTreeSet<Cell>, usage: &[(Cell, i64)]) -> Vec<Target> {
+        let own = self.queue();
+        if !self.config.queues[own].preemption.is_any() {
+            return Vec::new();
+        }
+        let candidates = self.candidates(quotas, short, usage);
+        let others = candidates.iter().any(|c| c.queue != own);
+        let is_forbidden = !self.config.queues[own].preemption.borrow_within_cohort;
+        let under_nominal = short.iter().all(|cell| quotas.used(own, *cell) < quotas.nominal(own, *cell));
+        let no_advantage = !candidates.iter().any(|c| c.queue != own && c.has_advantage);
+        let attempts: &[bool] = if !others || is_forbidden && !under_nominal {
+            &[true]
+        } else if is_forbidden && no_advantage {
+            &[false, true]
+        } else {
+            &[true, false]
+        };
+        for borrowing in attempts {
+            let mut targets: Vec<Target> = Vec::new();
+            let mut fits = false;
+            for candidate in &candidates {
+                let passed_over = candidate.queue != own
+                    && (*borrowing && candidate.without_borrowing
+                        || is_within_nominal(quotas, candidate.queue, short));
+                if passed_over {
+                    continue;
+                }
+                self.remove(quotas, candidate.id);
+                targets.push((candidate.id, candidate.reason));
+                fits = self.fits(quotas, usage, *borrowing);
+                if fits {
+                    break;
+                }
+            }
+            if fits {
+                self.give_back(quotas, usage, *borrowing, &mut targets);
+            }
+            targets.iter().for_each(|(id, _)| self.add(quotas, *id));
+            if fits {
+                return targets;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Gives back who need not go (`fillBackWorkloads`).
+    fn give_back(
+        &self,
+        quotas: &mut Quotas,
+        usage: &[(Cell, i64)],
+        borrowing: bool,
+        targets: &mut Vec<Target>,
+    ) {
+        for at in (0..targets.len().saturating_sub(1)).rev() {
+            let id = targets[at].0;
+            self.add(quotas, id);
+            if self.fits(quotas, usage, borrowing) {
+                targets.swap_remove(at);
+            } else {
+                self.remove(quotas, id);
+            }
+        }
+    }
+
+    /// Whether room can be made for one resource (`SimulatePreemption`): by whom, and whether the queue borrows afterwards.
+    pub fn simulate(&self, quotas: &mut Quotas, cell: Cell, amount: i64) -> (Room, bool) {
+        let own = self.queue();
+        let targets = self.targets(quotas, &BTreeSet::from([cell]), &[(cell, amount)]);
+        if targets.is_empty() {
+            return (Room::None, quotas.borrows(own, cell, amount));
+        }
+        targets.iter().for_each(|(id, _)| self.remove(quotas, *id));
+        let borrows = quotas.borrows(own, cell, amount);
+        targets.iter().for_each(|(id, _)| self.add(quotas, *id));
+        let of_own = targets.iter().any(|(id, _)| self.config.workloads[*id as usize].queue == own);
+        (if of_own { Room::Preempt } else { Room::Reclaim }, borrows)
+    }
+}
+
+/// How room can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Not now.
+    None,
+    /// By workloads of its own queue, perhaps among others.
+    Preempt,
+    /// By workloads of other queues only.
+    Reclaim,
+}
