@@ -481,11 +481,14 @@ impl Reader {
     }
 }
 
+/// Which of the known words a field at a path has; the first if it is left out.
+type OneOf<'a> = dyn Fn(&Option<String>, &str, &[&str]) -> Result<usize, Vec<Diagnostic>> + 'a;
+
 /// `spec.preemption`, as Kueue's defaults and webhook have it.
 fn preemption(
     file: &ConfigFile,
     given: &PreemptionObject,
-    one_of: &dyn Fn(&Option<String>, &str, &[&str]) -> Result<usize, Vec<Diagnostic>>,
+    one_of: &OneOf<'_>,
 ) -> Result<Preemption, Vec<Diagnostic>> {
     let path = "spec.preemption.withinClusterQueue";
     let known = ["Never", "LowerPriority", "LowerOrNewerEqualPriority"];
