@@ -9,23 +9,23 @@ use podpace::trace::{self, ImportOptions, OnError, TraceError};
 
 pub(crate) struct Imported {
     _dir: tempfile::TempDir,
-    manifest: Manifest,
-    pods: Vec<PodRow>,
+    pub(crate) manifest: Manifest,
+    pub(crate) pods: Vec<PodRow>,
     specs: Vec<SpecRow>,
-    nodes: Vec<NodeRow>,
-    outcomes: Vec<OutcomeRow>,
+    pub(crate) nodes: Vec<NodeRow>,
+    pub(crate) outcomes: Vec<OutcomeRow>,
     deletions: Vec<(String, u64)>,
     bound: Vec<(String, String)>,
 }
 
 impl Imported {
-    fn pod(&self, uid: &str) -> &PodRow {
+    pub(crate) fn pod(&self, uid: &str) -> &PodRow {
         self.pods.iter().find(|p| p.uid == uid).unwrap_or_else(|| panic!("no pod {uid} in {:#?}", self.pods))
     }
     pub(crate) fn requests(&self, uid: &str, name: &str) -> u64 {
         self.specs[self.pod(uid).spec_id as usize].requests.get(name).copied().unwrap_or(0)
     }
-    fn outcome(&self, uid: &str) -> &OutcomeRow {
+    pub(crate) fn outcome(&self, uid: &str) -> &OutcomeRow {
         self.outcomes.iter().find(|o| o.uid == uid).unwrap()
     }
     fn deleted_at(&self, uid: &str) -> Option<u64> {

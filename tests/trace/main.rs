@@ -5,6 +5,7 @@ mod formats;
 mod import;
 mod limit_ranges;
 mod native;
+mod recordings;
 mod replay;
 mod samples;
 mod speed;
