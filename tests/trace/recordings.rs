@@ -1,6 +1,7 @@
 //! Recordings of live clusters as collectors deliver them: in several files, out of order, twice, at every level.
 
 use podpace::trace::ImportOptions;
+use podpace::trace::model::NodeOp;
 use proptest::prelude::*;
 
 use super::formats::{Imported, import, try_import};
@@ -12,8 +13,69 @@ fn essence(i: &Imported) -> impl PartialEq + std::fmt::Debug + use<> {
     (i.pods.clone(), i.nodes.clone(), i.outcomes.clone())
 }
 
+/// Records of YuniKorn: a node, an application, two asks that are allocated and end.
+const RECORDS: [&str; 9] = [
+    r#"{"type":3,"objectID":"n1","timestampNano":1000000000000000000,"eventChangeType":2,"resource":{"resources":{"memory":{"value":33424998400},"vcore":{"value":8000}}}}"#,
+    r#"{"type":4,"objectID":"root.test","referenceID":"app-1","timestampNano":1000000001000000000,"eventChangeType":2,"eventChangeDetail":405}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000002000000000,"eventChangeType":2,"eventChangeDetail":201,"referenceID":"a","resource":{"resources":{"vcore":{"value":1000}}}}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000003000000000,"eventChangeType":2,"eventChangeDetail":200,"referenceID":"a","resource":{"resources":{"vcore":{"value":1000}}}}"#,
+    r#"{"type":3,"objectID":"n1","timestampNano":1000000003000000001,"eventChangeType":2,"eventChangeDetail":303,"referenceID":"a"}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000004000000000,"eventChangeType":2,"eventChangeDetail":201,"referenceID":"b","resource":{"resources":{"vcore":{"value":2000}}}}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000009000000000,"eventChangeType":3,"eventChangeDetail":500,"referenceID":"a"}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000010000000000,"eventChangeType":2,"eventChangeDetail":200,"referenceID":"b"}"#,
+    r#"{"type":2,"objectID":"app-1","timestampNano":1000000012000000000,"eventChangeType":3,"eventChangeDetail":200,"referenceID":"b"}"#,
+];
+
 fn lines(records: &[&str]) -> String {
     records.iter().map(|r| format!("{r}\n")).collect()
+}
+
+#[test]
+fn yunikorn_reservations_are_no_changes_of_nodes() {
+    let reserve = |t: u64, change: u64| {
+        format!(
+            r#"{{"type":3,"objectID":"n1","timestampNano":{t},"eventChangeType":{change},"eventChangeDetail":306,"referenceID":"b","resource":{{"resources":{{"vcore":{{"value":2000}}}}}}}}"#
+        )
+    };
+    let leaves = r#"{"type":3,"objectID":"n1","timestampNano":1000000020000000000,"eventChangeType":3,"eventChangeDetail":300}"#;
+    let (reserved, unreserved) =
+        (reserve(1_000_000_005_000_000_000, 2), reserve(1_000_000_006_000_000_000, 3));
+    let text = lines(&RECORDS) + &lines(&[&reserved, &unreserved, leaves]);
+    let i = import("yunikorn-events", &[("events.json", &text)]);
+    let ops: Vec<_> = i.nodes.iter().map(|n| (n.op, n.t_ns)).collect();
+    assert_eq!(ops, [(NodeOp::Add, 0), (NodeOp::Remove, 20 * S)], "{:?}", i.nodes);
+    assert_eq!(i.nodes[0].allocatable["cpu_millicores"], 8000);
+    assert_eq!(i.dropped("objects", "event-not-used"), 2);
+}
+
+#[test]
+fn yunikorn_batches_overlap_and_sort_by_number() {
+    let whole = import("yunikorn-events", &[("events.json", &lines(&RECORDS))]);
+    assert_eq!((whole.pods.len(), whole.pod("a").run_ns), (2, Some(6 * S)));
+    // `events-10` is read before `events-2`; the record between the batches is in both.
+    let (first, second) = (lines(&RECORDS[..5]), lines(&RECORDS[4..]));
+    let i = import("yunikorn-events", &[("events-10.json", &second), ("events-2.json", &first)]);
+    assert_eq!(essence(&i), essence(&whole));
+    assert_eq!(i.dropped("objects", "repeated-record"), 1);
+}
+
+/// A dump beside the records adds what no record says, whichever is read first.
+#[test]
+fn yunikorn_dumps_add_to_records() {
+    let nodes = r#"[{"nodeID":"n1","capacity":{"vcore":8000}},{"nodeID":"n2","capacity":{"vcore":4000}}]"#;
+    let apps = r#"[{"applicationID":"app-1","queueName":"root.test","user":"u","allocations":[{"allocationKey":"b","requestTime":1000000004000000000,"allocationTime":1000000010000000000,"nodeId":"n2","priority":"5","resource":{"vcore":2000}}]}]"#;
+    for (first, last) in [("a", "z"), ("z", "a")] {
+        let names =
+            [format!("{first}-nodes.json"), format!("{first}-apps.json"), format!("{last}-events.json")];
+        let records = lines(&RECORDS);
+        let i = import("yunikorn-events", &[(&names[0], nodes), (&names[1], apps), (&names[2], &records)]);
+        let added: Vec<_> = i.nodes.iter().map(|n| (n.name.as_str(), n.op)).collect();
+        assert_eq!(i.nodes.len(), 2, "{added:?}");
+        assert!(i.nodes.iter().all(|n| n.op == NodeOp::Add), "{added:?}");
+        let b = i.pod("b");
+        assert_eq!((b.user.as_str(), b.priority, b.run_ns), ("u", 5, Some(2 * S)));
+        assert_eq!(i.outcome("b").node, "n2");
+    }
 }
 
 fn audit(id: &str, second: &str, verb: &str, object: &str, rest: &str) -> String {
@@ -72,6 +134,7 @@ proptest! {
     #[test]
     fn recordings_are_put_in_order(
         audit_order in Just((0..9).collect::<Vec<usize>>()).prop_shuffle(),
+        record_order in Just((0..9).collect::<Vec<usize>>()).prop_shuffle(),
         cut in 0usize..10,
         spill in any::<bool>(),
     ) {
@@ -81,14 +144,17 @@ proptest! {
             sort_memory_bytes: if spill { 64 } else { 1 << 20 },
             ..ImportOptions::default()
         };
-        let (format, events, order) = ("audit", &log[..], &audit_order);
-        let whole = import(format, &[("a.json", &lines(events))]);
-        let shuffled: Vec<&str> = order.iter().map(|&k| events[k]).collect();
-        let files = [("a.json", lines(&shuffled[..cut])), ("b.json", lines(&shuffled[cut..]))];
-        let files: Vec<(&str, &str)> =
-            files.iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (*name, text.as_str())).collect();
-        let i = try_import(format, &files, &options).unwrap();
-        prop_assert_eq!(essence(&i), essence(&whole));
+        for (format, events, order) in
+            [("audit", &log[..], &audit_order), ("yunikorn-events", &RECORDS[..], &record_order)]
+        {
+            let whole = import(format, &[("a.json", &lines(events))]);
+            let shuffled: Vec<&str> = order.iter().map(|&k| events[k]).collect();
+            let files = [("a.json", lines(&shuffled[..cut])), ("b.json", lines(&shuffled[cut..]))];
+            let files: Vec<(&str, &str)> =
+                files.iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (*name, text.as_str())).collect();
+            let i = try_import(format, &files, &options).unwrap();
+            prop_assert_eq!(essence(&i), essence(&whole));
+        }
     }
 }
 
