@@ -1,7 +1,7 @@
 //! JSON and YAML documents, object by object: a list of 100,000 pods is never in memory whole.
 //!
 //! * **JSON** ([`each_document`]): one object, several behind each other, JSON Lines, an array, or an object with
-//!   `items` (a Kubernetes List) or `EventRecords`, whose elements are given one by one. When the first line is an object
+//!   `items` (a Kubernetes List) or `EventRecords`, or what the format names, whose elements are given one by one. When the first line is an object
 //!   by itself the file is JSON Lines: then a bad line is one bad object, and the next line goes on.
 //! * **YAML**: several documents; Lists are cut at the `- ` lines of their `items:`, which is how kubectl and kwokctl
 //!   write them. Lists written in another way are read whole, within the limit.
@@ -73,7 +73,7 @@ impl Place {
 pub type Each<'a> = dyn FnMut(Result<Value, TraceError>, &Place) -> Result<(), TraceError> + 'a;
 
 /// Keys of an object whose elements are given instead of it.
-const LIST_KEYS: [&str; 2] = ["items", "EventRecords"];
+pub const LIST_KEYS: &[&str] = &["items", "EventRecords"];
 
 /// How far a file's first line is looked at to tell JSON Lines.
 const FIRST_LINE: usize = 1 << 20;
@@ -83,6 +83,19 @@ const FIRST_LINE: usize = 1 << 20;
 /// # Errors
 /// What `each` returns, and a file that can't be opened. Objects that can't be read are given to `each`.
 pub fn each_document(file: &InputFile, limit: usize, each: &mut Each<'_>) -> Result<(), TraceError> {
+    each_document_of(file, limit, LIST_KEYS, each)
+}
+
+/// The same, where the format says which keys hold lists.
+///
+/// # Errors
+/// As [`each_document`].
+pub fn each_document_of(
+    file: &InputFile,
+    limit: usize,
+    lists: &[&str],
+    each: &mut Each<'_>,
+) -> Result<(), TraceError> {
     let name = file.display();
     let mut reader = file.open()?;
     let mut start = Vec::new();
@@ -101,14 +114,14 @@ pub fn each_document(file: &InputFile, limit: usize, each: &mut Each<'_>) -> Res
     let is_lines = whole_line
         && first == b'{'
         && serde_json::from_slice::<serde_json::Map<String, Value>>(text)
-            .is_ok_and(|object| !LIST_KEYS.iter().any(|key| object.contains_key(*key)));
+            .is_ok_and(|object| !lists.iter().any(|key| object.get(*key).is_some_and(Value::is_array)));
     let reader: Box<dyn BufRead> = Box::new(Cursor::new(start).chain(reader));
     if is_lines {
-        json_lines(&name, reader, limit, each)
+        json_lines(&name, reader, limit, lists, each)
     } else if matches!(first, b'{' | b'[') {
-        json(&name, reader, limit, each)
+        json(&name, reader, limit, lists, each)
     } else {
-        yaml(&name, reader, limit, each)
+        yaml(&name, reader, limit, lists, each)
     }
 }
 
@@ -130,6 +143,7 @@ fn json_lines(
     name: &str,
     reader: Box<dyn BufRead>,
     limit: usize,
+    lists: &[&str],
     each: &mut Each<'_>,
 ) -> Result<(), TraceError> {
     let mut lines = Lines::new(name.to_string(), reader, limit);
@@ -146,7 +160,7 @@ fn json_lines(
         // Some writers put several objects on a line.
         for value in serde_json::Deserializer::from_str(line).into_iter::<Value>() {
             match value {
-                Ok(value) => give(value, &place, each)?,
+                Ok(value) => give(value, lists, &place, each)?,
                 Err(e) => each(Err(json_error(&place, &e)), &place)?,
             }
         }
@@ -154,9 +168,9 @@ fn json_lines(
 }
 
 /// Gives a value, or the elements of the list that it is.
-fn give(value: Value, place: &Place, each: &mut Each<'_>) -> Result<(), TraceError> {
+fn give(value: Value, lists: &[&str], place: &Place, each: &mut Each<'_>) -> Result<(), TraceError> {
     let Value::Object(mut object) = value else { return each(Ok(value), place) };
-    match LIST_KEYS.iter().find(|key| matches!(object.get(**key), Some(Value::Array(_)))) {
+    match lists.iter().find(|key| matches!(object.get(**key), Some(Value::Array(_)))) {
         None => each(Ok(Value::Object(object)), place),
         Some(key) => {
             let kind = object.get("kind").and_then(Value::as_str).map(item_kind).unwrap_or_default();
@@ -246,7 +260,13 @@ fn watched(reader: Box<dyn BufRead>, limit: usize) -> (Watched, Rc<RefCell<Posit
     (Watched { inner: reader, position: position.clone(), limit, at_start: true }, position)
 }
 
-fn json(name: &str, reader: Box<dyn BufRead>, limit: usize, each: &mut Each<'_>) -> Result<(), TraceError> {
+fn json(
+    name: &str,
+    reader: Box<dyn BufRead>,
+    limit: usize,
+    lists: &[&str],
+    each: &mut Each<'_>,
+) -> Result<(), TraceError> {
     let (watched, position) = watched(reader, limit);
     let mut failure = None;
     let mut de = serde_json::Deserializer::from_reader(watched);
@@ -257,8 +277,14 @@ fn json(name: &str, reader: Box<dyn BufRead>, limit: usize, each: &mut Each<'_>)
             Ok(()) => return Ok(()),
             Err(e) if e.is_io() || e.is_eof() => Some(e),
             Err(_) => {
-                let seed =
-                    Items { name, each: &mut *each, position: &position, failure: &mut failure, kind: None };
+                let seed = Items {
+                    name,
+                    lists,
+                    each: &mut *each,
+                    position: &position,
+                    failure: &mut failure,
+                    kind: None,
+                };
                 seed.deserialize(&mut de).err()
             }
         };
@@ -304,6 +330,7 @@ pub(crate) fn json_error(place: &Place, e: &serde_json::Error) -> TraceError {
 /// Deserialises a value; the elements of a top-level array or list go to the callback one by one.
 struct Items<'a, 'b> {
     name: &'a str,
+    lists: &'a [&'a str],
     each: &'a mut Each<'b>,
     position: &'a Rc<RefCell<Position>>,
     failure: &'a mut Option<TraceError>,
@@ -315,8 +342,11 @@ impl Items<'_, '_> {
     fn give<E: serde::de::Error>(&mut self, value: Value) -> Result<(), E> {
         let place = Place { file: self.name.to_string(), at: self.position.borrow().begins };
         let value = with_kind(value, self.kind.as_deref().unwrap_or_default());
-        let given =
-            if self.kind.is_some() { (self.each)(Ok(value), &place) } else { give(value, &place, self.each) };
+        let given = if self.kind.is_some() {
+            (self.each)(Ok(value), &place)
+        } else {
+            give(value, self.lists, &place, self.each)
+        };
         self.position.borrow_mut().next_object();
         given.map_err(|e| {
             *self.failure = Some(e);
@@ -356,11 +386,12 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         let mut object = serde_json::Map::new();
         let mut had_items = false;
         while let Some(key) = map.next_key::<String>()? {
-            if self.kind.is_none() && LIST_KEYS.contains(&key.as_str()) {
+            if self.kind.is_none() && self.lists.contains(&key.as_str()) {
                 had_items = true;
                 let kind = object.get("kind").and_then(Value::as_str).map(item_kind).unwrap_or_default();
                 map.next_value_seed(Items {
                     name: self.name,
+                    lists: self.lists,
                     each: &mut *self.each,
                     position: self.position,
                     failure: &mut *self.failure,
@@ -377,6 +408,7 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
 /// A YAML document as it is gathered line by line.
 struct Gathered<'a, 'b> {
     name: &'a str,
+    lists: &'a [&'a str],
     each: &'a mut Each<'b>,
     text: String,
     /// Line on which the text begins.
@@ -406,7 +438,7 @@ impl Gathered<'_, '_> {
         }
         let place = Place { file: self.name.to_string(), at: self.start };
         match serde_yaml::from_str::<Value>(&text) {
-            Ok(value) => give(value, &place, self.each),
+            Ok(value) => give(value, self.lists, &place, self.each),
             Err(e) => {
                 let why = e.to_string();
                 let deep = ["recursion limit", "repetition limit"].iter().any(|w| why.contains(w));
@@ -468,10 +500,17 @@ impl Gathered<'_, '_> {
     }
 }
 
-fn yaml(name: &str, reader: Box<dyn BufRead>, limit: usize, each: &mut Each<'_>) -> Result<(), TraceError> {
+fn yaml(
+    name: &str,
+    reader: Box<dyn BufRead>,
+    limit: usize,
+    lists: &[&str],
+    each: &mut Each<'_>,
+) -> Result<(), TraceError> {
     let mut lines = Lines::new(name.to_string(), reader, limit);
     let mut gathered = Gathered {
         name,
+        lists,
         each,
         text: String::new(),
         start: 1,

@@ -9,11 +9,11 @@ use podpace::trace::{self, ImportOptions, OnError, TraceError};
 
 pub(crate) struct Imported {
     _dir: tempfile::TempDir,
-    manifest: Manifest,
-    pods: Vec<PodRow>,
+    pub(crate) manifest: Manifest,
+    pub(crate) pods: Vec<PodRow>,
     specs: Vec<SpecRow>,
-    nodes: Vec<NodeRow>,
-    outcomes: Vec<OutcomeRow>,
+    pub(crate) nodes: Vec<NodeRow>,
+    pub(crate) outcomes: Vec<OutcomeRow>,
     deletions: Vec<(String, u64)>,
     bound: Vec<(String, String)>,
 }
@@ -28,7 +28,7 @@ impl Imported {
     pub(crate) fn spec(&self, uid: &str) -> &SpecRow {
         &self.specs[self.pod(uid).spec_id as usize]
     }
-    fn outcome(&self, uid: &str) -> &OutcomeRow {
+    pub(crate) fn outcome(&self, uid: &str) -> &OutcomeRow {
         self.outcomes.iter().find(|o| o.uid == uid).unwrap()
     }
     fn deleted_at(&self, uid: &str) -> Option<u64> {

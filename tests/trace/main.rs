@@ -6,6 +6,7 @@ mod import;
 mod limit_ranges;
 mod native;
 mod priority_classes;
+mod recordings;
 mod replay;
 mod samples;
 mod speed;

@@ -25,7 +25,7 @@ use super::kubernetes::{self as k8s, Place};
 use super::limit_range::LimitRanges;
 use super::priority_class::PriorityClasses;
 use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
-use crate::trace::documents::each_document;
+use crate::trace::documents::{LIST_KEYS, each_document_of};
 use crate::trace::error::Problem;
 use crate::trace::model::NodeOp;
 
@@ -91,12 +91,22 @@ pub(crate) fn read_objects(
     sink: &mut Sink,
     each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
 ) -> Result<(), TraceError> {
+    read_objects_of(file, LIST_KEYS, sink, each)
+}
+
+/// The same, where the format says which keys hold lists.
+pub(super) fn read_objects_of(
+    file: &InputFile,
+    lists: &[&str],
+    sink: &mut Sink,
+    each: &mut dyn FnMut(&mut Sink, Value, &Place) -> Result<bool, TraceError>,
+) -> Result<(), TraceError> {
     if !holds_objects(file) {
         sink.report.ignored_files.push(format!("{} (neither JSON nor YAML by name)", file.file_name()));
         return Ok(());
     }
     sink.begin_file(file, OBJECTS);
-    each_document(file, sink.options.max_line_bytes, &mut |object, place| {
+    each_document_of(file, sink.options.max_line_bytes, lists, &mut |object, place| {
         sink.report.table(OBJECTS).read += 1;
         match object.and_then(|object| each(sink, object, place)) {
             Ok(true) => sink.report.table(OBJECTS).kept += 1,
@@ -181,6 +191,7 @@ impl List {
                 .invent("pods.submit_ns", "the origin: the object has no creationTimestamp (a manifest)");
             life.created = Some(0);
         }
+        k8s::agree(sink, &mut life);
         let uid = k8s::pod_uid(object);
         if uid.ends_with('/') {
             return Err(place.error(Problem::EmptyField, "metadata.name", "", "a name or a uid"));
@@ -312,13 +323,10 @@ fn expand(
     controllers: Vec<(Value, Place)>,
     admission: &Admission,
 ) -> Result<(), TraceError> {
+    let owners = k8s::names(controllers.iter().map(|(object, _)| object));
     for (mut object, place) in controllers {
         let place = &place;
-        let owned = object
-            .pointer("/metadata/ownerReferences")
-            .and_then(Value::as_array)
-            .is_some_and(|o| !o.is_empty());
-        if owned {
+        if k8s::is_owned(&object, &owners) {
             continue;
         }
         let (namespace, name) =

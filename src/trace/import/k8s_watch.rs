@@ -13,7 +13,7 @@
 //! pods with a node sit on it, finished ones are left out.
 //!
 //! **Rules.** ADDED for a pod already known (a relist) is an update. DELETED of a pod never added, a pod that comes
-//! back after DELETED, and recorded times that go back are errors. A pod is finished when its phase says so, or when it
+//! back after DELETED, and recorded times that go back are errors. A recorder's clock may be 10 s behind the API server's. A pod is finished when its phase says so, or when it
 //! is deleted; pods alive at the end run on; pods deleted while pending become a deletion.
 //!
 //! **What it cannot tell.** What happened before the recording, and within one second where only object times exist.
@@ -350,6 +350,7 @@ struct Live {
     pod: Pod,
     life: Life,
     initial: bool,
+    place: Place,
 }
 
 /// Follows pods and nodes through events.
@@ -490,10 +491,11 @@ impl Tracker {
             now.created = at;
             self.refined += 1;
         }
+        k8s::agree(sink, &mut now);
         let mut first = now.clone();
         first.finished = None;
         let pod = k8s::pod(sink, object, &first, place)?;
-        self.live.insert(uid, Live { pod, life: now, initial });
+        self.live.insert(uid, Live { pod, life: now, initial, place: place.clone() });
         Ok(())
     }
 
@@ -559,6 +561,7 @@ impl Tracker {
     }
 
     fn emit(&mut self, sink: &mut Sink, mut live: Live, place: &Place) -> Result<(), TraceError> {
+        k8s::agree(sink, &mut live.life);
         k8s::set_life(&mut live.pod, &live.life, place)?;
         let bound_at_start = live.initial && live.life.bound.is_some();
         match (live.life.bound.is_some(), live.life.finished) {
@@ -580,9 +583,9 @@ impl Tracker {
     }
 
     fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
-        let place = Place { file: "end of input".to_string(), at: 0 };
         let rest = std::mem::take(&mut self.live);
         for (_, live) in rest {
+            let place = live.place.clone();
             if let Err(e) = self.emit(sink, live, &place) {
                 sink.bad_kept("objects", e)?;
             }

@@ -2,7 +2,7 @@
 //!
 //! **Input.** Parquet of prom2parquet (one file a metric, its name in the file or folder name; columns timestamp (ms),
 //! value, pod, namespace, node, container, labels `k=v,k=v`), Prometheus' HTTP API answers (`query`, `query_range`:
-//! data.result [{metric, values}]), text exposition `name{labels} value [timestamp ms]`, and CSV with header: a column
+//! data.result [{metric, values}]), text exposition `name{labels} value [timestamp]` (Prometheus' own with ms, OpenMetrics with s), and CSV with header: a column
 //! `timestamp` (or `time`; Unix s, ms, us or ns by size, or RFC 3339), `value`, the metric's name (`__name__`, `metric`,
 //! `name`, or the file's name), and a column a label. With `exported_pod` and the like those are the pod's, as Prometheus
 //! renames labels that its target has too.
@@ -11,7 +11,8 @@
 //! are Unix seconds); kube_pod_status_phase, kube_pod_info (node), kube_pod_owner (application),
 //! kube_pod_container_resource_requests and the same of init containers; kube_node_status_allocatable, kube_node_created,
 //! kube_node_spec_unschedulable, kube_node_spec_taint; kube_job_owner when there is no pod series at all. The names of
-//! version 1 (`.._requests_cpu_cores`, `.._allocatable_memory_bytes`) are known.
+//! version 1 (`.._requests_cpu_cores`, `.._allocatable_memory_bytes`) are known. It gave a uid with kube_pod_info only:
+//! series without one are those of the pod of their name, if only one pod had it.
 //!
 //! **Rules.** Without kube_pod_created a pod is created at its first sample. It ends at kube_pod_completion_time, else when
 //! its phase is first Succeeded or Failed, else at its last sample, unless that is the last of the recording. With only
@@ -80,6 +81,31 @@ struct Seen {
     owner: String,
     /// By init container or not, container and resource.
     requests: BTreeMap<(bool, String, String), u64>,
+}
+
+impl Seen {
+    /// Takes what the other one knows more.
+    fn join(&mut self, other: Seen) {
+        let earliest = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).min();
+        self.first = earliest(self.first, other.first);
+        self.last = self.last.max(other.last);
+        self.created = self.created.or(other.created);
+        self.scheduled = self.scheduled.or(other.scheduled);
+        self.started = self.started.or(other.started);
+        self.completed = self.completed.or(other.completed);
+        self.runs = earliest(self.runs, other.runs);
+        self.over = earliest(self.over, other.over);
+        if self.node.is_empty() {
+            self.node = other.node;
+        }
+        // kube_pod_owner, which may be among the others, says more than kube_pod_info.
+        if !other.owner.is_empty() {
+            self.owner = other.owner;
+        }
+        for (key, amount) in other.requests {
+            self.requests.entry(key).or_insert(amount);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -445,7 +471,26 @@ impl State {
         Ok(true)
     }
 
-    fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
+    /// Series without a uid go to the pod with one that has their name, unless several had it.
+    fn join_by_name(&mut self) {
+        let mut uids: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        for (namespace, name, uid) in self.pods.keys() {
+            uids.entry((namespace.clone(), name.clone())).or_default().push(uid.clone());
+        }
+        for ((namespace, name), uids) in uids {
+            let [nameless, uid] = uids.as_slice() else { continue };
+            if !nameless.is_empty() {
+                continue;
+            }
+            let from = self.pods.remove(&(namespace.clone(), name.clone(), String::new()));
+            if let (Some(from), Some(to)) = (from, self.pods.get_mut(&(namespace, name, uid.clone()))) {
+                to.join(from);
+            }
+        }
+    }
+
+    fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
+        self.join_by_name();
         for (name, node) in self.nodes {
             let allocatable = node.allocatable;
             if !allocatable.contains_key(CPU) && !allocatable.contains_key(MEMORY) {
@@ -565,11 +610,14 @@ impl State {
     }
 }
 
-/// The metric that a file or folder is named after.
+/// The metric that a file is named after, else the folder that it is in. A folder may also be named after the exporter.
 fn metric_of(hint: &str) -> Option<String> {
-    let name: String =
-        hint[hint.find("kube_")?..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    Some(name.trim_end_matches('_').to_string())
+    hint.rsplit('/').find_map(|part| {
+        let from = &part[part.rfind("kube_")?..];
+        let name: String = from.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        let name = name.trim_end_matches('_');
+        (!name.starts_with("kube_state_metrics")).then(|| name.to_string())
+    })
 }
 
 fn count(sink: &mut Sink, used: Result<bool, TraceError>, place: &Place) -> Result<(), TraceError> {
@@ -583,7 +631,7 @@ fn count(sink: &mut Sink, used: Result<bool, TraceError>, place: &Place) -> Resu
     Ok(())
 }
 
-/// `name{k="v",..} value [timestamp ms]`, or `{__name__="name",..} value [timestamp]`.
+/// `name{k="v",..} value [timestamp]`, or `{__name__="name",..} value [timestamp]`.
 fn exposition(line: &str, place: &Place) -> Result<(String, Labels, String, Option<i64>), TraceError> {
     let bad = || place.error(Problem::BadSyntax, "", line, "name{label=\"value\"} number [timestamp]");
     let mut labels = Labels::new();
@@ -628,9 +676,10 @@ fn exposition(line: &str, place: &Place) -> Result<(String, Labels, String, Opti
     let name = if name.is_empty() { labels.get("__name__").cloned().unwrap_or_default() } else { name };
     let mut parts = rest.split_whitespace();
     let value = parts.next().ok_or_else(bad)?.to_string();
-    let t = match parts.next() {
+    // Prometheus' own format has milliseconds there, OpenMetrics seconds: their sizes tell. An exemplar may follow.
+    let t = match parts.next().filter(|t| !t.starts_with('#')) {
         None => None,
-        Some(t) => Some(number::scaled_signed(t, 1_000_000).map_err(|_| bad())?),
+        Some(t) => Some(number::unix_ns_of_any_size(t).map_err(|_| bad())?),
     };
     Ok((name, labels, value, t))
 }

@@ -10,14 +10,15 @@
 //! scheduler-plugins pod groups.
 //!
 //! **Times** are those in the objects, whole seconds: creationTimestamp; PodScheduled condition; the latest
-//! container start; the latest container end.
+//! container start; the latest container end. They are of the clocks of API server, scheduler and kubelet: one up to
+//! 10 s before the creation becomes the creation, and is counted; more is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::priority_class::{is_unknown, system_class};
-use super::{Node, Outcome, Pod, Sink, TraceError};
+use super::{CLOCKS_DIFFER, Node, Outcome, Pod, SECOND, Sink, TraceError};
 pub use crate::trace::documents::Place;
 use crate::trace::error::Problem;
 use crate::trace::export::kubernetes::PLACEHOLDER_ANNOTATION;
@@ -349,6 +350,24 @@ pub fn pod(sink: &mut Sink, object: &Value, life: &Life, place: &Place) -> Resul
     Ok(pod)
 }
 
+/// How far clocks of one cluster may be apart.
+const SKEW_NS: i64 = 10 * SECOND as i64;
+
+/// Raises times that clocks put shortly before the creation to it, and counts that.
+pub fn agree(sink: &mut Sink, life: &mut Life) {
+    let Some(created) = life.created else { return };
+    let mut differ = false;
+    for time in [&mut life.bound, &mut life.running, &mut life.finished].into_iter().flatten() {
+        if *time < created && created.saturating_sub(*time) <= SKEW_NS {
+            *time = created;
+            differ = true;
+        }
+    }
+    if differ {
+        sink.report.invent("outcomes", CLOCKS_DIFFER);
+    }
+}
+
 /// Sets run time and outcome.
 pub fn set_life(pod: &mut Pod, life: &Life, place: &Place) -> Result<(), TraceError> {
     let Some(created) = life.created else {
@@ -401,6 +420,25 @@ pub fn node(object: &Value, op: NodeOp, place: &Place) -> Result<Node, TraceErro
         allocatable: if op == NodeOp::Remove { Resources::new() } else { allocatable },
         labels: string_map(object.pointer("/metadata/labels")),
         taints: if taints.is_empty() { String::new() } else { Value::Array(taints).to_string() },
+    })
+}
+
+/// What an owner is known by: namespace, kind and name.
+type Name = (String, String, String);
+
+/// The names of objects, as owners.
+pub fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<Name> {
+    let name =
+        |o| (namespace(o).to_string(), text(o, "/kind").to_string(), text(o, "/metadata/name").to_string());
+    objects.map(name).collect()
+}
+
+/// Whether an object belongs to one of these: a Deployment makes its ReplicaSets.
+pub fn is_owned(object: &Value, owners: &BTreeSet<Name>) -> bool {
+    let references = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    references.into_iter().flatten().any(|owner| {
+        let name = |p| text(owner, p).to_string();
+        owners.contains(&(namespace(object).to_string(), name("/kind"), name("/name")))
     })
 }
 

@@ -327,6 +327,9 @@ impl Spill for Event {
     }
 }
 
+/// The report's rule for times that several clocks put in another order than things happened in.
+pub(crate) const CLOCKS_DIFFER: &str = "a time before the one that it follows becomes that: clocks differ";
+
 /// The time of things that are there when the trace begins, whenever that is.
 pub const AT_ORIGIN: i64 = i64::MIN;
 
@@ -416,7 +419,7 @@ impl Sink {
         if pod.outcome.as_ref().is_none_or(Outcome::is_in_order) {
             return self.pods.push(pod.submit, pod);
         }
-        self.report.invent("outcomes", "a time before the one that it follows becomes that: clocks differ");
+        self.report.invent("outcomes", CLOCKS_DIFFER);
         let mut pod = pod.clone();
         pod.outcome.iter_mut().for_each(Outcome::put_in_order);
         self.pods.push(pod.submit, &pod)
@@ -481,6 +484,13 @@ impl Sink {
         let counts = self.report.table(table);
         counts.kept = counts.kept.saturating_sub(1);
         Ok(())
+    }
+
+    /// A row that was kept turns out not to be used.
+    pub fn drop_kept(&mut self, table: &str, reason: &str, first: impl FnOnce() -> String) {
+        self.report.drop_row(table, reason, first);
+        let counts = self.report.table(table);
+        counts.kept = counts.kept.saturating_sub(1);
     }
 
     /// Opens a table of a file and counts the file.

@@ -144,6 +144,7 @@ fn each_part(file: &InputFile, each: &mut Each<'_>) -> Result<Shape, TraceError>
     let name = file.display();
     let mut reader = file.open()?;
     let first = reader.fill_buf().map_err(|e| TraceError::from(read_problem(&name, 0, &e)))?;
+    let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
     let (is_text, shape) = match first.iter().find(|b| !b.is_ascii_whitespace()) {
         None => return Err(empty_file(&name).into()),
         // A map and an array of four, as MessagePack begins them.

@@ -8,7 +8,10 @@
 //! eventChangeType (1 set, 2 add, 3 remove), eventChangeDetail, resource. Used: an ask added to an application (201 add): a
 //! pod; an ask removed (201 remove): deleted while pending, unless it was allocated; an allocation added (200 add): bound;
 //! an allocation removed (200 or 500-504, remove): finished, deleted, preempted; a node's allocation (303 add): where; a
-//! node added or removed, its capacity (304); an application added to a queue (405 add): the queue.
+//! node added (0) or removed (0 or 300), its capacity (304 set); an application added to a queue (405 add): the queue.
+//! Other records, as a node's reservation (306), are not used. Records may come in any order and overlap: they are sorted
+//! by time, those of one time as they come, and one that says what another of that time says is dropped. A dump may
+//! stand beside them: it adds what no record says.
 //!
 //! **Units.** vcore is thousandths of a core, memory and ephemeral-storage bytes; times Unix ns.
 //!
@@ -20,10 +23,10 @@
 //! of asks that were lost enter at their allocation. Labels, affinity and tolerations are not in events, container starts
 //! neither: a pod counts as running when it is allocated.
 //!
-//! Memory: O(asks). Source: YuniKorn docs (api/scheduler, event_system), EventRecord of the scheduler interface. No real
+//! Memory: O(asks); records are sorted on disk if they must. Source: YuniKorn docs (api/scheduler, event_system), EventRecord of the scheduler interface. No real
 //! recording was at hand; tests use the documentation's bodies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -32,6 +35,7 @@ use super::kubernetes::{self as k8s, Place};
 use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, Sink, TraceError};
 use crate::trace::error::Problem;
 use crate::trace::model::{CPU, EPHEMERAL_STORAGE, EventOp, MEMORY, NodeOp, Resources, SpecRow};
+use crate::trace::sort::{Sorter, Spill, get_str, get_u64, put_str, put_u64};
 
 /// The importer.
 pub struct YuniKornEvents;
@@ -51,16 +55,74 @@ impl Importer for YuniKornEvents {
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
         sink.origin = Origin::Unix;
-        let mut state = State::default();
+        let scratch = sink.scratch();
+        let mut state = State {
+            records: Sorter::new(&scratch, "event-records", sink.options.sort_memory_bytes),
+            files: Vec::new(),
+            asks: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            nodes: BTreeSet::new(),
+            dumped: BTreeMap::new(),
+            late: 0,
+        };
         for file in files {
+            state.files.push(file.display());
             read_objects(file, sink, &mut |sink, value, place| state.object(sink, &value, place))?;
         }
         state.finish(sink)
     }
 }
 
+/// An event record as it waits for its turn.
+struct Record {
+    kind: u64,
+    change: u64,
+    detail: u64,
+    object: String,
+    reference: String,
+    resources: Resources,
+    file: u64,
+    line: u64,
+}
+
+impl Record {
+    /// What it says, without where it says so: equal texts are the same record, kept twice.
+    fn says(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for n in [self.kind, self.change, self.detail] {
+            put_u64(&mut out, n);
+        }
+        put_str(&mut out, &self.object);
+        put_str(&mut out, &self.reference);
+        put_u64(&mut out, self.resources.len() as u64);
+        for (name, amount) in &self.resources {
+            put_str(&mut out, name);
+            put_u64(&mut out, *amount);
+        }
+        out
+    }
+}
+
+impl Spill for Record {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.says());
+        put_u64(out, self.file);
+        put_u64(out, self.line);
+    }
+
+    fn decode(input: &mut &[u8]) -> Record {
+        let [kind, change, detail] = [get_u64(input), get_u64(input), get_u64(input)];
+        let (object, reference) = (get_str(input), get_str(input));
+        let resources = (0..get_u64(input)).map(|_| (get_str(input), get_u64(input))).collect();
+        let (file, line) = (get_u64(input), get_u64(input));
+        Record { kind, change, detail, object, reference, resources, file, line }
+    }
+}
+
 #[derive(Default)]
 struct Ask {
+    /// A record says when it was made, not only a dump.
+    recorded: bool,
     app: String,
     created: Option<i64>,
     bound: Option<i64>,
@@ -81,13 +143,16 @@ struct App {
     user: String,
 }
 
-#[derive(Default)]
 struct State {
+    records: Sorter<Record>,
+    files: Vec<String>,
     asks: BTreeMap<String, Ask>,
     apps: BTreeMap<String, App>,
-    nodes: BTreeMap<String, Resources>,
+    /// Nodes that records added and that are there.
+    nodes: BTreeSet<String>,
+    /// Nodes of dumps that no record has added.
+    dumped: BTreeMap<String, Node>,
     late: u64,
-    last: i64,
 }
 
 /// `{"resources": {"vcore": {"value": 1000}}}` or `{"vcore": 1000}`.
@@ -145,6 +210,11 @@ fn nanos(value: &Value, field: &str, place: &Place) -> Result<Option<i64>, Trace
     }
 }
 
+/// eventChangeType.
+const SET: u64 = 1;
+const ADD: u64 = 2;
+const REMOVE: u64 = 3;
+
 /// Allocation ids were ask ids with a counter behind (`uuid-0`) in older versions.
 fn ask_id<'a>(asks: &BTreeMap<String, Ask>, id: &'a str) -> &'a str {
     if asks.contains_key(id) {
@@ -161,22 +231,31 @@ impl State {
         if value.get("timestampNano").is_some() {
             return self.record(sink, value, place);
         }
+        let Some(used) = self.dump(sink, value, place)? else {
+            let what = || format!("{}:{}", place.file, place.at);
+            sink.report.drop_row("objects", "not-a-yunikorn-record", what);
+            return Ok(false);
+        };
+        if !used {
+            sink.report.drop_row("objects", "nothing-in-it", || format!("{}:{}", place.file, place.at));
+        }
+        Ok(used)
+    }
+
+    /// A part of a dump: whether there was anything in it; none if it is no such thing.
+    fn dump(&mut self, sink: &mut Sink, value: &Value, place: &Place) -> Result<Option<bool>, TraceError> {
         if value.get("applicationID").is_some() {
-            return self.application(sink, value, place);
+            return self.application(sink, value, place).map(|()| Some(true));
         }
         // A full state dump, or the nodes of a partition, or of several.
         const PARTS: [&str; 4] = ["nodesInfo", "applications", "nodes", "partitions"];
         let parts = || PARTS.iter().filter_map(|part| value.get(part)).filter_map(Value::as_array);
         if parts().next().is_some() {
-            let mut kept = false;
+            let mut used = false;
             for item in parts().flatten() {
-                kept |= self.object(sink, item, place)?;
+                used |= self.dump(sink, item, place)?.unwrap_or(false);
             }
-            if !kept {
-                let what = || format!("{}:{}", place.file, place.at);
-                sink.report.drop_row("objects", "nothing-in-it", what);
-            }
-            return Ok(kept);
+            return Ok(Some(used));
         }
         if let Some(id) = value.get("nodeID").and_then(Value::as_str) {
             let capacity = resources(value.get("capacity"), place)?;
@@ -195,51 +274,96 @@ impl State {
                 .filter(|(k, _)| !k.starts_with("si") && *k != "ready")
                 .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
                 .collect();
-            if self.nodes.insert(id.to_string(), allocatable.clone()).is_none() {
-                let mut node =
-                    Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() };
-                if value.get("schedulable").and_then(Value::as_bool) == Some(false) {
-                    node.taints =
-                        r#"[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]"#.to_string();
-                }
-                sink.node(AT_ORIGIN, &node)?;
+            let mut node =
+                Node { op: NodeOp::Add, name: id.to_string(), allocatable, labels, ..Node::default() };
+            if value.get("schedulable").and_then(Value::as_bool) == Some(false) {
+                node.taints =
+                    r#"[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]"#.to_string();
             }
-            return Ok(true);
+            self.dumped.entry(id.to_string()).or_insert(node);
+            return Ok(Some(true));
         }
-        if value.get("InstanceUUID").is_some() {
-            return Ok(true);
-        }
-        sink.report.drop_row("objects", "not-a-yunikorn-record", || format!("{}:{}", place.file, place.at));
-        Ok(false)
+        Ok(value.get("InstanceUUID").is_some().then_some(true))
     }
 
+    /// Keeps a record until all are there: they come in files whose names do not sort, and not quite in order of time.
     fn record(&mut self, sink: &mut Sink, v: &Value, place: &Place) -> Result<bool, TraceError> {
         let number = |f: &str| v.get(f).and_then(Value::as_u64).unwrap_or(0);
-        let (kind, change, detail) = (number("type"), number("eventChangeType"), number("eventChangeDetail"));
-        let (object, reference) = (k8s::text(v, "/objectID"), k8s::text(v, "/referenceID"));
         let Some(t) = nanos(v, "timestampNano", place)? else {
             return Err(place.error(Problem::EmptyField, "timestampNano", "", "Unix nanoseconds"));
         };
-        if t < self.last {
-            return Err(place.error(
-                Problem::TimeGoesBack,
-                "timestampNano",
-                &t.to_string(),
-                "records in order of time",
-            ));
+        let (kind, change, detail) = (number("type"), number("eventChangeType"), number("eventChangeDetail"));
+        let used = match (kind, change, detail) {
+            (2, ADD, 200 | 201) | (2, REMOVE, 100 | 102 | 200 | 201 | 500..=504) => true,
+            (3, ADD, 0 | 303) | (3, SET, 304) | (3, REMOVE, 0 | 300) => true,
+            (4, ADD, 405) => true,
+            // Among them 306: a reservation of a node, with what the ask wants.
+            _ => false,
+        };
+        if !used {
+            sink.report.drop_row("objects", "event-not-used", || format!("{}:{}", place.file, place.at));
+            return Ok(false);
         }
-        self.last = t;
-        const ADD: u64 = 2;
-        const REMOVE: u64 = 3;
-        match (kind, change, detail) {
+        let record = Record {
+            kind,
+            change,
+            detail,
+            object: k8s::text(v, "/objectID").to_string(),
+            reference: k8s::text(v, "/referenceID").to_string(),
+            resources: resources(v.get("resource"), place)?,
+            file: (self.files.len() - 1) as u64,
+            line: place.at,
+        };
+        self.records.push(t, &record).map(|()| true)
+    }
+
+    /// Applies the records in order of time.
+    fn apply_records(&mut self, sink: &mut Sink) -> Result<(), TraceError> {
+        let scratch = sink.scratch();
+        let records = std::mem::replace(&mut self.records, Sorter::new(&scratch, "event-records", 0));
+        let mut records = records.finish()?;
+        let (mut now, mut said) = (None, BTreeSet::new());
+        while let Some((t, record)) = records.next_row()? {
+            let place = Place { file: self.files[record.file as usize].clone(), at: record.line };
+            if now != Some(t) {
+                (now, said) = (Some(t), BTreeSet::new());
+            }
+            let applied = if said.insert(record.says()) {
+                self.apply(sink, t, record, &place)
+            } else {
+                Ok(Some("repeated-record"))
+            };
+            match applied {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    sink.drop_kept("objects", reason, || format!("{}:{}", place.file, place.at));
+                }
+                Err(e) => sink.bad_kept("objects", e)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a record, or says why it is left out.
+    fn apply(
+        &mut self,
+        sink: &mut Sink,
+        t: i64,
+        r: Record,
+        place: &Place,
+    ) -> Result<Option<&'static str>, TraceError> {
+        const UNKNOWN: Option<&str> = Some("ask-before-the-recording");
+        let reference = r.reference.as_str();
+        // `node-1:1234`: a port may follow the name.
+        let name = || r.object.split(':').next().unwrap_or_default().to_string();
+        match (r.kind, r.change, r.detail) {
             (2, ADD, 201) => {
-                let requests = resources(v.get("resource"), place)?;
-                let known = self.asks.get(reference).is_some_and(|a| a.created.is_some());
+                let known = self.asks.get(reference).is_some_and(|a| a.recorded);
                 if known || reference.is_empty() {
                     return Err(place.error(Problem::DuplicateId, "referenceID", reference, "each ask once"));
                 }
                 let ask = self.asks.entry(reference.to_string()).or_default();
-                (ask.app, ask.created, ask.requests) = (object.to_string(), Some(t), requests);
+                (ask.recorded, ask.app, ask.created, ask.requests) = (true, r.object, Some(t), r.resources);
             }
             (2, REMOVE, 201 | 100 | 102) => match self.asks.get_mut(reference) {
                 Some(ask) => {
@@ -249,73 +373,66 @@ impl State {
                         ask.finished = Some(t);
                     }
                 }
-                None => return drop_unknown(sink, place, reference),
+                None => return Ok(UNKNOWN),
             },
-            (2, ADD, 200) => {
+            (2, ADD, _) => {
                 let id = ask_id(&self.asks, reference).to_string();
-                let requests = resources(v.get("resource"), place)?;
                 let late = !self.asks.contains_key(&id);
                 let ask = self.asks.entry(id).or_default();
                 if late {
                     self.late += 1;
-                    (ask.app, ask.created, ask.requests) = (object.to_string(), Some(t), requests);
+                    (ask.recorded, ask.app, ask.created) = (true, r.object, Some(t));
+                    ask.requests = r.resources;
                 }
                 ask.bound = Some(t);
                 ask.removed = false;
                 ask.finished = None;
             }
-            (2, REMOVE, 200 | 500..=504) => {
+            (2, ..) => {
                 let id = ask_id(&self.asks, reference).to_string();
                 match self.asks.get_mut(&id) {
                     Some(ask) => {
                         ask.finished = Some(t);
-                        ask.placeholder |= matches!(detail, 502 | 503);
+                        ask.placeholder |= matches!(r.detail, 502 | 503);
                     }
-                    None => return drop_unknown(sink, place, reference),
+                    None => return Ok(UNKNOWN),
                 }
             }
             (3, ADD, 303) => {
                 let id = ask_id(&self.asks, reference).to_string();
-                // `node-1:1234`: a port may follow the name.
-                let name = object.split(':').next().unwrap_or(object);
                 match self.asks.get_mut(&id) {
-                    Some(ask) => ask.node = name.to_string(),
-                    None => return drop_unknown(sink, place, reference),
+                    Some(ask) => ask.node = name(),
+                    None => return Ok(UNKNOWN),
                 }
             }
             (3, ADD, _) => {
-                let allocatable = resources(v.get("resource"), place)?;
-                let name = object.split(':').next().unwrap_or(object).to_string();
-                let op = if self.nodes.insert(name.clone(), allocatable.clone()).is_some() {
-                    NodeOp::Update
-                } else {
-                    NodeOp::Add
-                };
-                sink.node(t, &Node { op, name, allocatable, ..Node::default() })?;
+                let name = name();
+                self.dumped.remove(&name);
+                let op = if self.nodes.insert(name.clone()) { NodeOp::Add } else { NodeOp::Update };
+                sink.node(t, &Node { op, name, allocatable: r.resources, ..Node::default() })?;
             }
-            (3, 1, 304) => {
-                let allocatable = resources(v.get("resource"), place)?;
-                let name = object.split(':').next().unwrap_or(object).to_string();
-                if self.nodes.insert(name.clone(), allocatable.clone()).is_some() {
-                    sink.node(t, &Node { op: NodeOp::Update, name, allocatable, ..Node::default() })?;
+            (3, change, _) => {
+                let name = name();
+                // What only a dump knows was there from the start.
+                if let Some(node) = self.dumped.remove(&name) {
+                    self.nodes.insert(name.clone());
+                    sink.node(AT_ORIGIN, &node)?;
+                }
+                if change == REMOVE {
+                    if self.nodes.remove(&name) {
+                        sink.node(t, &Node { op: NodeOp::Remove, name, ..Node::default() })?;
+                    }
+                } else if self.nodes.contains(&name) {
+                    let node = Node { op: NodeOp::Update, name, allocatable: r.resources, ..Node::default() };
+                    sink.node(t, &node)?;
                 }
             }
-            (3, REMOVE, d) if d != 303 => {
-                let name = object.split(':').next().unwrap_or(object).to_string();
-                if self.nodes.remove(&name).is_some() {
-                    sink.node(t, &Node { op: NodeOp::Remove, name, ..Node::default() })?;
-                }
-            }
-            (4, ADD, 405) => self.apps.entry(reference.to_string()).or_default().queue = object.to_string(),
-            _ => {
-                sink.report.drop_row("objects", "event-not-used", || format!("{}:{}", place.file, place.at));
-                return Ok(false);
-            }
+            _ => self.apps.entry(r.reference).or_default().queue = r.object,
         }
-        Ok(true)
+        Ok(None)
     }
 
-    fn application(&mut self, sink: &mut Sink, v: &Value, place: &Place) -> Result<bool, TraceError> {
+    fn application(&mut self, sink: &mut Sink, v: &Value, place: &Place) -> Result<(), TraceError> {
         let id = k8s::text(v, "/applicationID").to_string();
         self.apps.insert(
             id.clone(),
@@ -362,10 +479,14 @@ impl State {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
+    fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
+        self.apply_records(sink)?;
+        for node in std::mem::take(&mut self.dumped).into_values() {
+            sink.node(AT_ORIGIN, &node)?;
+        }
         for (uid, a) in self.asks {
             let Some(created) = a.created else {
                 sink.report.leave_out("asks without a time of creation", || uid);
@@ -423,7 +544,7 @@ impl State {
                 self.late,
             );
         }
-        if self.nodes.is_empty() {
+        if sink.node_count() == 0 {
             sink.report.absent(
                 "nodes",
                 "no node events or node dump: the trace has no nodes; give the scenario a cluster",
@@ -431,10 +552,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-fn drop_unknown(sink: &mut Sink, place: &Place, id: &str) -> Result<bool, TraceError> {
-    sink.report
-        .drop_row("objects", "ask-before-the-recording", || format!("{}:{} ({id})", place.file, place.at));
-    Ok(false)
 }
