@@ -539,3 +539,45 @@ fn two_pods_of_one_uid_are_one() {
     assert_eq!(i.pods.len(), 1);
     assert_eq!(i.manifest.report.left_out["pods with the uid of another"].count, 1);
 }
+
+/// BigQuery exports have no order, and events without capacity.
+#[test]
+fn google_2019_machine_events_are_sorted() {
+    let row = |time: u64, machine: u64, kind: u64, capacity: &str| {
+        format!(r#"{{"time":"{time}","machine_id":"{machine}","type":"{kind}","switch_id":"x"{capacity}}}"#)
+    };
+    let whole = r#","capacity":{"cpus":0.5,"memory":0.25}"#;
+    let half = r#","capacity":{"cpus":0.25,"memory":0.25}"#;
+    let nothing = r#","capacity":{"cpus":null,"memory":null}"#;
+    let rows = [
+        row(900_000_000, 1, 3, half),
+        row(950_000_000, 1, 3, ""),
+        row(0, 1, 1, whole),
+        // Left and came back, without a capacity; leaves twice.
+        row(700_000_000, 2, 1, nothing),
+        row(650_000_000, 2, 2, ""),
+        row(600_000_000, 2, 1, whole),
+        row(800_000_000, 2, 2, ""),
+        row(850_000_000, 2, 2, ""),
+        // An addition without capacity: it joins with its first update.
+        row(600_000_000, 3, 1, ""),
+        row(610_000_000, 3, 3, half),
+        row(620_000_000, 3, 1, half),
+    ];
+    let i = import("google-2019", &[("machine_events.json", &(rows.join("\n") + "\n"))]);
+    assert!(!trace::validate(&i._dir.path().join("out")).unwrap().has_errors());
+    let of = |name: &str| -> Vec<(u64, NodeOp, u64)> {
+        let rows = i.nodes.iter().filter(|n| n.name == name);
+        rows.map(|n| (n.t_ns / S, n.op, n.allocatable.get("cpu_millicores").copied().unwrap_or(0))).collect()
+    };
+    use NodeOp::{Add, Remove, Update};
+    assert_eq!(of("machine-1"), [(0, Add, 32_000), (900, Update, 16_000), (950, Update, 16_000)]);
+    let second = [(600, Add, 32_000), (650, Remove, 0), (700, Add, 32_000), (800, Remove, 0)];
+    assert_eq!(of("machine-2"), second);
+    assert_eq!(of("machine-3"), [(610, Add, 16_000), (620, Update, 16_000)]);
+    let table = &i.manifest.report.tables["machine_events"];
+    assert_eq!((table.read, table.kept), (11, 9));
+    assert_eq!(i.dropped("machine_events", "not-there"), 1);
+    assert_eq!(i.dropped("machine_events", "no-capacity"), 1);
+    assert!(table.dropped["not-there"].first.ends_with("machine_events.json:8"), "{table:?}");
+}
