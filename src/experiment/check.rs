@@ -582,12 +582,29 @@ pub struct Baseline {
 /// One row of a baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaselineRow {
-    /// Simulated value.
+    /// Simulated value; infinite if pods never got there, which JSON writes as `null`.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub simulated: f64,
-    /// Distance from what is expected.
+    /// Distance from what is expected, infinite likewise.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub distance: f64,
     /// Whether it passed.
     pub pass: bool,
+}
+
+fn null_is_infinite<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::INFINITY))
+}
+
+impl BaselineRow {
+    /// Whether `after` is a regression from it. What is infinite, or nothing, can't get further from what is expected.
+    fn regresses_to(&self, after: &BaselineRow) -> bool {
+        let grew = match (self.distance.is_finite(), after.distance.is_finite()) {
+            (true, true) => after.distance - self.distance > REGRESSION,
+            (before, after) => before && !after,
+        };
+        grew || (self.pass && !after.pass)
+    }
 }
 
 impl Baseline {
@@ -611,8 +628,7 @@ impl Baseline {
                 worse.push(format!("{}: {key}: is in the baseline, but no longer expected", checked.name));
                 continue;
             };
-            let grew = after.distance - before.distance;
-            if (before.pass && !after.pass) || grew > REGRESSION || grew.is_nan() {
+            if before.regresses_to(after) {
                 worse.push(format!(
                     "{}: {key}: was {} ({:.1} % off), is {} ({:.1} % off)",
                     checked.name,
@@ -665,6 +681,30 @@ mod tests {
         assert!(before.regressions(&checked(row(100.0, 100.0, 0.10))).is_empty());
         assert_eq!(before.regressions(&checked(row(107.0, 100.0, 0.10))).len(), 1);
         assert_eq!(before.regressions(&Checked { rows: Vec::new(), ..checked(row(1.0, 1.0, 0.1)) }).len(), 1);
+    }
+
+    #[test]
+    fn an_infinite_row_is_kept_and_read_back() {
+        let checked = |row: Row| Checked {
+            file: "f".into(),
+            name: "e".into(),
+            rows: vec![row],
+            limited_by: BTreeMap::new(),
+        };
+        let read =
+            |b: &Baseline| -> Baseline { serde_json::from_str(&serde_json::to_string(b).unwrap()).unwrap() };
+        let never = Baseline::of(&checked(row(f64::INFINITY, 100.0, 0.10)));
+        assert_eq!(read(&never), never);
+        for now in [f64::INFINITY, f64::NAN, 150.0, 100.0] {
+            let worse = read(&never).regressions(&checked(row(now, 100.0, 0.10)));
+            assert!(worse.is_empty(), "{now}: {worse:?}");
+        }
+        for before in [100.0, 150.0] {
+            let before = read(&Baseline::of(&checked(row(before, 100.0, 0.10))));
+            for now in [f64::INFINITY, f64::NAN] {
+                assert_eq!(before.regressions(&checked(row(now, 100.0, 0.10))).len(), 1, "{now}");
+            }
+        }
     }
 
     #[test]

@@ -103,7 +103,9 @@ pub fn parse_axis(argument: &str) -> Result<Axis, Box<Diagnostic>> {
         bad(format!("--vary {argument}"), message, hint)
     };
     let (path, list) = argument.split_once('=').ok_or_else(|| error("no `=` in it"))?;
-    let Some((low, rest)) = list.split_once("..") else {
+    // `../a,../b` are values, no range.
+    let range = list.split_once("..").filter(|(low, _)| low.trim().parse::<f64>().is_ok_and(f64::is_finite));
+    let Some((low, rest)) = range else {
         let (path, values) = super::sweep::parse_vary(argument)?;
         let numbers = values.iter().map(|v| v.parse::<f64>().ok()).collect();
         return Ok(Axis { path, values, numbers });
@@ -790,7 +792,7 @@ pub fn search(
     let mut stopped_early = false;
     loop {
         if search.runs >= most {
-            stopped_early = search.alive.iter().any(|a| *a);
+            stopped_early = search.alive.iter().any(|a| *a) || !search.neighbours().is_empty();
             break;
         }
         if let Some(next) = search.next() {
@@ -997,6 +999,27 @@ stop: {when: allBound, limit: 5m}
         assert_eq!(value.to_bits(), last.goals[0].value.to_bits());
     }
 
+    /// A search that makes fewer runs than it would have says so, also where it stops among the best one's neighbours.
+    #[test]
+    fn a_search_that_made_fewer_runs_stopped_early() {
+        let document = Document::parse("case.yaml", CHURN, None).unwrap();
+        let (count, cpu) = ("cluster.nodes[0].count", "cluster.nodes[0].template.allocatable.cpu");
+        let vary = [format!("{count}=1..20"), format!("{cpu}=1..20")];
+        let costs = [format!("{count}=2"), format!("{cpu}=1")];
+        let goals = ["latency.created_to_bound.p95_s<=2"];
+        let whole =
+            options(&vary.each_ref().map(|v| v.as_str()), &goals, &costs.each_ref().map(|c| c.as_str()), 3);
+        let environment = Environment::built_in();
+        let found = search(&document, &environment, &whole, &|| ()).unwrap();
+        assert!(!found.stopped_early);
+        // Near the end: its last run is a trial of a neighbour that a dearer point had ruled out.
+        for max_runs in found.runs - 4..found.runs {
+            let cut =
+                search(&document, &environment, &Options { max_runs, ..whole.clone() }, &|| ()).unwrap();
+            assert_eq!(cut.stopped_early, cut.runs < found.runs, "{max_runs} of {}", found.runs);
+        }
+    }
+
     #[test]
     fn so_many_of_so_many_say_so_much_of_all() {
         // 0.1 = p^5; tables of Clopper and Pearson: 18 of 20 with 95 % of one side, 0.7174.
@@ -1015,6 +1038,8 @@ stop: {when: allBound, limit: 5m}
         assert_eq!(parse_axis("a=0.1..0.3:0.1").unwrap().values, ["0.1", "0.2", "0.3"]);
         assert_eq!(parse_axis("a=1..100:x10").unwrap().values, ["1", "10", "100"]);
         assert_eq!(parse_axis("a=yes,no").unwrap().values, ["yes", "no"]);
+        assert_eq!(parse_axis("trace=../a,../b").unwrap().values, ["../a", "../b"]);
+        assert_eq!(parse_axis("trace=a..b").unwrap().values, ["a..b"]);
         for wrong in ["a", "a=4..1", "a=1..x", "a=1..4:0", "a=0..4:x2", "a=1..4:x1", "a=0..1000000"] {
             let message = parse_axis(wrong).unwrap_err().to_string();
             assert!(message.contains("--vary") && message.contains("write"), "{wrong}: {message}");

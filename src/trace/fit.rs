@@ -692,7 +692,7 @@ fn generated(a: &Arrivals, p: &Profile, seed: u64) -> Result<(Fine, Vec<u64>), T
     let n = (p.pods - p.initial).min(SCORED);
     let mut now = 0;
     for _ in 0..n {
-        let next = process.next(now);
+        let next = process.next(now, u64::MAX);
         gaps.add(next - now);
         now = next;
         match counts.get_mut((now / p.bin_ns) as usize) {

@@ -313,11 +313,30 @@ pub struct NodeGroup {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Line from 1 of a field such as `arrivals.every`: its last key that is there, sought behind the one before.
+fn line_of(text: &str, field: &str) -> Option<usize> {
+    let mut at = None;
+    for key in field.split('.') {
+        let from = at.unwrap_or(0);
+        let is_key = |i: usize| {
+            let before = text[..i].chars().next_back();
+            before.is_none_or(|c| !c.is_alphanumeric()) && text[i + key.len()..].starts_with(':')
+        };
+        match text[from..].match_indices(key).map(|(i, _)| from + i).find(|i| is_key(*i)) {
+            Some(i) => at = Some(i),
+            None => break,
+        }
+    }
+    at.map(|i| 1 + text[..i].matches('\n').count())
+}
+
 struct Where<'a>(&'a Path);
 
 impl Where<'_> {
     fn error(&self, field: &str, message: impl std::fmt::Display) -> TraceError {
-        TraceError::Format { path: self.0.to_path_buf(), message: format!("{field}: {message}") }
+        let line = std::fs::read_to_string(self.0).ok().and_then(|text| line_of(&text, field));
+        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        TraceError::format(self.0, format!("{line}{field}: {message}"))
     }
 
     fn duration(&self, field: &str, text: Option<&String>) -> Result<u64, TraceError> {
@@ -416,6 +435,12 @@ impl Process {
                 if stay.contains(&0) {
                     return Err(w.error("arrivals.stay", "times above 0"));
                 }
+                // Each change of state is a step of the search for the next pod.
+                let pods: f64 = a.rates.iter().zip(&stay).map(|(rate, stay)| rate * *stay as f64 / 1e9).sum();
+                if pods / (stay.len() as f64) < 1e-6 {
+                    let message = "fewer than one pod in a million changes of state; write larger rates, or longer times to `stay`";
+                    return Err(w.error("arrivals.rates", message));
+                }
                 let mut states = streams.stream("trace.arrivals.states");
                 let until = states.exponential(stay[0]).max(1);
                 Process::Mmpp { gaps, stay, state: 0, until, rng: rng(), states }
@@ -476,8 +501,8 @@ impl Process {
         })
     }
 
-    /// The next creation after `now`.
-    pub(crate) fn next(&mut self, now: u64) -> u64 {
+    /// The next creation after `now`, or any time from `end` on if there is none before.
+    pub(crate) fn next(&mut self, now: u64, end: u64) -> u64 {
         match self {
             Process::Constant { gap } => now.saturating_add(*gap),
             Process::Poisson { gap, rng } => now.saturating_add(rng.exponential(*gap)),
@@ -493,6 +518,9 @@ impl Process {
                     }
                     // Exponential gaps forget: start anew where the state changes.
                     now = *until;
+                    if now >= end {
+                        return now;
+                    }
                     *state = (*state + 1) % stay.len();
                     *until = until.saturating_add(states.exponential(stay[*state]).max(1));
                 }
@@ -527,17 +555,17 @@ impl Process {
                 let mut now = now;
                 loop {
                     let rate = rates[(now / *step % rates.len() as u64) as usize];
-                    let end = (now / *step + 1).saturating_mul(*step);
-                    let have = rate * (end - now) as f64;
+                    let step_end = (now / *step + 1).saturating_mul(*step);
+                    let have = rate * (step_end - now) as f64;
                     if need <= have && (rate > 0.0 || need <= 0.0) {
                         let wait = if rate > 0.0 { libm::round(need / rate) as u64 } else { 0 };
                         return now.saturating_add(wait);
                     }
-                    if end == u64::MAX {
-                        return end;
+                    if step_end >= end {
+                        return step_end;
                     }
                     need -= have;
-                    now = end;
+                    now = step_end;
                 }
             }
         }
@@ -836,6 +864,10 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     }
     let streams = Streams::new(seed);
     let mut process = Process::new(&spec.arrivals, &streams, &w)?;
+    if spec.pods.is_none() && matches!(process, Process::Batch { every: 0, .. }) {
+        let message = "0s between batches makes pods without end at time 0; write a time above 0, or say how many `pods`";
+        return Err(w.error("arrivals.every", message));
+    }
     let run = Run::new(&spec.durations, Kind::Duration, base, &w)?;
     if let Some(g) = &spec.gangs
         && (!(0.0..=1.0).contains(&g.share) || g.size < 2 || g.size > 1_000_000)
@@ -869,11 +901,12 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     let (mut app, mut left, mut gang_left) = (0u64, 0u64, 0u64);
     let mut pod = Pod::default();
     let batch = matches!(process, Process::Batch { .. });
+    let end = limit.unwrap_or(u64::MAX);
     let mut first = true;
     loop {
         // Members of a gang are created together.
         if gang_left == 0 {
-            now = if made < spec.arrivals.initial || (first && batch) { 0 } else { process.next(now) };
+            now = if made < spec.arrivals.initial || (first && batch) { 0 } else { process.next(now, end) };
         }
         first = false;
         if gang_left == 0 && (limit.is_some_and(|l| now >= l) || spec.pods.is_some_and(|n| made >= n)) {

@@ -7,6 +7,7 @@
 pub mod documents;
 pub mod error;
 pub mod export;
+mod fates;
 pub mod fit;
 pub mod generate;
 pub mod import;

@@ -226,7 +226,7 @@ fn extended(text: &str) -> Option<String> {
 }
 
 /// Unix time in ns of `2024-04-18T01:58:43Z`, `2024-04-18 01:58:43.5+02:00`, `20240418T015843+0000`,
-/// `2020-06-09 18:41:01` (no zone: UTC).
+/// `2020-06-09 18:41:01` (no zone: UTC). Anything after it is an error.
 pub fn unix_ns(text: &str) -> Result<i64, NumberError> {
     let text = text.trim();
     if let Some(text) = extended(text) {
@@ -287,7 +287,14 @@ pub fn unix_ns(text: &str) -> Result<i64, NumberError> {
         zone if matches!(zone[0], b'+' | b'-') => {
             let h = digits(i + 1, i + 3)?;
             let colon = usize::from(zone.get(3) == Some(&b':'));
-            let m = if zone.len() > 3 { digits(i + 3 + colon, i + 5 + colon)? } else { 0 };
+            let (m, end) =
+                if zone.len() > 3 { (digits(i + 3 + colon, i + 5 + colon)?, 5 + colon) } else { (0, 3) };
+            // Nothing follows, or the zone's name as Go writes it: `+0200 CEST`.
+            let name = &zone[end..];
+            let is_name = name.len() > 1 && name[0] == b' ' && name[1..].iter().all(u8::is_ascii_uppercase);
+            if h > 23 || m > 59 || !(name.is_empty() || is_name) {
+                return Err(NumberError::Syntax);
+            }
             let offset = h * 3600 + m * 60;
             seconds += if zone[0] == b'+' { -offset } else { offset };
         }
@@ -450,6 +457,13 @@ mod tests {
         assert_eq!(unix_ns("20201301T035043Z"), Err(NumberError::Syntax));
         assert_eq!(unix_ns("2024-02-30T00:00:00Z"), Err(NumberError::Syntax));
         assert_eq!(unix_ns("yesterday"), Err(NumberError::Syntax));
+        for zone in ["+00", "+0000", "-00:00", " +0000 UTC"] {
+            assert_eq!(unix_ns(&format!("1970-01-01T00:00:00{zone}")), Ok(0), "{zone}");
+        }
+        for zone in ["+00:00junk", "+00:000", "+00:0", "+0:00", "+000", "+24:00", "+00:60", "+00 x"] {
+            let wanted = Err(NumberError::Syntax);
+            assert_eq!(unix_ns(&format!("1970-01-01T00:00:00{zone}")), wanted, "{zone}");
+        }
         let second = 1_713_394_966;
         for (text, ns) in [
             ("1713394966", second * NS),

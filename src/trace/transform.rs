@@ -5,7 +5,7 @@
 //! give the same pods. Applied in this order:
 //!
 //! 1. **window**: pods created in `from..to`; `from` becomes 0. Pods that sit on a node from the beginning stay if they
-//!    are not deleted by then. Nodes are as they stand at `from`.
+//!    have not ended or been deleted by then, and run for what is left. Nodes are as they stand at `from`.
 //! 2. **time scale**: multiplies creation, run and deletion times.
 //! 3. **load scale**: each pod is taken so many times: the whole part, and once more with the chance of the rest. Copies
 //!    belong to copies of their application and come up to **jitter** later. The members of a gang are taken, copied and
@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashMap;
 
 use super::error::TraceError;
+use super::fates::Fates;
 use super::import::openb::{GPU_MILLI, GPU_MODEL_LABEL};
 use super::import::{ImportOptions, Node, Origin, Outcome, Pod, Sink};
 use super::model::{CPU, EventOp, GPU, MEMORY, Manifest, NodeOp, NodeRow, OutcomeRow, Resources, SpecRow};
@@ -137,14 +138,6 @@ pub struct LeftOut {
     pub outside: u64,
     /// Pods taken that somebody deletes.
     pub deleted: u64,
-}
-
-/// What events say about one pod.
-#[derive(Default)]
-struct Fate {
-    node: Option<String>,
-    placeholder: bool,
-    deleted_ns: Option<u64>,
 }
 
 fn scaled(value: u64, ppm: Option<u64>) -> u64 {
@@ -361,7 +354,7 @@ impl Transform {
         streams: &Streams,
         mut each: impl FnMut(&Taken<'_>) -> Result<(), E>,
     ) -> Result<LeftOut, E> {
-        let fates = fates(reader)?;
+        let fates = Fates::read(reader)?;
         let mut rng = streams.lazily("workload.transform");
         let mut left = LeftOut::default();
         let to_ns = self.to_ns.unwrap_or(u64::MAX);
@@ -382,7 +375,7 @@ impl Transform {
                 } else {
                     None
                 };
-                let fate = if fates.is_empty() { None } else { fates.get(uid) };
+                let fate = fates.of(uid);
                 let node = fate.and_then(|f| f.node.as_deref());
                 let mut held_ns = None;
                 if let Some(deleted_ns) = fate.and_then(|f| f.deleted_ns) {
@@ -393,10 +386,22 @@ impl Transform {
                     let begin_ns = if node.is_some() { self.from_ns.max(submit_ns) } else { submit_ns };
                     held_ns = Some(scaled(deleted_ns.saturating_sub(begin_ns), self.time_ppm));
                 }
-                if submit_ns >= to_ns || (submit_ns < self.from_ns && node.is_none()) {
+                let mut run_ns = batch.run_ns[i];
+                // How long a pod on a node has run when the window begins; one that ended before is not there.
+                let ran_ns = if node.is_some() { self.from_ns.saturating_sub(submit_ns) } else { 0 };
+                let finished_ns = outcome.as_ref().and_then(|o| o.finished_ns);
+                let is_over = match run_ns {
+                    Some(run) => run <= ran_ns,
+                    None => finished_ns.is_some_and(|t| t <= self.from_ns),
+                };
+                if submit_ns >= to_ns
+                    || (submit_ns < self.from_ns && node.is_none())
+                    || (ran_ns > 0 && is_over)
+                {
                     left.outside += 1;
                     continue;
                 }
+                run_ns = run_ns.map(|run| run.saturating_sub(ran_ns));
                 left.deleted += u64::from(held_ns.is_some());
                 let spec_id = batch.spec_id[i];
                 let (queue, namespace) = if self.mapping.is_empty() {
@@ -427,7 +432,7 @@ impl Transform {
                         uid,
                         copy,
                         at_ns: at_ns.saturating_add(jitter_ns),
-                        run_ns: batch.run_ns[i].map(|run| scaled(run, self.time_ppm)),
+                        run_ns: run_ns.map(|run| scaled(run, self.time_ppm)),
                         held_ns,
                         node,
                         placeholder: fate.is_some_and(|f| f.placeholder),
@@ -485,20 +490,6 @@ fn rename_gpu(amounts: &mut Resources, resource: &str) {
             amounts.insert(new, amount);
         }
     }
-}
-
-fn fates(reader: &TraceReader) -> Result<FxHashMap<String, Fate>, TraceError> {
-    let mut fates: FxHashMap<String, Fate> = FxHashMap::default();
-    for event in reader.events()? {
-        let event = event?;
-        let fate = fates.entry(event.uid).or_default();
-        match event.op {
-            EventOp::PodBound => fate.node = Some(event.node),
-            EventOp::PlaceholderBound => (fate.node, fate.placeholder) = (Some(event.node), true),
-            EventOp::PodDelete => fate.deleted_ns = fate.deleted_ns.or(Some(event.t_ns)),
-        }
-    }
-    Ok(fates)
 }
 
 /// Writes the transformed trace of `from` as a trace at `out`.

@@ -542,3 +542,173 @@ fn two_pods_of_one_uid_are_one() {
     assert_eq!(i.pods.len(), 1);
     assert_eq!(i.manifest.report.left_out["pods with the uid of another"].count, 1);
 }
+
+const LOG: &str = "; MaxProcs: 8\n1 0 0 60 4 -1 -1 4 -1 -1 1 1 1 -1 1 1 -1 -1\n";
+
+/// Archive logs have dots in their names, and either file may be packed.
+#[test]
+fn swf_machines_are_those_beside_the_log() {
+    use std::io::Write;
+    let packed = |text: &str| {
+        let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        e.write_all(text.as_bytes()).unwrap();
+        e.finish().unwrap()
+    };
+    let log = "NASA-iPSC-1993-3.1-cln.swf";
+    let clusters = "0 c 3 4 1 1024\n";
+    for (log_packing, machines_packing) in [("", ""), ("", ".gz"), (".gz", ""), (".gz", ".gz")] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("in");
+        std::fs::create_dir(&folder).unwrap();
+        let put = |name: String, text: &str| {
+            let bytes = if name.ends_with(".gz") { packed(text) } else { text.as_bytes().to_vec() };
+            std::fs::write(folder.join(&name), bytes).unwrap();
+            folder.join(name)
+        };
+        let path = put(format!("{log}{log_packing}"), LOG);
+        put(format!("{log}.machines{machines_packing}"), clusters);
+        // Named alone, and found in the folder.
+        for (k, input) in [path, folder.clone()].into_iter().enumerate() {
+            let out = dir.path().join(format!("out{k}"));
+            let m = trace::import("swf", &[input], &out, &ImportOptions::default())
+                .unwrap_or_else(|e| panic!("{log_packing} {machines_packing}: {e}"));
+            assert_eq!((m.counts.nodes, m.counts.pods), (3, 1), "{log_packing} {machines_packing} {k}");
+        }
+    }
+}
+
+fn deployment(name: &str, replicas: u64) -> String {
+    format!(
+        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"{name}","namespace":"n"}},"spec":{{"replicas":{replicas},"template":{{"metadata":{{}},"spec":{{"containers":[]}}}}}}}}"#
+    )
+}
+
+#[test]
+fn simkube_replicas_beyond_all_bounds_are_refused() {
+    let trace = |replicas: u64| {
+        let first = format!(r#"{{"ts":1,"applied_objs":[{}],"deleted_objs":[]}}"#, deployment("a", 10));
+        let second =
+            format!(r#"{{"ts":2,"applied_objs":[{}],"deleted_objs":[]}}"#, deployment("b", replicas));
+        format!(
+            r#"{{"version":2,"config":{{"trackedObjects":{{}}}},"events":[{first},{second}],"pod_lifecycles":{{}}}}"#
+        )
+    };
+    assert_eq!(import("simkube", &[("x.json", &trace(5))]).pods.len(), 15);
+    for replicas in [999_991, 1_000_000, 1 << 60] {
+        let text = trace(replicas);
+        let e =
+            try_import("simkube", &[("x.json", &text)], &ImportOptions::default()).err().unwrap().to_string();
+        for part in ["out-of-range", "spec.replicas", &replicas.to_string(), "999,990"] {
+            assert!(e.contains(part), "{e}");
+        }
+        let skip = ImportOptions { on_error: OnError::Skip, ..ImportOptions::default() };
+        let i = try_import("simkube", &[("x.json", &text)], &skip).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((i.pods.len(), i.dropped("objects", "out-of-range")), (10, 1));
+    }
+}
+
+/// BigQuery exports have no order, and events without capacity.
+#[test]
+fn google_2019_machine_events_are_sorted() {
+    let row = |time: u64, machine: u64, kind: u64, capacity: &str| {
+        format!(r#"{{"time":"{time}","machine_id":"{machine}","type":"{kind}","switch_id":"x"{capacity}}}"#)
+    };
+    let whole = r#","capacity":{"cpus":0.5,"memory":0.25}"#;
+    let half = r#","capacity":{"cpus":0.25,"memory":0.25}"#;
+    let nothing = r#","capacity":{"cpus":null,"memory":null}"#;
+    let rows = [
+        row(900_000_000, 1, 3, half),
+        row(950_000_000, 1, 3, ""),
+        row(0, 1, 1, whole),
+        // Left and came back, without a capacity; leaves twice.
+        row(700_000_000, 2, 1, nothing),
+        row(650_000_000, 2, 2, ""),
+        row(600_000_000, 2, 1, whole),
+        row(800_000_000, 2, 2, ""),
+        row(850_000_000, 2, 2, ""),
+        // An addition without capacity: it joins with its first update.
+        row(600_000_000, 3, 1, ""),
+        row(610_000_000, 3, 3, half),
+        row(620_000_000, 3, 1, half),
+    ];
+    let i = import("google-2019", &[("machine_events.json", &(rows.join("\n") + "\n"))]);
+    assert!(!trace::validate(&i._dir.path().join("out")).unwrap().has_errors());
+    let of = |name: &str| -> Vec<(u64, NodeOp, u64)> {
+        let rows = i.nodes.iter().filter(|n| n.name == name);
+        rows.map(|n| (n.t_ns / S, n.op, n.allocatable.get("cpu_millicores").copied().unwrap_or(0))).collect()
+    };
+    use NodeOp::{Add, Remove, Update};
+    assert_eq!(of("machine-1"), [(0, Add, 32_000), (900, Update, 16_000), (950, Update, 16_000)]);
+    let second = [(600, Add, 32_000), (650, Remove, 0), (700, Add, 32_000), (800, Remove, 0)];
+    assert_eq!(of("machine-2"), second);
+    assert_eq!(of("machine-3"), [(610, Add, 16_000), (620, Update, 16_000)]);
+    let table = &i.manifest.report.tables["machine_events"];
+    assert_eq!((table.read, table.kept), (11, 9));
+    assert_eq!(i.dropped("machine_events", "not-there"), 1);
+    assert_eq!(i.dropped("machine_events", "no-capacity"), 1);
+    assert!(table.dropped["not-there"].first.ends_with("machine_events.json:8"), "{table:?}");
+}
+
+fn philly_job(submitted: &str, attempts: &[(&str, &str)]) -> Result<Imported, TraceError> {
+    let attempts: Vec<String> = attempts
+        .iter()
+        .map(|(start, end)| {
+            format!(r#"{{"start_time":"{start}","end_time":"{end}","detail":[{{"ip":"m","gpus":["g"]}}]}}"#)
+        })
+        .collect();
+    let text = format!(
+        r#"[{{"status":"Pass","vc":"v","jobid":"j","attempts":[{}],"submitted_time":"{submitted}","user":"u"}}]"#,
+        attempts.join(",")
+    );
+    try_import("philly", &[("cluster_job_log", &text)], &ImportOptions::default())
+}
+
+#[test]
+fn philly_times_are_pacific_and_an_hour_comes_twice() {
+    // (submitted, started, ended), and seconds of wait and run.
+    for (times, wait, run) in [
+        (("2017-10-07 01:11:39", "2017-10-07 01:12:09", "2017-10-07 01:13:23"), 30, 74),
+        (("2017-11-05 01:50:00", "2017-11-05 01:10:00", "2017-11-05 01:20:00"), 1200, 600),
+        (("2017-11-05 00:30:00", "2017-11-05 01:50:00", "2017-11-05 01:10:00"), 4800, 1200),
+        (("2017-11-05 01:30:00", "2017-11-05 01:40:00", "2017-11-05 01:50:00"), 600, 600),
+        (("2017-11-05 00:59:00", "2017-11-05 02:00:00", "2017-11-05 02:00:01"), 7260, 1),
+        (("2017-11-04 12:00:00", "2017-11-05 12:00:00", "2017-11-05 12:00:01"), 25 * 3600, 1),
+    ] {
+        let i = philly_job(times.0, &[(times.1, times.2)]).unwrap_or_else(|e| panic!("{times:?}: {e}"));
+        let outcome = i.outcome("j-0-0");
+        let waited = outcome.running_ns.unwrap() - outcome.created_ns.unwrap();
+        assert_eq!((waited / S, i.pod("j-0-0").run_ns), (wait, Some(run * S)), "{times:?}");
+    }
+    let origin = |time: &str| philly_job(time, &[(time, time)]).unwrap().manifest.origin_unix_ns.unwrap();
+    assert_eq!(origin("2017-10-03 00:08:00"), 1_507_014_480 * S as i64, "PDT is 7 h behind");
+    assert_eq!(origin("2017-11-27 00:04:00"), 1_511_769_840 * S as i64, "PST is 8 h behind");
+    assert_eq!(origin("2017-10-03 00:08:00 PDT"), origin("2017-10-03 00:08:00"));
+    // The second attempt follows the first.
+    let attempts =
+        [("2017-11-05 01:40:00", "2017-11-05 01:50:00"), ("2017-11-05 01:10:00", "2017-11-05 01:20:00")];
+    let i = philly_job("2017-11-05 01:30:00", &attempts).unwrap();
+    assert_eq!(i.outcome("j-1-0").running_ns, Some(40 * 60 * S));
+    for (submitted, start, end, field) in [
+        ("2017-10-07 01:00:00", "2017-10-07 00:50:00", "2017-10-07 02:00:00", "attempts[0].start_time"),
+        ("2017-10-07 01:00:00", "2017-10-07 01:50:00", "2017-10-07 01:40:00", "attempts[0].end_time"),
+        ("2017-11-05 02:10:00", "2017-11-05 01:50:00", "2017-11-05 02:20:00", "attempts[0].start_time"),
+    ] {
+        let e = philly_job(submitted, &[(start, end)]).err().unwrap().to_string();
+        let value = if field.ends_with("start_time") { start } else { end };
+        assert!(e.contains("delete-before-create") && e.contains(field) && e.contains(value), "{e}");
+    }
+}
+
+/// What ran before a cut table begins enters at its first time.
+#[test]
+fn alibaba_2018_containers_of_a_cut_table() {
+    let rows = "c_1,m_1,50,app_1,stopped,400,800,1.5\nc_2,m_1,40,app_2,started,400,800,1.5\nc_3,m_2,90,app_3,stopped,400,800,1.5\nc_3,m_2,60,app_3,started,400,800,1.5\n";
+    let i = import("alibaba-2018", &[("container_meta.csv", rows)]);
+    let life = |uid: &str| (i.pod(uid).submit_ns / S, i.deleted_at(uid).map(|t| t / S));
+    assert_eq!(life("c_1"), (40, Some(50)));
+    assert_eq!(life("c_2"), (40, None));
+    assert_eq!(life("c_3"), (60, Some(90)), "rows are in order of containers, not of time");
+    let rules = &i.manifest.report.invented["pods.submit_ns"];
+    assert!(rules.iter().any(|r| r.count == 1 && r.rule.contains("came before")), "{rules:?}");
+    assert!(!trace::validate(&i._dir.path().join("out")).unwrap().has_errors());
+}

@@ -220,6 +220,68 @@ fn arrival_processes_have_their_rate() {
     }
 }
 
+/// Pods so rare that their times are beyond all that can be written come at the end of time; batches at one time are
+/// bounded by their number.
+#[test]
+fn rare_pods_and_batches_at_once_end() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, arrivals) in [
+        "{process: mmpp, rates: [0.000000001, 0], stay: [1000000h, 1000000h]}",
+        "{process: empirical, step: 1000000h, rates: [0.000000001, 0]}",
+        "{process: batch, size: 3, every: 0s}",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let spec = format!(
+            "apiVersion: podpace/v1\nkind: TraceSpec\npods: 40\narrivals: {arrivals}\nsizes: [{{requests: {{cpu: 1}}}}]\n"
+        );
+        let (_, m) = generate(dir.path(), &format!("t{i}"), &spec, 5, &ImportOptions::default());
+        assert_eq!(m.counts.pods, 40, "{arrivals}");
+    }
+}
+
+/// A pod that sits on a node from the beginning runs for what is left when a window begins, if anything.
+#[test]
+fn a_window_takes_pods_on_nodes_that_still_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("a");
+    std::fs::create_dir(&from).unwrap();
+    let s = 1_000_000_000u64;
+    let mut pods = String::new();
+    let mut events = String::new();
+    for (seq, (uid, run)) in
+        [("over", "10"), ("just", "100"), ("runs", "250"), ("stays", ""), ("told", "")].iter().enumerate()
+    {
+        let run = if run.is_empty() { String::new() } else { format!(",\"run_ns\":{run}000000000") };
+        pods += &format!("{{\"submit_ns\":0,\"seq\":{seq},\"uid\":\"{uid}\",\"spec_id\":0{run}}}\n");
+        events +=
+            &format!("{{\"t_ns\":0,\"seq\":{seq},\"op\":\"pod-bound\",\"uid\":\"{uid}\",\"node\":\"n\"}}\n");
+    }
+    let put = |name: &str, text: &str| std::fs::write(from.join(name), text).unwrap();
+    put("pods.jsonl", &pods);
+    put("events.jsonl", &events);
+    put("specs.jsonl", "{\"spec_id\":0,\"requests\":{\"cpu_millicores\":100}}\n");
+    put(
+        "nodes.jsonl",
+        "{\"t_ns\":0,\"seq\":0,\"op\":\"add\",\"name\":\"n\",\"allocatable\":{\"cpu_millicores\":1000,\"pods\":10}}\n",
+    );
+    put("outcomes.jsonl", &format!("{{\"uid\":\"told\",\"finished_ns\":{},\"node\":\"n\"}}\n", 50 * s));
+    let window = |from_ns: u64| {
+        let out = dir.path().join(format!("w{from_ns}"));
+        let settings = trace::Transform { from_ns, ..trace::Transform::default() };
+        trace::transform(&from, &settings, 1, &out, &ImportOptions::default()).unwrap();
+        assert!(!trace::validate(&out).unwrap().has_errors());
+        let rows = trace::open(&out).unwrap().pods().unwrap().rows();
+        rows.map(|p| p.unwrap()).map(|p| (p.uid, p.run_ns.map(|n| n / s))).collect::<Vec<_>>()
+    };
+    let all = window(0);
+    assert_eq!(all.len(), 5);
+    assert_eq!(window(100 * s), [("runs".to_string(), Some(150)), ("stays".to_string(), None)]);
+    let earlier = window(40 * s);
+    assert_eq!(earlier.iter().map(|p| p.1).collect::<Vec<_>>(), [Some(60), Some(210), None, None]);
+}
+
 #[test]
 fn durations_follow_their_distribution() {
     let dir = tempfile::tempdir().unwrap();
@@ -360,6 +422,14 @@ fn bad_specs_say_what_is_wrong() {
         (
             "apiVersion: podpace/v1\nkind: TraceSpec\npods: 1\narrivals: {process: poisson, rate: 1}\nsizes: [{requests: {cpu: abc}}]\n",
             "abc",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\nduration: 1h\narrivals:\n  process: batch\n  size: 5\n  every: 0s\nsizes: [{requests: {}}]\n",
+            "line 7: arrivals.every",
+        ),
+        (
+            "apiVersion: podpace/v1\nkind: TraceSpec\nduration: 1h\narrivals: {process: mmpp, rates: [0.0000001, 0], stay: [1ms, 1ms]}\nsizes: [{requests: {}}]\n",
+            "line 4: arrivals.rates",
         ),
     ] {
         let file = dir.path().join("s.yaml");

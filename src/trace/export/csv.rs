@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Fates, Out, Outcomes, spec_of};
+use super::{Fates, Out, Outcomes, spec_of, without_placeholders};
 use crate::trace::error::TraceError;
 use crate::trace::native::TraceReader;
 
@@ -37,7 +37,7 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
         let p = row?;
         // Asked for each pod: outcomes go along with them.
         let o = outcomes.of(&p.uid)?.unwrap_or_default();
-        if fates.placeholders.contains(&p.uid) {
+        if fates.is_placeholder(&p.uid) {
             continue;
         }
         let spec = spec_of(&specs, &p, reader)?;
@@ -82,5 +82,5 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
         ))?;
     }
     nodes.finish()?;
-    Ok(fates.without_placeholders())
+    Ok(without_placeholders(&fates))
 }

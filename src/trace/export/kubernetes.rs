@@ -280,10 +280,11 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
         let pod = row?;
         let spec = spec_of(&specs, &pod, reader)?;
         let mut object = pod_object(&pod, spec, origin);
-        if let Some(node) = fates.bound.get(&pod.uid) {
+        let fate = fates.of(&pod.uid);
+        if let Some(node) = fate.and_then(|fate| fate.node.as_deref()) {
             object["spec"]["nodeName"] = json!(node);
         }
-        if fates.placeholders.contains(&pod.uid) {
+        if fates.is_placeholder(&pod.uid) {
             object["metadata"]["annotations"][PLACEHOLDER_ANNOTATION] = json!("true");
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("").to_string();
@@ -295,8 +296,8 @@ pub(super) fn write(reader: &TraceReader, dir: &Path) -> Result<Vec<String>, Tra
         let name = dns_name(&pod);
         let place = document(&mut pods, &object)?;
         schedule.add(pod.submit_ns, Action::new("create", "Pod", &namespace, &name, place))?;
-        if let Some(t) = fates.deleted.get(&pod.uid) {
-            let at_ns = (*t).max(pod.submit_ns);
+        if let Some(t) = fate.and_then(|fate| fate.deleted_ns) {
+            let at_ns = t.max(pod.submit_ns);
             schedule.add(at_ns, Action::new("delete", "Pod", &namespace, &name, (0, 0)))?;
         }
         if !namespaces.contains(&namespace) {

@@ -11,14 +11,14 @@
 //! Everything streams. What a form cannot hold is left out; each file says what that is, and counts of what a reader would
 //! not expect come back as notes. Files are written under a temporary name and renamed, like traces.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::TraceError;
+use super::fates::Fates;
 use super::import::{self, ImportOptions};
-use super::model::{EventOp, OutcomeRow, PodRow, SpecRow};
+use super::model::{OutcomeRow, PodRow, SpecRow};
 use super::native::{self, TraceReader};
 use super::report::thousands;
 
@@ -138,44 +138,11 @@ fn spec_of<'a>(specs: &'a [SpecRow], pod: &PodRow, reader: &TraceReader) -> Resu
     })
 }
 
-/// What events say of pods.
-#[derive(Default)]
-pub(super) struct Fates {
-    /// Nodes of pods that sit on one from the beginning.
-    bound: BTreeMap<String, String>,
-    /// Pods that only hold a gang's place.
-    placeholders: BTreeSet<String>,
-    /// When somebody deletes a pod.
-    deleted: BTreeMap<String, u64>,
-}
-
-impl Fates {
-    fn read(reader: &TraceReader) -> Result<Fates, TraceError> {
-        let mut fates = Fates::default();
-        for row in reader.events()? {
-            let e = row?;
-            match e.op {
-                EventOp::PodDelete => {
-                    fates.deleted.entry(e.uid).or_insert(e.t_ns);
-                }
-                EventOp::PodBound => {
-                    fates.bound.insert(e.uid, e.node);
-                }
-                EventOp::PlaceholderBound => {
-                    fates.placeholders.insert(e.uid.clone());
-                    fates.bound.insert(e.uid, e.node);
-                }
-            }
-        }
-        Ok(fates)
-    }
-
-    /// Says that placeholders are no part of a form that knows only pods that do work.
-    fn without_placeholders(&self) -> Vec<String> {
-        match self.placeholders.len() {
-            0 => Vec::new(),
-            n => vec![format!("{} placeholders of gangs are left out", thousands(n as u64))],
-        }
+/// Says that placeholders are no part of a form that knows only pods that do work.
+fn without_placeholders(fates: &Fates) -> Vec<String> {
+    match fates.placeholders() {
+        0 => Vec::new(),
+        n => vec![format!("{} placeholders of gangs are left out", thousands(n as u64))],
     }
 }
 

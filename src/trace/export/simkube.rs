@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::kubernetes::pod_object;
-use super::{Fates, Out, spec_of};
+use super::{Fates, Out, spec_of, without_placeholders};
 use crate::trace::error::TraceError;
 use crate::trace::native::TraceReader;
 
@@ -37,7 +37,7 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
         };
     for row in reader.pods()?.rows() {
         let pod = row?;
-        if fates.placeholders.contains(&pod.uid) {
+        if fates.is_placeholder(&pod.uid) {
             continue;
         }
         let t = second(pod.submit_ns);
@@ -56,7 +56,7 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
         at = Some(t);
         let object = pod_object(&pod, spec_of(&specs, &pod, reader)?, None);
         let ends_ns = pod.run_ns.map(|run| pod.submit_ns.saturating_add(run));
-        let deleted_ns = fates.deleted.get(&pod.uid).copied();
+        let deleted_ns = fates.of(&pod.uid).and_then(|fate| fate.deleted_ns);
         if let Some(end) = ends_ns.into_iter().chain(deleted_ns).min() {
             let name = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"]}, "spec": {}});
             ends.entry(second(end).max(t)).or_default().push(name);
@@ -71,5 +71,5 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
         flush(out, end, &mut applied, deleted)?;
     }
     out.line(r#"],"index":{},"pod_lifecycles":{}}"#)?;
-    Ok(fates.without_placeholders())
+    Ok(without_placeholders(&fates))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fates, Out, Outcomes, spec_of};
+use super::{Fates, Out, Outcomes, spec_of, without_placeholders};
 use crate::trace::error::TraceError;
 use crate::trace::model::{CPU, MEMORY, NodeOp};
 use crate::trace::native::TraceReader;
@@ -41,7 +41,7 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
         let pod = row?;
         // Asked for each pod: outcomes go along with them.
         let outcome = outcomes.of(&pod.uid)?;
-        if fates.placeholders.contains(&pod.uid) {
+        if fates.is_placeholder(&pod.uid) {
             continue;
         }
         let spec = spec_of(&specs, &pod, reader)?;
@@ -62,5 +62,5 @@ pub(super) fn write(reader: &TraceReader, out: &mut Out) -> Result<Vec<String>, 
             seconds(pod.submit_ns)
         ))?;
     }
-    Ok(fates.without_placeholders())
+    Ok(without_placeholders(&fates))
 }

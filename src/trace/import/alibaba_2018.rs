@@ -12,7 +12,8 @@
 //! **Mapping.** An instance is a pod. With `batch_instance` each of its rows is one, with its own start and end, and the
 //! request of its task; without it each task gives instance_num pods with the task's start and end (`split=job`: one
 //! pod a task). Task names hold the DAG (`M2_1`: task 2 after task 1); a task's recorded start already lies behind
-//! its parents' end, so it is the submit time. A container is a pod from its first row to its `stopped` row.
+//! its parents' end, so it is the submit time. A container is a pod from its first row to its `stopped` row; one of which
+//! a cut table has only that row was there from the table's first time on.
 //!
 //! **What it cannot tell.** When a task was submitted (only its start), who submitted it. Rows without a start never
 //! ran; rows whose end lies before the start are damaged: both are counted and left out. No end: still running.
@@ -407,12 +408,16 @@ fn request(sink: &mut Sink, row: &Table, cpu: usize, memory: usize) -> Result<Re
 struct Container {
     pod: Pod,
     machine: String,
+    /// Whether a row says that it ran, and not only that it stopped.
+    started: bool,
     stopped: Option<i64>,
 }
 
 #[derive(Default)]
 struct Containers {
     known: std::collections::BTreeMap<String, Container>,
+    /// The earliest time of all rows.
+    first: Option<i64>,
 }
 
 impl Containers {
@@ -423,15 +428,18 @@ impl Containers {
         }
         let time = row.time(2, SECOND)?;
         let stopped = matches!(row.text(4), "stopped" | "Stopped");
+        self.first = Some(self.first.map_or(time, |t| t.min(time)));
         if let Some(known) = self.known.get_mut(id) {
+            // The first row that says it ran says when it came; rows are not in order of time.
+            if !known.started {
+                known.pod.submit = time;
+            }
             known.pod.submit = known.pod.submit.min(time);
+            known.started |= !stopped;
             if stopped {
                 known.stopped = Some(known.stopped.map_or(time, |t| t.max(time)));
             }
             return Ok(true);
-        }
-        if stopped {
-            return Err(row.error(Problem::DeleteBeforeCreate, 4, "a row of the running container before"));
         }
         let requests = request(sink, row, 5, 7)?;
         let pod = Pod {
@@ -441,13 +449,19 @@ impl Containers {
             app: row.text(3).to_string(),
             ..Pod::default()
         };
-        self.known.insert(id.to_string(), Container { pod, machine: machine.to_string(), stopped: None });
+        let (machine, started, stopped) = (machine.to_string(), !stopped, stopped.then_some(time));
+        self.known.insert(id.to_string(), Container { pod, machine, started, stopped });
         Ok(true)
     }
 
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
         for c in self.known.into_values() {
             let mut pod = c.pod;
+            if !c.started {
+                // Cut off before it: it was there when the input begins.
+                pod.submit = self.first.unwrap_or(pod.submit);
+                sink.report.invent("pods.submit_ns", "the input's first time: the container came before it");
+            }
             if !sink.first_seen(&pod.uid) {
                 pod.uid = format!("container/{}", pod.uid);
             }

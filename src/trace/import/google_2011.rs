@@ -25,14 +25,13 @@
 //! Cost: O(1) a row; memory: live tasks (about 60 bytes each), one 8-byte hash a distinct task, and sort memory.
 //! Source: "Google cluster-usage traces: format + schema" v2.1 and schema.csv of the data set.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError, classify};
+use super::google_machines::{MachineEvent, Machines, SHARE};
+use super::{Importer, InputFile, MICROSECOND, Outcome, Pod, Sink, TraceError, classify};
 use crate::trace::error::Problem;
 use crate::trace::input::{Looks, Table, TableSchema, may, must};
-use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow, label_value};
+use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, Resources, SpecRow};
 use crate::trace::report::thousands;
 
 /// The importer.
@@ -168,7 +167,7 @@ impl Importer for Google2011 {
                 sink.report.note(format!("{what} ({} files)", count(t)));
             }
         }
-        let mut machines = Machines::default();
+        let mut machines = MachineRows::default();
         for (_, file) in tables.iter().filter(|(t, _)| *t == 1) {
             sink.each_row(file, &MACHINE_EVENTS, |sink, row| machines.row(sink, row))?;
         }
@@ -177,7 +176,7 @@ impl Importer for Google2011 {
             tasks.next_file(part_number(&file.file_name()));
             sink.each_row(file, &TASK_EVENTS, |sink, row| tasks.row(sink, row))?;
         }
-        tasks.finish(sink, &machines)
+        tasks.finish(sink, machines.machines.at_start)
     }
 }
 
@@ -188,19 +187,18 @@ fn part_number(name: &str) -> Option<u64> {
     rest[..digits].parse().ok()
 }
 
+/// Machine events, which are in order of time.
 #[derive(Default)]
-struct Machines {
-    capacity: FxHashMap<u64, (u64, u64)>,
-    alive: FxHashSet<u64>,
-    at_start: (u64, u64),
+struct MachineRows {
+    machines: Machines,
     last_time: i64,
 }
 
-impl Machines {
+impl MachineRows {
     fn row(&mut self, sink: &mut Sink, row: &Table) -> Result<bool, TraceError> {
         let time = row.time(TIME, MICROSECOND)?;
         let machine = row.unsigned(1)?;
-        let mut op = match row.text(2) {
+        let op = match row.text(2) {
             "0" => NodeOp::Add,
             "1" => NodeOp::Remove,
             "2" => NodeOp::Update,
@@ -210,68 +208,23 @@ impl Machines {
             return Err(row.error(Problem::TimeGoesBack, TIME, "times in ascending order"));
         }
         self.last_time = time;
-        let mut allocatable = Resources::new();
-        let mut labels = BTreeMap::new();
-        if op == NodeOp::Remove && !self.alive.remove(&machine) {
-            let place = row.place();
-            sink.report.drop_row("machine_events", "not-there", || place);
-            return Ok(false);
-        }
-        if op != NodeOp::Remove {
-            let (cpu, memory) = if row.is_null(4) || row.is_null(5) {
-                match self.capacity.get(&machine) {
-                    Some(&known) => {
-                        sink.report.invent(
-                            "nodes.allocatable",
-                            "the machine's last known capacity (record has none)",
-                        );
-                        known
-                    }
-                    None => {
-                        let place = row.place();
-                        sink.report.drop_row("machine_events", "no-capacity", || place);
-                        return Ok(false);
-                    }
-                }
-            } else {
-                let cpu = row.scaled(4, sink.options.cpu_unit_millicores)?;
-                let memory = row.scaled(5, sink.options.memory_unit_bytes)?;
-                if cpu > sink.options.cpu_unit_millicores {
-                    return Err(row.error(
-                        Problem::OutOfRange,
-                        4,
-                        "a share of the largest machine, at most 1",
-                    ));
-                }
-                if memory > sink.options.memory_unit_bytes {
-                    return Err(row.error(
-                        Problem::OutOfRange,
-                        5,
-                        "a share of the largest machine, at most 1",
-                    ));
-                }
-                (cpu, memory)
-            };
-            self.capacity.insert(machine, (cpu, memory));
-            // A machine whose addition had no capacity joins with its first update.
-            op = if self.alive.insert(machine) { NodeOp::Add } else { NodeOp::Update };
-            if time == 0 {
-                self.at_start.0 += cpu;
-                self.at_start.1 += memory;
-            }
-            allocatable.insert(CPU.to_string(), cpu);
-            allocatable.insert(MEMORY.to_string(), memory);
-            allocatable.insert(PODS.to_string(), 110);
-            if !row.is_null(3) {
-                labels.insert("platform".to_string(), label_value(row.text(3)));
-            }
-            sink.report.invent("nodes.allocatable.pods", "110, the kubelet's default");
-        }
-        sink.node(
-            time,
-            &Node { op, name: format!("machine-{machine}"), allocatable, labels, taints: String::new() },
-        )?;
-        Ok(true)
+        let capacity = if op == NodeOp::Remove || row.is_null(4) || row.is_null(5) {
+            None
+        } else {
+            let cpu = share(row, 4, sink.options.cpu_unit_millicores)?;
+            Some((cpu, share(row, 5, sink.options.memory_unit_bytes)?))
+        };
+        let platform = if row.is_null(3) { String::new() } else { row.text(3).to_string() };
+        let event = MachineEvent { op, machine, capacity, platform };
+        self.machines.take(sink, time, &event, || row.place())
+    }
+}
+
+/// A share of the largest machine, where that has so many units.
+fn share(row: &Table, column: usize, unit: u64) -> Result<u64, TraceError> {
+    match row.scaled(column, unit)? {
+        n if n > unit => Err(row.error(Problem::OutOfRange, column, SHARE)),
+        n => Ok(n),
     }
 }
 
@@ -353,23 +306,8 @@ impl Tasks {
             self.no_request += 1;
             (0, 0)
         } else {
-            let cpu = row.scaled(CPU_REQUEST, sink.options.cpu_unit_millicores)?;
-            let memory = row.scaled(MEMORY_REQUEST, sink.options.memory_unit_bytes)?;
-            if cpu > sink.options.cpu_unit_millicores {
-                return Err(row.error(
-                    Problem::OutOfRange,
-                    CPU_REQUEST,
-                    "a share of the largest machine, at most 1",
-                ));
-            }
-            if memory > sink.options.memory_unit_bytes {
-                return Err(row.error(
-                    Problem::OutOfRange,
-                    MEMORY_REQUEST,
-                    "a share of the largest machine, at most 1",
-                ));
-            }
-            (cpu, memory)
+            let cpu = share(row, CPU_REQUEST, sink.options.cpu_unit_millicores)?;
+            (cpu, share(row, MEMORY_REQUEST, sink.options.memory_unit_bytes)?)
         };
         if let Some(&spec) = self.specs.get(&(cpu, memory)) {
             return Ok(spec);
@@ -599,7 +537,7 @@ impl Tasks {
         self.enter(sink, row, key, since)
     }
 
-    fn finish(mut self, sink: &mut Sink, machines: &Machines) -> Result<(), TraceError> {
+    fn finish(mut self, sink: &mut Sink, machines_at_start: (u64, u64)) -> Result<(), TraceError> {
         let mut rest: Vec<((u64, u64), Live)> = self.live.drain().collect();
         rest.sort_unstable_by_key(|(key, live)| (live.submit, *key));
         let running = rest.iter().filter(|(_, l)| l.start != NOT_STARTED).count() as u64;
@@ -644,12 +582,12 @@ impl Tasks {
             ));
         }
         let percent = |part: u64, whole: u64| part.saturating_mul(100).checked_div(whole).unwrap_or(0);
-        if self.at_start.0 > 0 && machines.at_start.0 > 0 {
+        if self.at_start.0 > 0 && machines_at_start.0 > 0 {
             r.note(format!(
                 "{} tasks are there at time 0 and ask for {} % of the CPU and {} % of the memory of the machines then: Borg overcommits, so scale capacity or expect a backlog",
                 thousands(self.at_start.0),
-                percent(self.at_start.1, machines.at_start.0),
-                percent(self.at_start.2, machines.at_start.1)
+                percent(self.at_start.1, machines_at_start.0),
+                percent(self.at_start.2, machines_at_start.1)
             ));
         }
         r.note(format!(

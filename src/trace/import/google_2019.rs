@@ -10,8 +10,8 @@
 //!
 //! **Mapping.** As in 2011: each submission of an instance is a pod; 0 submit, 1 queue, 2 enable (not used), 3 schedule,
 //! 4 evict, 5 fail, 6 finish, 7 kill, 8 lost, 9 and 10 updates. Instances of alloc sets are reservations: left out, and
-//! the tasks inside them imported as if they stood alone. Exports are not sorted: events are sorted by time first (on
-//! disk if they must). An instance that is first seen later than its submission enters at its first time.
+//! the tasks inside them imported as if they stood alone. Exports are not sorted: events of instances and of machines
+//! are sorted by time first (on disk if they must). An instance that is first seen later than its submission enters at its first time.
 //!
 //! **What it cannot tell.** Constraints, vertical autoscaling, batch queueing (queue/enable) and per-switch spreading are
 //! lost; tasks at time 0 have no real submit time.
@@ -22,20 +22,21 @@
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+use super::google_machines::{self, MachineEvent, Machines, SHARE};
 use super::kubernetes::Place;
-use super::{Importer, InputFile, MICROSECOND, Node, Outcome, Pod, Sink, TraceError};
+use super::{Importer, InputFile, MICROSECOND, Outcome, Pod, Sink, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
-use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, PODS, Resources, SpecRow, label_value};
+use crate::trace::model::{CPU, EventOp, MEMORY, NodeOp, Resources, SpecRow};
 use crate::trace::number;
-use crate::trace::sort::{Sorter, Spill, get_i64, get_u64, put_i64, put_u64};
+use crate::trace::sort::{Sorter, Spill, get_i64, get_str, get_u64, put_i64, put_str, put_u64};
 
 /// The importer.
 pub struct Google2019;
 
 const INSTANCES: &str = "instance_events";
 const COLLECTIONS: &str = "collection_events";
-const MACHINES: &str = "machine_events";
+const MACHINES: &str = google_machines::TABLE;
 
 impl Importer for Google2019 {
     fn name(&self) -> &'static str {
@@ -57,7 +58,8 @@ impl Importer for Google2019 {
             users: vec![String::new()],
             user_ids: FxHashMap::default(),
             user_of: FxHashMap::default(),
-            machines: FxHashMap::default(),
+            machines: Sorter::new(&scratch, "machine-events", sink.options.sort_memory_bytes),
+            machine_files: Vec::new(),
         };
         let mut seen = [false; 3];
         for file in files {
@@ -116,6 +118,35 @@ impl Spill for Event {
     }
 }
 
+/// A machine event and where it stands.
+struct MachineRow {
+    event: MachineEvent,
+    /// Index of the file.
+    file: u64,
+    line: u64,
+}
+
+impl Spill for MachineRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_str(out, self.event.op.as_str());
+        put_str(out, &self.event.platform);
+        let (cpu, memory) = self.event.capacity.unwrap_or_default();
+        out.push(u8::from(self.event.capacity.is_some()));
+        for n in [cpu, memory, self.event.machine, self.file, self.line] {
+            put_u64(out, n);
+        }
+    }
+
+    fn decode(input: &mut &[u8]) -> MachineRow {
+        let op = NodeOp::parse(&get_str(input)).unwrap_or_default();
+        let platform = get_str(input);
+        let is_known = get_u64(input) == 1;
+        let capacity = Some((get_u64(input), get_u64(input))).filter(|_| is_known);
+        let event = MachineEvent { op, machine: get_u64(input), capacity, platform };
+        MachineRow { event, file: get_u64(input), line: get_u64(input) }
+    }
+}
+
 const EVENT_NAMES: [&str; 11] = [
     "SUBMIT",
     "QUEUE",
@@ -135,7 +166,8 @@ struct State {
     users: Vec<String>,
     user_ids: FxHashMap<String, u32>,
     user_of: FxHashMap<u64, u32>,
-    machines: FxHashMap<u64, (u64, u64)>,
+    machines: Sorter<MachineRow>,
+    machine_files: Vec<String>,
 }
 
 fn plain(value: Option<&Value>) -> Option<String> {
@@ -167,20 +199,18 @@ fn need(v: &Value, field: &str, place: &Place) -> Result<u64, TraceError> {
         .ok_or_else(|| place.error(Problem::MissingColumn, field, "", "this field in each line"))
 }
 
-/// Normalised cpus and memory of `field`, scaled.
+/// Normalised cpus and memory of `field`, scaled. A capacity is whole or none.
 fn shares(sink: &Sink, v: &Value, field: &str, place: &Place) -> Result<Option<(u64, u64)>, TraceError> {
     let Some(r) = v.get(field).filter(|r| r.is_object()) else { return Ok(None) };
+    if field == "capacity" && ["cpus", "memory"].iter().any(|name| plain(r.get(name)).is_none()) {
+        return Ok(None);
+    }
     let one = |name: &str, unit: u64| -> Result<u64, TraceError> {
         let Some(text) = plain(r.get(name)) else { return Ok(0) };
         let n = number::scaled(&text, unit)
             .map_err(|_| place.error(Problem::NotANumber, name, &text, "a share of the largest machine"))?;
         if n > unit && field == "capacity" {
-            return Err(place.error(
-                Problem::OutOfRange,
-                name,
-                &text,
-                "a share of the largest machine, at most 1",
-            ));
+            return Err(place.error(Problem::OutOfRange, name, &text, SHARE));
         }
         Ok(n)
     };
@@ -283,36 +313,18 @@ impl State {
                 ));
             }
         };
-        let mut node = Node { op, name: format!("machine-{id}"), ..Node::default() };
-        if op != NodeOp::Remove {
-            let (cpu, memory) = match (shares(sink, v, "capacity", place)?, self.machines.get(&id)) {
-                (Some(c), _) => c,
-                (None, Some(&known)) => {
-                    sink.report
-                        .invent("nodes.allocatable", "the machine's last known capacity (record has none)");
-                    known
-                }
-                (None, None) => {
-                    sink.report.drop_row(MACHINES, "no-capacity", || format!("{}:{}", place.file, place.at));
-                    return Ok(false);
-                }
-            };
-            self.machines.insert(id, (cpu, memory));
-            node.allocatable = Resources::from([
-                (CPU.to_string(), cpu),
-                (MEMORY.to_string(), memory),
-                (PODS.to_string(), 110),
-            ]);
-            if let Some(platform) = plain(v.get("platform_id")) {
-                node.labels.insert("platform".to_string(), label_value(&platform));
-            }
-            sink.report.invent("nodes.allocatable.pods", "110, the kubelet's default");
-        }
         let Some(time) = time.checked_mul(MICROSECOND).and_then(|t| i64::try_from(t).ok()) else {
             sink.report.drop_row(MACHINES, "after-the-end", || format!("{}:{}", place.file, place.at));
             return Ok(false);
         };
-        sink.node(time, &node)?;
+        let capacity = if op == NodeOp::Remove { None } else { shares(sink, v, "capacity", place)? };
+        let platform = plain(v.get("platform_id")).unwrap_or_default();
+        if self.machine_files.last() != Some(&place.file) {
+            self.machine_files.push(place.file.clone());
+        }
+        let event = MachineEvent { op, machine: id, capacity, platform };
+        let file = self.machine_files.len() as u64 - 1;
+        self.machines.push(time, &MachineRow { event, file, line: place.at })?;
         Ok(true)
     }
 
@@ -351,7 +363,21 @@ impl State {
         Ok(true)
     }
 
+    /// Machine events, now that they are in order of time.
+    fn machines(sink: &mut Sink, rows: Sorter<MachineRow>, files: &[String]) -> Result<(), TraceError> {
+        let mut machines = Machines::default();
+        let mut rows = rows.finish()?;
+        while let Some((time, row)) = rows.next_row()? {
+            let place = || format!("{}:{}", files[row.file as usize], row.line);
+            if !machines.take(sink, time, &row.event, place)? {
+                sink.report.table(MACHINES).kept -= 1;
+            }
+        }
+        Ok(())
+    }
+
     fn finish(self, sink: &mut Sink) -> Result<(), TraceError> {
+        State::machines(sink, self.machines, &self.machine_files)?;
         struct Live {
             submit: i64,
             start: Option<i64>,

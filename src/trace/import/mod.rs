@@ -38,6 +38,7 @@ mod dag;
 pub mod dlrm;
 pub mod google_2011;
 pub mod google_2019;
+mod google_machines;
 pub mod helios;
 pub mod k8s_list;
 pub mod k8s_watch;

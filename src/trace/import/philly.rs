@@ -1,22 +1,29 @@
 //! Philly: Microsoft's DNN training cluster (ATC'19).
 //!
 //! **Tables.** `cluster_job_log`: a JSON array of {status, vc, jobid, attempts [{start_time, end_time, detail [{ip, gpus
-//! [..]}]}], submitted_time, user}; times are local (Pacific) without a zone. `cluster_machine_list`: CSV of machineId,
-//! number of GPUs, single GPU mem. Utilisation tables are not read.
+//! [..]}]}], submitted_time, user}. `cluster_machine_list`: CSV of machineId, number of GPUs, single GPU mem. Utilisation
+//! tables are not read.
+//!
+//! **Times** of jobs have no zone. They are read as Pacific time, which the utilisation tables of the same machines name
+//! (PDT in October, PST in November); the one change within the trace (August to December 2017) is the end of daylight
+//! saving on 5 November at 09:00 UTC. The hour from 01:00 to 02:00 local comes twice that day: a time in it is the first
+//! one, unless that lies before what it follows (submission, the attempt before, its start); then it is the second one.
 //!
 //! **Mapping.** An attempt is a gang with one pod a server it used, each asking for the GPUs used there (`split=job`: one
 //! pod with all). The first attempt is created when the job was submitted, later ones when the one before ended. The
 //! virtual cluster is the queue.
 //!
 //! **What it cannot tell.** CPU and memory; what a job asked for when it never got an attempt (left out: no-attempt). An
-//! attempt without a start is left out; without an end it runs on. Clock changes shift times by an hour.
+//! attempt without a start is left out; without an end it runs on. Times in the hour that comes twice may be an hour off.
 //!
 //! Source: README of msr-fiddle/philly-traces. No real file was at hand; tests use the README's example.
 
 use serde_json::Value;
 
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, Sink, Split, TraceError, classify};
+use super::{
+    AT_ORIGIN, Importer, InputFile, Node, Origin, Outcome, Pod, SECOND, Sink, Split, TraceError, classify,
+};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
 use crate::trace::input::{TableSchema, may, must};
@@ -109,18 +116,43 @@ impl Importer for Philly {
         }
         sink.report
             .note("CPU and memory are not in the trace: pods ask for GPUs only, nodes offer GPUs only");
-        sink.report.note("times are local Pacific time without a zone, taken as they stand");
+        sink.report.note(
+            "times have no zone and are read as Pacific: daylight saving ends on 2017-11-05 at 09:00 UTC",
+        );
         Ok(())
     }
 }
 
-fn time(value: &Value, field: &str, place: &Place) -> Result<Option<i64>, TraceError> {
-    match value.get(field).and_then(Value::as_str) {
-        None | Some("" | "None") => Ok(None),
-        Some(t) => number::unix_ns(t)
-            .map(Some)
-            .map_err(|_| place.error(Problem::NotANumber, field, t, "a time as 2017-10-07 01:11:39")),
+/// The end of daylight saving in 2017, 09:00 UTC on 5 November.
+const CHANGE: i64 = 1_509_872_400 * SECOND as i64;
+const HOUR: i64 = 3600 * SECOND as i64;
+
+/// Unix time of a local one (in ns as if it were UTC): the earliest it can be, or the second one of the hour that comes
+/// twice if the first lies before `since`.
+fn pacific(local: i64, since: i64) -> i64 {
+    let (daylight, standard) = (local + 7 * HOUR, local + 8 * HOUR);
+    let is_daylight = daylight < CHANGE && (standard < CHANGE || daylight >= since);
+    if is_daylight { daylight } else { standard }
+}
+
+/// A time that lies at or after `since`, if it can.
+fn time(value: &Value, field: &str, since: i64, place: &Place) -> Result<Option<i64>, TraceError> {
+    let text = match value.get(field).and_then(Value::as_str) {
+        None | Some("" | "None") => return Ok(None),
+        Some(text) => text.trim(),
+    };
+    let expected = "a time as 2017-10-07 01:11:39";
+    let t = number::unix_ns(text).map_err(|_| place.error(Problem::NotANumber, field, text, expected))?;
+    let has_zone = text.get(10..).is_some_and(|rest| {
+        rest.bytes().any(|c| matches!(c, b'+' | b'-') || (c.is_ascii_alphabetic() && c != b'T'))
+    });
+    if has_zone {
+        return Ok(Some(t));
     }
+    if t.checked_add(8 * HOUR).is_none() {
+        return Err(place.error(Problem::OutOfRange, field, text, expected));
+    }
+    Ok(Some(pacific(t, since)))
 }
 
 fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError> {
@@ -128,7 +160,7 @@ fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError
     if id.is_empty() {
         return Err(place.error(Problem::EmptyField, "jobid", "", "a job id"));
     }
-    let Some(submitted) = time(value, "submitted_time", place)? else {
+    let Some(submitted) = time(value, "submitted_time", i64::MIN, place)? else {
         return Err(place.error(Problem::EmptyField, "submitted_time", "", "a time"));
     };
     if !sink.first_seen(id) {
@@ -138,20 +170,23 @@ fn job(sink: &mut Sink, value: &Value, place: &Place) -> Result<bool, TraceError
     let mut created = submitted;
     let mut made = 0;
     for (n, attempt) in attempts.iter().enumerate() {
-        let (start, end) = (time(attempt, "start_time", place)?, time(attempt, "end_time", place)?);
+        let start = time(attempt, "start_time", created, place)?;
+        let end = time(attempt, "end_time", start.unwrap_or(created), place)?;
         let Some(start) = start else {
             let at = || format!("{}:{} ({id})", place.file, place.at);
             sink.report.leave_out("attempts without a start", at);
             continue;
         };
-        if start < submitted || end.is_some_and(|e| e < start) {
-            let value = number::rfc3339(end.unwrap_or(start));
-            return Err(place.error(
-                Problem::DeleteBeforeCreate,
-                "attempts",
-                &value,
-                "submitted, started, ended in this order",
-            ));
+        let (starts_early, ends_early) = (start < submitted, end.is_some_and(|e| e < start));
+        if starts_early || ends_early {
+            let (field, expected) = if starts_early {
+                ("start_time", "a time after submitted_time")
+            } else {
+                ("end_time", "a time after start_time")
+            };
+            let value = k8s::text(attempt, &format!("/{field}"));
+            let field = format!("attempts[{n}].{field}");
+            return Err(place.error(Problem::DeleteBeforeCreate, &field, value, expected));
         }
         let servers: Vec<(&str, u64)> = attempt
             .get("detail")

@@ -16,7 +16,8 @@
 //! are joined by owner, for the pod hash cannot be recomputed here. An object deleted but never applied was not
 //! tracked from its beginning: counted and left out.
 //!
-//! The file is read twice: lifecycles come last and are needed first. Memory: O(one event + lifecycles + objects alive).
+//! The file is read twice: lifecycles come last and are needed first. Memory: O(one event + lifecycles + objects and pods
+//! alive); an object that would make it more than a million pods is out-of-range.
 //!
 //! Source: simkube docs/ref/trace-files.md and sk-core's trace types. Tested on four `.sktrace` files and the JSON test
 //! data of versions 2 and 3.
@@ -31,6 +32,7 @@ use crate::trace::documents;
 use crate::trace::error::Problem;
 use crate::trace::model::EventOp;
 use crate::trace::msgpack::{self, MsgpackError};
+use crate::trace::report::thousands;
 use crate::trace::source::{empty_file, read_problem};
 
 /// The importer.
@@ -38,6 +40,9 @@ pub struct SimKube;
 
 const EVENTS: &str = "events";
 const OBJECTS: &str = "objects";
+/// Pods that are alive at a time: they are held in memory, some 300 bytes each, until their end is known. More than
+/// twice what the largest clusters run.
+const MAX_ALIVE: u64 = 1_000_000;
 
 impl Importer for SimKube {
     fn name(&self) -> &'static str {
@@ -215,6 +220,8 @@ struct State {
     lifecycles: BTreeMap<String, Lifecycles>,
     used: BTreeMap<String, usize>,
     created: BTreeMap<String, u64>,
+    /// Pods of all objects.
+    alive: u64,
     replaced: u64,
 }
 
@@ -262,6 +269,7 @@ impl State {
             let key = key_of(object);
             match self.objects.remove(&key) {
                 Some(owned) => {
+                    self.alive -= owned.pods.len() as u64;
                     for pod in owned.pods {
                         emit(sink, pod, Some(t))?;
                     }
@@ -288,22 +296,38 @@ impl State {
         let (replicas, template, scheduled) = shape(&self.tracked, object);
         let template = template.cloned().unwrap_or(Value::Null);
         let owner = self.owner(&key);
-        let (mut pods, old) = match self.objects.remove(&key) {
-            Some(o) => (o.pods, Some(o.template)),
-            None => (Vec::new(), None),
+        let before = self.objects.get(&key);
+        let is_replaced = !scheduled && before.is_some_and(|o| o.template != template);
+        let has = before.map_or(0, |o| o.pods.len() as u64);
+        let kept = if is_replaced { 0 } else { has };
+        let room = MAX_ALIVE - (self.alive - has);
+        let fits = match replicas {
+            n if n > room => Err(format!(
+                "at most {}: an import holds {} pods alive at a time",
+                thousands(room),
+                thousands(MAX_ALIVE)
+            )),
+            n => sink.expand(n.saturating_sub(kept)),
         };
-        if old.is_some_and(|old| old != template) && !scheduled {
+        fits.map_err(|expected| {
+            let field =
+                if k8s::text(object, "/kind") == "Job" { "spec.completions" } else { "spec.replicas" };
+            place.error(Problem::OutOfRange, field, &replicas.to_string(), expected)
+        })?;
+        let mut pods = self.objects.remove(&key).map_or_else(Vec::new, |o| o.pods);
+        self.alive -= has;
+        if is_replaced {
             self.replaced += pods.len() as u64;
             for pod in pods.drain(..) {
                 emit(sink, pod, Some(t))?;
             }
         }
-        while pods.len() > replicas {
+        while pods.len() as u64 > replicas {
             if let Some(pod) = pods.pop() {
                 emit(sink, pod, Some(t))?;
             }
         }
-        while pods.len() < replicas {
+        while (pods.len() as u64) < replicas {
             let pod = self.make(sink, object, &template, &key, t, place)?;
             pods.push(pod);
         }
@@ -327,6 +351,7 @@ impl State {
                 sink.report.invent("pods.submit_ns", "its recorded start (creation is not recorded)");
             }
         }
+        self.alive += pods.len() as u64;
         self.objects.insert(key, Owned { template, pods, scheduled });
         Ok(())
     }
@@ -417,19 +442,18 @@ fn key_of(object: &Value) -> String {
 }
 
 /// Replicas, pod template, and whether pods come from elsewhere (a schedule).
-fn shape<'a>(tracked: &Value, object: &'a Value) -> (usize, Option<&'a Value>, bool) {
+fn shape<'a>(tracked: &Value, object: &'a Value) -> (u64, Option<&'a Value>, bool) {
     match k8s::text(object, "/kind") {
         "Pod" => return (1, Some(object), false),
         "CronJob" => return (0, object.pointer("/spec/jobTemplate/spec/template"), true),
         _ => {}
     }
     if let Some((n, template)) = k8s::template(object) {
-        return (n as usize, Some(template), false);
+        return (n, Some(template), false);
     }
     let kind = tracked.get(gvk(object));
     let paths = kind.and_then(|t| t.get("podSpecTemplatePaths")).and_then(Value::as_array);
     let template = paths.and_then(|p| p.iter().filter_map(Value::as_str).find_map(|p| object.pointer(p)));
-    let replicas =
-        object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1).min(1_000_000) as usize;
+    let replicas = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
     (if template.is_some() { replicas } else { 0 }, template, template.is_none())
 }

@@ -6,8 +6,8 @@
 //! cancelled, 2-4 partial executions), 12 user, 13 group, 14 executable, 15 queue, 16 partition, 17 preceding job,
 //! 18 think time; -1 means unknown. MetaCentrum's extension (as shipped with the Alea simulator) adds 19 processors
 //! used (list), 20 queue name, 21 node specification `chunks:ppn=n:property..`, and gives field 10 in bytes for the
-//! whole job (its default is 400 MiB = 419430400). A file `*.machines` beside it lists clusters: id, name, nodes,
-//! processors a node, speed, memory (KB).
+//! whole job (its default is 400 MiB = 419430400). A file `X.swf.machines` beside `X.swf` lists clusters: id, name,
+//! nodes, processors a node, speed, memory (KB); either may be packed.
 //!
 //! **Jobs become pods** by `split`: `auto` makes one pod a job, several (a gang with min_member) when field 21 names
 //! chunks or no node is large enough; `job` always one; `task` one a processor. Memory is shared evenly. The group is
@@ -40,6 +40,13 @@ pub struct Swf;
 const JOBS: &str = "jobs";
 const MACHINES: &str = "machines";
 const KIB: u64 = 1024;
+/// How names of packed files end.
+const PACKINGS: [&str; 2] = [".gz", ".zst"];
+
+/// A file's name without its packing: `X.swf.gz` is `X.swf`.
+fn unpacked(name: &str) -> &str {
+    PACKINGS.iter().find_map(|packing| name.strip_suffix(packing)).unwrap_or(name)
+}
 
 impl Importer for Swf {
     fn name(&self) -> &'static str {
@@ -55,7 +62,7 @@ impl Importer for Swf {
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
-        let is_machines = |f: &&InputFile| f.file_name().ends_with(".machines");
+        let is_machines = |f: &&InputFile| unpacked(&f.file_name()).ends_with(".machines");
         let all_logs: Vec<&InputFile> = files.iter().filter(|f| !is_machines(f)).collect();
         let explicit: Vec<&InputFile> = all_logs.iter().copied().filter(|f| f.explicit).collect();
         let logs = if explicit.is_empty() { all_logs } else { explicit };
@@ -69,9 +76,15 @@ impl Importer for Swf {
         }
         let mut state = State::default();
         for log in &logs {
-            let beside = log.path.with_extension("").with_extension("swf.machines");
-            let given = files.iter().filter(is_machines).find(|m| m.explicit || m.path == beside).cloned();
-            let found = given.or_else(|| beside.exists().then(|| InputFile::named(&beside)));
+            let name = format!("{}.machines", unpacked(&log.file_name()));
+            let is_beside =
+                |m: &InputFile| m.path.parent() == log.path.parent() && unpacked(&m.file_name()) == name;
+            let given = files.iter().filter(is_machines).find(|m| m.explicit || is_beside(m)).cloned();
+            let found = given.or_else(|| {
+                let packed = std::iter::once("").chain(PACKINGS);
+                let mut beside = packed.map(|packing| log.path.with_file_name(format!("{name}{packing}")));
+                beside.find(|path| path.exists()).map(|path| InputFile::named(&path))
+            });
             if let Some(machines) = found {
                 state.machines(sink, &machines)?;
             }
