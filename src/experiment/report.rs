@@ -299,6 +299,10 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
         m.set("jobs.completed", completed as f64);
         m.set("jobs.failed", failed as f64);
     }
+    if let Some((passed_over, replaced)) = faults.cron_jobs {
+        m.set("jobs.passed_over", passed_over as f64);
+        m.set("jobs.replaced", replaced as f64);
+    }
     if let Some(refused) = faults.creations_refused {
         m.set("creations.refused", refused as f64);
     }

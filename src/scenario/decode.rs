@@ -159,7 +159,6 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         "daemonSets" if in_workload => {
             Some("DaemonSets are not modelled here; give them as `workload.manifests`")
         }
-        "cronJobs" if in_workload => Some("CronJobs are not modelled; give the Jobs that they make"),
         "activeDeadlineSeconds" | "backoffLimitPerIndex" | "podFailurePolicy" | "suspend" if in_pods => {
             Some("this field of a Job is not modelled; leave it out")
         }

@@ -10,6 +10,7 @@
 
 pub mod autoscaler;
 mod config_file;
+mod cron;
 mod decode;
 mod diagnostic;
 mod document;

@@ -1,19 +1,22 @@
-//! StatefulSets, Jobs and ResourceQuotas of a scenario: what can't go together, and what they become.
+//! StatefulSets, Jobs, CronJobs and ResourceQuotas of a scenario: what can't go together, and what they become.
 //!
 //! They are controllers' objects, as Deployments are: created one after the other, `arrivals.interval` apart, and their pods
 //! are made by kube-controller-manager. So they need an API that somebody writes to while the run goes on: no backlog, and no
 //! pods that a load client creates beside them. What they become is a range of pods and an [`OwnerPlan`].
 //!
 //! Cost: O(objects).
+use super::cron::{self, Schedule};
 use super::limits;
 use super::plan::OwnerPlan;
 use super::quantity::Quantity;
+use super::resolve::DEFAULT_LIMIT_NS;
 use super::spec::{
-    ClusterSpec, CompletionMode, JobSpec, NodeLifecycleKind, PodManagementPolicy, PodShape, ScenarioSpec,
-    StatefulSetSpec, WorkloadStart,
+    ClusterSpec, CompletionMode, ConcurrencyPolicy, CronJobSpec, JobSpec, NodeLifecycleKind,
+    PodManagementPolicy, PodShape, ScenarioSpec, StatefulSetSpec, StopSpec, WorkloadStart,
 };
 use super::validate::{Check, pod_groups};
 use crate::cluster::{Cluster, DEFAULT_NAMESPACE, ResourceQuota};
+use crate::control_plane::controllers::cron_job::{Concurrency, CronJobSettings, DELTA_NS, deadline_ns};
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
 
@@ -48,6 +51,60 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
         if job.run_time.is_none() {
             let message = "the pods of this Job never succeed: they run for ever";
             check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
+        }
+    }
+    cron_jobs(spec, check);
+}
+
+fn cron_jobs(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    let workload = &spec.workload;
+    if let Some(text) = &workload.start_time
+        && cron::start_s(text).is_none()
+    {
+        check.expected("workload.startTime", "a date in UTC", "such as 2025-01-01T00:00:00Z");
+    }
+    for (i, job) in workload.cron_jobs.iter().enumerate() {
+        let path = format!("workload.cronJobs[{i}]");
+        controlled(&path, &job.shape(), spec, check);
+        check.optional_count(&format!("{path}.completions"), job.completions, 1, limits::PODS);
+        check.optional_count(&format!("{path}.parallelism"), job.parallelism, 1, limits::PODS);
+        let most = u64::from(u32::MAX >> 1);
+        for (key, value) in [
+            ("backoffLimit", job.backoff_limit),
+            ("startingDeadlineSeconds", job.starting_deadline_seconds),
+            ("successfulJobsHistoryLimit", job.successful_jobs_history_limit),
+            ("failedJobsHistoryLimit", job.failed_jobs_history_limit),
+        ] {
+            check.optional_count(&format!("{path}.{key}"), value, 0, most);
+        }
+        if job.run_time.is_none() {
+            let message = "the pods of its Jobs never succeed: they run for ever";
+            check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
+        }
+        if let Some(zone) = job.time_zone.as_deref().filter(|zone| !["Etc/UTC", "UTC"].contains(zone)) {
+            let message = format!("time zone `{zone}` is not modelled");
+            check.report(&format!("{path}.timeZone"), message, "write the schedule in UTC, and leave it out");
+        }
+        let field = format!("{path}.schedule");
+        match Schedule::parse(&job.schedule) {
+            Err(why) => {
+                let message = format!(
+                    "the API server refuses this: spec.schedule: Invalid value: \"{}\": {why}",
+                    job.schedule
+                );
+                check.report(&field, message, "such as `*/5 * * * *` or `@hourly`");
+            }
+            Ok(_) if job.suspend == Some(true) => {}
+            Ok(_) => {
+                let times = job.settings(&spec.stop, workload.start_time.as_deref(), 0).times_ns.len() as u64;
+                if times == 0 {
+                    let message = "no Job is due before `stop.limit`";
+                    check.report(&field, message, "raise the limit, or set `workload.startTime`");
+                } else if times > limits::APPS {
+                    let message = format!("more than {} Jobs are due before `stop.limit`", limits::APPS);
+                    check.report(&field, message, "lower the limit, or start Jobs less often");
+                }
+            }
         }
     }
 }
@@ -125,14 +182,57 @@ impl StatefulSetSpec {
     }
 }
 
+impl CronJobSpec {
+    /// What it is to its controller, if its first Job is the owner with this number.
+    pub(super) fn settings(
+        &self,
+        stop: &StopSpec,
+        start_time: Option<&str>,
+        first_job: usize,
+    ) -> CronJobSettings {
+        // One that is due at the limit is looked at after it.
+        let limit_ns = stop.limit.map_or(DEFAULT_LIMIT_NS, |limit| limit.0).saturating_sub(DELTA_NS);
+        let start_s = start_time.and_then(cron::start_s).unwrap_or(cron::START_S);
+        let schedule = Schedule::parse(&self.schedule).ok().filter(|_| self.suspend != Some(true));
+        let most = usize::try_from(limits::APPS).unwrap_or(usize::MAX);
+        let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let kept = |limit: Option<u64>, default: u32| limit.map_or(default, count);
+        CronJobSettings {
+            times_ns: schedule.map_or_else(Vec::new, |s| s.times_ns(start_s, limit_ns, most)),
+            first_job: count(first_job as u64),
+            deadline_ns: self.starting_deadline_seconds.map(deadline_ns),
+            concurrency: match self.concurrency_policy.unwrap_or_default() {
+                ConcurrencyPolicy::Allow => Concurrency::Allow,
+                ConcurrencyPolicy::Forbid => Concurrency::Forbid,
+                ConcurrencyPolicy::Replace => Concurrency::Replace,
+            },
+            history: [kept(self.successful_jobs_history_limit, 3), kept(self.failed_jobs_history_limit, 1)],
+        }
+    }
+
+    /// What its Jobs are to their controller.
+    pub(super) fn job(&self) -> OwnerPlan {
+        job_owner(self.parallelism, self.completions, self.completion_mode, self.backoff_limit)
+    }
+}
+
+fn job_owner(
+    parallelism: Option<u64>,
+    completions: Option<u64>,
+    mode: Option<CompletionMode>,
+    backoff_limit: Option<u64>,
+) -> OwnerPlan {
+    let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    OwnerPlan::Job(JobSettings {
+        parallelism: count(parallelism.or(completions).unwrap_or(1)),
+        backoff_limit: backoff_limit.map_or(BACKOFF_LIMIT, count),
+        indexed: mode == Some(CompletionMode::Indexed),
+    })
+}
+
 impl JobSpec {
     /// What it is to its controller.
     pub(super) fn owner(&self) -> OwnerPlan {
-        let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        OwnerPlan::Job(JobSettings {
-            parallelism: count(self.parallelism.or(self.completions).unwrap_or(1)),
-            backoff_limit: self.backoff_limit.map_or(BACKOFF_LIMIT, count),
-            indexed: self.completion_mode == Some(CompletionMode::Indexed),
-        })
+        job_owner(self.parallelism, self.completions, self.completion_mode, self.backoff_limit)
     }
 }

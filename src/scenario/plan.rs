@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::spec::TimeDistribution;
 use crate::autoscaler;
 use crate::cluster::{Amount, Cluster, NodeId};
+use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::kueue;
@@ -353,6 +354,8 @@ pub struct ChangesPlan {
     pub owners: Vec<OwnerPlan>,
     /// DaemonSets; they come after all other owners.
     pub daemon_sets: Vec<DaemonSetSettings>,
+    /// CronJobs; they come after those.
+    pub cron_jobs: Vec<CronJobSettings>,
 }
 
 /// What owns a range of pods.

@@ -21,6 +21,7 @@ use super::duration::DurationNs;
 use super::faults;
 use super::from_trace;
 use super::kueue;
+use super::limits;
 use super::objects;
 use super::plan::{
     AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, KueuePlan,
@@ -43,6 +44,7 @@ use crate::cluster::{
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm, tolerates,
 };
+use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
@@ -58,7 +60,7 @@ use crate::scheduler::{
     AppSort, FeatureGates, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings,
 };
 
-const DEFAULT_LIMIT_NS: Nanos = 3600 * SECOND;
+pub(super) const DEFAULT_LIMIT_NS: Nanos = 3600 * SECOND;
 /// A run in which no pod has moved for so long ends. Longer than kube-scheduler's five minutes after which
 /// unschedulable pods are tried again.
 const DEFAULT_STALL_NS: Nanos = 630 * SECOND;
@@ -90,6 +92,7 @@ struct Resolver<'a> {
     /// What owns the ranges of pods that controllers make.
     owners: Vec<OwnerPlan>,
     daemon_sets: Vec<DaemonSetSettings>,
+    cron_jobs: Vec<CronJobSettings>,
 }
 
 impl<'a> Resolver<'a> {
@@ -104,6 +107,7 @@ impl<'a> Resolver<'a> {
             replica_sets: Vec::new(),
             owners: Vec::new(),
             daemon_sets: Vec::new(),
+            cron_jobs: Vec::new(),
         }
     }
 }
@@ -649,6 +653,12 @@ impl Resolver<'_> {
                     .map(|(i, g)| (format!("workload.jobs[{i}]"), g.scheduler_name.as_ref())),
             )
             .chain(
+                w.cron_jobs
+                    .iter()
+                    .enumerate()
+                    .map(|(i, g)| (format!("workload.cronJobs[{i}]"), g.scheduler_name.as_ref())),
+            )
+            .chain(
                 w.pods
                     .iter()
                     .enumerate()
@@ -679,6 +689,7 @@ impl Resolver<'_> {
         let w = &spec.workload;
         let others = !w.deployments.is_empty()
             || !w.stateful_sets.is_empty()
+            || !w.cron_jobs.is_empty()
             || !w.pods.is_empty()
             || !w.manifests.is_empty()
             || w.trace.is_some();
@@ -840,7 +851,8 @@ impl Resolver<'_> {
         let spec = self.spec;
         let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
-            || !self.daemon_sets.is_empty();
+            || !self.daemon_sets.is_empty()
+            || !self.cron_jobs.is_empty();
         if spec.faults.is_empty() && !has_objects && !preempts && spec.cluster.autoscaler.is_none() {
             return None;
         }
@@ -886,6 +898,7 @@ impl Resolver<'_> {
             replica_sets: std::mem::take(&mut self.replica_sets),
             owners: std::mem::take(&mut self.owners),
             daemon_sets: std::mem::take(&mut self.daemon_sets),
+            cron_jobs: std::mem::take(&mut self.cron_jobs),
         })
     }
 
@@ -1048,6 +1061,24 @@ impl Resolver<'_> {
                 self.owners.push(j.owner());
             }
         }
+        for (index, c) in w.cron_jobs.iter().enumerate() {
+            let base = c.name.clone().unwrap_or_else(|| format!("cronjob{index}"));
+            let settings = c.settings(&spec.stop, w.start_time.as_deref(), expanded.sets.len());
+            for time in 0..settings.times_ns.len() {
+                let pods = c.completions.or(c.parallelism).unwrap_or(1);
+                if cluster.pods.len() as u64 + pods > limits::PODS {
+                    let message = format!("its Jobs until `stop.limit` have more than {} pods", limits::PODS);
+                    let hint = Some("lower the limit, or start Jobs less often".to_owned());
+                    let path = format!("workload.cronJobs[{index}].schedule");
+                    self.errors.push(self.document.diagnostic(&path, message, hint));
+                    break;
+                }
+                let app = format!("{base}-{time}");
+                self.add_pods(cluster, &mut expanded, &c.shape(), &app, pods, (false, &mut rng));
+                self.owners.push(c.job());
+            }
+            self.cron_jobs.push(settings);
+        }
         let owned = expanded.sets.len();
         for (index, j) in w.jobs.iter().enumerate().filter(|(_, j)| !j.is_controlled()) {
             let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
@@ -1105,13 +1136,16 @@ impl Resolver<'_> {
             if owned < expanded.sets.len() {
                 let one_kind = "use one kind of workload";
                 let (field, message, hint) = if w.stateful_sets.is_empty()
+                    && w.cron_jobs.is_empty()
                     && !w.jobs.iter().any(JobSpec::is_controlled)
                 {
                     let message = "live Deployments beside pods or jobs are not supported";
                     ("deployments", message, format!("{one_kind}, or start: backlog"))
                 } else if w.stateful_sets.is_empty() {
                     let message = "Jobs with a controller beside pods or jobs that the load client creates are not supported";
-                    ("jobs", message, format!("{one_kind}; a job with `parallelism` has a controller"))
+                    let is_cron = !w.jobs.iter().any(JobSpec::is_controlled);
+                    let field = if is_cron { "cronJobs" } else { "jobs" };
+                    (field, message, format!("{one_kind}; a job with `parallelism` has a controller"))
                 } else {
                     let message =
                         "StatefulSets beside pods or jobs that the load client creates are not supported";
@@ -1130,7 +1164,10 @@ impl Resolver<'_> {
                 let hint = "leave it out; `interval` says when objects come".to_owned();
                 self.errors.push(self.document.diagnostic("workload.arrivals.process", message, Some(hint)));
             }
-            let times_ns = Arc::new((0..owned as u64).map(|i| i * interval_ns).collect());
+            // The Jobs of CronJobs come last, and nobody else creates them.
+            let scheduled: usize = self.cron_jobs.iter().map(|c| c.times_ns.len()).sum();
+            let created = owned.saturating_sub(scheduled) as u64;
+            let times_ns = Arc::new((0..created).map(|i| i * interval_ns).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
         }
         let rate_micro = w.arrivals.rate.map_or(0, |r| r.micro_per_second());
@@ -1200,7 +1237,9 @@ fn workload(
     scheduling::add_objects(&mut cluster, &spec.cluster);
     objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
-    let Resolver { provenance, default_limit_ns, errors, replica_sets, owners, daemon_sets, .. } = r;
+    let Resolver {
+        provenance, default_limit_ns, errors, replica_sets, owners, daemon_sets, cron_jobs, ..
+    } = r;
     let made = Workload {
         cluster,
         creation,
@@ -1211,6 +1250,7 @@ fn workload(
         replica_sets,
         owners,
         daemon_sets,
+        cron_jobs,
     };
     (made, streams.were_used(), errors)
 }
@@ -1239,9 +1279,10 @@ pub fn resolve_shared(
         replica_sets,
         owners,
         daemon_sets,
+        cron_jobs,
     } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
-    (r.replica_sets, r.owners, r.daemon_sets) = (replica_sets, owners, daemon_sets);
+    (r.replica_sets, r.owners, r.daemon_sets, r.cron_jobs) = (replica_sets, owners, daemon_sets, cron_jobs);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);

@@ -549,6 +549,12 @@ pub struct WorkloadSpec {
     /// are created by the load client, all of them.
     #[serde(default)]
     pub jobs: Vec<JobSpec>,
+    /// CronJobs, whose Jobs the controller manager creates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cron_jobs: Vec<CronJobSpec>,
+    /// The date of t = 0, for `cronJobs`: UTC, such as `2025-01-01T00:00:00Z`, which is the default (a Wednesday).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
     /// The client that creates `pods`, deployments and jobs.
     #[serde(default)]
     pub client: LoadClientSpec,
@@ -929,6 +935,48 @@ pod_group! {
         /// Whether a pod waits until those before it are ready. Default `OrderedReady`.
         pod_management_policy: Option<PodManagementPolicy>,
     }
+}
+
+pod_group! {
+    /// A CronJob. Each of its times before `stop.limit` may have a Job.
+    CronJobSpec {
+        /// Name; its Jobs are `name-0`, `name-1`, ... Default `cronjob` with its number.
+        name: Option<String>,
+        /// When a Job is due: five fields, or `@hourly` and its like.
+        schedule: String,
+        /// Time zone of the schedule: `Etc/UTC`, which is the default, or `UTC`.
+        time_zone: Option<String>,
+        /// A Job that is so late never comes. Default: there is no deadline.
+        starting_deadline_seconds: Option<u64>,
+        /// What a Job does that is due while one before it runs. Default `Allow`.
+        concurrency_policy: Option<ConcurrencyPolicy>,
+        /// No Job is ever due. Default false.
+        suspend: Option<bool>,
+        /// Jobs that have succeeded and are kept. Default 3.
+        successful_jobs_history_limit: Option<u64>,
+        /// Jobs that have failed and are kept. Default 1.
+        failed_jobs_history_limit: Option<u64>,
+        /// Pods that finish in each Job. Default 1.
+        completions: Option<u64>,
+        /// Pods of a Job that exist at once. Default: as `completions`.
+        parallelism: Option<u64>,
+        /// `Indexed`: pods that failed are made anew by index, the lowest first. Default `NonIndexed`.
+        completion_mode: Option<CompletionMode>,
+        /// The Job has failed when more pods than so many have failed. Default 6.
+        backoff_limit: Option<u64>,
+    }
+}
+
+/// `concurrencyPolicy` of a CronJob.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// It runs beside the other.
+    #[default]
+    Allow,
+    /// It waits for the other to end.
+    Forbid,
+    /// It takes the other's place.
+    Replace,
 }
 
 impl JobSpec {

@@ -264,6 +264,7 @@ pub(super) fn scenario(spec: &ScenarioSpec, check: &mut Check<'_>) {
         ("workload.pods", spec.workload.pods.len()),
         ("workload.jobs", spec.workload.jobs.len()),
         ("workload.statefulSets", spec.workload.stateful_sets.len()),
+        ("workload.cronJobs", spec.workload.cron_jobs.len()),
     ];
     for (path, entries) in lists {
         if entries > limits::GROUPS {
@@ -711,6 +712,15 @@ pub(super) fn pod_groups(workload: &WorkloadSpec) -> Vec<PodGroup> {
             shape: group.shape(),
         });
     }
+    for (i, group) in workload.cron_jobs.iter().enumerate() {
+        groups.push(PodGroup {
+            path: format!("workload.cronJobs[{i}]"),
+            title: title("CronJob", &group.name, i),
+            pods: group.completions.or(group.parallelism).unwrap_or(1),
+            count_key: "completions",
+            shape: group.shape(),
+        });
+    }
     for (i, group) in workload.pods.iter().enumerate() {
         groups.push(PodGroup {
             path: format!("workload.pods[{i}]"),
@@ -760,9 +770,10 @@ fn workload(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
             "is there a digit too many?",
         );
     }
-    let kinds: [(&str, Vec<Option<&str>>); 4] = [
+    let kinds: [(&str, Vec<Option<&str>>); 5] = [
         ("deployments", workload.deployments.iter().map(|g| g.name.as_deref()).collect()),
         ("statefulSets", workload.stateful_sets.iter().map(|g| g.name.as_deref()).collect()),
+        ("cronJobs", workload.cron_jobs.iter().map(|g| g.name.as_deref()).collect()),
         ("pods", workload.pods.iter().map(|g| g.name.as_deref()).collect()),
         ("jobs", workload.jobs.iter().map(|g| g.name.as_deref()).collect()),
     ];

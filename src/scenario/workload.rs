@@ -17,10 +17,12 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::document::Document;
+use super::duration::DurationNs;
 use super::plan::{Creation, Lifetimes, OwnerPlan, Provenance, RecordedPod};
 use super::spec::{ClusterSpec, Ignored, ScenarioSpec, WorkloadSpec};
 use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
+use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::engine::Nanos;
 
@@ -48,6 +50,8 @@ pub(super) struct Workload {
     pub(super) owners: Vec<OwnerPlan>,
     /// DaemonSets.
     pub(super) daemon_sets: Vec<DaemonSetSettings>,
+    /// CronJobs.
+    pub(super) cron_jobs: Vec<CronJobSettings>,
 }
 
 impl Workload {
@@ -76,6 +80,8 @@ struct Key<'a> {
     ignore: &'a [Ignored],
     cluster: &'a ClusterSpec,
     workload: &'a WorkloadSpec,
+    /// CronJobs have a Job for each of their times before it.
+    limit: Option<DurationNs>,
 }
 
 /// The text of everything of a scenario that its workload depends on, besides the seed.
@@ -93,7 +99,7 @@ fn key(spec: &ScenarioSpec, document: &Document) -> Option<String> {
         scheduler,
         workload,
         faults: _,
-        stop: _,
+        stop,
         measure: _,
         expect: _,
         thresholds: _,
@@ -102,7 +108,8 @@ fn key(spec: &ScenarioSpec, document: &Document) -> Option<String> {
     // The scheduler decides on default queues and on gangs.
     let ignore = &scheduler.ignore;
     let (scheduler, has_config) = (scheduler.kind.as_str(), scheduler.config.is_some());
-    to_yaml(&Key { directory, scheduler, has_config, ignore, cluster, workload }).ok()
+    let limit = stop.limit.filter(|_| !workload.cron_jobs.is_empty());
+    to_yaml(&Key { limit, directory, scheduler, has_config, ignore, cluster, workload }).ok()
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Faults: what goes wrong, what the control plane does about it, and that nothing is lost.
 mod autoscaler;
 mod autoscaler_random;
+mod cron_jobs;
 mod daemon_sets;
 mod drains;
 mod errors;

@@ -279,7 +279,6 @@ fn what_is_not_modelled_is_named() {
     };
     for (what, text) in [
         ("DaemonSets", text("daemonSets: [{name: agent}]", stop)),
-        ("CronJobs", text("cronJobs: [{schedule: \"* * * * *\"}]", stop)),
         ("field of a Job", job("activeDeadlineSeconds: 10")),
         ("field of a Job", job("backoffLimitPerIndex: 1")),
         ("LimitRanges", cluster("limitRanges: [{limits: []}]")),
@@ -326,6 +325,7 @@ fn what_is_not_modelled_in_manifests_is_refused() {
         let message = message_of(&text, Some(folder.path()));
         assert!(message.contains(&format!("{kind}s in manifests are not modelled")), "{message}");
         assert!(message.contains("all.yaml:"), "{message}");
+        assert_eq!(message.contains("`workload.cronJobs`"), kind == "CronJob", "{message}");
     }
 }
 

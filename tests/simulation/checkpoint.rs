@@ -694,11 +694,11 @@ stop: {when: time, limit: 20m}";
     }
 }
 
-/// So are StatefulSets and Jobs, and who waits for whom.
+/// So are StatefulSets, Jobs and CronJobs, and who waits for whom.
 #[test]
 fn a_run_with_objects_goes_on_as_if_it_had_not_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let workload = "workload: {statefulSets: [{count: 2, replicas: 4, requests: {cpu: 400m}}], jobs: [{count: 3, completions: 9, parallelism: 3, backoffLimit: 5, runTime: {min: 20s, max: 200s}, requests: {cpu: 400m}}], arrivals: {interval: 7s}}";
+    let workload = "workload: {statefulSets: [{count: 2, replicas: 4, requests: {cpu: 400m}}], jobs: [{count: 3, completions: 9, parallelism: 3, backoffLimit: 5, runTime: {min: 20s, max: 200s}, requests: {cpu: 400m}}], cronJobs: [{schedule: '* * * * *', runTime: 80s}, {schedule: '@every 45s', concurrencyPolicy: Forbid, runTime: 70s}, {schedule: '*/2 * * * *', concurrencyPolicy: Replace, runTime: 130s}], arrivals: {interval: 7s}}";
     let plane = "controlPlane: {apiServer: {profile: apiserver-1.36}, nodeLifecycle: {kind: kubelet}}";
     let faults = "faults:
   - {kind: podFailure, every: 20s, to: 8m}

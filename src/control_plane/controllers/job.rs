@@ -105,6 +105,12 @@ struct Job {
     begun: bool,
     /// Nothing is left to run, and its last sync is not over.
     concluding: bool,
+    /// Its CronJob has deleted it.
+    deleted: bool,
+    /// It has failed.
+    gave_up: bool,
+    /// Its end is known.
+    told: bool,
 }
 
 /// The Jobs of a run.
@@ -119,6 +125,10 @@ pub struct Jobs {
     given_up: u64,
     /// How many are concluding.
     concluding: u64,
+    /// Jobs of CronJobs that were never created, or deleted before their end.
+    without_end: u64,
+    /// Owners of Jobs whose end nobody was told of.
+    news: Vec<u32>,
 }
 
 impl Jobs {
@@ -154,10 +164,62 @@ impl Jobs {
             due_ns: None,
             begun: false,
             concluding: false,
+            deleted: false,
+            gave_up: false,
+            told: false,
         };
         let queue = WorkQueue::new(jobs.len(), workers);
         let jobs = jobs.iter().map(job).collect();
-        Self { client, first_owner, jobs, queue, completed: 0, given_up: 0, concluding: 0 }
+        Self {
+            client,
+            first_owner,
+            jobs,
+            queue,
+            completed: 0,
+            given_up: 0,
+            concluding: 0,
+            without_end: 0,
+            news: Vec::new(),
+        }
+    }
+
+    /// Owners of the Jobs that have ended since the last call.
+    pub fn take_ended(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether a Job has succeeded; none: it has not ended.
+    #[must_use]
+    pub fn outcome(&self, owner: u32) -> Option<bool> {
+        let job = &self.jobs[self.index_of(owner)? as usize];
+        job.told.then_some(!job.gave_up)
+    }
+
+    /// A CronJob has created a Job; it may have been created before.
+    pub fn start_of(&mut self, env: &mut Env<'_>, owner: u32) {
+        if let Some(at) = self.index_of(owner) {
+            self.start(env, at);
+        }
+    }
+
+    /// A CronJob never creates a Job.
+    pub fn pass_over(&mut self, env: &mut Env<'_>, owner: u32) {
+        let Some(at) = self.index_of(owner) else { return };
+        let job = &mut self.jobs[at as usize];
+        if !job.begun && !job.over {
+            job.over = true;
+            env.dropped.extend(job.next..job.end);
+            job.next = job.end;
+            self.without_end += 1;
+        }
+    }
+
+    /// A CronJob has deleted a Job: its pods go, too.
+    pub fn replace(&mut self, env: &mut Env<'_>, owner: u32) {
+        let Some(at) = self.index_of(owner) else { return };
+        self.jobs[at as usize].deleted = true;
+        self.queue.add(at);
+        self.pump(env);
     }
 
     /// Its client.
@@ -181,7 +243,7 @@ impl Jobs {
     /// Whether some Job has not ended, or its end is still to be written.
     #[must_use]
     pub const fn are_open(&self) -> bool {
-        self.concluding > 0 || self.completed + self.given_up < self.jobs.len() as u64
+        self.concluding > 0 || self.completed + self.given_up + self.without_end < self.jobs.len() as u64
     }
 
     /// A Job was created, or its time has come.
@@ -286,8 +348,15 @@ impl Jobs {
             self.delete_doomed(env, at);
             return;
         }
+        if job.deleted {
+            self.without_end += 1;
+            self.end_early(env, at);
+            return;
+        }
         if job.failed > job.settings.backoff_limit {
-            self.give_up(env, at);
+            (job.changed, job.gave_up) = (true, true);
+            self.given_up += 1;
+            self.end_early(env, at);
             return;
         }
         if job.succeeded >= job.completions {
@@ -307,12 +376,10 @@ impl Jobs {
         self.make(env, at);
     }
 
-    /// Too many pods have failed.
-    fn give_up(&mut self, env: &mut Env<'_>, at: u32) {
+    /// Too many pods have failed, or the Job was deleted.
+    fn end_early(&mut self, env: &mut Env<'_>, at: u32) {
         let job = &mut self.jobs[at as usize];
         job.over = true;
-        job.changed = true;
-        self.given_up += 1;
         env.dropped.extend(job.next..job.end);
         env.dropped.extend(job.lost.values());
         job.next = job.end;
@@ -393,6 +460,9 @@ impl Jobs {
         job.step = Step::Idle;
         if job.over && job.doomed.is_empty() && std::mem::take(&mut job.concluding) {
             self.concluding -= 1;
+        }
+        if job.over && !job.sync_failed && !job.deleted && !std::mem::replace(&mut job.told, true) {
+            self.news.push(self.first_owner + at);
         }
         if job.sync_failed {
             let wait_ns = doubled_ns(FIRST_RETRY_NS, job.failures, LAST_RETRY_NS);

@@ -9,6 +9,7 @@
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
 //! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
+//! | `cron_job`       | CronJobs: when a Job is due, beside which others it may run                 |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
 //! | `sync`           | a sync: requests in batches, the status, and when it is tried again         |
 //! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
@@ -25,6 +26,7 @@
 //! volumes and services.
 //!
 //! Cost: each module's; O(1) to find whose an answer is.
+pub mod cron_job;
 pub mod daemon_set;
 pub mod job;
 pub mod kueue;
@@ -43,6 +45,7 @@ use super::{ClientId, ControlPlane, PodChange, Verb};
 use crate::cluster::{AppId, Cluster, NodeChange, NodeId, PodId, SpecId};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
+use cron_job::CronJobs;
 use daemon_set::DaemonSets;
 use job::Jobs;
 use node_lifecycle::NodeLifecycle;
@@ -150,6 +153,8 @@ pub struct Controllers {
     pub jobs: Option<Jobs>,
     /// DaemonSets, if there are any.
     pub daemon_sets: Option<DaemonSets>,
+    /// CronJobs, if there are any.
+    pub cron_jobs: Option<CronJobs>,
 }
 
 impl Controllers {
@@ -167,6 +172,19 @@ impl Controllers {
             && let Some(at) = sets.index_of(owner)
         {
             sets.start(env, at);
+        } else if let (Some(sets), Some(jobs)) = (&mut self.cron_jobs, &mut self.jobs)
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.start(env, jobs, at);
+        }
+        self.tell_cron_jobs(env);
+    }
+
+    /// Tells CronJobs which of their Jobs have ended.
+    fn tell_cron_jobs(&mut self, env: &mut Env<'_>) {
+        let (Some(sets), Some(jobs)) = (&mut self.cron_jobs, &mut self.jobs) else { return };
+        for owner in jobs.take_ended() {
+            sets.on_job(env, jobs, owner);
         }
     }
 
@@ -207,8 +225,14 @@ impl Controllers {
             sets.on_answered(env, answer);
         } else if let Some(jobs) = self.jobs.as_mut().filter(|jobs| client == jobs.client()) {
             jobs.on_answered(env, answer);
+            self.tell_cron_jobs(env);
         } else if let Some(sets) = self.daemon_sets.as_mut().filter(|sets| client == sets.client()) {
             sets.on_answered(env, answer);
+        } else if let (Some(sets), Some(jobs)) = (&mut self.cron_jobs, &mut self.jobs)
+            && client == sets.client()
+        {
+            sets.on_answered(env, jobs, answer);
+            self.tell_cron_jobs(env);
         } else {
             return false;
         }
@@ -238,6 +262,7 @@ impl Controllers {
         }
         if self.stateful_sets.is_some() || self.jobs.is_some() || self.daemon_sets.is_some() {
             self.on_owned_pod(env, pod);
+            self.tell_cron_jobs(env);
         }
     }
 
@@ -255,6 +280,10 @@ impl Controllers {
         if let Some(sets) = &mut self.daemon_sets {
             sets.restart(env);
         }
+        if let (Some(sets), Some(jobs)) = (&mut self.cron_jobs, &mut self.jobs) {
+            sets.restart(env, jobs);
+        }
+        self.tell_cron_jobs(env);
     }
 
     /// A timer of one of these controllers.

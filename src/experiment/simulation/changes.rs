@@ -18,6 +18,7 @@ pub(super) mod servers;
 use super::{Builder, Simulation, bucket, flow};
 use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
 use crate::control_plane::apf::FlowId;
+use crate::control_plane::controllers::cron_job::CronJobs;
 use crate::control_plane::controllers::daemon_set::DaemonSets;
 use crate::control_plane::controllers::job::Jobs;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
@@ -104,6 +105,8 @@ pub struct FaultsReport {
     pub creations_refused: Option<u64>,
     /// Jobs that have succeeded, and that have failed; none: no Job has a controller.
     pub jobs: Option<(u64, u64)>,
+    /// With CronJobs: times that never had a Job, and Jobs in whose place others came.
+    pub cron_jobs: Option<(u64, u64)>,
     /// Whether the scenario has faults; else controllers alone are the reason for this report.
     pub has_faults: bool,
 }
@@ -221,6 +224,7 @@ impl Simulation {
             stateful_sets: None,
             jobs: None,
             daemon_sets: None,
+            cron_jobs: None,
         };
         // Who removes nodes and, where no agent does, marks pods.
         let cloud = client("cloud-controller-manager");
@@ -244,6 +248,10 @@ impl Simulation {
             daemon_sets: (!plan.daemon_sets.is_empty()).then(|| {
                 let (client, first) = (client("daemon-set-controller"), sets.len() as u32);
                 DaemonSets::new(client, first, DAEMON_SET_SYNCS, &plan.daemon_sets)
+            }),
+            cron_jobs: (!plan.cron_jobs.is_empty()).then(|| {
+                let first = (sets.len() + plan.daemon_sets.len()) as u32;
+                CronJobs::new(client("cronjob-controller"), first, OBJECT_SYNCS, &plan.cron_jobs)
             }),
             ..controllers
         };
@@ -279,7 +287,8 @@ impl Simulation {
         let Some(changes) = &mut self.changes else { return };
         changes.faults.begin(&mut self.kernel, &self.cluster);
         // They were there before the workload; their pods come when it begins.
-        for owner in changes.controllers.daemon_sets.iter().flat_map(DaemonSets::owners) {
+        let daemons = changes.controllers.daemon_sets.iter().flat_map(DaemonSets::owners);
+        for owner in daemons.chain(changes.controllers.cron_jobs.iter().flat_map(CronJobs::owners)) {
             self.kernel.at(0, Event::Controller { what: ControllerEvent::Requeue { owner }, epoch: 0 });
         }
         for pod in 0..self.cluster.pods.len() as PodId {
@@ -589,6 +598,7 @@ impl Simulation {
             drains: changes.drains.as_ref().map(|drains| drains.report()),
             creations_refused: self.control_plane.store().quotas().map(Quotas::refused),
             jobs: changes.controllers.jobs.as_ref().map(Jobs::ended),
+            cron_jobs: changes.controllers.cron_jobs.as_ref().map(CronJobs::counts),
             has_faults: changes.faults.are_any(),
         })
     }

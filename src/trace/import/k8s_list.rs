@@ -135,7 +135,7 @@ pub const DAEMON_SET: &str = "daemon-set";
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
 pub const UNMODELLED: [(&str, &str, &str); 3] = [
-    ("CronJob", "cron-job", "leave it out; give the Jobs that it makes"),
+    ("CronJob", "cron-job", "give it as `workload.cronJobs` of a scenario, where its pods have a run time"),
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
 ];
