@@ -767,8 +767,8 @@ pub fn import(
     let mut sink = Sink::create(out, options)?;
     importer.import(&files, &mut sink)?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
-        // Rows that were all dropped are told by the report, with their reasons.
-        if sink.report.read() == 0 {
+        // Rows that were all dropped are told by the report, with their reasons; so are tables that say nothing of pods and nodes.
+        if sink.report.read() == 0 && sink.report.notes.is_empty() {
             let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             let missing: String =
                 sink.report.absent.iter().map(|(table, what)| format!("; {table}: {what}")).collect();
