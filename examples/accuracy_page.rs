@@ -102,8 +102,8 @@ fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
     );
     text += &classes(plain, None);
     text += "\nWhere the CPU decides, the same conditions repeated differ by some ± 15 % in reality (compare a run with its repetition \
-             below). Where a rate limit decides, the range over seeds can be narrower than 0.1 %: a measured value outside it may \
-             still be near.\n\n## Every run\n\n";
+             below). Where a rate limit decides, the range is hardly wider than measurements differ when repeated, ± 0.25 %: a measured \
+             value outside it may still be near.\n\n## Every run\n\n";
     text += &runs(&plain.runs.iter().collect::<Vec<_>>());
     text += "\n## Latency and CPU\n\nErrors of the median and 99th percentile of the time from creation to binding, and of CPU seconds by \
              process. Nothing of this is in the classes' figures.\n\n";
