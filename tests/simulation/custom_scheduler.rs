@@ -391,7 +391,7 @@ fn a_program_that_hangs_is_ended() {
         let (done, finished) = std::sync::mpsc::channel();
         let (program, scenario) = (Program::new(text), scenario.to_owned());
         std::thread::spawn(move || {
-            let run = program.run(&format!("{PYTHON}, answerTimeout: 500ms"), &scenario);
+            let run = program.run(&format!("{PYTHON}, answerTimeout: 3s"), &scenario);
             done.send(run.err().map(|error| error.to_string())).unwrap();
         });
         let message = finished.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not hang");

@@ -345,6 +345,8 @@ pub struct Sink {
     pub origin: Origin,
     /// Source files read, for the manifest.
     pub source_files: Vec<String>,
+    /// Whether a file was recognised as a table of the format, be it one that is not used.
+    has_known_table: bool,
     pods: Sorter<Pod>,
     nodes: Sorter<Node>,
     events: Sorter<Event>,
@@ -381,6 +383,7 @@ impl Sink {
             options: options.clone(),
             origin: Origin::Relative(None),
             source_files: Vec::new(),
+            has_known_table: false,
             specs: Vec::new(),
             spec_ids: FxHashMap::default(),
             uids: FxHashSet::default(),
@@ -768,7 +771,7 @@ pub fn import(
     importer.import(&files, &mut sink)?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
         // Rows that were all dropped are told by the report, with their reasons; so are tables that say nothing of pods and nodes.
-        if sink.report.read() == 0 && sink.report.notes.is_empty() {
+        if sink.report.read() == 0 && !sink.has_known_table {
             let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             let missing: String =
                 sink.report.absent.iter().map(|(table, what)| format!("; {table}: {what}")).collect();
@@ -793,7 +796,10 @@ pub(crate) fn classify<'a>(
     let mut found = Vec::new();
     for file in files {
         match table_of(file, schemas, sink)? {
-            Some(i) => found.push((i, file)),
+            Some(i) => {
+                sink.has_known_table = true;
+                found.push((i, file));
+            }
             None if file.explicit => {
                 let names: Vec<&str> = schemas.iter().map(|s| s.name).collect();
                 return Err(TraceError::Usage(format!(
