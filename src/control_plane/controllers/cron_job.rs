@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use super::super::kernel::ControllerEvent;
 use super::super::{ClientId, Verb};
 use super::job::Jobs;
+use super::owners::Owners;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, retry_after_ns};
 use crate::cluster::PodId;
@@ -88,8 +89,7 @@ struct CronJob {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct CronJobs {
     client: ClientId,
-    /// Owner that stands for the first one; the others follow.
-    first_owner: u32,
+    owners: Owners,
     sets: Vec<CronJob>,
     queue: WorkQueue,
     passed_over: u64,
@@ -114,7 +114,14 @@ impl CronJobs {
             armed_ns: None,
         };
         let queue = WorkQueue::new(sets.len(), workers);
-        Self { client, first_owner, sets: sets.iter().map(set).collect(), queue, passed_over: 0, replaced: 0 }
+        Self {
+            client,
+            owners: Owners::new(first_owner, sets.len()),
+            sets: sets.iter().map(set).collect(),
+            queue,
+            passed_over: 0,
+            replaced: 0,
+        }
     }
 
     /// Its client.
@@ -126,12 +133,12 @@ impl CronJobs {
     /// The index of the CronJob that is this owner.
     #[must_use]
     pub fn index_of(&self, owner: u32) -> Option<u32> {
-        owner.checked_sub(self.first_owner).filter(|at| (*at as usize) < self.sets.len())
+        self.owners.index_of(owner)
     }
 
     /// The owners that stand for them.
     pub fn owners(&self) -> impl Iterator<Item = u32> + use<> {
-        self.first_owner..self.first_owner + self.sets.len() as u32
+        self.owners.iter()
     }
 
     /// Times that never had a Job, and Jobs in whose place others came.
@@ -172,7 +179,7 @@ impl CronJobs {
     }
 
     fn write(&mut self, env: &mut Env<'_>, at: u32, requests: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         self.sets[at as usize].under_way = requests;
         for _ in 0..requests {
             env.control_plane.submit(env.kernel, self.client, Verb::PutObject, PodId::MAX, owner);
@@ -263,7 +270,7 @@ impl CronJobs {
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
         let now = env.kernel.now();
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         let set = &mut self.sets[at as usize];
         set.step = Step::Idle;
         if set.failed {

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::kernel::ControllerEvent;
 use super::super::store::NOT_READY;
 use super::super::{ClientId, Verb};
+use super::owners::Owners;
 use super::sync::Sync;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, doubled_ns};
@@ -162,8 +163,7 @@ enum Todo {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct DaemonSets {
     client: ClientId,
-    /// Owner of the first one's pods; the others follow.
-    first_owner: u32,
+    owners: Owners,
     sets: Vec<DaemonSet>,
     queue: WorkQueue,
     /// Nodes that were there when the process began, and those that have joined and reported since.
@@ -187,8 +187,15 @@ impl DaemonSets {
             begun: false,
         };
         let queue = WorkQueue::new(sets.len(), workers);
-        let sets = sets.iter().map(set).collect();
-        Self { client, first_owner, sets, queue, known: 0, joined: BTreeSet::new() }
+        let sets: Vec<_> = sets.iter().map(set).collect();
+        Self {
+            client,
+            owners: Owners::new(first_owner, sets.len()),
+            sets,
+            queue,
+            known: 0,
+            joined: BTreeSet::new(),
+        }
     }
 
     /// Its client.
@@ -200,12 +207,12 @@ impl DaemonSets {
     /// The index of the DaemonSet that is this owner.
     #[must_use]
     pub fn index_of(&self, owner: u32) -> Option<u32> {
-        owner.checked_sub(self.first_owner).filter(|at| (*at as usize) < self.sets.len())
+        self.owners.index_of(owner)
     }
 
     /// The DaemonSets as owners.
     pub fn owners(&self) -> impl Iterator<Item = u32> + use<> {
-        self.first_owner..self.first_owner + self.sets.len() as u32
+        self.owners.iter()
     }
 
     /// Whether some node is still to get a pod, or to lose one, or to be heard of.
@@ -316,7 +323,7 @@ impl DaemonSets {
 
     fn sync(&mut self, env: &mut Env<'_>, at: u32) {
         let now = env.kernel.now();
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         let set = &mut self.sets[at as usize];
         set.sync.begin();
         for node in std::mem::take(&mut set.unsettled) {
@@ -350,7 +357,7 @@ impl DaemonSets {
 
     /// The next batch, then the deletions, then the status.
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         let set = &mut self.sets[at as usize];
         if set.sync.has_failed() {
             // What is left is looked at anew.
@@ -399,14 +406,14 @@ impl DaemonSets {
     }
 
     fn write_status(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         if !self.sets[at as usize].sync.write_status(env, self.client, owner) {
             self.end(env, at);
         }
     }
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
-        self.sets[at as usize].sync.end(env, self.first_owner + at);
+        self.sets[at as usize].sync.end(env, self.owners.of(at));
         self.queue.done(at);
         self.pump(env);
     }

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
+use super::owners::Owners;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, doubled_ns};
 use crate::cluster::{NO_NODE, PodId, Stage};
@@ -117,8 +118,7 @@ struct Job {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Jobs {
     client: ClientId,
-    /// Owner of the first one's pods; the others follow.
-    first_owner: u32,
+    owners: Owners,
     jobs: Vec<Job>,
     queue: WorkQueue,
     completed: u64,
@@ -169,10 +169,10 @@ impl Jobs {
             told: false,
         };
         let queue = WorkQueue::new(jobs.len(), workers);
-        let jobs = jobs.iter().map(job).collect();
+        let jobs: Vec<_> = jobs.iter().map(job).collect();
         Self {
             client,
-            first_owner,
+            owners: Owners::new(first_owner, jobs.len()),
             jobs,
             queue,
             completed: 0,
@@ -231,7 +231,7 @@ impl Jobs {
     /// The index of the Job that is this owner.
     #[must_use]
     pub fn index_of(&self, owner: u32) -> Option<u32> {
-        owner.checked_sub(self.first_owner).filter(|at| (*at as usize) < self.jobs.len())
+        self.owners.index_of(owner)
     }
 
     /// Jobs that have succeeded, and that have failed, so far.
@@ -267,7 +267,7 @@ impl Jobs {
         let job = &mut self.jobs[at as usize];
         if job.begun && job.due_ns.is_none_or(|due| due > when) {
             job.due_ns = Some(when);
-            env.timer(when, ControllerEvent::Requeue { owner: self.first_owner + at });
+            env.timer(when, ControllerEvent::Requeue { owner: self.owners.of(at) });
         }
     }
 
@@ -408,7 +408,7 @@ impl Jobs {
 
     /// The next batch of pods.
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         let job = &mut self.jobs[at as usize];
         if job.to_make == 0 || job.sync_failed {
             self.track(env, at);
@@ -451,7 +451,7 @@ impl Jobs {
     }
 
     fn write_status(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         env.control_plane.submit(env.kernel, self.client, Verb::PutObject, PodId::MAX, owner);
     }
 
@@ -462,7 +462,7 @@ impl Jobs {
             self.concluding -= 1;
         }
         if job.over && !job.sync_failed && !job.deleted && !std::mem::replace(&mut job.told, true) {
-            self.news.push(self.first_owner + at);
+            self.news.push(self.owners.of(at));
         }
         if job.sync_failed {
             let wait_ns = doubled_ns(FIRST_RETRY_NS, job.failures, LAST_RETRY_NS);

@@ -10,6 +10,7 @@
 //! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `cron_job`       | CronJobs: when a Job is due, beside which others it may run                 |
+//! | `owners`         | the numbers by which pods and answers name a controller's objects           |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
 //! | `sync`           | a sync: requests in batches, the status, and when it is tried again         |
 //! | `kueue`          | a process of its own, in front of the others: jobs that wait for quota      |
@@ -31,6 +32,7 @@ pub mod daemon_set;
 pub mod job;
 pub mod kueue;
 pub mod node_lifecycle;
+mod owners;
 pub mod pod_gc;
 pub mod replica_set;
 pub mod stateful_set;

@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::{ClientId, Verb};
+use super::owners::Owners;
 use super::sync::Sync;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env};
@@ -64,8 +65,7 @@ struct StatefulSet {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct StatefulSets {
     client: ClientId,
-    /// Owner of the first one's pods; the others follow.
-    first_owner: u32,
+    owners: Owners,
     sets: Vec<StatefulSet>,
     /// Place of each pod.
     places: BTreeMap<PodId, u32>,
@@ -91,7 +91,13 @@ impl StatefulSets {
         };
         let places = sets.iter().flat_map(|((from, to), _)| (*from..*to).zip(0..)).collect();
         let queue = WorkQueue::new(sets.len(), workers);
-        Self { client, first_owner, sets: sets.iter().map(set).collect(), places, queue }
+        Self {
+            client,
+            owners: Owners::new(first_owner, sets.len()),
+            sets: sets.iter().map(set).collect(),
+            places,
+            queue,
+        }
     }
 
     /// Its client.
@@ -103,7 +109,7 @@ impl StatefulSets {
     /// The index of the StatefulSet that is this owner.
     #[must_use]
     pub fn index_of(&self, owner: u32) -> Option<u32> {
-        owner.checked_sub(self.first_owner).filter(|at| (*at as usize) < self.sets.len())
+        self.owners.index_of(owner)
     }
 
     /// A StatefulSet was created, or is due again.
@@ -196,7 +202,7 @@ impl StatefulSets {
 
     /// The next batch, or the end of the sync.
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         let set = &mut self.sets[at as usize];
         if set.sync.has_failed() || set.to_make.is_empty() {
             set.to_make.clear();
@@ -216,14 +222,14 @@ impl StatefulSets {
     }
 
     fn write_status(&mut self, env: &mut Env<'_>, at: u32) {
-        let owner = self.first_owner + at;
+        let owner = self.owners.of(at);
         if !self.sets[at as usize].sync.write_status(env, self.client, owner) {
             self.end(env, at);
         }
     }
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
-        self.sets[at as usize].sync.end(env, self.first_owner + at);
+        self.sets[at as usize].sync.end(env, self.owners.of(at));
         self.queue.done(at);
         self.pump(env);
     }
