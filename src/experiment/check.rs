@@ -668,14 +668,12 @@ mod tests {
         }
     }
 
+    fn checked(row: Row) -> Checked {
+        Checked { file: "f".into(), name: "e".into(), rows: vec![row], limited_by: BTreeMap::new() }
+    }
+
     #[test]
     fn growing_distance_is_a_regression_and_coming_closer_is_none() {
-        let checked = |row: Row| Checked {
-            file: "f".into(),
-            name: "e".into(),
-            rows: vec![row],
-            limited_by: BTreeMap::new(),
-        };
         let before = Baseline::of(&checked(row(104.0, 100.0, 0.10)));
         assert!(before.regressions(&checked(row(105.0, 100.0, 0.10))).is_empty());
         assert!(before.regressions(&checked(row(100.0, 100.0, 0.10))).is_empty());
@@ -685,12 +683,6 @@ mod tests {
 
     #[test]
     fn an_infinite_row_is_kept_and_read_back() {
-        let checked = |row: Row| Checked {
-            file: "f".into(),
-            name: "e".into(),
-            rows: vec![row],
-            limited_by: BTreeMap::new(),
-        };
         let read =
             |b: &Baseline| -> Baseline { serde_json::from_str(&serde_json::to_string(b).unwrap()).unwrap() };
         let never = Baseline::of(&checked(row(f64::INFINITY, 100.0, 0.10)));

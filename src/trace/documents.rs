@@ -116,13 +116,24 @@ pub fn each_document_of(
         && serde_json::from_slice::<serde_json::Map<String, Value>>(text)
             .is_ok_and(|object| !lists.iter().any(|key| object.get(*key).is_some_and(Value::is_array)));
     let reader: Box<dyn BufRead> = Box::new(Cursor::new(start).chain(reader));
+    let input = Input { name: &name, limit, lists };
     if is_lines {
-        json_lines(&name, reader, limit, lists, each)
+        json_lines(input, reader, each)
     } else if matches!(first, b'{' | b'[') {
-        json(&name, reader, limit, lists, each)
+        json(input, reader, each)
     } else {
-        yaml(&name, reader, limit, lists, each)
+        yaml(input, reader, each)
     }
+}
+
+/// What is read, and how.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    name: &'a str,
+    /// Most bytes of an object.
+    limit: usize,
+    /// Keys whose array is a list of objects.
+    lists: &'a [&'a str],
 }
 
 /// Reads up to and with the first line that is not blank; whether its end was found.
@@ -139,13 +150,8 @@ fn first_line(reader: &mut Box<dyn BufRead>, start: &mut Vec<u8>) -> io::Result<
     }
 }
 
-fn json_lines(
-    name: &str,
-    reader: Box<dyn BufRead>,
-    limit: usize,
-    lists: &[&str],
-    each: &mut Each<'_>,
-) -> Result<(), TraceError> {
+fn json_lines(input: Input<'_>, reader: Box<dyn BufRead>, each: &mut Each<'_>) -> Result<(), TraceError> {
+    let Input { name, limit, lists } = input;
     let mut lines = Lines::new(name.to_string(), reader, limit);
     loop {
         let place = Place { file: name.to_string(), at: lines.line() + 1 };
@@ -260,13 +266,8 @@ fn watched(reader: Box<dyn BufRead>, limit: usize) -> (Watched, Rc<RefCell<Posit
     (Watched { inner: reader, position: position.clone(), limit, at_start: true }, position)
 }
 
-fn json(
-    name: &str,
-    reader: Box<dyn BufRead>,
-    limit: usize,
-    lists: &[&str],
-    each: &mut Each<'_>,
-) -> Result<(), TraceError> {
+fn json(input: Input<'_>, reader: Box<dyn BufRead>, each: &mut Each<'_>) -> Result<(), TraceError> {
+    let Input { name, limit, lists } = input;
     let (watched, position) = watched(reader, limit);
     let mut failure = None;
     let mut de = serde_json::Deserializer::from_reader(watched);
@@ -500,13 +501,8 @@ impl Gathered<'_, '_> {
     }
 }
 
-fn yaml(
-    name: &str,
-    reader: Box<dyn BufRead>,
-    limit: usize,
-    lists: &[&str],
-    each: &mut Each<'_>,
-) -> Result<(), TraceError> {
+fn yaml(input: Input<'_>, reader: Box<dyn BufRead>, each: &mut Each<'_>) -> Result<(), TraceError> {
+    let Input { name, limit, lists } = input;
     let mut lines = Lines::new(name.to_string(), reader, limit);
     let mut gathered = Gathered {
         name,

@@ -1350,21 +1350,27 @@ fn a_victim_that_ends_during_the_preemptors_cycle_wakes_it() {
     assert_eq!(h.node_of(preemptor), Some(0), "{:?}", h.reasons());
 }
 
+/// A pod of high priority is nominated to the only node, whose victim takes long to leave: meanwhile the node has room for a small pod that
+/// is not the preemptor's.
+fn with_nomination() -> (Harness, PodId) {
+    let mut h = Harness::new(&Settings::default());
+    h.grace_ns = 100 * S;
+    let t = h.template(very_large_node());
+    h.add_node(t, None);
+    let victim = h.add_spec(sized(NEG, MEDIUM));
+    h.add_bound_pod(victim, 0);
+    let nominated = h.add_spec(sized(HIGH, VERY_LARGE));
+    let nominated = h.add_pod(nominated);
+    h.start();
+    h.run_until(S);
+    (h, nominated)
+}
+
 /// A nominated pod's requests count for pods of lower priority, not for those of higher.
 #[test]
 fn nominated_nodes_are_held_against_lower_priorities() {
     for (priority, takes_the_place) in [(LOW, false), (HIGH, false), (VERY_HIGH, true)] {
-        let mut h = Harness::new(&Settings::default());
-        // Victims take long to leave: meanwhile the node has room for a small pod that is not the preemptor's.
-        h.grace_ns = 100 * S;
-        let t = h.template(very_large_node());
-        h.add_node(t, None);
-        let victim = h.add_spec(sized(NEG, MEDIUM));
-        h.add_bound_pod(victim, 0);
-        let preemptor = h.add_spec(sized(HIGH, VERY_LARGE));
-        h.add_pod(preemptor);
-        h.start();
-        h.run_until(S);
+        let (mut h, _) = with_nomination();
         let other = h.add_spec(sized(priority, MEDIUM));
         let other = h.add_pod(other);
         h.run_until(2 * S);
@@ -1378,16 +1384,7 @@ fn nominated_nodes_are_held_against_lower_priorities() {
 #[test]
 fn a_nomination_that_ends_wakes_those_that_counted_it() {
     for (priority, wakes) in [(LOW, true), (HIGH, true), (VERY_HIGH, false)] {
-        let mut h = Harness::new(&Settings::default());
-        h.grace_ns = 100 * S;
-        let t = h.template(very_large_node());
-        h.add_node(t, None);
-        let victim = h.add_spec(sized(NEG, MEDIUM));
-        h.add_bound_pod(victim, 0);
-        let nominated = h.add_spec(sized(HIGH, VERY_LARGE));
-        let nominated = h.add_pod(nominated);
-        h.start();
-        h.run_until(S);
+        let (mut h, nominated) = with_nomination();
         assert_eq!(h.deleted.len(), 1, "it is nominated");
         // No room for it beside the victim, whatever is nominated, if it is of the highest priority.
         let size = if wakes { MEDIUM } else { VERY_LARGE };
