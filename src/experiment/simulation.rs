@@ -770,19 +770,21 @@ impl Simulation {
 
     fn is_done(&self) -> bool {
         let c = &self.counts;
-        if self.changes_to_come() || self.kueue.as_ref().is_some_and(|kueue| kueue.has_evicted()) {
+        if self.changes_to_come() {
             return false;
         }
         // Who records ends when it has seen the last one.
         let (bound, running) = self.seen.as_ref().map_or((c.bound, c.running), |s| (s.bound, s.running));
-        match self.stop {
+        let reached = match self.stop {
             StopWhen::AllBound => bound + c.failed + c.dropped >= c.total,
             StopWhen::AllRunning => running + c.failed + c.dropped >= c.total,
             StopWhen::AllFinished => {
                 c.bound + c.failed + c.dropped >= c.total && c.finished >= self.expected_finishes
             }
             StopWhen::Time => false,
-        }
+        };
+        // Last, as it looks at every job.
+        reached && !self.kueue.as_ref().is_some_and(|kueue| kueue.has_evicted())
     }
 
     fn is_stalled(&mut self) -> bool {

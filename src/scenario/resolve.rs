@@ -1292,8 +1292,7 @@ pub fn resolve_shared(
     let agents = r.agents();
     let autoscaler = autoscaler::resolve(spec, &mut cluster);
     let cm = spec.control_plane.controller_manager.clone();
-    let preempts =
-        kueue.as_ref().is_some_and(|kueue| kueue.config.queues.iter().any(|q| q.preemption.is_any()));
+    let preempts = kueue.as_ref().is_some_and(|kueue| kueue.config.may_preempt());
     let changes = r.changes(&mut cluster, &templates, preempts);
     let has_manager = changes.is_some() || matches!(creation, Creation::ReplicaSets { .. });
     let controller_manager = has_manager.then(|| {

@@ -127,7 +127,7 @@ impl Simulation {
             let store = self.control_plane.store();
             Some(store.owner(pod)).filter(|_| store.is_wanted_away(pod))
         } else {
-            kueue.job_of_pod(pod)
+            kueue.job_of(pod)
         };
         let completed = job.and_then(|job| kueue.on_pod_finished(job));
         self.write_job(completed);

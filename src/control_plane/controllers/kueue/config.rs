@@ -135,6 +135,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether any ClusterQueue may preempt.
+    #[must_use]
+    pub fn may_preempt(&self) -> bool {
+        self.queues.iter().any(|queue| queue.preemption.is_any())
+    }
+
     /// The place of a flavor's resource in a ClusterQueue's quotas.
     #[must_use]
     pub fn cell(&self, flavor: usize, resource: Resource) -> Option<usize> {

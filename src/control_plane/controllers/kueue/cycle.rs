@@ -147,20 +147,6 @@ impl Cycles {
         self.flavors.get(&id).map_or_else(Vec::new, |flavors| flavors.iter().flatten().copied().collect())
     }
 
-    /// A workload that holds quota since long: what it uses, when it was created and when that was reserved, ns.
-    pub fn hold(
-        &mut self,
-        config: &Config,
-        id: WorkloadId,
-        usage: Vec<(Cell, i64)>,
-        times_ns: (Nanos, Nanos),
-    ) {
-        let queue = config.workloads[id as usize].queue;
-        usage.iter().for_each(|(cell, amount)| self.quotas.add(queue, *cell, *amount));
-        self.created_ns.insert(id, times_ns.0);
-        self.holders.insert(id, Holder { usage, reserved_ns: times_ns.1, evicted: false });
-    }
-
     /// Whether a workload is to be evicted.
     #[must_use]
     pub fn is_evicted(&self, id: WorkloadId) -> bool {
@@ -242,8 +228,7 @@ impl Cycles {
         let mut snapshot = self.quotas.clone();
         for queue in 0..self.queues.len() {
             let Some(key) = self.head(config, queue) else { continue };
-            let (holders, created_ns) = (&self.holders, &self.created_ns);
-            let search = Search { config, holders, created_ns, preemptor: key.2 };
+            let search = self.search(config, key.2);
             let mut tried = 0;
             let mode = assign(&search, &mut snapshot, &config.workloads[key.2 as usize], &mut tried);
             let borrows = matches!(&mode, Mode::Fit(a) | Mode::Waits(a, _) if a.borrows);
@@ -272,7 +257,9 @@ impl Cycles {
                     let overlaps = targets.iter().any(|(target, _)| gone.contains(target));
                     let mut with = gone.clone();
                     with.extend(targets.iter().map(|(target, _)| *target));
-                    if !overlaps && self.fits_without(config, &mut snapshot, &with, queue, &assignment) {
+                    if !overlaps
+                        && self.search(config, id).fits_without(&mut snapshot, &with, &assignment.usage)
+                    {
                         gone = with;
                         for (cell, amount) in &assignment.usage {
                             snapshot.add(queue, *cell, *amount);
@@ -284,7 +271,7 @@ impl Cycles {
                     }
                 }
                 Mode::Fit(assignment) => {
-                    if self.fits_without(config, &mut snapshot, &gone, queue, &assignment) {
+                    if self.search(config, id).fits_without(&mut snapshot, &gone, &assignment.usage) {
                         for (cell, amount) in &assignment.usage {
                             snapshot.add(queue, *cell, *amount);
                             self.quotas.add(queue, *cell, *amount);
@@ -320,26 +307,8 @@ impl Cycles {
         outcome
     }
 
-    /// Whether it fits once these are gone.
-    fn fits_without(
-        &self,
-        config: &Config,
-        quotas: &mut Quotas,
-        gone: &BTreeSet<WorkloadId>,
-        queue: usize,
-        assignment: &Assignment,
-    ) -> bool {
-        let usage = || {
-            let holders = gone.iter().filter_map(|id| Some((*id, self.holders.get(id)?)));
-            holders.flat_map(|(id, holder)| {
-                let queue = config.workloads[id as usize].queue;
-                holder.usage.iter().map(move |(cell, amount)| (queue, *cell, *amount))
-            })
-        };
-        usage().for_each(|(queue, cell, amount)| quotas.remove(queue, cell, amount));
-        let fits = (assignment.usage.iter()).all(|(cell, amount)| quotas.available(queue, *cell) >= *amount);
-        usage().for_each(|(queue, cell, amount)| quotas.add(queue, cell, amount));
-        fits
+    fn search<'a>(&'a self, config: &'a Config, preemptor: WorkloadId) -> Search<'a> {
+        Search { config, holders: &self.holders, created_ns: &self.created_ns, preemptor }
     }
 
     fn put_back(&mut self, config: &Config, key: Key, why: Why) {
@@ -469,8 +438,7 @@ fn grade(search: &Search<'_>, quotas: &mut Quotas, cell: Cell, amount: i64) -> R
         return Ok((Grade::Fit, borrows));
     }
     let preemption = &search.config.queues[queue].preemption;
-    let may_reclaim = quotas.has_cohort(queue) && !borrows;
-    if amount > quotas.nominal(queue, cell) && !may_reclaim && !preemption.borrow_within_cohort {
+    if amount > quotas.nominal(queue, cell) && !preemption.borrow_within_cohort {
         return Err(Why::Quota);
     }
     let (room, borrows) = search.simulate(quotas, cell, amount);

@@ -248,7 +248,9 @@ impl Kueue {
         self.config.workloads[id as usize].pods.0
     }
 
-    fn job_of(&self, pod: PodId) -> Option<WorkloadId> {
+    /// The job that a pod of the plan belongs to.
+    #[must_use]
+    pub fn job_of(&self, pod: PodId) -> Option<WorkloadId> {
         let after = self.config.workloads.partition_point(|w| w.pods.0 <= pod);
         let id = after.checked_sub(1)?;
         (pod < self.config.workloads[id].pods.1).then_some(id as WorkloadId)
@@ -257,7 +259,7 @@ impl Kueue {
     /// Whether any ClusterQueue may preempt.
     #[must_use]
     pub fn may_preempt(&self) -> bool {
-        self.config.queues.iter().any(|queue| queue.preemption.is_any())
+        self.config.may_preempt()
     }
 
     /// Whether a job that was evicted has not begun again.
@@ -360,12 +362,6 @@ impl Kueue {
             }
             _ => {}
         }
-    }
-
-    /// The job that a pod of the plan belongs to.
-    #[must_use]
-    pub fn job_of_pod(&self, pod: PodId) -> Option<WorkloadId> {
-        self.job_of(pod)
     }
 
     /// CPU work is done.
@@ -497,20 +493,21 @@ impl Kueue {
     }
 
     /// Stops a job whose eviction is stored, unless its own requests are under way: then when they are answered.
-    fn stop(&mut self, kernel: &mut Kernel, id: WorkloadId) -> bool {
-        let begun = self.stages[id as usize] == Stage::Started;
-        // One that never began is suspended.
-        let next = if begun { Stage::Evicted } else { Stage::Inactive };
-        let stops = (begun || self.stages[id as usize] == Stage::Admitted) && self.evicted.remove(&id);
-        if stops {
-            let at_reconciler = self.stages[id as usize] == Stage::Admitted;
-            self.stages[id as usize] = next;
-            self.times[id as usize].preemptions += 1;
-            if !at_reconciler {
-                self.reconcile(kernel, id);
-            }
+    fn stop(&mut self, kernel: &mut Kernel, id: WorkloadId) {
+        let next = match self.stages[id as usize] {
+            Stage::Started => Stage::Evicted,
+            // One that never began is suspended, and at its reconciler already.
+            Stage::Admitted => Stage::Inactive,
+            _ => return,
+        };
+        if !self.evicted.remove(&id) {
+            return;
         }
-        stops
+        self.stages[id as usize] = next;
+        self.times[id as usize].preemptions += 1;
+        if next == Stage::Evicted {
+            self.reconcile(kernel, id);
+        }
     }
 
     /// One of its requests was answered; says what is to happen to the job.

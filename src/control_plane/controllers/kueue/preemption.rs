@@ -65,8 +65,6 @@ struct Candidate {
     id: WorkloadId,
     queue: usize,
     evicted: bool,
-    /// The preemptor's queue has a right to what it uses.
-    has_advantage: bool,
     /// It may go only if the preemptor does not borrow in the end.
     without_borrowing: bool,
     reason: Reason,
@@ -98,13 +96,12 @@ impl Search<'_> {
         }
     }
 
-    /// What it could take, in order.
-    fn candidates(&self, quotas: &Quotas, short: &BTreeSet<Cell>, usage: &[(Cell, i64)]) -> Vec<Candidate> {
+    /// What it could take, in order; `has_advantage`: its queue has a right to all that it asks for.
+    fn candidates(&self, quotas: &Quotas, short: &BTreeSet<Cell>, has_advantage: bool) -> Vec<Candidate> {
         let own = self.queue();
         let queue = &self.config.queues[own];
         let policy = &queue.preemption;
         let mine = &self.config.workloads[self.preemptor as usize];
-        let has_advantage = usage.iter().all(|(cell, amount)| !quotas.exceeds_nominal(own, *cell, *amount));
         let mut all = Vec::new();
         for (id, holder) in self.holders {
             let other = &self.config.workloads[*id as usize];
@@ -131,12 +128,11 @@ impl Search<'_> {
                 id: *id,
                 queue: other.queue,
                 evicted: holder.evicted,
-                has_advantage,
                 without_borrowing,
                 reason,
             });
         }
-        all.sort_by_key(|c| {
+        all.sort_by_cached_key(|c| {
             let reserved = self.holders.get(&c.id).map_or(0, |holder| holder.reserved_ns / SECOND);
             let priority = self.config.workloads[c.id as usize].priority;
             (!c.evicted, c.queue == own, priority, Reverse(reserved), c.id)
@@ -165,20 +161,34 @@ impl Search<'_> {
         })
     }
 
+    /// Whether `usage` fits once these are gone. `quotas` are as before afterwards.
+    pub fn fits_without(
+        &self,
+        quotas: &mut Quotas,
+        gone: &BTreeSet<WorkloadId>,
+        usage: &[(Cell, i64)],
+    ) -> bool {
+        gone.iter().for_each(|id| self.remove(quotas, *id));
+        let fits = self.fits(quotas, usage, true);
+        gone.iter().for_each(|id| self.add(quotas, *id));
+        fits
+    }
+
     /// Who must go so that `usage` fits, `short` being what it lacks; nobody: it can't be done. `quotas` are as before afterwards.
     pub fn targets(&self, quotas: &mut Quotas, short: &BTreeSet<Cell>, usage: &[(Cell, i64)]) -> Vec<Target> {
         let own = self.queue();
         if !self.config.queues[own].preemption.is_any() {
             return Vec::new();
         }
-        let candidates = self.candidates(quotas, short, usage);
+        // Only what other queues use is looked at with it, and without a cohort there are none.
+        let has_advantage = !usage.iter().any(|(cell, amount)| quotas.borrows(own, *cell, *amount));
+        let candidates = self.candidates(quotas, short, has_advantage);
         let others = candidates.iter().any(|c| c.queue != own);
         let is_forbidden = !self.config.queues[own].preemption.borrow_within_cohort;
         let under_nominal = short.iter().all(|cell| quotas.used(own, *cell) < quotas.nominal(own, *cell));
-        let no_advantage = !candidates.iter().any(|c| c.queue != own && c.has_advantage);
         let attempts: &[bool] = if !others || is_forbidden && !under_nominal {
             &[true]
-        } else if is_forbidden && no_advantage {
+        } else if is_forbidden && !has_advantage {
             &[false, true]
         } else {
             &[true, false]

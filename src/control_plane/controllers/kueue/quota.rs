@@ -93,7 +93,7 @@ impl Quotas {
 
     /// Whether a queue may borrow at all.
     #[must_use]
-    pub fn has_cohort(&self, queue: usize) -> bool {
+    fn has_cohort(&self, queue: usize) -> bool {
         self.cohort_of[queue].is_some()
     }
 
@@ -126,12 +126,6 @@ impl Quotas {
     #[must_use]
     pub fn borrows(&self, queue: usize, cell: Cell, more: i64) -> bool {
         self.has_cohort(queue) && self.used(queue, cell) + more > self.nominal(queue, cell)
-    }
-
-    /// Whether a queue that uses so much more uses more than its own (`QuantitiesFitInQuota`).
-    #[must_use]
-    pub fn exceeds_nominal(&self, queue: usize, cell: Cell, more: i64) -> bool {
-        self.used(queue, cell) + more > self.nominal(queue, cell)
     }
 
     /// A queue uses more (`addUsage`).
