@@ -67,7 +67,9 @@ impl Document {
     /// The text as it was read, without its settings.
     fn source(&self) -> String {
         let mut sources = self.0.sources().iter();
-        sources.find(|source| !source.is_argument).map_or_else(String::new, |source| source.text.to_string())
+        sources
+            .find(|source| !source.is_argument())
+            .map_or_else(String::new, |source| source.text.to_string())
     }
 
     /// The settings that were made, in order, as `path=value`.

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Checkpoint, CheckpointError, Header};
-use super::run::{Completed, Environment, RunError, RunSpec, Summary, VERSION, succeeded};
+use super::run::{Completed, Environment, RunError, RunSpec, VERSION, succeeded};
 use super::simulation::{Ended, Simulation};
 use super::snapshot;
 use crate::engine::Nanos;
@@ -174,8 +174,7 @@ impl Pauses {
         };
         let finished =
             succeeded(finished).map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-        let summary =
-            Summary { draw: spec.draw, settings: spec.settings(), ..Summary::new(&finished, &plan, inputs) };
+        let summary = spec.summary(&finished, &plan, inputs);
         Ok(Paused { completed: Completed { finished, summary }, notes, failures })
     }
 

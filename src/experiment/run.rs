@@ -184,8 +184,16 @@ impl RunSpec {
     /// Settings that were made beside the file: `PATH=VALUE`, in their order.
     #[must_use]
     pub fn settings(&self) -> Vec<String> {
-        let arguments = self.document.sources().iter().filter(|source| source.is_argument);
-        arguments.map(|source| source.name.trim_start_matches("--set ").to_owned()).collect()
+        self.document
+            .sources()
+            .iter()
+            .filter_map(|source| source.assignment.as_deref().map(str::to_owned))
+            .collect()
+    }
+
+    /// What a run of it has come to.
+    pub(super) fn summary(&self, finished: &Finished, plan: &Plan, inputs: Inputs) -> Summary {
+        Summary { draw: self.draw, settings: self.settings(), ..Summary::new(finished, plan, inputs) }
     }
 
     /// Hashes of everything that the run depends on.
@@ -207,7 +215,7 @@ impl RunSpec {
             .document
             .sources()
             .iter()
-            .filter(|source| !source.is_argument)
+            .filter(|source| !source.is_argument())
             .map(|source| {
                 let base = Path::new(&source.name).file_name();
                 let name = base.map_or_else(|| source.name.clone(), |n| n.to_string_lossy().into_owned());
@@ -238,8 +246,7 @@ pub fn simulate_plan(
 ) -> Result<Completed, RunError> {
     let finished = simulate(plan, &environment.registry)
         .map_err(|source| RunError::Build { run: spec.name.clone(), source })?;
-    let summary =
-        Summary { draw: spec.draw, settings: spec.settings(), ..Summary::new(&finished, plan, inputs) };
+    let summary = spec.summary(&finished, plan, inputs);
     Ok(Completed { finished, summary })
 }
 

@@ -768,7 +768,7 @@ fn metrics(out: &mut String, runs: &[RunResult]) {
     out.push_str("</section>");
 }
 
-/// The command that gives the same result again.
+/// The command that gives the same result again, with the same `--models` if there were any: a result has their hashes, not their folder.
 fn repeated_by(summary: &Summary) -> String {
     let file = summary.inputs.files.first().map_or("SCENARIO", |file| file.name.as_str());
     let mut command = format!("podpace run {}", quoted(file));

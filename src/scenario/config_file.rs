@@ -73,7 +73,7 @@ impl ConfigFile {
     /// Reads a text.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let sources = vec![Source { name: name.to_owned(), text: text.into(), is_argument: false }];
+        let sources = vec![Source { name: name.to_owned(), text: text.into(), assignment: None }];
         let mut problems = Vec::new();
         let built = build(text, 0, &mut problems);
         let mut diagnostics: Vec<Diagnostic> = problems.into_iter().map(|p| diagnose(&sources, p)).collect();

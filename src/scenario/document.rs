@@ -59,8 +59,16 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: Arc<str>,
-    /// True for an argument.
-    pub is_argument: bool,
+    /// The whole argument, `path=value`; none: a file.
+    pub assignment: Option<Arc<str>>,
+}
+
+impl Source {
+    /// Whether it is an argument.
+    #[must_use]
+    pub const fn is_argument(&self) -> bool {
+        self.assignment.is_some()
+    }
 }
 
 /// One YAML file as a tree that knows where each value stands.
@@ -137,7 +145,7 @@ impl Document {
         if text.len() as u64 > limits::FILE_BYTES {
             return Err(vec![too_large(name)]);
         }
-        let source = Source { name: name.to_owned(), text: text.into(), is_argument: false };
+        let source = Source { name: name.to_owned(), text: text.into(), assignment: None };
         let sources = vec![source];
         let mut problems = Vec::new();
         let built = build(text, 0, &mut problems);
@@ -266,7 +274,11 @@ impl Document {
             return Err(too_large(&argument));
         }
         let source = self.sources.len() as u32;
-        self.sources.push(Source { name: argument.clone(), text: value_text.into(), is_argument: true });
+        self.sources.push(Source {
+            name: argument.clone(),
+            text: value_text.into(),
+            assignment: Some(assignment.into()),
+        });
         let place = Place { source, line: 1, column: 1, width: 1 };
         let mut problems = Vec::new();
         let value = match build(value_text, source, &mut problems) {
@@ -707,7 +719,7 @@ fn shift(node: &mut Node, by: u32) {
 pub(super) fn diagnose(sources: &[Source], problem: Problem) -> Diagnostic {
     let source = problem.place.and_then(|place| sources.get(place.source as usize));
     let source = source.unwrap_or(&sources[0]);
-    let place = problem.place.filter(|_| !source.is_argument);
+    let place = problem.place.filter(|_| !source.is_argument());
     let line = place.map_or(0, |place| place.line as usize);
     let value = problem
         .message

@@ -221,7 +221,7 @@ fn the_page_says_how_to_repeat_each_run() {
         assert_eq!(code(&output), 0, "{command}: {}", stderr(&output));
     };
     run(
-        "run|small.yaml|--models|models|--set|scheduler.client.qps=30|--set|workload={pods: [{count: 9, requests: {cpu: 100m}}]}|--out|set",
+        "run|small.yaml|--models|models|--set|scheduler.client.qps=30|--set|workload={pods: [{count: 9, requests: {cpu: 100m, memory: 64Mi}}]}|--out|set",
     );
     let summary = |name: &str| -> Value {
         serde_json::from_str(&fs::read_to_string(folder.path().join(name).join("summary.json")).unwrap())
@@ -231,14 +231,14 @@ fn the_page_says_how_to_repeat_each_run() {
         summary("set")["settings"],
         serde_json::json!([
             "scheduler.client.qps=30",
-            "workload={pods: [{count: 9, requests: {cpu: 100m}}]}"
+            "workload={pods: [{count: 9, requests: {cpu: 100m, memory: 64Mi}}]}"
         ])
     );
     assert!(summary("small").get("settings").is_none(), "a run without settings has the bytes that it had");
     report(folder.path(), "small set --out repeat.html");
     let page = fs::read_to_string(folder.path().join("repeat.html")).unwrap();
     let command = "podpace run small.yaml --set scheduler.client.qps=30 \
-                   --set 'workload={pods: [{count: 9, requests: {cpu: 100m}}]}' --seed ";
+                   --set 'workload={pods: [{count: 9, requests: {cpu: 100m, memory: 64Mi}}]}' --seed ";
     assert!(page.replace("&#39;", "'").contains(command), "{}", page.split_once("<pre").unwrap().1);
     let mut regions: Vec<&str> = page
         .split("role=\"region\" aria-label=\"")
