@@ -41,19 +41,24 @@ use crate::trace::sort::{Sorter, Spill, get_str, get_u64, put_str, put_u64};
 /// By which YuniKorn knows a placeholder.
 pub const PLACEHOLDER_ANNOTATION: &str = "internal.yunikorn.apache.org/placeholder";
 /// The highest priority of a class that users make.
-const MOST_PRIORITY: i32 = 1_000_000_000;
+pub const MOST_PRIORITY: i32 = 1_000_000_000;
 /// The classes that every cluster has.
-const SYSTEM_CLASSES: [(i32, &str); 2] =
+pub const SYSTEM_CLASSES: [(i32, &str); 2] =
     [(2_000_000_000, "system-cluster-critical"), (2_000_001_000, "system-node-critical")];
 /// Namespaces that every cluster has.
 const OWN_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Bytes of the schedule that are sorted in memory.
 const SORT_BUDGET: usize = 64 << 20;
 
+/// The class that every cluster has for a priority; `never`: of pods that never preempt.
+fn system_class(priority: i32, never: bool) -> Option<&'static str> {
+    SYSTEM_CLASSES.iter().find(|(value, _)| !never && *value == priority).map(|(_, name)| *name)
+}
+
 /// The class of a priority, and its value; `never`: of pods that never preempt.
 fn priority_class(priority: i32, never: bool) -> (String, i32) {
-    if let Some((value, name)) = SYSTEM_CLASSES.iter().find(|(value, _)| !never && *value == priority) {
-        return ((*name).to_string(), *value);
+    if let Some(name) = system_class(priority, never) {
+        return (name.to_string(), priority);
     }
     let value = priority.min(MOST_PRIORITY);
     let sign = if value < 0 { "minus-" } else { "" };
@@ -347,8 +352,7 @@ fn setup(
     for name in namespaces.iter().filter(|name| !OWN_NAMESPACES.contains(&name.as_str())) {
         document(&mut out, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))?;
     }
-    let is_system = |value: i32, never: bool| !never && SYSTEM_CLASSES.iter().any(|(v, _)| *v == value);
-    for (value, never) in classes.iter().filter(|(value, never)| !is_system(*value, *never)) {
+    for (value, never) in classes.iter().filter(|(value, never)| system_class(*value, *never).is_none()) {
         let mut class = json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
             "metadata": {"name": priority_class(*value, *never).0}, "value": value,

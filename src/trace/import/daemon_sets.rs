@@ -10,10 +10,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::admission::Admission;
 use super::k8s_list::{exists, holds_objects};
 use super::kubernetes::{self as k8s, Place};
-use super::limit_range::LimitRanges;
-use super::priority_class::PriorityClasses;
 use super::{ImportOptions, Pod, TraceError};
 use crate::trace::documents::each_document;
 use crate::trace::error::Problem;
@@ -65,14 +64,8 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
     found.retain(|(object, _)| !(pods_exist && exists(object)));
     let left_alone = all - found.len();
     // Where nothing is created, they say nothing.
-    let mut limit_ranges = LimitRanges::default();
-    for (object, place) in ranges.iter().filter(|_| !found.is_empty()) {
-        limit_ranges.add(object, place)?;
-    }
-    if found.is_empty() {
-        classes.clear();
-    }
-    let classes = PriorityClasses::read(&classes, &mut Err)?;
+    let admission =
+        if found.is_empty() { Admission::default() } else { Admission::read(&ranges, &classes, &mut Err)? };
     let mut rows: Vec<DaemonSetRow> = Vec::new();
     for (mut object, place) in found {
         let (namespace, name) =
@@ -88,8 +81,7 @@ pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), Trac
         if let Some(node) = spec.get("nodeName").and_then(Value::as_str).map(str::to_owned) {
             return refused("spec.template.spec.nodeName", &node, "not modelled; use a node selector");
         }
-        limit_ranges.admit(&namespace, &format!("{name}-"), spec, &place)?;
-        classes.admit(&format!("{name}-"), spec, "spec.template.spec", &place)?;
+        admission.admit((&namespace, &format!("{name}-")), spec, "spec.template.spec", &place)?;
         let template = &object["spec"]["template"];
         let spec = k8s::spec_row(&namespace, &template["metadata"], &template["spec"], &place)?;
         let mut pod = Pod::default();

@@ -21,9 +21,8 @@
 
 use serde_json::Value;
 
+use super::admission::Admission;
 use super::kubernetes::{self as k8s, Place};
-use super::limit_range::LimitRanges;
-use super::priority_class::PriorityClasses;
 use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
 use crate::trace::documents::{LIST_KEYS, each_document_of};
 use crate::trace::error::Problem;
@@ -54,27 +53,6 @@ impl Importer for K8sList {
             read_objects(file, sink, &mut |sink, object, place| list.object(sink, object, place))?;
         }
         list.finish(sink)
-    }
-}
-
-/// What the API server does to pods that are created.
-#[derive(Default)]
-struct Admission {
-    limit_ranges: LimitRanges,
-    classes: PriorityClasses,
-}
-
-impl Admission {
-    /// What becomes of the spec at `path` of an object.
-    fn admit(
-        &self,
-        (namespace, name): (&str, &str),
-        spec: &mut Value,
-        path: &str,
-        place: &Place,
-    ) -> Result<(), TraceError> {
-        self.limit_ranges.admit(namespace, name, spec, place)?;
-        self.classes.admit(name, spec, path, place)
     }
 }
 
@@ -269,17 +247,13 @@ impl List {
     }
 
     pub(crate) fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
-        let mut admission = Admission::default();
         let creates = !self.manifests.is_empty() || self.pods == 0 && !self.controllers.is_empty();
-        for (object, place) in self.limit_ranges.iter().filter(|_| creates) {
-            if let Err(e) = admission.limit_ranges.add(object, place) {
-                sink.bad_kept(OBJECTS, e)?;
-            }
-        }
-        if creates {
+        let admission = if creates {
             let refused = &mut |error| sink.bad_kept(OBJECTS, error);
-            admission.classes = PriorityClasses::read(&self.priority_classes, refused)?;
-        }
+            Admission::read(&self.limit_ranges, &self.priority_classes, refused)?
+        } else {
+            Admission::default()
+        };
         for (mut object, place) in std::mem::take(&mut self.manifests) {
             match self.manifest(sink, &admission, &mut object, &place) {
                 Ok(true) => {}

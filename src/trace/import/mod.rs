@@ -27,6 +27,7 @@ use super::sort::{
 pub use super::source::InputFile;
 use super::source::collect;
 
+mod admission;
 pub mod alibaba_2017;
 pub mod alibaba_2018;
 pub mod audit;

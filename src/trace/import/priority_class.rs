@@ -15,7 +15,7 @@
 //!
 //! Source: k/k `plugin/pkg/admission/priority/admission.go`, `pkg/apis/scheduling/validation/validation.go`.
 //!
-//! Cost: O(log classes) a pod.
+//! Cost: O(log classes) a pod, O(classes) one that names none.
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -24,12 +24,8 @@ use super::TraceError;
 use super::k8s_list::exists;
 use super::kubernetes::{self as k8s, Place};
 use crate::trace::error::Problem;
+use crate::trace::export::kubernetes::{MOST_PRIORITY, SYSTEM_CLASSES};
 
-/// The classes that every cluster has.
-const SYSTEM_CLASSES: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-/// The highest value of another class.
-const MOST: i32 = 1_000_000_000;
 /// `preemptionPolicy` of a pod that may push others off a node.
 const PREEMPTS: &str = "PreemptLowerPriority";
 const NEVER: &str = "Never";
@@ -39,7 +35,7 @@ const FIELDS: [&str; 7] =
 
 /// The value of one of the classes that every cluster has.
 pub(super) fn system_class(name: &str) -> Option<i32> {
-    SYSTEM_CLASSES.iter().find(|(of, _)| *of == name).map(|(_, value)| *value)
+    SYSTEM_CLASSES.iter().find(|(_, of)| *of == name).map(|(value, _)| *value)
 }
 
 /// Whether a pod's priority is not known: it names a class, and no priority.
@@ -76,7 +72,7 @@ impl PriorityClasses {
         refused: &mut dyn FnMut(TraceError) -> Result<(), TraceError>,
     ) -> Result<Self, TraceError> {
         let mut classes = Self { any: !objects.is_empty(), ..Self::default() };
-        for (name, value) in SYSTEM_CLASSES {
+        for (value, name) in SYSTEM_CLASSES {
             let class = Class { value, policy: PREEMPTS, is_default: false };
             classes.by_name.insert(name.to_owned(), class);
         }
@@ -163,8 +159,9 @@ impl PriorityClasses {
                 }
             };
         }
-        if value > MOST {
-            let why = format!("maximum allowed value of a user defined priority is {MOST}; lower it");
+        if value > MOST_PRIORITY {
+            let why =
+                format!("maximum allowed value of a user defined priority is {MOST_PRIORITY}; lower it");
             return refuse("value", &value.to_string(), why);
         }
         if self.by_name.contains_key(name) {
