@@ -2,7 +2,7 @@
 use crate::engine::{Nanos, SECOND};
 
 /// The date of t = 0 in seconds since 1970, unless the user names another: 2025-01-01T00:00:00Z.
-pub const EPOCH_S: u64 = 1_735_689_600;
+pub use crate::scenario::START_S as EPOCH_S;
 
 const DAY_S: u64 = 86_400;
 

@@ -11,10 +11,10 @@
 //! Cost: O(days + times).
 use super::duration::DurationNs;
 use crate::engine::{Nanos, SECOND};
-use crate::trace::number::unix_ns;
+use crate::trace::number::{civil_from_days, unix_ns};
 
-/// The date of t = 0 of a scenario that does not say, in seconds since 1970: 2025-01-01T00:00:00Z, as in reports.
-pub(super) const START_S: u64 = 1_735_689_600;
+/// The date of t = 0 of a scenario that does not say, in seconds since 1970: 2025-01-01T00:00:00Z.
+pub const START_S: u64 = 1_735_689_600;
 
 const DAY_S: u64 = 86_400;
 const MONTHS: [&str; 12] =
@@ -98,17 +98,6 @@ impl Field {
     }
 }
 
-/// Month and day of the month of a day since 1970 (proleptic Gregorian calendar, years from March on).
-const fn date(day: u64) -> (u64, u64) {
-    let since = day + 719_468;
-    let of_era = since % 146_097;
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    (if month < 10 { month + 3 } else { month - 9 }, of_month)
-}
-
 impl Schedule {
     /// Reads a schedule.
     ///
@@ -156,7 +145,8 @@ impl Schedule {
         let mut out = Vec::new();
         let end_s = start_s.saturating_add(limit_ns / SECOND);
         for day in start_s / DAY_S..=end_s / DAY_S {
-            let (month, of_month) = date(day);
+            let (_, month, of_month) = civil_from_days(day as i64);
+            let (month, of_month) = (month as u64, of_month as u64);
             // 1970 began on a Thursday.
             let (by_date, by_name) = (days.has(of_month), weekdays.has((day + 4) % 7));
             let fits = if days.1 || weekdays.1 { by_date && by_name } else { by_date || by_name };

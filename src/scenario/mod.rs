@@ -36,6 +36,7 @@ mod volcano_config;
 pub mod workload;
 mod yunikorn_config;
 
+pub use cron::START_S;
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
 pub use resolve::{resolve, resolve_shared, resource_amount};

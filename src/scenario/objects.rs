@@ -16,9 +16,10 @@ use super::spec::{
 };
 use super::validate::{Check, pod_groups};
 use crate::cluster::{Cluster, DEFAULT_NAMESPACE, ResourceQuota};
-use crate::control_plane::controllers::cron_job::{Concurrency, CronJobSettings, DELTA_NS, deadline_ns};
+use crate::control_plane::controllers::cron_job::{Concurrency, CronJobSettings, DELTA_NS};
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
+use crate::engine::SECOND;
 
 /// `backoffLimit` of a Job that does not say.
 const BACKOFF_LIMIT: u32 = 6;
@@ -200,7 +201,7 @@ impl CronJobSpec {
         CronJobSettings {
             times_ns: schedule.map_or_else(Vec::new, |s| s.times_ns(start_s, limit_ns, most)),
             first_job: count(first_job as u64),
-            deadline_ns: self.starting_deadline_seconds.map(deadline_ns),
+            deadline_ns: self.starting_deadline_seconds.map(|seconds| seconds.saturating_mul(SECOND)),
             concurrency: match self.concurrency_policy.unwrap_or_default() {
                 ConcurrencyPolicy::Allow => Concurrency::Allow,
                 ConcurrencyPolicy::Forbid => Concurrency::Forbid,

@@ -322,12 +322,8 @@ pub fn unix_ns_of_any_size(text: &str) -> Result<i64, NumberError> {
     scaled_signed(text, unit)
 }
 
-/// `2024-04-18T01:58:43Z`, for Unix ns; fractions only when there are any.
-pub fn rfc3339(unix_ns: i64) -> String {
-    let seconds = unix_ns.div_euclid(NS);
-    let nanos = unix_ns.rem_euclid(NS);
-    let days = seconds.div_euclid(86_400);
-    let rest = seconds.rem_euclid(86_400);
+/// Year, month and day of the month of a day since 1970 (proleptic Gregorian calendar, years from March on).
+pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let doe = z.rem_euclid(146_097);
@@ -336,7 +332,16 @@ pub fn rfc3339(unix_ns: i64) -> String {
     let mp = (5 * doy + 2) / 153;
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
+    (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// `2024-04-18T01:58:43Z`, for Unix ns; fractions only when there are any.
+pub fn rfc3339(unix_ns: i64) -> String {
+    let seconds = unix_ns.div_euclid(NS);
+    let nanos = unix_ns.rem_euclid(NS);
+    let days = seconds.div_euclid(86_400);
+    let rest = seconds.rem_euclid(86_400);
+    let (year, month, day) = civil_from_days(days);
     let fraction = if nanos == 0 { String::new() } else { format!(".{nanos:09}") };
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{fraction}Z",

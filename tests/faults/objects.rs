@@ -401,6 +401,11 @@ fn priority_classes_in_manifests_decide_who_goes_first() {
         let on_first = (1..pods.len() as PodId).filter(|pod| pods.spec(*pod).priority == 1000);
         assert!(on_first.clone().all(|pod| pods.spec(pod).never_preempts != runs), "{wanted}");
         assert!(on_first.count() >= 8, "{wanted}");
+        assert_eq!(
+            pods.stage(0) != Stage::Running,
+            runs,
+            "{wanted}: whether the first pod is pushed off its node"
+        );
     }
 }
 

@@ -24,7 +24,7 @@ use super::owners::Owners;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, retry_after_ns};
 use crate::cluster::PodId;
-use crate::engine::{MILLISECOND, Nanos, SECOND};
+use crate::engine::{MILLISECOND, Nanos};
 
 /// How long after a time of its schedule a CronJob is looked at (`nextScheduleDelta`).
 pub const DELTA_NS: Nanos = 100 * MILLISECOND;
@@ -306,10 +306,4 @@ impl CronJobs {
             self.pump(env, jobs);
         }
     }
-}
-
-/// `startingDeadlineSeconds` as time.
-#[must_use]
-pub const fn deadline_ns(seconds: u64) -> Nanos {
-    seconds.saturating_mul(SECOND)
 }

@@ -184,8 +184,11 @@ impl Controllers {
 
     /// Tells CronJobs which of their Jobs have ended.
     fn tell_cron_jobs(&mut self, env: &mut Env<'_>) {
-        let (Some(sets), Some(jobs)) = (&mut self.cron_jobs, &mut self.jobs) else { return };
-        for owner in jobs.take_ended() {
+        let Some(jobs) = &mut self.jobs else { return };
+        // Without CronJobs nobody is to be told, and what is not taken would gather.
+        let ended = jobs.take_ended();
+        let Some(sets) = &mut self.cron_jobs else { return };
+        for owner in ended {
             sets.on_job(env, jobs, owner);
         }
     }

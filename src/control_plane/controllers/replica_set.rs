@@ -32,6 +32,7 @@ const SLOW_START_INITIAL_BATCH: u32 = 1;
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct ReplicaSet {
+    first: PodId,
     next: PodId,
     end: PodId,
     sync_left: u32,
@@ -73,8 +74,9 @@ impl ReplicaSets {
     /// ReplicaSets over consecutive ranges of pods, none started; if the pods `exist`, there is nothing to start.
     #[must_use]
     pub fn new(client: ClientId, concurrent_syncs: u32, ranges: &[(PodId, PodId)], exist: bool) -> Self {
-        let set = |&(next, end): &(PodId, PodId)| ReplicaSet {
-            next: if exist { end } else { next },
+        let set = |&(first, end): &(PodId, PodId)| ReplicaSet {
+            first,
+            next: if exist { end } else { first },
             end,
             sync_left: 0,
             batch: 0,
@@ -123,9 +125,7 @@ impl ReplicaSets {
         let set = &mut self.sets[at as usize];
         (set.suspended, set.stopping, set.sync_left) = (true, true, 0);
         let store = env.control_plane.store();
-        let first = set.next.min(set.end);
-        let planned = self.sets.get((at as usize).wrapping_sub(1)).map_or(0, |before| before.end)..first;
-        let set = &mut self.sets[at as usize];
+        let planned = set.first..set.next.min(set.end);
         let active: Vec<PodId> =
             planned.chain(set.later.iter().copied()).filter(|pod| store.is_active(*pod)).collect();
         for pod in active {

@@ -476,21 +476,17 @@ impl KubeScheduler {
                 }
                 Err(diagnosis) => {
                     let mut nomination_ended = false;
-                    let nominated = match &preemption {
-                        Some(Attempt::Found(candidate)) => Some(candidate.node),
+                    let (nominated, victims) = match &preemption {
+                        Some(Attempt::Found(candidate)) => {
+                            (Some(candidate.node), self.victims_to_delete(candidate))
+                        }
+                        Some(Attempt::NotEligible) => (self.preemption.nomination(pod), Vec::new()),
                         Some(Attempt::NoCandidate) | None => {
                             nomination_ended = self.denominate(cx.cluster, pod);
-                            None
+                            (None, Vec::new())
                         }
-                        Some(Attempt::NotEligible) => self.preemption.nomination(pod),
                     };
-                    let found = match preemption {
-                        Some(Attempt::Found(candidate)) => {
-                            Some((candidate.node, self.victims_to_delete(&candidate)))
-                        }
-                        _ => None,
-                    };
-                    if found.as_ref().is_some_and(|(_, victims)| !victims.is_empty()) {
+                    if !victims.is_empty() {
                         // Deletions run from within the cycle on: events of the cycle don't move the pod.
                         self.queue.block(pod);
                     }
@@ -498,8 +494,8 @@ impl KubeScheduler {
                     if nomination_ended {
                         self.nomination_ended(cx, pod);
                     }
-                    if let Some((node, victims)) = found {
-                        self.prepare(cx, pod, node, &victims);
+                    if let Some(Attempt::Found(candidate)) = &preemption {
+                        self.prepare(cx, pod, candidate.node, &victims);
                     }
                 }
             }
