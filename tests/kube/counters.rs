@@ -112,4 +112,7 @@ fn pods_that_fit_nowhere() {
     h.run();
     assert_eq!((h.binds.len(), h.patches.len(), h.events), (2700, 300, 3000));
     assert_eq!(h.reasons(), [("Insufficient cpu".to_owned(), 300)]);
+    // Its AssignedPodAdd events asked all pods that were unschedulable by then: 1 for each 9 bound.
+    let asked: u64 = (0..2700).map(|bound| 1 + bound / 9).sum();
+    assert_eq!(h.count("hint_pod"), asked);
 }

@@ -293,6 +293,12 @@ impl Naive<'_> {
             let terms = spec.pod_affinity.iter().any(|t| t.weight.is_none())
                 || spec.topology_spread.iter().any(|c| c.hard);
             work.affinity_predicates += u64::from(terms);
+            let anti =
+                |p: &PodId| cluster.pods.spec(*p).pod_affinity.iter().any(|t| t.weight.is_none() && t.anti);
+            work.prefilter_pods += self.placed.iter().filter(|(p, _)| anti(p)).count() as u64;
+            if spec.pod_affinity.iter().any(|t| t.weight.is_none()) {
+                work.prefilter_pods += self.placed.len() as u64;
+            }
         }
         self.accepts(cluster, node, spec)
     }

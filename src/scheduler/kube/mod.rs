@@ -122,6 +122,7 @@ struct Operations {
     term_pod_visited: OpId,
     spread_node_visited: OpId,
     spread_pod_visited: OpId,
+    hint_pod: OpId,
 }
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -215,7 +216,7 @@ pub struct KubeScheduler {
 impl KubeScheduler {
     /// Builds it. The profile has the costs `cycle`, `queue_pop`, `snapshot_node`, `node_total`, `filter_node`,
     /// `score_node`, `prefilter_pod_visited`, `affinity_pod_visited`, `term_pod_visited`, `spread_node_visited` and
-    /// `spread_pod_visited`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
+    /// `spread_pod_visited`, and may have `hint_pod`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
     /// those of the newest version if absent.
     ///
     /// # Errors
@@ -252,6 +253,7 @@ impl KubeScheduler {
             term_pod_visited: meter.operation("term_pod_visited")?,
             spread_node_visited: meter.operation("spread_node_visited")?,
             spread_pod_visited: meter.operation("spread_pod_visited")?,
+            hint_pod: meter.operation_or_free("hint_pod"),
         };
         let first = NamedProfile {
             scheduler_name: settings.scheduler_name.clone(),
@@ -564,6 +566,10 @@ impl KubeScheduler {
     fn note(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
         let profiles = &self.profiles;
         let of = |spec| &*profiles[profile_of(profiles, cx.cluster, spec)].profile;
+        let asked = cx.meter.charge(self.operations.hint_pod, self.queue.asked_about_an_event());
+        if asked > 0 {
+            cx.actions.push(Action::Aside { cpu_ns: picos_to_nanos(asked) });
+        }
         self.queue.event(&View { cluster: cx.cluster, profile: &of }, event, cx.now);
         self.arm_timers(cx);
     }

@@ -517,6 +517,13 @@ impl SchedulingQueue {
         self.in_flight = false;
     }
 
+    /// Pods of which an event is asked whether it helps them: with hints every unschedulable one
+    /// (`isPodWorthRequeuing` in `moveAllToActiveOrBackoffQueue`), however many are alike.
+    #[must_use]
+    pub const fn asked_about_an_event(&self) -> u64 {
+        if self.rules.hints { self.unschedulable_len } else { 0 }
+    }
+
     /// Something happened: moves the unschedulable pods that it could help.
     pub fn event(&mut self, view: &View<'_>, event: ClusterEvent, now: Nanos) {
         let cluster = view.cluster;

@@ -79,6 +79,8 @@ pub struct Work {
     pub predicates: u64,
     /// Those for pods with affinity or spread.
     pub affinity_predicates: u64,
+    /// Pods on nodes that PreFilter of InterPodAffinity has looked at in them.
+    pub prefilter_pods: u64,
     /// Asks that looked for victims.
     pub preemptions: u64,
     /// Pods of the queues that they looked into.
@@ -100,6 +102,7 @@ impl Work {
         self.nodes_visited += more.nodes_visited;
         self.predicates += more.predicates;
         self.affinity_predicates += more.affinity_predicates;
+        self.prefilter_pods += more.prefilter_pods;
         self.preemptions += more.preemptions;
         self.preemption_pods += more.preemption_pods;
         self.preemption_victims += more.preemption_victims;

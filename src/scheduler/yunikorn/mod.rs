@@ -75,6 +75,8 @@ pub use nodes::sort_comparisons;
 use shim::{Dispatch, Shim};
 
 const CPU_CYCLE: u64 = 0;
+/// `parallelize.DefaultParallelism`, as the shim's framework handle has it.
+const PREFILTER_THREADS: u32 = 16;
 const CPU_DISPATCH: u64 = 1;
 const TIMER_TICK: u64 = 0;
 const TIMER_INSPECT: u64 = 1;
@@ -101,6 +103,8 @@ struct Operations {
     predicate: OpId,
     predicate_node: OpId,
     predicate_affinity_node: OpId,
+    predicate_pod: OpId,
+    predicate_pod_again: OpId,
     preemption_pod: OpId,
     preemption_victim: OpId,
     preemption_node: OpId,
@@ -143,6 +147,8 @@ pub struct YuniKorn {
     started_at: Nanos,
     /// A cycle is under way, with what it found.
     cycle: Option<Option<Found>>,
+    /// What PreFilter of its predicates takes on as many threads as there are, once the rest is done.
+    prefilter_ns: Nanos,
     /// Placeholders to be created; the first is under way if `creating`.
     to_create: VecDeque<PodId>,
     creating: bool,
@@ -193,6 +199,8 @@ impl YuniKorn {
             predicate: meter.operation("predicate")?,
             predicate_node: meter.operation("predicate_node")?,
             predicate_affinity_node: meter.operation("predicate_affinity_node")?,
+            predicate_pod: meter.operation_or_free("predicate_pod"),
+            predicate_pod_again: meter.operation_or_free("predicate_pod_again"),
             preemption_pod: meter.operation_or_free("preemption_pod"),
             preemption_victim: meter.operation_or_free("preemption_victim"),
             preemption_node: meter.operation_or_free("preemption_node"),
@@ -230,6 +238,7 @@ impl YuniKorn {
             started: false,
             started_at: 0,
             cycle: None,
+            prefilter_ns: 0,
             to_create: VecDeque::new(),
             creating: false,
             gang_timers: 0,
@@ -294,6 +303,11 @@ impl YuniKorn {
             self.shim.dispatch.push_back(Dispatch::Delete(pod));
         }
         let cost = self.charge(cx.meter, &work, matches!(found, Some(Found::Allocation(..))));
+        // What a cycle looks at again is in the caches.
+        let once = work.prefilter_pods.min(self.core.predicates.most_prefilter_pods());
+        let prefilter = cx.meter.charge(self.operations.predicate_pod, once)
+            + cx.meter.charge(self.operations.predicate_pod_again, work.prefilter_pods - once);
+        self.prefilter_ns = picos_to_nanos(prefilter);
         self.cycle = Some(found);
         cx.cpu(picos_to_nanos(cost), 1, CPU_CYCLE);
         if self.core.has_stuck() && !self.core_only {
@@ -757,6 +771,11 @@ impl SchedulerModel for YuniKorn {
         }
         if tag >= CPU_CONFIRM {
             self.hand_over(cx, PodId::try_from(tag - CPU_CONFIRM).expect("pods are limited"));
+            return;
+        }
+        let prefilter_ns = std::mem::take(&mut self.prefilter_ns);
+        if prefilter_ns > 0 {
+            cx.cpu(prefilter_ns, PREFILTER_THREADS, CPU_CYCLE);
             return;
         }
         let found = self.cycle.take().flatten();

@@ -93,6 +93,10 @@ pub struct Predicates {
     rules: Vec<Rules>,
     /// Pods on nodes, by spec.
     placed: Vec<u32>,
+    /// Pods on nodes.
+    pods: u64,
+    /// Those of them that require that others keep away.
+    pods_with_required_anti: u64,
     specs_by_label: BTreeMap<(String, String), Vec<SpecId>>,
     known_nodes: Vec<bool>,
 }
@@ -288,6 +292,14 @@ impl Predicates {
         let Some(rules) = self.rules.get(spec as usize) else { return };
         let placed = &mut self.placed[spec as usize];
         *placed = if add { *placed + 1 } else { *placed - 1 };
+        let anti = u64::from(!rules.anti.is_empty());
+        if add {
+            self.pods += 1;
+            self.pods_with_required_anti += anti;
+        } else {
+            self.pods -= 1;
+            self.pods_with_required_anti -= anti;
+        }
         for counter in &rules.matched {
             let counter = &mut self.counters[*counter];
             let topology = &self.topologies[counter.topology];
@@ -319,6 +331,21 @@ impl Predicates {
         self.rules
             .get(spec as usize)
             .is_some_and(|r| !(r.anti.is_empty() && r.affinity.is_empty() && r.spread.is_empty()))
+    }
+
+    /// Pods that InterPodAffinity's PreFilter looks at for each node that is tried: those with required anti-affinity, and all if the
+    /// newcomer requires something itself (`podFitsNode` in `predicate_manager.go` runs PreFilter anew for every node).
+    #[must_use]
+    pub fn prefilter_pods(&self, spec: SpecId) -> u64 {
+        let requires =
+            self.rules.get(spec as usize).is_some_and(|r| !(r.anti.is_empty() && r.affinity.is_empty()));
+        self.pods_with_required_anti + if requires { self.pods } else { 0 }
+    }
+
+    /// The most of [`prefilter_pods`](Self::prefilter_pods), of a pod that requires something of others.
+    #[must_use]
+    pub const fn most_prefilter_pods(&self) -> u64 {
+        self.pods_with_required_anti + self.pods
     }
 
     /// Whether other pods decide about this spec: it has terms, or existing pods may repel it.

@@ -255,6 +255,7 @@ impl Core {
     pub(super) fn count_predicates(&self, spec: SpecId, calls: u64, work: &mut Work) {
         if self.predicates.enabled() {
             work.predicates += calls;
+            work.prefilter_pods += calls * self.predicates.prefilter_pods(spec);
             if self.predicates.has_terms(spec) {
                 work.affinity_predicates += calls;
             }

@@ -105,6 +105,11 @@ impl Harness {
         }
     }
 
+    /// How often an operation was charged.
+    pub fn count(&self, operation: &str) -> u64 {
+        self.meter.accounts().iter().find(|a| a.operation == operation).map_or(0, |a| a.count)
+    }
+
     pub fn at(&mut self, at: Nanos, event: Event) {
         self.queue.insert((at, self.sequence), event);
         self.sequence += 1;
@@ -138,6 +143,7 @@ impl Harness {
                 assert!(at >= self.now);
                 self.at(at, Event::Timer(tag));
             }
+            Action::Aside { cpu_ns } => self.cpu_ns += cpu_ns,
             Action::Assume { pod } => self.assumed.push((pod, self.now)),
             Action::Bind { pod, node } => {
                 self.bind_sent.push((pod, self.now));
