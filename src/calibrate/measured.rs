@@ -468,8 +468,7 @@ pub fn plan(
         percentage_of_nodes_to_score: c.percentage_of_nodes_to_score.unwrap_or(0),
         parallelism: c.parallelism.unwrap_or(16),
         settled: !c.preload,
-        // The load starts three whole seconds after the scheduler is up: ticks of one second fall on its seconds.
-        tick_phase_ns: Some(0),
+        tick_phase_ns: Some(machine.parameter("yunikorn_tick_ms")? * 1_000_000),
         ..Settings::default()
     };
     Ok(Plan {
