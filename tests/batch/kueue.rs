@@ -81,6 +81,7 @@ fn config(queues: Vec<(Option<usize>, bool, Vec<Quota>)>, jobs: &[(usize, i64, i
                 combined: Vec::new(),
             })
             .collect(),
+        ..Config::default()
     }
 }
 
@@ -459,8 +460,8 @@ fn what_is_not_modelled_is_refused_by_name() {
             "reclaimWithinCohort=Never and borrowWithinCohort.Policy!=Never",
         ),
         (
-            changed("preemption: {withinClusterQueue: Never}", "fairSharing: {weight: 2}"),
-            "not modelled: fair sharing",
+            changed("{clusterQueue: team-a}", "{clusterQueue: team-a, fairSharing: {weight: 2}}"),
+            "not modelled: admission fair sharing",
         ),
         (
             changed("preemption: {withinClusterQueue: Never}", "stopPolicy: Hold"),

@@ -1,6 +1,7 @@
 //! Schedulers for batch loads: Volcano, and Kueue in front of kube-scheduler. Decisions as the real project's tests and code state them, and what must hold in any
 //! run.
 mod kueue;
+mod kueue_fair;
 mod kueue_preemption;
 mod support;
 mod volcano_config;

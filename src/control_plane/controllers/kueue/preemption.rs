@@ -10,7 +10,9 @@
 //! Candidates are removed until the workload fits, passing over those whose queue no longer borrows; then they are given back one by one, from the last but one to
 //! the first, where it still fits. So the set is minimal, and small ones that did not help are spared.
 //!
-//! Left out: cohorts of cohorts, topologies, fair sharing of admissions, workload slices. Candidates that are alike in all of that go by age,
+//! With fair sharing `fair_preemption` says who goes.
+//!
+//! Left out: cohorts of cohorts by these rules, topologies, fair sharing of admissions, workload slices. Candidates that are alike in all of that go by age,
 //! where Kueue goes by their random UIDs. Reservation times have whole seconds, as they are stored.
 //!
 //! Cost: O(admitted workloads of the cohort x log) a search, and O(candidates x resources) for trying.
@@ -19,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{Config, Policy};
 use super::cycle::WorkloadId;
+use super::fair_preemption;
 use super::quota::{Cell, Quotas};
 use crate::engine::{Nanos, SECOND};
 
@@ -31,6 +34,8 @@ pub enum Reason {
     InCohortReclamation,
     /// `InCohortReclaimWhileBorrowing`.
     InCohortReclaimWhileBorrowing,
+    /// `InCohortFairSharing`.
+    InCohortFairSharing,
 }
 
 /// A workload that is to go, and why.
@@ -64,24 +69,23 @@ pub struct Search<'a> {
 struct Candidate {
     id: WorkloadId,
     queue: usize,
-    evicted: bool,
     /// It may go only if the preemptor does not borrow in the end.
     without_borrowing: bool,
     reason: Reason,
 }
 
 /// Whether a queue uses no more than its own, of all of these.
-fn is_within_nominal(quotas: &Quotas, queue: usize, cells: &BTreeSet<Cell>) -> bool {
+pub(super) fn is_within_nominal(quotas: &Quotas, queue: usize, cells: &BTreeSet<Cell>) -> bool {
     cells.iter().all(|cell| quotas.used(queue, *cell) <= quotas.nominal(queue, *cell))
 }
 
 impl Search<'_> {
-    fn queue(&self) -> usize {
+    pub(super) fn queue(&self) -> usize {
         self.config.workloads[self.preemptor as usize].queue
     }
 
     /// `SatisfiesPreemptionPolicy`.
-    fn satisfies(&self, candidate: WorkloadId, policy: Policy) -> bool {
+    pub(super) fn satisfies(&self, candidate: WorkloadId, policy: Policy) -> bool {
         let priority = |id: WorkloadId| self.config.workloads[id as usize].priority;
         let lower = priority(self.preemptor) > priority(candidate);
         match policy {
@@ -124,37 +128,36 @@ impl Search<'_> {
                 (false, false) if without_borrowing => (true, Reason::InCohortReclamation),
                 (false, false) => (false, Reason::InCohortReclaimWhileBorrowing),
             };
-            all.push(Candidate {
-                id: *id,
-                queue: other.queue,
-                evicted: holder.evicted,
-                without_borrowing,
-                reason,
-            });
+            all.push(Candidate { id: *id, queue: other.queue, without_borrowing, reason });
         }
-        all.sort_by_cached_key(|c| {
-            let reserved = self.holders.get(&c.id).map_or(0, |holder| holder.reserved_ns / SECOND);
-            let priority = self.config.workloads[c.id as usize].priority;
-            (!c.evicted, c.queue == own, priority, Reverse(reserved), c.id)
-        });
+        all.sort_by_cached_key(|c| self.rank(c.id));
         all
     }
 
-    fn remove(&self, quotas: &mut Quotas, id: WorkloadId) {
+    /// The order of candidates (`CandidatesOrdering`).
+    pub(super) fn rank(&self, id: WorkloadId) -> impl Ord + use<> {
+        let holder = self.holders.get(&id);
+        let evicted = holder.is_some_and(|holder| holder.evicted);
+        let reserved = holder.map_or(0, |holder| holder.reserved_ns / SECOND);
+        let workload = &self.config.workloads[id as usize];
+        (!evicted, workload.queue == self.queue(), workload.priority, Reverse(reserved), id)
+    }
+
+    pub(super) fn remove(&self, quotas: &mut Quotas, id: WorkloadId) {
         let queue = self.config.workloads[id as usize].queue;
         for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
             quotas.remove(queue, *cell, *amount);
         }
     }
 
-    fn add(&self, quotas: &mut Quotas, id: WorkloadId) {
+    pub(super) fn add(&self, quotas: &mut Quotas, id: WorkloadId) {
         let queue = self.config.workloads[id as usize].queue;
         for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
             quotas.add(queue, *cell, *amount);
         }
     }
 
-    fn fits(&self, quotas: &Quotas, usage: &[(Cell, i64)], borrowing: bool) -> bool {
+    pub(super) fn fits(&self, quotas: &Quotas, usage: &[(Cell, i64)], borrowing: bool) -> bool {
         let own = self.queue();
         usage.iter().all(|(cell, amount)| {
             (borrowing || !quotas.borrows(own, *cell, *amount)) && *amount <= quotas.available(own, *cell)
@@ -179,6 +182,9 @@ impl Search<'_> {
         let own = self.queue();
         if !self.config.queues[own].preemption.is_any() {
             return Vec::new();
+        }
+        if let Some(strategies) = self.config.fair {
+            return fair_preemption::targets(self, strategies, quotas, short, usage);
         }
         // Only what other queues use is looked at with it, and without a cohort there are none.
         let has_advantage = !usage.iter().any(|(cell, amount)| quotas.borrows(own, *cell, *amount));
@@ -222,7 +228,7 @@ impl Search<'_> {
     }
 
     /// Gives back who need not go (`fillBackWorkloads`).
-    fn give_back(
+    pub(super) fn give_back(
         &self,
         quotas: &mut Quotas,
         usage: &[(Cell, i64)],
@@ -240,15 +246,15 @@ impl Search<'_> {
         }
     }
 
-    /// Whether room can be made for one resource (`SimulatePreemption`): by whom, and whether the queue borrows afterwards.
-    pub fn simulate(&self, quotas: &mut Quotas, cell: Cell, amount: i64) -> (Room, bool) {
+    /// Whether room can be made for one resource (`SimulatePreemption`): by whom, and from how far up the queue borrows afterwards.
+    pub fn simulate(&self, quotas: &mut Quotas, cell: Cell, amount: i64) -> (Room, usize) {
         let own = self.queue();
         let targets = self.targets(quotas, &BTreeSet::from([cell]), &[(cell, amount)]);
         if targets.is_empty() {
-            return (Room::None, quotas.borrows(own, cell, amount));
+            return (Room::None, quotas.height_that_fits(own, cell, amount).0);
         }
         targets.iter().for_each(|(id, _)| self.remove(quotas, *id));
-        let borrows = quotas.borrows(own, cell, amount);
+        let borrows = quotas.height_that_fits(own, cell, amount).0;
         targets.iter().for_each(|(id, _)| self.add(quotas, *id));
         let of_own = targets.iter().any(|(id, _)| self.config.workloads[*id as usize].queue == own);
         (if of_own { Room::Preempt } else { Room::Reclaim }, borrows)
