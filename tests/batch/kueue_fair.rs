@@ -52,7 +52,7 @@ const fn weight(milli: u128) -> Weight {
 }
 
 /// Queues and cohorts: each with its name, its cohort, its quotas by flavor and then resource, its weight in thousandths.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tree {
     config: Config,
 }
@@ -181,12 +181,7 @@ fn shares_are_those_of_the_real_test() {
             &[0, 10],
             &[("cq", 1000), ("child-cohort", 200)],
         ),
-        (
-            "lendable without limit",
-            pair(&[nominal(0)], &[nominal(i64::MAX)], 1000),
-            &[1000],
-            &[("cq", 1)],
-        ),
+        ("lendable without limit", pair(&[nominal(0)], &[nominal(i64::MAX)], 1000), &[1000], &[("cq", 1)]),
     ];
     for (name, tree, usage, expected) in cases {
         let mut quotas = Quotas::of(&tree.config);
@@ -234,9 +229,9 @@ fn the_queue_with_the_largest_share_is_asked_first() {
     let alone = || Tree::new(1, 1).queue("preemptor", "", &[nominal(4)], 1000, NONE);
     let flat = |queues: &[(&str, i64)]| {
         let tree = Tree::new(1, 1).queue("preemptor", "all", &[nominal(4)], 1000, NONE);
-        queues.iter().fold(tree, |tree, (name, quota)| {
-            tree.queue(name, "all", &[nominal(*quota)], 1000, NONE)
-        })
+        queues
+            .iter()
+            .fold(tree, |tree, (name, quota)| tree.queue(name, "all", &[nominal(*quota)], 1000, NONE))
     };
     let nested = Tree::new(1, 1)
         .queue("preemptor", "root", &[nominal(4)], 1000, NONE)
@@ -249,7 +244,13 @@ fn the_queue_with_the_largest_share_is_asked_first() {
         ("no cohort", alone(), &[("preemptor", 1)], false, &["preemptor"]),
         ("no cohort, dropped", alone(), &[("preemptor", 1), ("preemptor", 1)], true, &["preemptor"]),
         ("one that does not borrow", flat(&[("target", 5)]), &[("target", 2)], false, &[]),
-        ("the higher share", flat(&[("high", 2), ("low", 2)]), &[("high", 5), ("low", 3)], false, &["high", "low"]),
+        (
+            "the higher share",
+            flat(&[("high", 2), ("low", 2)]),
+            &[("high", 5), ("low", 3)],
+            false,
+            &["high", "low"],
+        ),
         (
             "again, while it has candidates",
             flat(&[("high", 2), ("low", 2)]),
@@ -304,7 +305,8 @@ fn held<'a>(queue: &'a str, cpus: &[f64]) -> Vec<Held<'a>> {
 }
 
 fn with_priority<'a>(queue: &'a str, given: &[(f64, i32)]) -> Vec<Held<'a>> {
-    let one = |(cpus, priority): &(f64, i32)| Held { priority: *priority, ..held(queue, &[*cpus])[0].clone() };
+    let one =
+        |(cpus, priority): &(f64, i32)| Held { priority: *priority, ..held(queue, &[*cpus])[0].clone() };
     given.iter().map(one).collect()
 }
 
@@ -422,10 +424,7 @@ fn fair_preemption_in_one_cohort() {
         (
             "lower priorities of the same queue",
             base(),
-            vec![
-                with_priority("a", &[(1.0, -1), (1.0, -1), (1.0, 0), (1.0, 0)]),
-                held("b", &unit[..5]),
-            ],
+            vec![with_priority("a", &[(1.0, -1), (1.0, -1), (1.0, 0), (1.0, 0)]), held("b", &unit[..5])],
             ("a", 2.0),
             &[("a1", Own), ("a2", Own)],
         ),
@@ -450,13 +449,7 @@ fn fair_preemption_in_one_cohort() {
             ("a", 5.0),
             &[],
         ),
-        (
-            "not two smaller ones for a huge one",
-            base(),
-            vec![held("b", &[2.0, 2.0, 3.0])],
-            ("a", 6.0),
-            &[],
-        ),
+        ("not two smaller ones for a huge one", base(), vec![held("b", &[2.0, 2.0, 3.0])], ("a", 6.0), &[]),
         (
             "from its own and others, even beyond nominal",
             base(),
@@ -540,9 +533,13 @@ fn fair_preemption_in_one_cohort() {
         ),
         (
             "of weight 0, not from one with a weight",
-            Tree::new(1, 1)
-                .queue("a", "all", &[nominal(1000)], 0, RECLAIM)
-                .queue("b", "all", &[nominal(1000)], 1000, NONE),
+            Tree::new(1, 1).queue("a", "all", &[nominal(1000)], 0, RECLAIM).queue(
+                "b",
+                "all",
+                &[nominal(1000)],
+                1000,
+                NONE,
+            ),
             vec![held("a", &unit[..1]), held("b", &unit[..2])],
             ("a", 1.0),
             &[],
@@ -569,9 +566,13 @@ fn fair_preemption_in_one_cohort() {
         ),
         (
             "weight 0 takes its nominal quota back",
-            Tree::new(1, 1)
-                .queue("a", "ROOT", &[nominal(1000)], 0, RECLAIM)
-                .queue("b", "ROOT", &[nominal(0)], 1000, NONE),
+            Tree::new(1, 1).queue("a", "ROOT", &[nominal(1000)], 0, RECLAIM).queue(
+                "b",
+                "ROOT",
+                &[nominal(0)],
+                1000,
+                NONE,
+            ),
             vec![held("b", &unit[..1])],
             ("a", 1.0),
             &[("b1", Reclaim)],
@@ -593,9 +594,12 @@ fn fair_preemption_in_a_tree() {
     let cpu = |cpus: i64| [nominal(cpus * 1000)];
     let deep = ["A", "B", "C"].into_iter().fold(Tree::new(1, 1), |tree, side| {
         let milli = [("A", 1010), ("B", 990), ("C", 1000)].iter().find(|(s, _)| *s == side).unwrap().1;
-        tree.cohort(side, "ROOT", &[], milli)
-            .cohort(&side.repeat(2), side, &[], 1000)
-            .cohort(&side.repeat(3), &side.repeat(2), &[], 1000)
+        tree.cohort(side, "ROOT", &[], milli).cohort(&side.repeat(2), side, &[], 1000).cohort(
+            &side.repeat(3),
+            &side.repeat(2),
+            &[],
+            1000,
+        )
     });
     type Case<'a> = (&'a str, Tree, Vec<Vec<Held<'a>>>, Held<'a>, &'a [(&'a str, Reason)]);
     let one = |queue, cpus| held(queue, &[cpus])[0].clone();
@@ -654,9 +658,13 @@ fn fair_preemption_in_a_tree() {
         ),
         (
             "deep preemption",
-            deep.cohort("CCCC", "CCC", &cpu(1), 1000)
-                .queue("a", "AAA", &cpu(0), 1000, RECLAIM)
-                .queue("b", "BBB", &cpu(0), 1000, NONE),
+            deep.cohort("CCCC", "CCC", &cpu(1), 1000).queue("a", "AAA", &cpu(0), 1000, RECLAIM).queue(
+                "b",
+                "BBB",
+                &cpu(0),
+                1000,
+                NONE,
+            ),
             vec![held("b", &[1.0])],
             one("a", 1.0),
             &[("b1", Fair)],
@@ -673,9 +681,13 @@ fn fair_preemption_in_a_tree() {
         ),
         (
             "within nominal quota of the flavor, despite a large share",
-            Tree::new(2, 1)
-                .queue("a", "all", &[nominal(3000), nominal(0)], 1000, RECLAIM)
-                .queue("b", "all", &[nominal(0), nominal(6000)], 1000, NONE),
+            Tree::new(2, 1).queue("a", "all", &[nominal(3000), nominal(0)], 1000, RECLAIM).queue(
+                "b",
+                "all",
+                &[nominal(0), nominal(6000)],
+                1000,
+                NONE,
+            ),
             vec![
                 held("a", &[1.0; 2]),
                 held("a", &[1.0; 5]).into_iter().map(|w| Held { flavor: 1, ..w }).collect(),
@@ -700,5 +712,694 @@ fn fair_preemption_in_a_tree() {
         let got = evicted(&tree, &holders.concat(), &incoming);
         let expected = expected.iter().map(|(name, reason)| ((*name).to_owned(), *reason)).collect();
         assert_eq!(got, expected, "{name}");
+    }
+}
+
+/// "preempt workload from CQ with the highest share" of `TestScheduleForFairSharing`: of two flavors; one queue has more than its limit lets it have.
+#[test]
+fn those_with_the_highest_shares_make_room_in_turn() {
+    let tree = Tree::new(2, 1)
+        .queue("alpha", "eng", &[limited(50_000, 50_000), limited(100_000, 0)], 1000, NONE)
+        .queue("beta", "eng", &[limited(50_000, 10_000), limited(0, 100_000)], 1000, BOTH)
+        .queue("gamma", "eng", &[limited(50_000, 0), nominal(0)], 1000, NONE);
+    let spot = Held { flavor: 1, ..held("alpha", &[100.0])[0].clone() };
+    let holders = [held("alpha", &[20.0; 4]), held("gamma", &[10.0, 20.0, 20.0, 20.0]), vec![spot]].concat();
+    let expected = [("alpha1", Reclaim), ("gamma1", Reclaim)].map(|(name, reason)| (name.to_owned(), reason));
+    assert_eq!(evicted(&tree, &holders, &held("beta", &[30.0])[0]), BTreeSet::from(expected));
+}
+
+/// A job: its name, its queue, its CPUs (or what it asks for by resource), its priority.
+#[derive(Clone)]
+struct Job {
+    name: &'static str,
+    queue: &'static str,
+    asks: Vec<(usize, i64)>,
+    priority: i32,
+    created_s: u64,
+    /// The only flavor that suits it.
+    flavor: Option<usize>,
+}
+
+fn job(name: &'static str, queue: &'static str, cpus: i64) -> Job {
+    Job { name, queue, asks: vec![(0, cpus)], priority: 0, created_s: 0, flavor: None }
+}
+
+/// What one cycle makes of pending jobs beside those that were admitted before, and the flavors of what it admits.
+fn one_cycle(tree: &Tree, admitted: &[Job], pending: &[Job]) -> (Outcome, Vec<Vec<usize>>) {
+    let mut config = tree.config.clone();
+    let flavors = config.flavors.len();
+    let all: Vec<&Job> = admitted.iter().chain(pending).collect();
+    config.workloads = (0..)
+        .zip(&all)
+        .map(|(id, job)| Workload {
+            pods: (id, id + 1),
+            spec: id,
+            queue: tree.index(job.queue),
+            priority: job.priority,
+            requests: job
+                .asks
+                .iter()
+                .map(|(resource, amount)| (config.resources[*resource], *amount))
+                .collect(),
+            suits: vec![(0..flavors).map(|f| job.flavor.is_none_or(|only| only == f)).collect()],
+            combined: Vec::new(),
+        })
+        .collect();
+    let mut cycles = Cycles::new(&config);
+    for id in 0..admitted.len() as u32 {
+        cycles.push(&config, id, 0);
+    }
+    for _ in 0..admitted.len() {
+        let outcome = cycles.run(&config, 0);
+        assert!(outcome.preempted.is_empty());
+    }
+    assert_eq!(cycles.admitted(), admitted.len());
+    for (id, job) in (admitted.len() as u32..).zip(pending) {
+        cycles.push(&config, id, job.created_s * SECOND);
+    }
+    let outcome = cycles.run(&config, SECOND);
+    let chosen = outcome.admitted.iter().map(|id| cycles.flavors_of(*id)).collect();
+    (outcome, chosen)
+}
+
+/// `TestScheduleForFairSharing`: whom a cycle admits, the others having lost.
+#[test]
+fn a_cycle_goes_by_shares() {
+    let cpu = |cpus: i64| [nominal(cpus)];
+    let pool = |cpus: i64, milli: u128, preemption: Preemption| {
+        Tree::new(1, 1)
+            .cohort("A", "", &[nominal(cpus)], 1000)
+            .queue("b", "A", &[nominal(0)], milli, preemption)
+            .queue("c", "A", &[nominal(0)], milli, preemption)
+    };
+    // A cohort with 10 CPUs beside one whose c has borrowed 10.
+    let subtree = |under: &str| {
+        let tree =
+            Tree::new(1, 1).cohort("Cohort-A", "root", &[], 1000).cohort("Cohort-B", "root", &[], 1000);
+        let tree = if under == "Cohort-A" {
+            tree.cohort("Cohort-A", "root", &[nominal(10)], 1000)
+        } else {
+            tree.cohort(under, "Cohort-A", &[nominal(10)], 1000)
+        };
+        tree.queue("a", under, &cpu(0), 1000, NONE).queue("b", "Cohort-B", &cpu(5), 1000, NONE).queue(
+            "c",
+            "Cohort-B",
+            &cpu(0),
+            1000,
+            NONE,
+        )
+    };
+    let prior = |job: Job, priority: i32| Job { priority, ..job };
+    let later = |job: Job, created_s: u64| Job { created_s, ..job };
+    let on = |job: Job, flavor: usize| Job { flavor: Some(flavor), ..job };
+    type Case = (&'static str, Tree, Vec<Job>, Vec<Job>, &'static [&'static str]);
+    let cases: Vec<Case> = vec![
+        (
+            "the lowest share first",
+            Tree::new(2, 1)
+                .queue("alpha", "eng", &[limited(50, 50), limited(100, 0)], 1000, NONE)
+                .queue("beta", "eng", &[limited(50, 10), limited(0, 100)], 1000, BOTH)
+                .queue("shared", "eng", &[limited(10, 0), nominal(0)], 1000, NONE),
+            vec![on(job("all_nominal", "alpha", 50), 0), on(job("borrowing", "beta", 55), 0)],
+            vec![job("older_new", "beta", 1), later(job("new", "alpha", 5), 60)],
+            &["new"],
+        ),
+        (
+            "within nominal quota first, despite a higher share",
+            Tree::new(2, 1).queue("a", "fs-nom", &[limited(50, 0), limited(50, 50)], 1000, NONE).queue(
+                "b",
+                "fs-nom",
+                &[limited(10, 50), limited(50, 0)],
+                1000,
+                NONE,
+            ),
+            vec![on(job("spot-heavy", "a", 80), 1), on(job("light-usage", "b", 5), 0)],
+            vec![on(job("borrow-wl", "b", 15), 0), later(on(job("nom-wl", "a", 45), 0), 60)],
+            &["nom-wl"],
+        ),
+        (
+            "a subtree that does not borrow first",
+            subtree("Cohort-A"),
+            vec![job("c0", "c", 10)],
+            vec![job("wl-a", "a", 5), job("wl-b", "b", 5)],
+            &["wl-a"],
+        ),
+        (
+            "and one nested deeper",
+            subtree("SUB-A"),
+            vec![job("c0", "c", 10)],
+            vec![job("wl-a", "a", 5), job("wl-b", "b", 5)],
+            &["wl-a"],
+        ),
+        (
+            "quotas of queues and of cohorts",
+            Tree::new(1, 1)
+                .cohort("Cohort-A", "root", &cpu(10), 1000)
+                .cohort("Cohort-B", "root", &cpu(10), 1000)
+                .queue("a1", "Cohort-A", &cpu(5), 1000, NONE)
+                .queue("a2", "Cohort-A", &cpu(3), 1000, NONE)
+                .queue("b", "Cohort-B", &cpu(5), 1000, NONE)
+                .queue("c", "Cohort-B", &cpu(3), 1000, NONE),
+            vec![job("a2-admitted", "a2", 6), job("c-admitted", "c", 20)],
+            vec![job("wl-a1", "a1", 7), job("wl-b", "b", 4)],
+            &["wl-a1"],
+        ),
+        (
+            "borrowing of another flavor does not count",
+            Tree::new(2, 1)
+                .cohort("Cohort-A", "root", &[nominal(10), nominal(0)], 1000)
+                .cohort("Cohort-B", "root", &[nominal(0), nominal(10)], 1000)
+                .queue("a", "Cohort-A", &[nominal(0), nominal(0)], 1000, NONE)
+                .queue("b", "Cohort-B", &[nominal(5), nominal(0)], 1000, NONE),
+            vec![on(job("spot-admitted", "a", 5), 1), on(job("od-admitted", "b", 8), 0)],
+            vec![job("wl-a", "a", 4), job("wl-b", "b", 4)],
+            &["wl-a"],
+        ),
+        (
+            "who wins its cohort's tournament",
+            Tree::new(1, 1)
+                .cohort("A", "", &cpu(200), 1000)
+                .cohort("B", "A", &[], 1000)
+                .cohort("C", "A", &[], 1000)
+                .queue("d", "B", &cpu(0), 1000, NONE)
+                .queue("e", "B", &cpu(0), 1000, NONE)
+                .queue("f", "C", &cpu(0), 1000, NONE)
+                .queue("g", "C", &cpu(0), 1000, NONE),
+            vec![job("d0", "d", 10), job("e0", "e", 20), job("g0", "g", 100)],
+            vec![job("d1", "d", 70), job("e1", "e", 61), job("f1", "f", 1), job("g1", "g", 1)],
+            &["d1"],
+        ),
+        (
+            "the lowest share after admission",
+            pool(100, 1000, NONE),
+            vec![job("b0", "b", 10)],
+            vec![job("b1", "b", 50), job("c1", "c", 75)],
+            &["b1"],
+        ),
+        (
+            "of two with weight 0, who borrows less",
+            pool(8, 0, RECLAIM),
+            vec![job("b0", "b", 4)],
+            vec![prior(job("b1", "b", 4), 9001), job("c1", "c", 4)],
+            &["c1"],
+        ),
+        (
+            "of two with a high weight, who borrows less",
+            pool(8, 123_456_789_000, RECLAIM),
+            vec![job("b0", "b", 4)],
+            vec![prior(job("b1", "b", 4), 9001), job("c1", "c", 4)],
+            &["c1"],
+        ),
+        (
+            "queues that meet no other",
+            Tree::new(1, 1)
+                .cohort("A", "", &cpu(10), 1000)
+                .queue("a", "A", &cpu(0), 1000, NONE)
+                .queue("b", "B", &cpu(10), 1000, NONE)
+                .queue("c", "", &cpu(10), 1000, NONE),
+            vec![],
+            vec![job("a1", "a", 10), job("b1", "b", 10), job("c1", "c", 10)],
+            &["a1", "b1", "c1"],
+        ),
+        (
+            "the highest priority",
+            pool(10, 1000, NONE),
+            vec![],
+            vec![prior(job("b1", "b", 10), 99), prior(job("c1", "c", 10), 101)],
+            &["c1"],
+        ),
+        (
+            "the oldest",
+            pool(10, 1000, NONE),
+            vec![],
+            vec![later(job("b1", "b", 10), 1), job("c1", "c", 10)],
+            &["c1"],
+        ),
+    ];
+    for (name, tree, admitted, pending, expected) in cases {
+        let (outcome, _) = one_cycle(&tree, &admitted, &pending);
+        let named = |id: &u32| pending[*id as usize - admitted.len()].name;
+        assert_eq!(outcome.admitted.iter().map(named).collect::<Vec<_>>(), expected, "{name}");
+        assert!(outcome.others.iter().all(|(_, why)| *why == Why::Lost), "{name}: {:?}", outcome.others);
+        assert_eq!(outcome.others.len() + expected.len(), pending.len(), "{name}");
+    }
+}
+
+/// `TestScheduleForFairSharing`: what a cycle evicts, and who loses because another evicts the same.
+#[test]
+fn a_cycle_evicts_by_shares() {
+    let prior = |job: Job, priority: i32| Job { priority, ..job };
+    let cpu = |cpus: i64| [nominal(cpus)];
+    // The real test leaves `reclaimWithinCohort` empty, which the API would not, and which is not `Never`: they preempt while they borrow.
+    let lower = preemption(Policy::LowerPriority, Policy::LowerPriority);
+    let other = ["alpha", "beta", "gamma"]
+        .into_iter()
+        .fold(Tree::new(1, 1), |tree, name| tree.queue(name, "other", &cpu(2), 1000, lower));
+    let own = |at: usize| {
+        let mut quotas = vec![nominal(0); 4];
+        quotas[at] = nominal(1);
+        quotas
+    };
+    let asks = |job: Job, asks: &[(usize, i64)]| Job { asks: asks.to_vec(), ..job };
+    type Case = (&'static str, Tree, Vec<Job>, Vec<Job>, Vec<(&'static str, Reason)>, Vec<Why>);
+    let cases: Vec<Case> = vec![
+        (
+            "several queues preempt within themselves",
+            other.queue("bank", "other", &cpu(3), 1000, NONE),
+            vec![job("a1", "alpha", 3), job("b1", "beta", 3), job("c1", "gamma", 3)],
+            ["alpha", "beta", "gamma"].map(|queue| prior(job("preemptor", queue, 3), 100)).to_vec(),
+            vec![("a1", Own), ("b1", Own), ("c1", Own)],
+            vec![Why::Preempting; 3],
+        ),
+        (
+            "of two that would evict the same, one does",
+            Tree::new(1, 4)
+                .queue("alpha", "other", &own(1), 1000, BOTH)
+                .queue("beta", "other", &own(2), 1000, BOTH)
+                .queue("gamma", "other", &own(3), 1000, BOTH)
+                .queue("bank", "other", &[nominal(9), nominal(0), nominal(0), nominal(0)], 1000, NONE),
+            vec![
+                asks(job("a1", "alpha", 0), &[(1, 1)]),
+                asks(job("b1", "beta", 0), &[(2, 1)]),
+                job("c1", "gamma", 9),
+            ],
+            vec![
+                prior(asks(job("preemptor", "alpha", 0), &[(0, 3), (1, 1)]), 100),
+                prior(asks(job("pretending", "beta", 0), &[(0, 3), (2, 1)]), 99),
+            ],
+            vec![("a1", Own), ("c1", Fair)],
+            vec![Why::Preempting, Why::Lost],
+        ),
+        (
+            "more than there can be",
+            Tree::new(1, 1).queue("sales", "", &[limited(50, 0)], 1000, NONE),
+            vec![],
+            vec![job("new", "sales", 100)],
+            vec![],
+            vec![Why::ExceedsQuota],
+        ),
+        (
+            "rather take from others than from its own queue, while it borrows",
+            Tree::new(2, 1)
+                .queue(
+                    "alpha",
+                    "other",
+                    &[nominal(7), nominal(7)],
+                    1000,
+                    preemption(Policy::LowerPriority, Policy::LowerPriority),
+                )
+                .queue("beta", "other", &[nominal(3), nominal(3)], 1000, NONE),
+            vec![
+                Job { flavor: Some(0), ..prior(job("a1", "alpha", 5), 50) },
+                Job { flavor: Some(1), ..prior(job("b1", "beta", 5), 50) },
+            ],
+            vec![prior(job("preemptor", "alpha", 8), 100)],
+            vec![("b1", Fair)],
+            vec![Why::Preempting],
+        ),
+        (
+            "within a queue that has no cohort",
+            Tree::new(1, 1).queue("alone", "", &cpu(4), 1000, LOWER),
+            vec![prior(job("low", "alone", 4), -1)],
+            vec![prior(job("high", "alone", 4), 100)],
+            vec![("low", Own)],
+            vec![Why::Preempting],
+        ),
+    ];
+    for (name, tree, admitted, pending, evicted, why) in cases {
+        let (outcome, _) = one_cycle(&tree, &admitted, &pending);
+        let got: BTreeSet<_> =
+            outcome.preempted.iter().map(|(id, r)| (admitted[*id as usize].name, *r)).collect();
+        assert_eq!(got, evicted.into_iter().collect(), "{name}");
+        assert_eq!(outcome.others.iter().map(|(_, why)| *why).collect::<Vec<_>>(), why, "{name}");
+        assert!(outcome.admitted.is_empty(), "{name}");
+    }
+}
+
+/// "prefer flavor with most local capacity": of two flavors that must be borrowed, the one from less far up, with fair sharing or without.
+#[test]
+fn a_flavor_from_less_far_up_is_better() {
+    let mut tree = Tree::new(2, 1)
+        .cohort("root", "", &[nominal(2), nominal(0)], 1000)
+        .cohort("child", "root", &[nominal(5), nominal(7)], 1000)
+        .queue("queue1", "child", &[nominal(3), nominal(3)], 1000, BOTH);
+    tree.config.queues[0].tries_next_before_borrowing = true;
+    let on = |job: Job, flavor: usize| Job { flavor: Some(flavor), ..job };
+    let admitted = [on(job("a1", "queue1", 8), 0), on(job("a2", "queue1", 3), 1)];
+    for fair in [Some(Strategies::Both), None] {
+        tree.config.fair = fair;
+        let (outcome, flavors) = one_cycle(&tree, &admitted, &[job("a3", "queue1", 1)]);
+        assert_eq!((outcome.admitted.len(), flavors), (1, vec![vec![1]]));
+    }
+}
+
+/// `available` of `resource_node.go`, level by level from the root.
+fn available(tree: &Tree, quotas: &Quotas, node: usize, cell: usize) -> i64 {
+    let queues = tree.config.queues.len();
+    let quota = if node < queues {
+        tree.config.queues[node].quotas[cell]
+    } else {
+        tree.config.cohorts[node - queues].quotas.get(cell).copied().unwrap_or_default()
+    };
+    let (subtree, used) = (quotas.subtree(node, cell), quotas.used(node, cell));
+    let Some(parent) = quotas.parent(node) else { return subtree - used };
+    let local = quota.lending_limit.map_or(0, |limit| (subtree - limit).max(0));
+    let mut above = available(tree, quotas, parent, cell);
+    if let Some(limit) = quota.borrowing_limit {
+        above = above.min(subtree - local - (used - local).max(0) + limit);
+    }
+    (local - used).max(0) + above
+}
+
+/// A tree of cohorts (each below one of a smaller number, or a root), and queues in them.
+fn trees() -> impl Strategy<Value = Tree> {
+    let quota = (0..8i64, proptest::option::of(0..8i64), proptest::option::of(0..8i64)).prop_map(
+        |(nominal, borrowing_limit, lending_limit)| Quota { nominal, borrowing_limit, lending_limit },
+    );
+    let policy = prop_oneof![Just(NONE), Just(RECLAIM), Just(LOWER), Just(BOTH)];
+    let cohort = (0..6usize, quota.clone(), prop_oneof![Just(0), 1..3000u128]);
+    let queue = (0..6usize, quota.clone(), quota, prop_oneof![Just(0), 1..3000u128], policy);
+    (prop::collection::vec(cohort, 1..5), prop::collection::vec(queue, 2..6), 0..3_usize).prop_map(
+        |(cohorts, queues, strategies)| {
+            let mut tree = Tree::new(2, 1);
+            let names = ["r", "s", "t", "u", "v"];
+            for (at, (above, quota, milli)) in cohorts.iter().enumerate() {
+                let parent = (*above < at).then(|| names[*above]);
+                tree = tree.cohort(names[at], parent.unwrap_or(""), &[*quota, nominal(1)], *milli);
+            }
+            for (at, (cohort, first, second, milli, policy)) in queues.into_iter().enumerate() {
+                let cohort = names[cohort % cohorts.len()];
+                let lendable =
+                    |q: Quota| Quota { lending_limit: q.lending_limit.map(|l| l.min(q.nominal)), ..q };
+                let name = ["a", "b", "c", "d", "e"][at];
+                tree = tree.queue(name, cohort, &[lendable(first), lendable(second)], milli, policy);
+            }
+            tree.config.fair =
+                Some([Strategies::Both, Strategies::FinalShare, Strategies::InitialShare][strategies]);
+            tree
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// In any tree: what is available is what level by level says, use that goes leaves nothing behind, heights fit, and a node that stands above its own never
+    /// has more than it could have.
+    #[test]
+    fn quotas_of_trees_are_those_of_each_level(
+        tree in trees(),
+        uses in prop::collection::vec((0..5usize, 0..2usize, 1..9i64), 0..20),
+    ) {
+        let queues = tree.config.queues.len();
+        let empty = Quotas::of(&tree.config);
+        let mut quotas = empty.clone();
+        let nodes = queues + tree.config.cohorts.len();
+        for node in 0..nodes {
+            for cell in 0..2 {
+                prop_assert_eq!(empty.available(node, cell), empty.potential(node, cell));
+            }
+        }
+        let mut added = Vec::new();
+        for (queue, cell, amount) in uses {
+            let queue = queue % queues;
+            if amount <= quotas.available(queue, cell) {
+                quotas.add(queue, cell, amount);
+                added.push((queue, cell, amount));
+            }
+            for node in 0..nodes {
+                for cell in 0..2 {
+                    prop_assert_eq!(quotas.available(node, cell), available(&tree, &quotas, node, cell));
+                    prop_assert!(quotas.used(node, cell) <= quotas.potential(node, cell));
+                }
+            }
+            let (height, _) = quotas.height_that_fits(queue, cell, amount);
+            prop_assert_eq!(height == 0, !quotas.borrows(queue, cell, amount));
+        }
+        for (queue, cell, amount) in added {
+            quotas.remove(queue, cell, amount);
+        }
+        prop_assert_eq!(quotas, empty);
+    }
+
+    /// In any tree: whoever goes is of lower priority or of a queue that borrows, without them it fits, and one fewer of them would not do.
+    #[test]
+    fn those_who_go_are_enough_and_needed(
+        tree in trees(),
+        uses in prop::collection::vec((0..5usize, 0..2usize, 1..5i64, 0..3i32), 0..20),
+        asked in (0..5usize, 0..2usize, 1..9i64, 0..3i32),
+    ) {
+        let queues = tree.config.queues.len();
+        let mut quotas = Quotas::of(&tree.config);
+        let name = |queue: usize| tree.config.queues[queue % queues].name.as_str();
+        let mut holders = Vec::new();
+        for (queue, flavor, milli, priority) in uses {
+            if milli <= quotas.available(queue % queues, flavor) {
+                quotas.add(queue % queues, flavor, milli);
+                holders.push(Held { queue: name(queue), milli, priority, flavor });
+            }
+        }
+        let (queue, cell, milli, priority) = asked;
+        let incoming = Held { queue: name(queue), milli, priority, flavor: cell };
+        let queue = queue % queues;
+        if milli > quotas.available(queue, cell) {
+            let usage = [(cell, milli)];
+            search(&tree, &holders, &incoming, |search, quotas| {
+                let targets = search.targets(quotas, &BTreeSet::from([cell]), &usage);
+                let gone: BTreeSet<u32> = targets.iter().map(|(id, _)| *id).collect();
+                assert_eq!(gone.len(), targets.len());
+                for (id, reason) in &targets {
+                    let other = &holders[*id as usize];
+                    assert_eq!(other.flavor, cell);
+                    let at = tree.index(other.queue);
+                    assert_eq!(*reason == Own, at == queue);
+                    assert!(if at == queue { other.priority < priority } else { quotas.borrows(at, cell, 0) });
+                }
+                let fits = |quotas: &mut Quotas, gone: &BTreeSet<u32>| search.fits_without(quotas, gone, &usage);
+                assert!(targets.is_empty() || fits(quotas, &gone));
+                for id in &gone {
+                    let mut fewer = gone.clone();
+                    fewer.remove(id);
+                    assert!(!fits(quotas, &fewer), "{id} need not go");
+                }
+            });
+        }
+    }
+}
+
+const OBJECTS: &str = "
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ResourceFlavor
+metadata: {name: default}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: Cohort
+metadata: {name: all}
+spec:
+  resourceGroups:
+    - {coveredResources: [cpu], flavors: [{name: default, resources: [{name: cpu, nominalQuota: 16}]}]}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: Cohort
+metadata: {name: research}
+spec: {parentName: all, fairSharing: {weight: WEIGHT}}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ClusterQueue
+metadata: {name: x}
+spec:
+  cohortName: all
+  namespaceSelector: {}
+  fairSharing: {weight: \"1\"}
+  resourceGroups:
+    - {coveredResources: [cpu], flavors: [{name: default, resources: [{name: cpu, nominalQuota: 0}]}]}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ClusterQueue
+metadata: {name: y}
+spec:
+  cohortName: research
+  namespaceSelector: {}
+  preemption: {reclaimWithinCohort: Any}
+  resourceGroups:
+    - {coveredResources: [cpu], flavors: [{name: default, resources: [{name: cpu, nominalQuota: 0}]}]}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: LocalQueue
+metadata: {name: x, namespace: default}
+spec: {clusterQueue: x}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: LocalQueue
+metadata: {name: y, namespace: default}
+spec: {clusterQueue: y}
+";
+
+const STRATEGIES: &str =
+    "fairSharing: {preemptionStrategies: [LessThanOrEqualToFinalShare, LessThanInitialShare]}";
+
+/// x's four jobs of 4 CPUs have all that there is when y's come.
+const JOBS: &str = "controlPlane: {apiServer: {}, nodeLifecycle: {kind: kwok}}\nstop: {when: allFinished, limit: 10m}\nworkload: {jobs: [{count: 4, completions: 4, requests: {cpu: 1}, queue: x, runTime: 60s}, {count: 4, completions: 4, requests: {cpu: 1}, queue: y, runTime: 60s}], arrivals: {interval: 5s}}";
+
+fn plan(objects: &str, fair: &str, rest: &str) -> Result<Plan, String> {
+    let text = format!(
+        "cluster: {{nodes: [{{count: 2, template: {{allocatable: {{cpu: 8, memory: 32Gi}}}}}}]}}\nscheduler: {{kind: kube-scheduler, kueue: {{{fair}, objects: [queues.yaml]}}}}\n{rest}"
+    );
+    support::plan(&[("queues.yaml", objects)], &text)
+}
+
+fn simulation(weight: &str) -> Simulation {
+    let plan = plan(&OBJECTS.replace("WEIGHT", weight), STRATEGIES, JOBS).unwrap();
+    Simulation::new(&plan, &Registry::built_in()).unwrap()
+}
+
+/// Two queues without quota share their cohort's by weight: of x's four jobs the last ones go, as many as y's have a right to (weight 100: all by
+/// `LessThanInitialShare`); they begin again when there is quota.
+#[test]
+fn a_cohort_is_shared_by_weight() {
+    for (weight, preempted) in [("\"0\"", 0), ("330m", 1), ("1", 2), ("3", 3), ("100", 4)] {
+        let run = simulation(weight).run();
+        assert_eq!(run.ended, Ended::Done, "{weight}");
+        let admissions = run.admissions.as_ref().unwrap();
+        assert_eq!(admissions.preemptions, Some(preempted), "{weight}");
+        let ran = |pod: u32| {
+            let timeline = run.cluster.pods.timeline(pod);
+            timeline.finished_ns - timeline.bound_ns
+        };
+        let whole = (0..16).filter(|pod| ran(*pod) >= 60 * SECOND).collect::<Vec<u32>>();
+        assert_eq!(whole, (0..16 - 4 * preempted as u32).collect::<Vec<_>>(), "{weight}");
+        assert_eq!(run.cluster.pods.len(), 32 + 4 * preempted as usize, "{weight}");
+    }
+}
+
+/// A run that pauses among evictions is the one that does not.
+#[test]
+fn fair_sharing_survives_a_pause() {
+    let registry = Registry::built_in();
+    let plan = plan(&OBJECTS.replace("WEIGHT", "3"), STRATEGIES, JOBS).unwrap();
+    let times = |run: &Finished| -> Vec<_> {
+        (0..run.cluster.pods.len() as u32).map(|p| *run.cluster.pods.timeline(p)).collect()
+    };
+    let whole = simulation("3").run();
+    for pause_ms in [12_000, 20_050, 21_000, 25_100, 30_500, 70_000] {
+        let mut first = Simulation::new(&plan, &registry).unwrap();
+        assert_eq!(first.advance(pause_ms * SECOND / 1000), None);
+        let mut bytes = Vec::new();
+        first.save(&mut bytes).unwrap();
+        let again = Simulation::restore(&plan, &registry, &bytes).unwrap().run();
+        assert_eq!(times(&whole), times(&again), "{pause_ms} ms");
+        assert_eq!(whole.admissions, again.admissions, "{pause_ms} ms");
+    }
+}
+
+/// Without `fairSharing` weights are checked and count for nothing, as in Kueue; the configuration of v1beta1 may say that it is off.
+#[test]
+fn weights_alone_change_nothing() {
+    let end = OBJECTS.find("---\napiVersion: kueue.x-k8s.io/v1beta2\nkind: Cohort").unwrap();
+    let queues = OBJECTS.find("---\napiVersion: kueue.x-k8s.io/v1beta2\nkind: ClusterQueue").unwrap();
+    let objects = format!("{}{}", &OBJECTS[..end], &OBJECTS[queues..])
+        .replace("cohortName: research", "cohortName: all")
+        .replacen("nominalQuota: 0", "nominalQuota: 16", 1);
+    let times = |objects: &str, fair: &str| -> Vec<_> {
+        let plan = plan(objects, fair, JOBS).unwrap();
+        let run = Simulation::new(&plan, &Registry::built_in()).unwrap().run();
+        (0..32).map(|p| *run.cluster.pods.timeline(p)).collect()
+    };
+    let off = "fairSharing: {enable: false}";
+    let plain =
+        times(&objects.replace("fairSharing: {weight: \"1\"}", "queueingStrategy: BestEffortFIFO"), off);
+    assert_eq!(plain, times(&objects.replace("weight: \"1\"", "weight: 0.5"), off));
+    assert_eq!(plain, times(&objects, "profile: kueue-0.19"));
+}
+
+/// What Kueue refuses, and what is not modelled, is named with its place.
+#[test]
+fn what_is_wrong_with_fair_sharing_is_said() {
+    let objects = OBJECTS.replace("WEIGHT", "2");
+    let changed = |from: &str, to: &str| {
+        assert!(objects.contains(from), "{from}");
+        objects.replacen(from, to, 1)
+    };
+    let weight = |to: &str| changed("weight: \"1\"", &format!("weight: {to}"));
+    let root = "{name: default, resources: [{name: cpu, nominalQuota: 16}]}";
+    for (objects, says, field) in [
+        (weight("-1"), "must be greater than or equal to 0", "spec.fairSharing.weight"),
+        (weight("1n"), "when not 0, weight must be > 10e-9", "spec.fairSharing.weight"),
+        (weight("heavy"), "heavy", "spec.fairSharing.weight"),
+        (weight("[1]"), "expected a quantity", "spec.fairSharing.weight"),
+        (changed("weight: 2", "weight: -2"), "must be greater than or equal to 0", "spec.fairSharing.weight"),
+        (changed("fairSharing: {weight: \"1\"}", "fairSharing: {wight: 1}"), "wight", "spec.fairSharing"),
+        (
+            changed(
+                "fairSharing: {weight: \"1\"}",
+                "admissionScope: {admissionMode: UsageBasedAdmissionFairSharing}",
+            ),
+            "not modelled: admission fair sharing",
+            "spec.admissionScope",
+        ),
+        (
+            changed("{clusterQueue: x}", "{clusterQueue: x, fairSharing: {weight: 2}}"),
+            "not modelled: admission fair sharing",
+            "spec.fairSharing",
+        ),
+        (
+            changed("metadata: {name: research}", "metadata: {name: all}"),
+            "a second Cohort `all`",
+            "metadata.name",
+        ),
+        (changed("parentName: all", "parentName: research"), "stands above itself", "spec.parentName"),
+        (
+            changed(
+                "metadata: {name: all}\nspec:\n",
+                "metadata: {name: all}\nspec:\n  parentName: research\n",
+            ),
+            "stands above itself",
+            "spec.parentName",
+        ),
+        (
+            changed(root, &root.replace("16", "16, borrowingLimit: 1")),
+            "borrowingLimit must be nil when parent is empty",
+            "spec.resourceGroups[0].flavors[0].resources[0].borrowingLimit",
+        ),
+        (
+            changed(root, &root.replace("default", "defualt")),
+            "there is no ResourceFlavor `defualt`",
+            "spec.resourceGroups[0].flavors[0].name",
+        ),
+        (
+            changed(root, &format!("{root}, {root}")),
+            "flavor `default` is listed twice",
+            "spec.resourceGroups[0].flavors[1].name",
+        ),
+    ] {
+        let error = plan(&objects, STRATEGIES, JOBS).map(|_| ()).expect_err(says);
+        assert!(error.contains(says) && error.contains(field) && error.contains("help: "), "{says}: {error}");
+        assert!(error.contains("queues.yaml:"), "{error}");
+    }
+    // A Cohort may lend more than its own, which its children have.
+    let lends = changed(
+        "spec: {parentName: all, fairSharing: {weight: 2}}",
+        "spec: {parentName: all, resourceGroups: [{coveredResources: [cpu], flavors: [{name: default, resources: [{name: cpu, nominalQuota: 1, lendingLimit: 2, borrowingLimit: 9}]}]}]}",
+    );
+    assert_eq!(plan(&lends, STRATEGIES, JOBS).map(|_| ()), Ok(()));
+    for (fair, says) in [
+        ("fairSharing: {}", "preemptionStrategies: must be specified"),
+        ("fairSharing: {preemptionStrategies: []}", "preemptionStrategies: must be specified"),
+        ("fairSharing: {preemptionStrategies: [Fairly]}", "preemptionStrategies: unsupported value"),
+        (
+            "fairSharing: {preemptionStrategies: [LessThanInitialShare, LessThanOrEqualToFinalShare]}",
+            "preemptionStrategies: unsupported value",
+        ),
+        ("fairSharing: {enabled: true}", "enabled"),
+        ("admissionFairSharing: {usageHalfLifeTime: 1h}", "admissionFairSharing"),
+        ("profile: kueue-0.19", "not modelled: Kueue's Cohort without fair sharing"),
+        ("fairSharing: {enable: false}", "not modelled: Kueue's Cohort without fair sharing"),
+    ] {
+        let error = plan(&objects, fair, JOBS).map(|_| ()).expect_err(says);
+        assert!(error.contains(says) && error.contains("help: "), "{says}: {error}");
+    }
+    for fair in ["fairSharing: {enable: true}", "fairSharing: {preemptionStrategies: [LessThanInitialShare]}"]
+    {
+        assert_eq!(plan(&objects, fair, JOBS).map(|_| ()), Ok(()), "{fair}");
     }
 }
