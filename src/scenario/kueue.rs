@@ -636,8 +636,8 @@ fn weight(file: &ConfigFile, given: Option<&WeightObject>) -> Result<Weight, Vec
         Err(message) => return refused(&message),
     };
     match u128::try_from(quantity.nano()) {
-        Err(_) => refused("Kueue refuses this: must be greater than or equal to 0"),
-        Ok(1) => refused("Kueue refuses this: when not 0, weight must be > 10e-9"),
+        Err(_) => refused(&format!("`{text}`: Kueue refuses this: must be greater than or equal to 0")),
+        Ok(1) => refused(&format!("`{text}`: Kueue refuses this: when not 0, weight must be > 10e-9")),
         Ok(parts) => Ok(Weight(parts)),
     }
 }

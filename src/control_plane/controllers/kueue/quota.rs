@@ -274,7 +274,7 @@ impl Quotas {
     /// Whether a node borrows if it uses so much more.
     #[must_use]
     pub fn borrows(&self, node: Node, cell: Cell, more: i64) -> bool {
-        self.parents[node].is_some() && self.used(node, cell) + more > self.subtree(node, cell)
+        self.parents[node].is_some() && more > self.subtree(node, cell) - self.used(node, cell)
     }
 
     /// The height of the lowest subtree around a queue that has quota for so much more, 0: the queue alone; and whether there is a larger one
@@ -288,7 +288,7 @@ impl Quotas {
         let mut left = amount - self.local_available(queue, cell);
         loop {
             let parent = self.parents[at];
-            if self.used(at, cell) + left <= self.subtree(at, cell) || parent.is_none() {
+            if left <= self.subtree(at, cell) - self.used(at, cell) || parent.is_none() {
                 return (self.heights[at], parent.is_some());
             }
             left -= self.local_available(at, cell);
@@ -301,7 +301,8 @@ impl Quotas {
         let (mut at, mut more) = (queue, more);
         loop {
             let unlent = self.local_available(at, cell);
-            self.used[at * self.cells + cell] += more;
+            let used = &mut self.used[at * self.cells + cell];
+            *used = used.saturating_add(more);
             match self.parents[at] {
                 Some(parent) if more > unlent => (at, more) = (parent, more - unlent),
                 _ => return,
