@@ -715,6 +715,51 @@ fn fair_preemption_in_a_tree() {
     }
 }
 
+/// Rules of `fairsharing/ordering.go` and `preemption.go` that none of those tests needs.
+#[test]
+fn fair_preemption_goes_round_the_members() {
+    let cpu = |cpus: i64| [nominal(cpus * 1000)];
+    let pool = |cpus: i64, policy| {
+        Tree::new(1, 1).cohort("all", "", &cpu(cpus), 1000).queue("a", "all", &cpu(0), 1000, policy)
+    };
+    let lower = preemption(Policy::Never, Policy::LowerPriority);
+    type Case<'a> = (&'a str, Tree, Vec<Vec<Held<'a>>>, f64, &'a [&'a str]);
+    let cases: Vec<Case<'_>> = vec![
+        (
+            "after each that goes the largest share is looked for anew",
+            pool(10, RECLAIM).queue("b", "all", &cpu(0), 1000, NONE).queue("c", "all", &cpu(0), 1000, NONE),
+            vec![held("b", &[1.0; 5]), held("c", &[1.0; 5])],
+            2.0,
+            &["b1", "c1"],
+        ),
+        (
+            "of a queue and a cohort with equal shares the cohort is gone into",
+            pool(8, RECLAIM)
+                .queue("c", "all", &cpu(0), 1000, NONE)
+                .queue("d", "X", &cpu(0), 1000, NONE)
+                .cohort("X", "all", &[], 1000),
+            vec![held("c", &[1.0; 4]), held("d", &[1.0; 4])],
+            1.0,
+            &["d1"],
+        ),
+        (
+            "its own cohort is gone into though it does not borrow",
+            Tree::new(1, 1)
+                .cohort("LEFT", "ROOT", &cpu(4), 1000)
+                .queue("a", "LEFT", &cpu(0), 1000, lower)
+                .queue("b", "LEFT", &cpu(0), 1000, NONE)
+                .queue("c", "ROOT", &cpu(0), 1000, NONE),
+            vec![with_priority("b", &[(1.0, -1), (1.0, -1)]), with_priority("c", &[(1.0, 9), (1.0, 9)])],
+            1.0,
+            &["b1"],
+        ),
+    ];
+    for (name, tree, holders, cpus, expected) in cases {
+        let got = evicted(&tree, &holders.concat(), &held("a", &[cpus])[0]);
+        assert_eq!(got, expected.iter().map(|who| ((*who).to_owned(), Fair)).collect(), "{name}");
+    }
+}
+
 /// "preempt workload from CQ with the highest share" of `TestScheduleForFairSharing`: of two flavors; one queue has more than its limit lets it have.
 #[test]
 fn those_with_the_highest_shares_make_room_in_turn() {
@@ -1053,6 +1098,27 @@ fn a_flavor_from_less_far_up_is_better() {
     }
 }
 
+/// `FindHeightOfLowestSubtreeThatFits`: what a cohort keeps for itself need not be had from further up.
+#[test]
+fn the_lowest_subtree_that_fits() {
+    let lends_one = Quota { nominal: 3, borrowing_limit: None, lending_limit: Some(1) };
+    let tree = Tree::new(1, 1)
+        .cohort("ROOT", "", &[nominal(9)], 1000)
+        .cohort("J", "ROOT", &[nominal(5)], 1000)
+        .cohort("K", "J", &[lends_one], 1000)
+        .queue("q", "K", &[nominal(1)], 1000, NONE)
+        .queue("alone", "", &[nominal(1)], 1000, NONE);
+    let quotas = Quotas::of(&tree.config);
+    let (q, alone) = (tree.index("q"), tree.index("alone"));
+    // K has its three and q's one, and lends one of them; J has five, and that one.
+    let heights =
+        [(1, (0, true)), (4, (1, true)), (5, (2, true)), (9, (2, true)), (10, (3, false)), (99, (3, false))];
+    for (amount, height) in heights {
+        assert_eq!(quotas.height_that_fits(q, 0, amount), height, "{amount}");
+    }
+    assert_eq!(quotas.height_that_fits(alone, 0, 1), (0, false));
+}
+
 /// `available` of `resource_node.go`, level by level from the root.
 fn available(tree: &Tree, quotas: &Quotas, node: usize, cell: usize) -> i64 {
     let queues = tree.config.queues.len();
@@ -1133,8 +1199,15 @@ proptest! {
                     prop_assert!(quotas.used(node, cell) <= quotas.potential(node, cell));
                 }
             }
-            let (height, _) = quotas.height_that_fits(queue, cell, amount);
-            prop_assert_eq!(height == 0, !quotas.borrows(queue, cell, amount));
+            // The lowest around the queue that has quota for what it uses then.
+            let mut with = quotas.clone();
+            with.add(queue, cell, amount);
+            let around: Vec<usize> = std::iter::once(queue).chain(quotas.ancestors(queue)).collect();
+            let lowest = around.iter().find(|node| with.used(**node, cell) <= with.subtree(**node, cell));
+            let lowest = *lowest.or(around.last()).unwrap();
+            let below = (0..nodes).map(|node| std::iter::once(node).chain(quotas.ancestors(node)).collect::<Vec<_>>());
+            let height = below.filter_map(|path| path.iter().position(|node| *node == lowest)).max();
+            prop_assert_eq!(Some(quotas.height_that_fits(queue, cell, amount).0), height);
         }
         for (queue, cell, amount) in added {
             quotas.remove(queue, cell, amount);
