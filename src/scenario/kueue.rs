@@ -2,7 +2,7 @@
 //!
 //! Files hold `ResourceFlavor`, `ClusterQueue`, `Cohort` and `LocalQueue` objects (`kueue.x-k8s.io/v1beta1` or `v1beta2`), as many a file as one likes. A job's
 //! queue is the LocalQueue of its namespace with the name that `queue` of the job says. What the model can't honour is refused by name:
-//! Cohort objects without fair sharing, fair sharing of admissions, admission checks, topologies, stopped queues.
+//! fair sharing of admissions, admission checks, topologies, stopped queues.
 //!
 //! `fairSharing` stands in Kueue's own configuration, and in the scenario; weights stand in the objects, are checked, and count for nothing without it, as in Kueue.
 //! A cohort is there as soon as it is named; a Cohort object gives it a parent, quotas and a weight.
@@ -316,11 +316,6 @@ impl Reader {
                 }
                 Err(errors) => Err(errors),
             },
-            "Cohort" if self.config.fair.is_none() => {
-                let message = "not modelled: Kueue's Cohort without fair sharing";
-                let hint = "set `fairSharing` of scheduler.kueue, or leave the Cohort out";
-                Err(vec![file.diagnostic(&root.key("kind"), message, hint)])
-            }
             "Cohort" => match file.decode::<Object<Option<CohortObject>>>(&root) {
                 Ok(object) => {
                     let name = object.metadata.name;

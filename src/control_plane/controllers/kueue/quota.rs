@@ -222,7 +222,7 @@ impl Quotas {
     }
 
     /// What of that it does not use (`LocalAvailable`).
-    fn local_available(&self, node: Node, cell: Cell) -> i64 {
+    pub(super) fn local_available(&self, node: Node, cell: Cell) -> i64 {
         (self.local(node, cell) - self.used(node, cell)).max(0)
     }
 
@@ -274,7 +274,12 @@ impl Quotas {
     /// Whether a node borrows if it uses so much more.
     #[must_use]
     pub fn borrows(&self, node: Node, cell: Cell, more: i64) -> bool {
-        self.parents[node].is_some() && more > self.subtree(node, cell) - self.used(node, cell)
+        self.parents[node].is_some() && self.exceeds(node, cell, more)
+    }
+
+    /// Whether a node uses more than its own and its children's quota if it uses so much more.
+    pub(super) fn exceeds(&self, node: Node, cell: Cell, more: i64) -> bool {
+        more > self.subtree(node, cell) - self.used(node, cell)
     }
 
     /// The height of the lowest subtree around a queue that has quota for so much more, 0: the queue alone; and whether there is a larger one
@@ -288,7 +293,7 @@ impl Quotas {
         let mut left = amount - self.local_available(queue, cell);
         loop {
             let parent = self.parents[at];
-            if left <= self.subtree(at, cell) - self.used(at, cell) || parent.is_none() {
+            if !self.exceeds(at, cell, left) || parent.is_none() {
                 return (self.heights[at], parent.is_some());
             }
             left -= self.local_available(at, cell);
