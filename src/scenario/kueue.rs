@@ -1,12 +1,16 @@
 //! `scheduler.kueue`: Kueue in front of kube-scheduler, with its own objects read as they are.
 //!
-//! Files hold `ResourceFlavor`, `ClusterQueue` and `LocalQueue` objects (`kueue.x-k8s.io/v1beta1` or `v1beta2`), as many a file as one likes. A job's
+//! Files hold `ResourceFlavor`, `ClusterQueue`, `Cohort` and `LocalQueue` objects (`kueue.x-k8s.io/v1beta1` or `v1beta2`), as many a file as one likes. A job's
 //! queue is the LocalQueue of its namespace with the name that `queue` of the job says. What the model can't honour is refused by name:
-//! fair sharing, cohorts of cohorts, admission checks, topologies, stopped queues.
+//! fair sharing of admissions, admission checks, topologies, stopped queues.
 //!
-//! Sources: `apis/kueue/v1beta2/{clusterqueue,resourceflavor,localqueue}_types.go` of Kueue 0.19.2; v1beta1 calls `cohortName` `cohort`.
+//! `fairSharing` stands in Kueue's own configuration, and in the scenario; weights stand in the objects, are checked, and count for nothing without it, as in Kueue.
+//! A cohort is there as soon as it is named; a Cohort object gives it a parent, quotas and a weight.
 //!
-//! Cost: O(values of the files + jobs x flavors).
+//! Sources: `apis/kueue/v1beta2/{clusterqueue,cohort,fairsharing,resourceflavor,localqueue}_types.go`, `apis/config/{v1beta1,v1beta2}/configuration_types.go`,
+//! `pkg/config/validation.go` and `pkg/webhooks` of Kueue 0.19.2; v1beta1 calls `cohortName` `cohort`.
+//!
+//! Cost: O(values of the files + jobs x flavors + cohorts x depth).
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
@@ -27,7 +31,7 @@ use crate::cluster::{
     term_matches, tolerates,
 };
 use crate::control_plane::controllers::kueue::config::{
-    ClusterQueue, Config, Flavor, Group, Policy, Preemption, Resource, Workload,
+    ClusterQueue, Cohort, Config, Flavor, Group, Policy, Preemption, Resource, Strategies, Weight, Workload,
 };
 use crate::control_plane::controllers::kueue::quota::Quota;
 
@@ -42,8 +46,38 @@ pub struct KueueSpec {
     /// `clientConnection` of its configuration. Default 300 and 500.
     #[serde(default)]
     pub client: ClientSpec,
-    /// Files of ResourceFlavors, ClusterQueues and LocalQueues, paths relative to the scenario.
+    /// `fairSharing` of its configuration. Default: none.
+    pub fair_sharing: Option<FairSharingSpec>,
+    /// Files of ResourceFlavors, ClusterQueues, Cohorts and LocalQueues, paths relative to the scenario.
     pub objects: Vec<String>,
+}
+
+/// `fairSharing` of Kueue's configuration: ClusterQueues that borrow share what there is by weight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FairSharingSpec {
+    /// Only v1beta1 has it. Default true, as it is in v1beta2.
+    pub enable: Option<bool>,
+    /// `LessThanOrEqualToFinalShare`, `LessThanInitialShare`, or both in this order, which is the default where `enable` is given.
+    #[serde(default)]
+    pub preemption_strategies: Vec<String>,
+}
+
+impl FairSharingSpec {
+    /// What it says; none: no fair sharing. A fault if Kueue would refuse it.
+    fn strategies(&self) -> Result<Option<Strategies>, &'static str> {
+        let given: Vec<&str> = self.preemption_strategies.iter().map(String::as_str).collect();
+        match (self.enable, &given[..]) {
+            (Some(false), _) => Ok(None),
+            (None, []) => Err("must be specified"),
+            (Some(true), []) | (_, ["LessThanOrEqualToFinalShare", "LessThanInitialShare"]) => {
+                Ok(Some(Strategies::Both))
+            }
+            (_, ["LessThanOrEqualToFinalShare"]) => Ok(Some(Strategies::FinalShare)),
+            (_, ["LessThanInitialShare"]) => Ok(Some(Strategies::InitialShare)),
+            _ => Err("unsupported value"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -104,9 +138,24 @@ struct ClusterQueueObject {
     admission_checks: Option<serde_yaml::Value>,
     admission_checks_strategy: Option<serde_yaml::Value>,
     stop_policy: Option<String>,
-    fair_sharing: Option<serde_yaml::Value>,
+    fair_sharing: Option<WeightObject>,
     admission_scope: Option<serde_yaml::Value>,
     concurrent_admission_policy: Option<serde_yaml::Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CohortObject {
+    parent_name: Option<String>,
+    #[serde(default)]
+    resource_groups: Vec<GroupObject>,
+    fair_sharing: Option<WeightObject>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WeightObject {
+    weight: Option<serde_yaml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +217,7 @@ struct QuotaObject {
 struct Reader {
     config: Config,
     cohorts: Vec<String>,
+    waiting_cohorts: Vec<(ConfigFile, CohortObject, String)>,
     /// (namespace, name) to the ClusterQueue's name.
     local: BTreeMap<(String, String), String>,
     waiting: Vec<(ConfigFile, ClusterQueueObject, String)>,
@@ -266,9 +316,21 @@ impl Reader {
                 }
                 Err(errors) => Err(errors),
             },
+            "Cohort" => match file.decode::<Object<Option<CohortObject>>>(&root) {
+                Ok(object) => {
+                    let name = object.metadata.name;
+                    if self.waiting_cohorts.iter().any(|(_, _, first)| *first == name) {
+                        self.errors.append(&mut second(&file, &format!("Cohort `{name}`")));
+                    } else {
+                        self.waiting_cohorts.push((file, object.spec.unwrap_or_default(), name));
+                    }
+                    return;
+                }
+                Err(errors) => Err(errors),
+            },
             _ => {
                 let message = format!("not modelled: Kueue's {kind}");
-                let hint = "ResourceFlavor, ClusterQueue and LocalQueue are read";
+                let hint = "ResourceFlavor, ClusterQueue, Cohort and LocalQueue are read";
                 Err(vec![file.diagnostic(&root.key("kind"), message, hint)])
             }
         };
@@ -308,7 +370,7 @@ impl Reader {
             return Err(refuse(file, "spec.stopPolicy", "queues that are stopped"));
         }
         if spec.fair_sharing.is_some() {
-            return Err(refuse(file, "spec.fairSharing", "fair sharing"));
+            return Err(refuse(file, "spec.fairSharing", "admission fair sharing"));
         }
         let namespace = object.metadata.namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let name = object.metadata.name;
@@ -326,8 +388,10 @@ impl Reader {
 
     fn cluster_queues(&mut self, names: &mut ResourceNames) {
         let waiting = std::mem::take(&mut self.waiting);
-        for (_, spec, _) in &waiting {
-            for name in spec.resource_groups.iter().flat_map(|group| &group.covered_resources) {
+        let cohorts = std::mem::take(&mut self.waiting_cohorts);
+        let of_cohorts = cohorts.iter().flat_map(|(_, spec, _)| &spec.resource_groups);
+        for group in waiting.iter().flat_map(|(_, spec, _)| &spec.resource_groups).chain(of_cohorts) {
+            for name in &group.covered_resources {
                 let resource = resource(name, names);
                 if !self.config.resources.contains(&resource) {
                     self.config.resources.push(resource);
@@ -340,6 +404,57 @@ impl Reader {
                 Err(mut errors) => self.errors.append(&mut errors),
             }
         }
+        self.cohorts(cohorts, names);
+    }
+
+    /// The index of a cohort, which is there as soon as it is named.
+    fn cohort_named(&mut self, name: &str) -> usize {
+        self.cohorts.iter().position(|c| c == name).unwrap_or_else(|| {
+            self.cohorts.push(name.to_owned());
+            self.cohorts.len() - 1
+        })
+    }
+
+    fn cohorts(&mut self, given: Vec<(ConfigFile, CohortObject, String)>, names: &mut ResourceNames) {
+        let mut read: Vec<(usize, Cohort)> = Vec::new();
+        let mut files: BTreeMap<usize, ConfigFile> = BTreeMap::new();
+        for (file, spec, name) in given {
+            let index = self.cohort_named(&name);
+            match self.cohort(&file, &spec, name, names) {
+                Ok(cohort) => read.push((index, cohort)),
+                Err(mut errors) => self.errors.append(&mut errors),
+            }
+            files.insert(index, file);
+        }
+        self.config.cohorts =
+            self.cohorts.iter().map(|name| Cohort { name: name.clone(), ..Cohort::default() }).collect();
+        for (index, cohort) in read {
+            self.config.cohorts[index] = cohort;
+        }
+        let cohorts = &self.config.cohorts;
+        for (index, file) in files {
+            let above = std::iter::successors(cohorts[index].parent, |at| cohorts[*at].parent);
+            if above.take(cohorts.len()).any(|at| at == index) {
+                let message = format!("Cohort `{}` stands above itself", cohorts[index].name);
+                let hint = "let the parents lead to a Cohort that has none";
+                self.errors.push(file.diagnostic(&dotted("spec.parentName"), message, hint));
+            }
+        }
+    }
+
+    fn cohort(
+        &mut self,
+        file: &ConfigFile,
+        spec: &CohortObject,
+        name: String,
+        names: &mut ResourceNames,
+    ) -> Result<Cohort, Vec<Diagnostic>> {
+        let parent = spec.parent_name.as_deref().filter(|name| !name.is_empty());
+        let parent = parent.map(|parent| self.cohort_named(parent));
+        let weight = weight(file, spec.fair_sharing.as_ref())?;
+        let belongs = if parent.is_some() { Belongs::Yes } else { Belongs::No("parent") };
+        let (_, quotas) = self.groups(file, &spec.resource_groups, belongs, false, names)?;
+        Ok(Cohort { name, parent, quotas, weight })
     }
 
     fn cluster_queue(
@@ -357,7 +472,6 @@ impl Reader {
                 "spec.stopPolicy",
                 "queues that are stopped",
             ),
-            (spec.fair_sharing.is_some(), "spec.fairSharing", "fair sharing"),
             (spec.admission_scope.is_some(), "spec.admissionScope", "admission fair sharing"),
             (
                 spec.concurrent_admission_policy.is_some(),
@@ -394,7 +508,7 @@ impl Reader {
             None => Preemption::default(),
             Some(given) => preemption(file, given, &one_of)?,
         };
-        let (mut borrow, mut preempt, mut groups) = (0, 0, Vec::new());
+        let (mut borrow, mut preempt) = (0, 0);
         if let Some(f) = &spec.flavor_fungibility {
             let known = ["Borrow", "MayStopSearch", "TryNextFlavor"];
             borrow = one_of(&f.when_can_borrow, "spec.flavorFungibility.whenCanBorrow", &known)?;
@@ -402,28 +516,50 @@ impl Reader {
             preempt = one_of(&f.when_can_preempt, "spec.flavorFungibility.whenCanPreempt", &known)?;
         }
         let cohort = spec.cohort_name.as_ref().or(spec.cohort.as_ref()).filter(|name| !name.is_empty());
-        let cohort = cohort.map(|name| {
-            self.cohorts.iter().position(|c| c == name).unwrap_or_else(|| {
-                self.cohorts.push(name.clone());
-                self.cohorts.len() - 1
-            })
-        });
-        listed_once(file, spec)?;
+        let cohort = cohort.map(|name| self.cohort_named(name));
+        let weight = weight(file, spec.fair_sharing.as_ref())?;
+        let belongs = if cohort.is_some() { Belongs::Yes } else { Belongs::No("cohort") };
+        let (groups, quotas) = self.groups(file, &spec.resource_groups, belongs, true, names)?;
+        Ok(ClusterQueue {
+            name,
+            cohort,
+            groups,
+            quotas,
+            strict,
+            tries_next_before_borrowing: borrow == 2,
+            preempts_before_next: preempt > 0,
+            preemption,
+            weight,
+            namespaces: spec.namespace_selector.as_ref().map(|selector| selector.match_labels.clone()),
+        })
+    }
+
+    /// `spec.resourceGroups`: groups, and quotas by cell. `lends_its_own`: of a ClusterQueue, which can't lend more than its nominal quota.
+    fn groups(
+        &self,
+        file: &ConfigFile,
+        given: &[GroupObject],
+        belongs: Belongs,
+        lends_its_own: bool,
+        names: &mut ResourceNames,
+    ) -> Result<(Vec<Group>, Vec<Quota>), Vec<Diagnostic>> {
+        listed_once(file, given)?;
+        let mut groups = Vec::new();
         let mut quotas = vec![Quota::default(); self.config.flavors.len() * self.config.resources.len()];
         let root = Path::default().key("spec").key("resourceGroups");
-        for (g, group) in spec.resource_groups.iter().enumerate() {
+        for (g, group) in given.iter().enumerate() {
             let path = root.child(Step::Index(g));
             let mut flavors = Vec::new();
-            for (f, given) in group.flavors.iter().enumerate() {
+            for (f, flavor_quotas) in group.flavors.iter().enumerate() {
                 let path = path.key("flavors").child(Step::Index(f));
                 let known: Vec<&str> = self.config.flavors.iter().map(|f| f.name.as_str()).collect();
-                let Some(flavor) = known.iter().position(|name| *name == given.name) else {
-                    let message = format!("there is no ResourceFlavor `{}`", given.name);
-                    let hint = did_you_mean(&given.name, &known);
+                let Some(flavor) = known.iter().position(|name| *name == flavor_quotas.name) else {
+                    let message = format!("there is no ResourceFlavor `{}`", flavor_quotas.name);
+                    let hint = did_you_mean(&flavor_quotas.name, &known);
                     return Err(vec![file.diagnostic(&path.key("name"), message, hint)]);
                 };
                 flavors.push(flavor);
-                let listed: Vec<&String> = given.resources.iter().map(|r| &r.name).collect();
+                let listed: Vec<&String> = flavor_quotas.resources.iter().map(|r| &r.name).collect();
                 if listed != group.covered_resources.iter().collect::<Vec<_>>() {
                     let message = "Kueue refuses this: flavors must have the same number of resources as coveredResources, in the same order";
                     return Err(vec![file.diagnostic(
@@ -432,7 +568,7 @@ impl Reader {
                         "list the same resources",
                     )]);
                 }
-                for (r, quota) in given.resources.iter().enumerate() {
+                for (r, quota) in flavor_quotas.resources.iter().enumerate() {
                     let path = path.key("resources").child(Step::Index(r));
                     let resource = resource(&quota.name, names);
                     let read = |key: &str, value: &serde_yaml::Value| {
@@ -444,16 +580,16 @@ impl Reader {
                                  value: &Option<serde_yaml::Value>|
                      -> Result<Option<i64>, Vec<Diagnostic>> {
                         let Some(value) = value else { return Ok(None) };
-                        if cohort.is_none() {
+                        if let Belongs::No(what) = belongs {
                             let message =
-                                format!("Kueue refuses this: {key} must be nil when cohort is empty");
+                                format!("Kueue refuses this: {key} must be nil when {what} is empty");
                             return Err(vec![file.diagnostic(&path.key(key), message, "leave it out")]);
                         }
                         read(key, value).map(Some)
                     };
                     let nominal = read("nominalQuota", &quota.nominal_quota)?;
                     let lending_limit = limit("lendingLimit", &quota.lending_limit)?;
-                    if lending_limit.is_some_and(|limit| limit > nominal) {
+                    if lends_its_own && lending_limit.is_some_and(|limit| limit > nominal) {
                         let message =
                             "Kueue refuses this: lendingLimit must be less than or equal to the nominalQuota";
                         return Err(vec![file.diagnostic(&path.key("lendingLimit"), message, "lower it")]);
@@ -467,17 +603,37 @@ impl Reader {
             let resources = group.covered_resources.iter().map(|name| resource(name, names)).collect();
             groups.push(Group { resources, flavors });
         }
-        Ok(ClusterQueue {
-            name,
-            cohort,
-            groups,
-            quotas,
-            strict,
-            tries_next_before_borrowing: borrow == 2,
-            preempts_before_next: preempt > 0,
-            preemption,
-            namespaces: spec.namespace_selector.as_ref().map(|selector| selector.match_labels.clone()),
-        })
+        Ok((groups, quotas))
+    }
+}
+
+/// Whether a ClusterQueue or a Cohort has one to borrow from, or which field it lacks.
+#[derive(Clone, Copy)]
+enum Belongs {
+    Yes,
+    No(&'static str),
+}
+
+/// `spec.fairSharing.weight`, as Kueue's webhooks have it (`validateFairSharing`).
+fn weight(file: &ConfigFile, given: Option<&WeightObject>) -> Result<Weight, Vec<Diagnostic>> {
+    let Some(value) = given.and_then(|given| given.weight.as_ref()) else { return Ok(Weight::default()) };
+    let refused = |message: &str| {
+        let path = dotted("spec.fairSharing.weight");
+        Err(vec![file.diagnostic(&path, message.to_owned(), "such as 2 or 0.5, or 0 for who is to go first")])
+    };
+    let text = match value {
+        serde_yaml::Value::String(text) => text.clone(),
+        serde_yaml::Value::Number(number) => number.to_string(),
+        _ => return refused("expected a quantity such as 2 or 500m"),
+    };
+    let quantity: Quantity = match text.parse() {
+        Ok(quantity) => quantity,
+        Err(message) => return refused(&message),
+    };
+    match u128::try_from(quantity.nano()) {
+        Err(_) => refused(&format!("`{text}`: Kueue refuses this: must be greater than or equal to 0")),
+        Ok(1) => refused(&format!("`{text}`: Kueue refuses this: when not 0, weight must be > 10e-9")),
+        Ok(parts) => Ok(Weight(parts)),
     }
 }
 
@@ -516,14 +672,14 @@ fn preemption(
     })
 }
 
-/// Resources and flavors are in one group of a ClusterQueue, once (`validateResourceGroups`).
-fn listed_once(file: &ConfigFile, spec: &ClusterQueueObject) -> Result<(), Vec<Diagnostic>> {
+/// Resources and flavors are in one group of a ClusterQueue or a Cohort, once (`validateResourceGroups`).
+fn listed_once(file: &ConfigFile, groups: &[GroupObject]) -> Result<(), Vec<Diagnostic>> {
     let twice = |path: &Path, what: &str, name: &str| {
-        let message = format!("Kueue refuses this: {what} `{name}` is listed twice in the ClusterQueue");
+        let message = format!("Kueue refuses this: {what} `{name}` is listed twice");
         Err(vec![file.diagnostic(path, message, "list it once")])
     };
     let (mut resources, mut flavors) = (BTreeSet::new(), BTreeSet::new());
-    for (g, group) in spec.resource_groups.iter().enumerate() {
+    for (g, group) in groups.iter().enumerate() {
         let path = Path::default().key("spec").key("resourceGroups").child(Step::Index(g));
         for (r, name) in group.covered_resources.iter().enumerate() {
             if !resources.insert(name) {
@@ -600,6 +756,12 @@ pub(super) fn check(spec: &KueueSpec, kind: &str, hosts: &[&str], check: &mut Ch
     }
     check.host("scheduler.kueue.host", spec.host.as_deref(), hosts);
     check.client("scheduler.kueue.client", &spec.client);
+    if let Some(Err(fault)) = spec.fair_sharing.as_ref().map(FairSharingSpec::strategies) {
+        let message = format!("Kueue refuses this: fairSharing.preemptionStrategies: {fault}");
+        let hint = "give [LessThanOrEqualToFinalShare], [LessThanInitialShare], or [LessThanOrEqualToFinalShare, LessThanInitialShare]";
+        let path = if fault == "must be specified" { "" } else { ".preemptionStrategies" };
+        check.report(&format!("scheduler.kueue.fairSharing{path}"), message, hint);
+    }
     if spec.objects.is_empty() {
         let hint = "add `objects: [queues.yaml]` with ResourceFlavors, ClusterQueues and LocalQueues";
         check.expected("scheduler.kueue.objects", "at least one file", hint);
@@ -618,6 +780,7 @@ pub(super) fn read(
     jobs: &[(PodId, PodId)],
 ) -> Result<Config, Vec<Diagnostic>> {
     let mut reader = Reader::default();
+    reader.config.fair = spec.fair_sharing.as_ref().and_then(|fair| fair.strategies().unwrap_or_default());
     for name in &spec.objects {
         let path = directory.join(name);
         reader.file(&path, &path.display().to_string());

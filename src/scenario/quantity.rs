@@ -101,6 +101,10 @@ impl Quantity {
     pub fn milli(self) -> Option<u64> {
         Self::rounded_up(self.nano, NANO / 1000)
     }
+    /// Parts of 10^-9.
+    pub const fn nano(self) -> i128 {
+        self.nano
+    }
     /// True for a whole number of units.
     pub fn is_whole(self) -> bool {
         self.nano % NANO == 0

@@ -81,6 +81,7 @@ fn config(queues: Vec<(Option<usize>, bool, Vec<Quota>)>, jobs: &[(usize, i64, i
                 combined: Vec::new(),
             })
             .collect(),
+        ..Config::default()
     }
 }
 
@@ -459,8 +460,8 @@ fn what_is_not_modelled_is_refused_by_name() {
             "reclaimWithinCohort=Never and borrowWithinCohort.Policy!=Never",
         ),
         (
-            changed("preemption: {withinClusterQueue: Never}", "fairSharing: {weight: 2}"),
-            "not modelled: fair sharing",
+            changed("{clusterQueue: team-a}", "{clusterQueue: team-a, fairSharing: {weight: 2}}"),
+            "not modelled: admission fair sharing",
         ),
         (
             changed("preemption: {withinClusterQueue: Never}", "stopPolicy: Hold"),
@@ -470,7 +471,7 @@ fn what_is_not_modelled_is_refused_by_name() {
             changed("preemption: {withinClusterQueue: Never}", "admissionChecks: [x]"),
             "not modelled: admission checks",
         ),
-        (changed("kind: LocalQueue", "kind: Cohort"), "not modelled: Kueue's Cohort"),
+        (changed("kind: LocalQueue", "kind: Topology"), "not modelled: Kueue's Topology"),
         (changed("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1"), "expected apiVersion"),
         (changed("cohortName: all", "cohortNam: all"), "cohortNam"),
         (changed("  cohortName: all\n", ""), "borrowingLimit must be nil when cohort is empty"),

@@ -381,6 +381,7 @@ fn one_queue(jobs: &[(i64, i32)], strict: bool) -> Config {
                 ..Workload::default()
             })
             .collect(),
+        ..Config::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What Kueue is told: flavors, ClusterQueues, LocalQueues, workloads.
+//! What Kueue is told: flavors, ClusterQueues, cohorts, LocalQueues, workloads.
 //!
 //! Source: `apis/kueue/v1beta2` and `pkg/scheduler/flavorassigner` of Kueue 0.19.2.
 //!
@@ -78,6 +78,53 @@ impl Preemption {
     }
 }
 
+/// `spec.fairSharing.weight` of a ClusterQueue or a Cohort, in parts of 10^-9; 0: its share is infinite as soon as it borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Weight(pub u128);
+
+impl Weight {
+    /// Parts of 1.
+    const ONE: u128 = 1_000_000_000;
+
+    /// As the number that Kueue counts with (`AsFloat64Slow`).
+    #[must_use]
+    pub fn value(self) -> f64 {
+        let Self(parts) = self;
+        if parts % Self::ONE == 0 { (parts / Self::ONE) as f64 } else { parts as f64 / Self::ONE as f64 }
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(Self::ONE)
+    }
+}
+
+/// `fairSharing.preemptionStrategies` of Kueue's configuration: when one ClusterQueue may take from another that borrows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Strategies {
+    /// `LessThanOrEqualToFinalShare`, and then `LessThanInitialShare`.
+    #[default]
+    Both,
+    /// `LessThanOrEqualToFinalShare`: its share is at most what the other's is without the workload.
+    FinalShare,
+    /// `LessThanInitialShare`: its share is less than what the other's is with it.
+    InitialShare,
+}
+
+/// A `Cohort`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cohort {
+    /// Name.
+    pub name: String,
+    /// Index of its parent.
+    pub parent: Option<usize>,
+    /// By cell, see [`Config::cell`]; none: it has none of its own.
+    pub quotas: Vec<Quota>,
+    /// `fairSharing.weight`.
+    pub weight: Weight,
+}
+
 /// A `ClusterQueue`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ClusterQueue {
@@ -97,6 +144,8 @@ pub struct ClusterQueue {
     pub preempts_before_next: bool,
     /// Whom its workloads may preempt.
     pub preemption: Preemption,
+    /// `fairSharing.weight`.
+    pub weight: Weight,
     /// Labels that a namespace must have (`namespaceSelector` with `matchLabels`); none: it takes no namespace.
     pub namespaces: Option<BTreeMap<String, String>>,
 }
@@ -130,6 +179,10 @@ pub struct Config {
     pub resources: Vec<Resource>,
     /// ClusterQueues.
     pub queues: Vec<ClusterQueue>,
+    /// Cohorts, by the indices that queues give; one that is not listed has neither a parent nor quotas.
+    pub cohorts: Vec<Cohort>,
+    /// Fair sharing; none: quota goes by priority and age, and is taken back by the classical rules.
+    pub fair: Option<Strategies>,
     /// Jobs, in the order of their arrivals.
     pub workloads: Vec<Workload>,
 }

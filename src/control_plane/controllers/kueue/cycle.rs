@@ -4,7 +4,7 @@
 //!
 //! A cycle takes the head of each ClusterQueue (by priority, then by age), and gives each the first flavors in which it fits
 //! (`whenCanBorrow: TryNextFlavor`: the first that needs no borrowing, if there is one). Then the heads go in order: those that do not borrow first,
-//! then by priority, then by age; one is admitted if it still fits beside those before it. One that is within its nominal quota but waits for what others have
+//! then by priority, then by age (with fair sharing `tournament` says who is next); one is admitted if it still fits beside those before it. One that is within its nominal quota but waits for what others have
 //! borrowed keeps its place: those behind it find the cohort that much fuller.
 //!
 //! A head that was not admitted: in a `StrictFIFO` queue it is the head again. In a `BestEffortFIFO` one it is put aside if it fits in no flavor,
@@ -15,18 +15,19 @@
 //! for the rest of the cycle, and is looked at again in each cycle until they are gone, in a `BestEffortFIFO` queue before all others of its queue (`preemptorWorkload`).
 //! What was preempted goes back to its queue with its old age: the time of its creation counts (`GetQueueOrderTimestamp`), not that of its eviction.
 //!
-//! Left out: fair sharing, partial admission, topologies, admission checks, the flavor to go on with in the next cycle (`LastAssignment`): each
+//! Left out: partial admission, topologies, admission checks, the flavor to go on with in the next cycle (`LastAssignment`): each
 //! cycle begins with the first.
 //!
 //! Cost: a cycle is O(ClusterQueues x (flavors x resources + log ClusterQueues)): quotas are copied, heads tried and sorted. A head that is put
 //! aside is compared with all that wait in its queue, O(workloads of the queue), and a release puts back what was put aside in its cohort. Where
-//! queues preempt, a head that does not fit costs a search of `preemption` for each flavor and resource.
+//! queues preempt, a head that does not fit costs a search of `preemption` for each flavor and resource. With fair sharing the order costs O(heads^2) of a tree.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::config::{Config, Policy, Workload};
 use super::preemption::{Holder, Room, Search, Target};
 use super::quota::{Cell, Quotas};
+use super::tournament::{self, Head};
 use crate::engine::Nanos;
 
 /// Index of a workload.
@@ -42,8 +43,8 @@ pub struct Assignment {
     pub flavors: Vec<Option<usize>>,
     /// What it uses.
     pub usage: Vec<(Cell, i64)>,
-    /// It borrows from the cohort.
-    pub borrows: bool,
+    /// From how far up it borrows: the height of the lowest subtree around its ClusterQueue that has quota for it, 0: it does not borrow.
+    pub borrows: usize,
     /// What is short: others would have to go.
     pub short: BTreeSet<Cell>,
 }
@@ -69,6 +70,18 @@ enum Mode {
     Waits(Assignment, Vec<Target>),
     Fit(Assignment),
 }
+
+impl Mode {
+    const fn assignment(&self) -> Option<&Assignment> {
+        match self {
+            Self::NoFit(_) => None,
+            Self::Waits(assignment, _) | Self::Fit(assignment) => Some(assignment),
+        }
+    }
+}
+
+/// A head in a cycle, and how it would do.
+type Entry = (Key, Mode);
 
 /// How a flavor would do, the worst first (`preemptionMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,9 +134,8 @@ impl Cycles {
     /// Nothing queued.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let quotas: Vec<_> = config.queues.iter().map(|q| (q.cohort, q.quotas.clone())).collect();
         Self {
-            quotas: Quotas::new(&quotas),
+            quotas: Quotas::of(config),
             queues: vec![Queue::default(); config.queues.len()],
             ..Self::default()
         }
@@ -194,12 +206,12 @@ impl Cycles {
         queue
     }
 
-    /// What was put aside in a queue's cohort may try again; says whether anything was.
+    /// What was put aside in a queue's tree of cohorts may try again; says whether anything was.
     pub fn requeue(&mut self, config: &Config, queue: usize) -> bool {
-        let cohort = config.queues[queue].cohort;
+        let root = self.quotas.root(queue);
         let mut any = false;
-        for (at, other) in config.queues.iter().enumerate() {
-            if at == queue || cohort.is_some() && other.cohort == cohort {
+        for at in 0..config.queues.len() {
+            if at == queue || root.is_some() && self.quotas.root(at) == root {
                 let q = &mut self.queues[at];
                 q.released_at = q.pops;
                 any |= !q.aside.is_empty();
@@ -223,7 +235,7 @@ impl Cycles {
     /// One cycle.
     pub fn run(&mut self, config: &Config, now: Nanos) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut entries: Vec<(bool, Key, Mode)> = Vec::new();
+        let mut entries: VecDeque<Entry> = VecDeque::new();
         // With what is reserved for those that wait, in this cycle only.
         let mut snapshot = self.quotas.clone();
         for queue in 0..self.queues.len() {
@@ -231,14 +243,16 @@ impl Cycles {
             let search = self.search(config, key.2);
             let mut tried = 0;
             let mode = assign(&search, &mut snapshot, &config.workloads[key.2 as usize], &mut tried);
-            let borrows = matches!(&mode, Mode::Fit(a) | Mode::Waits(a, _) if a.borrows);
             outcome.work.0 += 1;
             outcome.work.1 += tried;
-            entries.push((borrows, key, mode));
+            entries.push_back((key, mode));
         }
-        entries.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        if config.fair.is_none() {
+            let borrows = |mode: &Mode| mode.assignment().map_or(0, |assignment| assignment.borrows);
+            entries.make_contiguous().sort_by(|a, b| (borrows(&a.1), &a.0).cmp(&(borrows(&b.1), &b.0)));
+        }
         let mut gone: BTreeSet<WorkloadId> = BTreeSet::new();
-        for (_, key, mode) in entries {
+        while let Some((key, mode)) = next_entry(config, &mut snapshot, &mut entries) {
             let id = key.2;
             let queue = config.workloads[id as usize].queue;
             let why = match mode {
@@ -336,11 +350,28 @@ impl Cycles {
     }
 }
 
+/// The entry that is next in a cycle.
+fn next_entry(config: &Config, snapshot: &mut Quotas, entries: &mut VecDeque<Entry>) -> Option<Entry> {
+    if config.fair.is_none() {
+        return entries.pop_front();
+    }
+    let heads: Vec<Head<'_>> = (entries.iter())
+        .map(|((priority, created_ns, id), mode)| Head {
+            queue: config.workloads[*id as usize].queue,
+            usage: mode.assignment().map_or(&[], |assignment| &assignment.usage),
+            priority: priority.0,
+            created_ns: *created_ns,
+        })
+        .collect();
+    let next = tournament::next(snapshot, &heads);
+    entries.remove(next)
+}
+
 /// `quotaResourcesToReserve`.
-fn reserved(quotas: &Quotas, queue: usize, cell: Cell, amount: i64, borrows: bool) -> i64 {
+fn reserved(quotas: &Quotas, queue: usize, cell: Cell, amount: i64, borrows: usize) -> i64 {
     let used = quotas.used(queue, cell);
     let nominal = quotas.nominal(queue, cell);
-    if borrows {
+    if borrows > 0 {
         quotas.borrowing_limit(queue, cell).map_or(amount, |limit| amount.min(nominal + limit - used))
     } else {
         amount.min(nominal - used).max(0)
@@ -351,7 +382,7 @@ fn reserved(quotas: &Quotas, queue: usize, cell: Cell, amount: i64, borrows: boo
 #[derive(Default)]
 struct Flavored {
     flavor: usize,
-    borrows: bool,
+    borrows: usize,
     short: Vec<Cell>,
 }
 
@@ -370,8 +401,8 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
         if requests.is_empty() {
             continue;
         }
-        // The best so far: how well it does, without borrowing before with.
-        let mut best: Option<((Grade, bool), Flavored)> = None;
+        // The best so far: how well it does, and among equals the one that borrows from the least far up.
+        let mut best: Option<((Grade, Reverse<usize>), Flavored)> = None;
         let mut why = Why::NoFlavor;
         for (index, flavor) in group.flavors.iter().enumerate() {
             if !workload.suits[at][index] {
@@ -380,7 +411,7 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
             *tried += 1;
             let mut this = Flavored { flavor: *flavor, ..Flavored::default() };
             // Of its resources, the worst counts.
-            let mut worst = Some((Grade::Fit, true));
+            let mut worst = Some((Grade::Fit, Reverse(0)));
             for (resource, amount) in &requests {
                 let Some(cell) = config.cell(*flavor, *resource) else { continue };
                 match grade(search, quotas, cell, *amount) {
@@ -394,8 +425,8 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
                             why = why.max(Why::Quota);
                             this.short.push(cell);
                         }
-                        this.borrows |= borrows;
-                        worst = worst.min(Some((grade, !borrows)));
+                        this.borrows = this.borrows.max(borrows);
+                        worst = worst.min(Some((grade, Reverse(borrows))));
                     }
                 }
             }
@@ -403,7 +434,7 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
             let goes_on = match worst.0 {
                 Grade::NoCandidates => true,
                 Grade::Preempt | Grade::Reclaim if !queue.preempts_before_next => true,
-                _ => !worst.1 && queue.tries_next_before_borrowing,
+                _ => worst.1 != Reverse(0) && queue.tries_next_before_borrowing,
             };
             if !goes_on || best.as_ref().is_none_or(|(best, _)| worst > *best) {
                 best = Some((worst, this));
@@ -413,7 +444,7 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
             }
         }
         let Some((_, chosen)) = best else { return Mode::NoFit(why) };
-        assignment.borrows |= chosen.borrows;
+        assignment.borrows = assignment.borrows.max(chosen.borrows);
         assignment.short.extend(chosen.short);
         assignment.flavors[at] = Some(chosen.flavor);
         for (resource, amount) in requests {
@@ -427,18 +458,20 @@ fn assign(search: &Search<'_>, quotas: &mut Quotas, workload: &Workload, tried: 
     Mode::Waits(assignment, targets)
 }
 
-/// How a flavor does for one resource, and whether the queue would borrow (`fitsResourceQuota`).
-fn grade(search: &Search<'_>, quotas: &mut Quotas, cell: Cell, amount: i64) -> Result<(Grade, bool), Why> {
+/// How a flavor does for one resource, and from how far up the queue would borrow (`fitsResourceQuota`).
+fn grade(search: &Search<'_>, quotas: &mut Quotas, cell: Cell, amount: i64) -> Result<(Grade, usize), Why> {
     let queue = search.config.workloads[search.preemptor as usize].queue;
     if amount > quotas.potential(queue, cell) {
         return Err(Why::ExceedsQuota);
     }
-    let borrows = quotas.borrows(queue, cell, amount);
+    let (borrows, is_subtree) = quotas.height_that_fits(queue, cell, amount);
     if amount <= quotas.available(queue, cell) {
         return Ok((Grade::Fit, borrows));
     }
     let preemption = &search.config.queues[queue].preemption;
-    if amount > quotas.nominal(queue, cell) && !preemption.borrow_within_cohort {
+    let while_borrowing = preemption.borrow_within_cohort
+        || search.config.fair.is_some() && preemption.reclaim_within_cohort != Policy::Never;
+    if amount > quotas.nominal(queue, cell) && !is_subtree && !while_borrowing {
         return Err(Why::Quota);
     }
     let (room, borrows) = search.simulate(quotas, cell, amount);

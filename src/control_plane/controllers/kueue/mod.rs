@@ -2,10 +2,13 @@
 //!
 //! | Module   | What it is                                    |
 //! |----------|-----------------------------------------------|
-//! | `config` | flavors, ClusterQueues, workloads             |
-//! | `quota`  | quotas, borrowing and lending in a cohort     |
+//! | `config` | flavors, ClusterQueues, cohorts, workloads    |
+//! | `quota`  | quotas, borrowing and lending in cohorts      |
 //! | `cycle`  | queues, flavor assignment, the admission cycle |
 //! | `preemption` | who gives its quota to one that waits     |
+//! | `share`  | fair sharing: how much of a cohort one has    |
+//! | `tournament` | fair sharing: the order in a cycle        |
+//! | `fair_preemption` | fair sharing: who gives its quota to one that waits |
 //!
 //! Sources: Kueue 0.19.2, `pkg/controller/jobframework/reconciler.go`, `pkg/scheduler/scheduler.go`, `pkg/cache/queue`, `pkg/util/wait/backoff.go`,
 //! `apis/config/v1beta2/defaults.go`.
@@ -32,8 +35,11 @@
 //! Cost: O(log workloads) a request, and `cycle`'s.
 pub mod config;
 pub mod cycle;
+pub mod fair_preemption;
 pub mod preemption;
 pub mod quota;
+pub mod share;
+pub mod tournament;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -2,24 +2,28 @@
 //!
 //! Sources: `pkg/scheduler/preemption/{preemption,preemption_oracle}.go` and its folders `classical` and `common`, of Kueue 0.19.2.
 //!
-//! Candidates use a resource of a flavor that is short. Those of the same ClusterQueue are taken by `withinClusterQueue`, those of other queues of the cohort that
-//! borrow by `reclaimWithinCohort`. A queue that asks for no more than its nominal quota takes back what others have borrowed; one that would borrow itself
+//! Candidates use a resource of a flavor that is short. Those of the same ClusterQueue are taken by `withinClusterQueue`, those of other queues that
+//! borrow by `reclaimWithinCohort`, if all cohorts up to the lowest that both stand under borrow too. A queue that asks for no more than its nominal quota takes back what others have
+//! borrowed, and so does one whose cohort has quota for it towards what stands outside that cohort (hierarchical advantage); else it
 //! takes from others only what `borrowWithinCohort` allows, and besides what does not make it borrow.
 //!
-//! The order: what is being evicted already, then other queues before the own one, low priorities first, and among equals who got its quota last.
-//! Candidates are removed until the workload fits, passing over those whose queue no longer borrows; then they are given back one by one, from the last but one to
+//! The order: what is being evicted already, then those over whom there is an advantage, other queues, the own one, low priorities first, and among equals who got its quota last.
+//! Candidates are removed until the workload fits, passing over those whose queue or cohort no longer borrows; then they are given back one by one, from the last but one to
 //! the first, where it still fits. So the set is minimal, and small ones that did not help are spared.
 //!
-//! Left out: cohorts of cohorts, topologies, fair sharing of admissions, workload slices. Candidates that are alike in all of that go by age,
+//! With fair sharing `fair_preemption` says who goes.
+//!
+//! Left out: topologies, fair sharing of admissions, workload slices. Candidates that are alike in all of that go by age,
 //! where Kueue goes by their random UIDs. Reservation times have whole seconds, as they are stored.
 //!
-//! Cost: O(admitted workloads of the cohort x log) a search, and O(candidates x resources) for trying.
+//! Cost: O(admitted workloads x (depth + log)) a search, and O(candidates x resources x depth) for trying.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{Config, Policy};
 use super::cycle::WorkloadId;
-use super::quota::{Cell, Quotas};
+use super::fair_preemption;
+use super::quota::{Cell, Node, Quotas};
 use crate::engine::{Nanos, SECOND};
 
 /// Why a workload is preempted (the reason of its condition `Preempted`).
@@ -31,6 +35,8 @@ pub enum Reason {
     InCohortReclamation,
     /// `InCohortReclaimWhileBorrowing`.
     InCohortReclaimWhileBorrowing,
+    /// `InCohortFairSharing`.
+    InCohortFairSharing,
 }
 
 /// A workload that is to go, and why.
@@ -64,24 +70,33 @@ pub struct Search<'a> {
 struct Candidate {
     id: WorkloadId,
     queue: usize,
-    evicted: bool,
+    /// The lowest cohort that it and the preemptor stand under; none: it is of the same queue.
+    lowest: Option<Node>,
     /// It may go only if the preemptor does not borrow in the end.
     without_borrowing: bool,
+    /// The preemptor has a right to what it asks for.
+    by_right: bool,
     reason: Reason,
 }
 
-/// Whether a queue uses no more than its own, of all of these.
-fn is_within_nominal(quotas: &Quotas, queue: usize, cells: &BTreeSet<Cell>) -> bool {
-    cells.iter().all(|cell| quotas.used(queue, *cell) <= quotas.nominal(queue, *cell))
+/// Whether a queue or a cohort uses no more than its own, of all of these (`IsWithinNominalInResources`).
+pub(super) fn is_within_nominal(quotas: &Quotas, node: Node, cells: &BTreeSet<Cell>) -> bool {
+    cells.iter().all(|cell| quotas.used(node, *cell) <= quotas.subtree(node, *cell))
+}
+
+/// Whether a queue and all cohorts between it and one above it borrow.
+fn borrows_up_to(quotas: &Quotas, queue: Node, above: Node, short: &BTreeSet<Cell>) -> bool {
+    let path = std::iter::once(queue).chain(quotas.ancestors(queue));
+    path.take_while(|node| *node != above).all(|node| !is_within_nominal(quotas, node, short))
 }
 
 impl Search<'_> {
-    fn queue(&self) -> usize {
+    pub(super) fn queue(&self) -> usize {
         self.config.workloads[self.preemptor as usize].queue
     }
 
     /// `SatisfiesPreemptionPolicy`.
-    fn satisfies(&self, candidate: WorkloadId, policy: Policy) -> bool {
+    pub(super) fn satisfies(&self, candidate: WorkloadId, policy: Policy) -> bool {
         let priority = |id: WorkloadId| self.config.workloads[id as usize].priority;
         let lower = priority(self.preemptor) > priority(candidate);
         match policy {
@@ -96,20 +111,38 @@ impl Search<'_> {
         }
     }
 
-    /// What it could take, in order; `has_advantage`: its queue has a right to all that it asks for.
-    fn candidates(&self, quotas: &Quotas, short: &BTreeSet<Cell>, has_advantage: bool) -> Vec<Candidate> {
+    /// By cohort above the own queue: whether what stands below it there has a right to all that is asked for.
+    fn advantages(&self, quotas: &Quotas, usage: &[(Cell, i64)]) -> BTreeMap<Node, bool> {
+        let mut left = usage.to_vec();
+        let mut has = false;
+        let mut at = self.queue();
+        let mut by_cohort = BTreeMap::new();
+        while let Some(cohort) = quotas.parent(at) {
+            has |= !left.iter().any(|(cell, amount)| quotas.exceeds(at, *cell, *amount));
+            left.iter_mut()
+                .for_each(|(cell, left)| *left = (*left - quotas.local_available(at, *cell)).max(0));
+            by_cohort.insert(cohort, has);
+            at = cohort;
+        }
+        by_cohort
+    }
+
+    /// What it could take, in order.
+    fn candidates(&self, quotas: &Quotas, short: &BTreeSet<Cell>, usage: &[(Cell, i64)]) -> Vec<Candidate> {
         let own = self.queue();
         let queue = &self.config.queues[own];
         let policy = &queue.preemption;
+        let advantages = self.advantages(quotas, usage);
         let mine = &self.config.workloads[self.preemptor as usize];
         let mut all = Vec::new();
         for (id, holder) in self.holders {
             let other = &self.config.workloads[*id as usize];
             let is_own = other.queue == own;
-            let of_cohort = queue.cohort.is_some() && self.config.queues[other.queue].cohort == queue.cohort;
             let by = if is_own { policy.within_cluster_queue } else { policy.reclaim_within_cohort };
-            let reachable = is_own || of_cohort && !is_within_nominal(quotas, other.queue, short);
-            if !reachable
+            let mut above = quotas.ancestors(other.queue).filter(|_| !is_own);
+            let lowest = above.find_map(|cohort| advantages.get(&cohort).map(|by_right| (cohort, *by_right)));
+            let borrows = |(cohort, _)| borrows_up_to(quotas, other.queue, cohort, short);
+            if !is_own && !lowest.is_some_and(borrows)
                 || !holder.usage.iter().any(|(cell, _)| short.contains(cell))
                 || !self.satisfies(*id, by)
             {
@@ -118,43 +151,46 @@ impl Search<'_> {
             let above = other.priority >= mine.priority
                 || policy.max_priority_threshold.is_some_and(|most| other.priority > most);
             let without_borrowing = !policy.borrow_within_cohort || above;
-            let (without_borrowing, reason) = match (is_own, has_advantage) {
+            let by_right = lowest.is_some_and(|(_, by_right)| by_right);
+            let (without_borrowing, reason) = match (is_own, by_right) {
                 (true, _) => (false, Reason::InClusterQueue),
                 (false, true) => (false, Reason::InCohortReclamation),
                 (false, false) if without_borrowing => (true, Reason::InCohortReclamation),
                 (false, false) => (false, Reason::InCohortReclaimWhileBorrowing),
             };
-            all.push(Candidate {
-                id: *id,
-                queue: other.queue,
-                evicted: holder.evicted,
-                without_borrowing,
-                reason,
-            });
+            let (id, queue, lowest) = (*id, other.queue, lowest.map(|(cohort, _)| cohort));
+            all.push(Candidate { id, queue, lowest, without_borrowing, by_right, reason });
         }
-        all.sort_by_cached_key(|c| {
-            let reserved = self.holders.get(&c.id).map_or(0, |holder| holder.reserved_ns / SECOND);
-            let priority = self.config.workloads[c.id as usize].priority;
-            (!c.evicted, c.queue == own, priority, Reverse(reserved), c.id)
-        });
+        all.sort_by_cached_key(|c| (!self.is_evicted(c.id), c.queue == own, !c.by_right, self.rank(c.id)));
         all
     }
 
-    fn remove(&self, quotas: &mut Quotas, id: WorkloadId) {
+    fn is_evicted(&self, id: WorkloadId) -> bool {
+        self.holders.get(&id).is_some_and(|holder| holder.evicted)
+    }
+
+    /// The order of candidates (`CandidatesOrdering`).
+    pub(super) fn rank(&self, id: WorkloadId) -> impl Ord + use<> {
+        let reserved = self.holders.get(&id).map_or(0, |holder| holder.reserved_ns / SECOND);
+        let workload = &self.config.workloads[id as usize];
+        (!self.is_evicted(id), workload.queue == self.queue(), workload.priority, Reverse(reserved), id)
+    }
+
+    pub(super) fn remove(&self, quotas: &mut Quotas, id: WorkloadId) {
         let queue = self.config.workloads[id as usize].queue;
         for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
             quotas.remove(queue, *cell, *amount);
         }
     }
 
-    fn add(&self, quotas: &mut Quotas, id: WorkloadId) {
+    pub(super) fn add(&self, quotas: &mut Quotas, id: WorkloadId) {
         let queue = self.config.workloads[id as usize].queue;
         for (cell, amount) in self.holders.get(&id).into_iter().flat_map(|holder| &holder.usage) {
             quotas.add(queue, *cell, *amount);
         }
     }
 
-    fn fits(&self, quotas: &Quotas, usage: &[(Cell, i64)], borrowing: bool) -> bool {
+    pub(super) fn fits(&self, quotas: &Quotas, usage: &[(Cell, i64)], borrowing: bool) -> bool {
         let own = self.queue();
         usage.iter().all(|(cell, amount)| {
             (borrowing || !quotas.borrows(own, *cell, *amount)) && *amount <= quotas.available(own, *cell)
@@ -180,15 +216,16 @@ impl Search<'_> {
         if !self.config.queues[own].preemption.is_any() {
             return Vec::new();
         }
-        // Only what other queues use is looked at with it, and without a cohort there are none.
-        let has_advantage = !usage.iter().any(|(cell, amount)| quotas.borrows(own, *cell, *amount));
-        let candidates = self.candidates(quotas, short, has_advantage);
+        if let Some(strategies) = self.config.fair {
+            return fair_preemption::targets(self, strategies, quotas, short, usage);
+        }
+        let candidates = self.candidates(quotas, short, usage);
         let others = candidates.iter().any(|c| c.queue != own);
         let is_forbidden = !self.config.queues[own].preemption.borrow_within_cohort;
         let under_nominal = short.iter().all(|cell| quotas.used(own, *cell) < quotas.nominal(own, *cell));
         let attempts: &[bool] = if !others || is_forbidden && !under_nominal {
             &[true]
-        } else if is_forbidden && !has_advantage {
+        } else if is_forbidden && !candidates.iter().any(|c| c.by_right) {
             &[false, true]
         } else {
             &[true, false]
@@ -197,10 +234,11 @@ impl Search<'_> {
             let mut targets: Vec<Target> = Vec::new();
             let mut fits = false;
             for candidate in &candidates {
-                let passed_over = candidate.queue != own
-                    && (*borrowing && candidate.without_borrowing
-                        || is_within_nominal(quotas, candidate.queue, short));
-                if passed_over {
+                let passed_over = |lowest| {
+                    *borrowing && candidate.without_borrowing
+                        || !borrows_up_to(quotas, candidate.queue, lowest, short)
+                };
+                if candidate.lowest.is_some_and(passed_over) {
                     continue;
                 }
                 self.remove(quotas, candidate.id);
@@ -222,7 +260,7 @@ impl Search<'_> {
     }
 
     /// Gives back who need not go (`fillBackWorkloads`).
-    fn give_back(
+    pub(super) fn give_back(
         &self,
         quotas: &mut Quotas,
         usage: &[(Cell, i64)],
@@ -240,15 +278,15 @@ impl Search<'_> {
         }
     }
 
-    /// Whether room can be made for one resource (`SimulatePreemption`): by whom, and whether the queue borrows afterwards.
-    pub fn simulate(&self, quotas: &mut Quotas, cell: Cell, amount: i64) -> (Room, bool) {
+    /// Whether room can be made for one resource (`SimulatePreemption`): by whom, and from how far up the queue borrows afterwards.
+    pub fn simulate(&self, quotas: &mut Quotas, cell: Cell, amount: i64) -> (Room, usize) {
         let own = self.queue();
         let targets = self.targets(quotas, &BTreeSet::from([cell]), &[(cell, amount)]);
         if targets.is_empty() {
-            return (Room::None, quotas.borrows(own, cell, amount));
+            return (Room::None, quotas.height_that_fits(own, cell, amount).0);
         }
         targets.iter().for_each(|(id, _)| self.remove(quotas, *id));
-        let borrows = quotas.borrows(own, cell, amount);
+        let borrows = quotas.height_that_fits(own, cell, amount).0;
         targets.iter().for_each(|(id, _)| self.add(quotas, *id));
         let of_own = targets.iter().any(|(id, _)| self.config.workloads[*id as usize].queue == own);
         (if of_own { Room::Preempt } else { Room::Reclaim }, borrows)
