@@ -323,8 +323,8 @@ impl SpecReader {
 
     /// A node selector term; the only field that can be matched is the node's name.
     fn term(&mut self, term: &Value) -> Term {
-        let mut expressions = Vec::new();
-        for (list, field) in [("/matchExpressions", false), ("/matchFields", true)] {
+        let mut out = Term::default();
+        for (list, into) in [("/matchExpressions", &mut out.expressions), ("/matchFields", &mut out.fields)] {
             for e in items(term, list) {
                 let operator = match text(e, "operator").as_str() {
                     "In" => Operator::In,
@@ -338,12 +338,11 @@ impl SpecReader {
                         continue;
                     }
                 };
-                let key = if field { HOSTNAME_LABEL.to_owned() } else { text(e, "key") };
                 let values = items(e, "/values").filter_map(Value::as_str).map(str::to_owned).collect();
-                expressions.push(Expression { key, operator, values });
+                into.push(Expression { key: text(e, "key"), operator, values });
             }
         }
-        Term { expressions }
+        out
     }
 
     fn pod_term(&mut self, term: &Value, weight: Option<i32>, anti: bool, row: &SpecRow) -> PodAffinityTerm {

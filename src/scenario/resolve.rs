@@ -181,7 +181,7 @@ fn term(expressions: &[MatchExpressionSpec]) -> Term {
         operator: operator(e.operator),
         values: e.values.clone(),
     };
-    Term { expressions: expressions.iter().map(expression).collect() }
+    Term { expressions: expressions.iter().map(expression).collect(), ..Term::default() }
 }
 
 /// The name of a gang's task group.
