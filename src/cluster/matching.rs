@@ -3,7 +3,7 @@
 //! Sources: the API reference for `LabelSelector`, `NodeSelectorTerm`, `PodAffinityTerm` and `Toleration`.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, PodSpec};
+use super::{Cluster, HOSTNAME_LABEL, PodSpec};
 
 /// Effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -86,11 +86,13 @@ pub struct Expression {
     pub values: Vec<String>,
 }
 
-/// A node selector term: all expressions must match.
+/// A node selector term: all expressions and all fields must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Term {
-    /// Expressions; a term with none matches nothing.
+    /// `matchExpressions`, about labels; a term with neither these nor fields matches nothing.
     pub expressions: Vec<Expression>,
+    /// `matchFields`, about the node's name ([`NAME_FIELD`](super::NAME_FIELD)).
+    pub fields: Vec<Expression>,
 }
 
 /// Whether an expression matches the value of its label (none if the label is absent).
@@ -115,7 +117,11 @@ pub fn expression_matches(expression: &Expression, label: Option<&str>) -> bool 
 
 /// Whether a node selector term matches; `label` looks a label up.
 pub fn term_matches<'a>(term: &Term, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-    !term.expressions.is_empty() && term.expressions.iter().all(|e| expression_matches(e, label(&e.key)))
+    // The host name is the node's name here.
+    let name = || label(HOSTNAME_LABEL);
+    !(term.expressions.is_empty() && term.fields.is_empty())
+        && term.expressions.iter().all(|e| expression_matches(e, label(&e.key)))
+        && term.fields.iter().all(|e| expression_matches(e, name()))
 }
 
 /// A label selector over pods or namespaces: all labels and all expressions must match.

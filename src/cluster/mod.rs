@@ -21,7 +21,7 @@ pub use matching::{
     Expression, LabelSelector, Namespaces, Operator, PodSelector, Taint, TaintEffect, Term, Toleration,
     expression_matches, term_matches, tolerates,
 };
-pub use node::{HOSTNAME_LABEL, Node, NodeChange, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
+pub use node::{HOSTNAME_LABEL, NAME_FIELD, Node, NodeChange, NodeId, NodeTemplate, Nodes, ZONE_LABEL};
 pub use pod::{
     App, AppId, DEFAULT_NAMESPACE, HostPort, NO_NODE, PodAffinityTerm, PodId, PodSpec, Pods, SchedulingGate,
     SpecId, SpreadConstraint, Stage, TaskGroup, Timeline, VolumeClaim, WeightedTerm,

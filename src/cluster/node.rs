@@ -10,6 +10,8 @@ pub type NodeId = u32;
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// The well-known label of a node's host name, always the node's name here.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+/// The field of a node that `matchFields` knows.
+pub const NAME_FIELD: &str = "metadata.name";
 
 /// What changed about a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

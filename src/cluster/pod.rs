@@ -184,7 +184,8 @@ impl PodSpec {
     /// Whether its filters tell nodes of one template and zone apart: they name nodes.
     #[must_use]
     pub fn names_nodes(&self) -> bool {
-        let by_term = |t: &Term| t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL);
+        let by_term =
+            |t: &Term| !t.fields.is_empty() || t.expressions.iter().any(|e| e.key == HOSTNAME_LABEL);
         self.node_name.is_some()
             || self.node_selector.contains_key(HOSTNAME_LABEL)
             || self.required_node_affinity.iter().any(by_term)

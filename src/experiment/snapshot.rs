@@ -28,8 +28,8 @@ use serde_json::{Value, json};
 use super::checkpoint::CheckpointError;
 use super::simulation::Simulation;
 use crate::cluster::{
-    AppId, Cluster, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, NodeId, Operator, PodId, PodSpec,
-    ResourceNames, Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
+    AppId, Cluster, Expression, HOSTNAME_LABEL, LabelSelector, NAME_FIELD, NO_NODE, NodeId, Operator, PodId,
+    PodSpec, ResourceNames, Resources, SpecId, Stage, TaintEffect, Term, ZONE_LABEL,
 };
 use crate::engine::Nanos;
 use crate::engine::codec::CodecError;
@@ -295,8 +295,10 @@ fn expression(e: &Expression) -> Value {
 
 fn term(term: &Term, node_name: Option<&str>) -> Value {
     let mut out = json!({"matchExpressions": term.expressions.iter().map(expression).collect::<Vec<_>>()});
-    if let Some(name) = node_name {
-        out["matchFields"] = json!([{"key": "metadata.name", "operator": "In", "values": [name]}]);
+    let mut fields: Vec<Value> = term.fields.iter().map(expression).collect();
+    fields.extend(node_name.map(|name| json!({"key": NAME_FIELD, "operator": "In", "values": [name]})));
+    if !fields.is_empty() {
+        out["matchFields"] = Value::Array(fields);
     }
     out
 }

@@ -2,11 +2,12 @@
 //!
 //! As robfig/cron's `ParseStandard` reads them, which Kubernetes uses: `*` and `?`, lists, ranges, steps (`3/5` is from 3 to the end), names of months and
 //! days in any case, Sunday is 0 only; `@yearly` (`@annually`), `@monthly`, `@weekly`, `@daily` (`@midnight`), `@hourly`, `@every 90m`. If both day
-//! fields are restricted, one of them has to fit, else both. A day field with a step is restricted. Times are UTC.
+//! fields are restricted, one of them has to fit, else both. A day field with a step is restricted. Times are UTC, or of a zone with a fixed offset:
+//! `Etc/GMT-2` is two hours east.
 //!
-//! Left out: time zones, in the field `timeZone` or before the schedule, which the API server refuses there.
+//! Left out: time zones whose offset changes, which need the time zone database; a zone before the schedule, which the API server refuses.
 //!
-//! Source: robfig/cron v3 `parser.go`, `spec.go`, `constantdelay.go`.
+//! Source: robfig/cron v3 `parser.go`, `spec.go`, `constantdelay.go`; the file `etcetera` of the time zone database.
 //!
 //! Cost: O(days + times).
 use super::duration::DurationNs;
@@ -16,7 +17,7 @@ use crate::trace::number::{civil_from_days, unix_ns};
 /// The date of t = 0 of a scenario that does not say, in seconds since 1970: 2025-01-01T00:00:00Z.
 pub const START_S: u64 = 1_735_689_600;
 
-const DAY_S: u64 = 86_400;
+const DAY_S: i64 = 86_400;
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -134,8 +135,8 @@ impl Schedule {
         Ok(Self::Fields([field(a, 0)?, field(b, 1)?, field(c, 2)?, field(d, 3)?, field(e, 4)?]))
     }
 
-    /// The times after 0 and up to the limit; at most so many and one more.
-    pub(super) fn times_ns(&self, start_s: u64, limit_ns: Nanos, most: usize) -> Vec<Nanos> {
+    /// The times after 0 and up to the limit, on clocks that are so many seconds ahead of UTC; at most so many and one more.
+    pub(super) fn times_ns(&self, start_s: u64, offset_s: i64, limit_ns: Nanos, most: usize) -> Vec<Nanos> {
         let [minutes, hours, days, months, weekdays] = match self {
             Self::Fields(fields) => *fields,
             Self::Every(every) => {
@@ -143,21 +144,22 @@ impl Schedule {
             }
         };
         let mut out = Vec::new();
-        let end_s = start_s.saturating_add(limit_ns / SECOND);
-        for day in start_s / DAY_S..=end_s / DAY_S {
-            let (_, month, of_month) = civil_from_days(day as i64);
+        let start_s = i64::try_from(start_s).unwrap_or(i64::MAX / 2) + offset_s;
+        let end_s = start_s.saturating_add_unsigned(limit_ns / SECOND);
+        for day in start_s.div_euclid(DAY_S)..=end_s.div_euclid(DAY_S) {
+            let (_, month, of_month) = civil_from_days(day);
             let (month, of_month) = (month as u64, of_month as u64);
             // 1970 began on a Thursday.
-            let (by_date, by_name) = (days.has(of_month), weekdays.has((day + 4) % 7));
+            let (by_date, by_name) = (days.has(of_month), weekdays.has((day + 4).rem_euclid(7) as u64));
             let fits = if days.1 || weekdays.1 { by_date && by_name } else { by_date || by_name };
             if !fits || !months.has(month) {
                 continue;
             }
             for hour in (0..24).filter(|hour| hours.has(*hour)) {
                 for minute in (0..60).filter(|minute| minutes.has(*minute)) {
-                    let at_s = day * DAY_S + hour * 3600 + minute * 60;
+                    let at_s = day * DAY_S + (hour * 3600 + minute * 60) as i64;
                     if at_s > start_s && at_s <= end_s {
-                        out.push((at_s - start_s) * SECOND);
+                        out.push(start_s.abs_diff(at_s) * SECOND);
                         if out.len() > most {
                             return out;
                         }
@@ -167,6 +169,26 @@ impl Schedule {
         }
         out
     }
+}
+
+/// How many seconds clocks of a time zone are ahead of UTC; none: it is none with a fixed offset. The sign of `Etc/GMT-2` is that of POSIX.
+pub(super) fn offset_s(zone: &str) -> Option<i64> {
+    let zone = match zone.strip_prefix("Etc/") {
+        Some(rest) => rest,
+        None if zone.len() == 3 => zone,
+        None => return None,
+    };
+    if ["UTC", "GMT"].contains(&zone) {
+        return Some(0);
+    }
+    let rest = zone.strip_prefix("GMT")?;
+    let (sign, hours, most) = match (rest.strip_prefix('+'), rest.strip_prefix('-')) {
+        (Some(hours), _) => (-1, hours, 12),
+        (_, Some(hours)) => (1, hours, 14),
+        _ => return None,
+    };
+    let plain = hours.bytes().all(|b| b.is_ascii_digit()) && (hours.len() == 1 || !hours.starts_with('0'));
+    hours.parse().ok().filter(|hours| plain && *hours <= most).map(|hours: i64| sign * hours * 3600)
 }
 
 /// Reads `2025-01-01T00:00:00Z`.
@@ -180,14 +202,22 @@ mod tests {
     use super::*;
 
     fn seconds(text: &str, start: &str, limit_s: u64) -> Vec<u64> {
-        let times = Schedule::parse(text).unwrap().times_ns(start_s(start).unwrap(), limit_s * SECOND, 1000);
-        times.iter().map(|time| time / SECOND).collect()
+        seconds_ahead(text, start, 0, limit_s)
+    }
+
+    fn seconds_ahead(text: &str, start: &str, offset_s: i64, limit_s: u64) -> Vec<u64> {
+        let (schedule, start_s) = (Schedule::parse(text).unwrap(), start_s(start).unwrap());
+        schedule
+            .times_ns(start_s, offset_s, limit_s * SECOND, 1000)
+            .iter()
+            .map(|time| time / SECOND)
+            .collect()
     }
 
     /// Facts: robfig/cron `spec_test.go` (`TestNext`, `TestActivation`), with the dates' distance in seconds.
     #[test]
     fn times_are_those_of_robfig_cron() {
-        let day = DAY_S;
+        let day = DAY_S as u64;
         for (text, start, limit, expected) in [
             ("0/15 * * * *", "2012-07-09T14:45:00Z", 900, vec![900]),
             ("0/15 * * * *", "2012-07-09T14:59:59Z", 1, vec![1]),
@@ -207,6 +237,44 @@ mod tests {
         ] {
             assert_eq!(seconds(text, start, limit), expected, "{text} from {start}");
         }
+    }
+
+    /// Facts: `etcetera` of the time zone database, whose zones run from 12 hours west to 14 hours east.
+    #[test]
+    fn zones_with_a_fixed_offset_are_known() {
+        for (zone, hours) in [
+            ("UTC", 0),
+            ("Etc/UTC", 0),
+            ("GMT", 0),
+            ("Etc/GMT", 0),
+            ("Etc/GMT-0", 0),
+            ("Etc/GMT-2", 2),
+            ("Etc/GMT+5", -5),
+            ("Etc/GMT+12", -12),
+            ("Etc/GMT-14", 14),
+        ] {
+            assert_eq!(offset_s(zone), Some(hours * 3600), "{zone}");
+        }
+        for zone in [
+            "",
+            "Local",
+            "Europe/Paris",
+            "GMT-2",
+            "Etc/GMT-15",
+            "Etc/GMT+13",
+            "Etc/GMT-02",
+            "Etc/GMT2",
+            "Etc/GMT-",
+            "utc",
+            "EST",
+        ] {
+            assert_eq!(offset_s(zone), None, "{zone}");
+        }
+        // Midnight two hours east is 22 o'clock; the day of the week is theirs.
+        let sundays = seconds_ahead("0 0 * * Sun", "2012-07-14T12:00:00Z", 2 * 3600, 7 * 86_400);
+        assert_eq!(sundays, [10 * 3600]);
+        assert_eq!(seconds_ahead("0 0 * * *", "1970-01-01T00:00:00Z", -12 * 3600, 86_400), [12 * 3600]);
+        assert_eq!(seconds_ahead("@every 1h", "2012-07-14T12:00:00Z", 2 * 3600, 3600), [3600]);
     }
 
     /// `TestRange`, `TestParse`, `TestStandardSpecSchedule`, and `ValidateCronJob`.

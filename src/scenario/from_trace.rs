@@ -11,6 +11,8 @@
 //!
 //! **Transformations** (`workload.transform`) are those of `trace::transform`, applied while reading.
 //!
+//! **CronJobs among manifests** have Jobs whose pods come after those that have a time, made by their controllers.
+//!
 //! **Recorded outcomes** come along for the pods to schedule, to be put beside the simulated ones; nothing else reads them.
 //!
 //! **Left out, and said in a note**: gangs are scheduled pod by pod, deletions become run times, operators that Kubernetes
@@ -27,7 +29,9 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::plan::RecordedPod;
+use super::cron_manifests::{self, CronJob};
+use super::plan::{OwnerPlan, RecordedPod};
+use super::resolve::{DEFAULT_LIMIT_NS, sampler};
 use super::spec::TransformSpec;
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
@@ -35,11 +39,13 @@ use crate::cluster::{
     NodeId, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId,
     SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
+use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::{DaemonSetSettings, suits, tolerate};
 use crate::engine::{Nanos, Streams};
 use crate::trace::error::Problem;
+use crate::trace::import::cron_jobs::{CronJobRow, cron_jobs};
 use crate::trace::import::daemon_sets::{DaemonSetRow, daemon_sets};
-use crate::trace::import::k8s_list::{DAEMON_SET, UNMODELLED};
+use crate::trace::import::k8s_list::{CRON_JOB, DAEMON_SET, UNMODELLED};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
@@ -56,6 +62,14 @@ pub(super) struct TraceWorkload {
     pub run_ns: Vec<Nanos>,
     /// DaemonSets, whose pods are none of these.
     pub daemon_sets: Vec<DaemonSetSettings>,
+    /// CronJobs.
+    pub cron_jobs: Vec<CronJobSettings>,
+    /// Their Jobs, each with its pods, which come after those that have a time.
+    pub jobs: Vec<((PodId, PodId), OwnerPlan)>,
+    /// Largest virtual time of a scenario that doesn't say.
+    pub default_limit_ns: Nanos,
+    /// How many pods lie outside of the window.
+    pub outside: u64,
     /// What was recorded of each of these pods; empty: nothing.
     pub recorded: Vec<RecordedPod>,
     /// What a reader should know about how the trace was taken.
@@ -73,17 +87,29 @@ pub(super) enum FromTraceError {
     /// It can be read but not used; the second text says what to do.
     #[error("{0}")]
     Unusable(String, String),
+    /// CronJobs need a date.
+    #[error("required, but missing: when the Jobs of {0} come depends on the date of t = 0")]
+    NoStartTime(String),
 }
 
 impl FromTraceError {
+    /// Whether `workload.startTime` is wrong, and not the files.
+    pub(super) fn is_of_start_time(&self) -> bool {
+        matches!(self, Self::NoStartTime(_))
+    }
+
     /// What to do.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Unusable(_, hint) => Some(hint.clone()),
+            Self::NoStartTime(_) => Some("such as `startTime: 2025-01-01T00:00:00Z`".to_owned()),
             Self::Trace(error) if error.problem() == Some(Problem::Forbidden) => Some(
                 "what a cluster would refuse is no workload; docs/objects.md says what is modelled"
                     .to_owned(),
             ),
+            Self::Trace(error) if error.problem().is_some() => {
+                Some("correct the file, or leave the object out".to_owned())
+            }
             Self::Trace(_) => None,
         }
     }
@@ -297,8 +323,8 @@ impl SpecReader {
 
     /// A node selector term; the only field that can be matched is the node's name.
     fn term(&mut self, term: &Value) -> Term {
-        let mut expressions = Vec::new();
-        for (list, field) in [("/matchExpressions", false), ("/matchFields", true)] {
+        let mut out = Term::default();
+        for (list, into) in [("/matchExpressions", &mut out.expressions), ("/matchFields", &mut out.fields)] {
             for e in items(term, list) {
                 let operator = match text(e, "operator").as_str() {
                     "In" => Operator::In,
@@ -312,12 +338,11 @@ impl SpecReader {
                         continue;
                     }
                 };
-                let key = if field { HOSTNAME_LABEL.to_owned() } else { text(e, "key") };
                 let values = items(e, "/values").filter_map(Value::as_str).map(str::to_owned).collect();
-                expressions.push(Expression { key, operator, values });
+                into.push(Expression { key: text(e, "key"), operator, values });
             }
         }
-        Term { expressions }
+        out
     }
 
     fn pod_term(&mut self, term: &Value, weight: Option<i32>, anti: bool, row: &SpecRow) -> PodAffinityTerm {
@@ -428,7 +453,25 @@ pub(super) fn read(
         return Err(unusable(message, format!("{import}; name DIR here")));
     }
     let reader = trace::open(folder).map_err(|error| unusable(error.to_string(), import))?;
-    fill(cluster, &reader, transform, streams, apps, &[])
+    fill(cluster, &reader, transform, streams, apps, Made::default())
+}
+
+/// What objects among manifests need besides, whose pods are made in a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunOptions<'a> {
+    /// The date of t = 0.
+    pub(super) start_time: Option<&'a str>,
+    /// The largest virtual time, where the scenario says it.
+    pub(super) limit_ns: Option<Nanos>,
+}
+
+/// Objects among manifests whose pods are made in a run.
+#[derive(Debug, Default)]
+struct Made<'a> {
+    daemon_sets: Vec<DaemonSetRow>,
+    cron_jobs: Vec<CronJobRow>,
+    start_time: &'a str,
+    limit_ns: Option<Nanos>,
 }
 
 /// Reads Kubernetes objects into `cluster`, by way of a trace in the folder for temporary files.
@@ -441,13 +484,14 @@ pub(super) fn read_manifests(
     transform: &TransformSpec,
     streams: &Streams,
     apps: AppOptions,
+    options: RunOptions<'_>,
 ) -> Result<TraceWorkload, FromTraceError> {
     /// Tells traces of one process apart.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("podpace-manifests-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);
-    let options = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
-    let result = trace::import("k8s-list", paths, &folder, &options).map_err(FromTraceError::from).and_then(
+    let import = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
+    let result = trace::import("k8s-list", paths, &folder, &import).map_err(FromTraceError::from).and_then(
         |manifest| {
             let report = manifest.report;
             let dropped = || report.tables.values().flat_map(|table| &table.dropped);
@@ -457,17 +501,27 @@ pub(super) fn read_manifests(
                     return Err(unusable(message, instead));
                 }
             }
-            let (mut sets, mut left_alone) = (Vec::new(), 0);
-            if dropped().any(|(reason, _)| reason == DAEMON_SET) {
-                (sets, left_alone) = daemon_sets(paths)?;
+            let found = |reason: &str| dropped().any(|(dropped, _)| dropped == reason);
+            let (mut made, mut left_alone) = (Made::default(), Vec::new());
+            if found(DAEMON_SET) {
+                let (sets, alone) = daemon_sets(paths)?;
+                made.daemon_sets = sets;
+                left_alone.push((alone, "DaemonSets"));
             }
-            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, &sets)?;
-            if left_alone > 0 {
-                out.notes.push(format!(
-                    "{left_alone} DaemonSets were left alone: pods that exist are in the input"
-                ));
+            if found(CRON_JOB) {
+                let (jobs, alone) = cron_jobs(paths)?;
+                if let Some(first) = jobs.first() {
+                    let no_date = || FromTraceError::NoStartTime(format!("CronJob {}", first.name));
+                    made.start_time = options.start_time.ok_or_else(no_date)?;
+                }
+                (made.cron_jobs, made.limit_ns) = (jobs, options.limit_ns);
+                left_alone.push((alone, "CronJobs"));
             }
-            let known = ["not-a-workload", DAEMON_SET];
+            let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, made)?;
+            for (count, what) in left_alone.iter().filter(|(count, _)| *count > 0) {
+                out.notes.push(format!("{count} {what} were left alone: pods that exist are in the input"));
+            }
+            let known = ["not-a-workload", DAEMON_SET, CRON_JOB];
             for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
                 out.notes.push(format!("{} objects are left out: {reason} ({})", rows.count, rows.first));
             }
@@ -490,11 +544,14 @@ fn fill(
     transform: &TransformSpec,
     streams: &Streams,
     apps: AppOptions,
-    daemon_sets: &[DaemonSetRow],
+    made: Made<'_>,
 ) -> Result<TraceWorkload, FromTraceError> {
     let mut out = TraceWorkload { files: hashes(reader.path())?, ..TraceWorkload::default() };
-    if !daemon_sets.is_empty() && *transform != TransformSpec::default() {
-        out.notes.push("DaemonSets are not transformed".to_owned());
+    let daemon_sets = &made.daemon_sets[..];
+    for (there, what) in [(!daemon_sets.is_empty(), "DaemonSets"), (!made.cron_jobs.is_empty(), "CronJobs")] {
+        if there && *transform != TransformSpec::default() {
+            out.notes.push(format!("{what} are not transformed"));
+        }
     }
     let transform = settings(transform);
     let mut rows = reader.specs()?;
@@ -511,19 +568,41 @@ fn fill(
             Ok(spec)
         })
         .collect::<Result<_, FromTraceError>>()?;
+    let of_jobs: Vec<PodSpec> = made
+        .cron_jobs
+        .iter()
+        .map(|row| {
+            let spec = specs.spec(&row.spec, &mut cluster.resources)?;
+            Ok(PodSpec { priority: row.priority, ..spec })
+        })
+        .collect::<Result<_, FromTraceError>>()?;
     for (what, count) in &specs.inexact {
         out.notes.push(format!("{} terms of specs: {what}", thousands(*count)));
     }
     if cluster.nodes.is_empty() {
         let mut labels = labels_in_use(&pod_specs);
         labels.extend(labels_in_use(&daemons));
+        labels.extend(labels_in_use(&of_jobs));
         nodes(cluster, reader, &labels, &transform, &mut out)?;
     }
     add_daemon_sets(cluster, daemon_sets, daemons, apps, &mut out);
     let mut gangs = Gangs::new();
     let source = (reader, &transform, streams);
     let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
-    place(cluster, planned, &mut out)?;
+    // Pods that sit on nodes are a beginning, too: of what ends, fails or comes later.
+    if planned.is_empty() && out.daemon_sets.is_empty() && made.cron_jobs.is_empty() {
+        return Err(nothing_left(reader, &out));
+    }
+    let ends = planned.iter().filter(|row| row.run_ns != u64::MAX).map(|row| row.run_ns);
+    let comes = planned.iter().filter(|row| row.node == NO_NODE).map(|row| row.at_ns);
+    out.default_limit_ns =
+        comes.max().unwrap_or(0).saturating_add(ends.max().unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
+    let limit_ns = made.limit_ns.unwrap_or(out.default_limit_ns);
+    let jobs = made.cron_jobs.into_iter().map(|row| cron_manifests::read(row, limit_ns, made.start_time));
+    let jobs = jobs.collect::<Result<Vec<CronJob>, TraceError>>()?;
+    place(cluster, planned, &mut out, |cluster, out| {
+        add_cron_jobs(cluster, jobs.iter().zip(of_jobs), (limit_ns, made.start_time), streams, apps, out)
+    })?;
     for ((app, name), gang) in gangs {
         let first = cluster.pods.len();
         let members = if gang.places.is_empty() { gang.members } else { gang.places.len() as u32 };
@@ -534,6 +613,67 @@ fn fill(
         }
     }
     Ok(out)
+}
+
+/// No pod is left.
+fn nothing_left(reader: &TraceReader, out: &TraceWorkload) -> FromTraceError {
+    if out.outside > 0 {
+        let hint = "`podpace trace stats` shows when pods are created; correct workload.transform";
+        unusable(format!("no pod is left of the trace {}", reader.path().display()), hint)
+    } else {
+        let hint = "import it again and read the report: which rows were dropped, and why?";
+        unusable(format!("the trace {} has no pods", reader.path().display()), hint)
+    }
+}
+
+/// CronJobs: an application for each Job, which may come at each of their times. The label `app` stands for the Job's own, as in a scenario.
+fn add_cron_jobs<'a>(
+    cluster: &mut Cluster,
+    jobs: impl Iterator<Item = (&'a CronJob, PodSpec)>,
+    (limit_ns, start_time): (Nanos, &str),
+    streams: &Streams,
+    options: AppOptions,
+    out: &mut TraceWorkload,
+) -> Result<(), FromTraceError> {
+    let mut rng = streams.lazily("workload.lifetimes");
+    for (CronJob { row, spec: job }, spec) in jobs {
+        let settings = job.settings(limit_ns, Some(start_time), out.jobs.len());
+        let pods = job.completions.or(job.parallelism).unwrap_or(1);
+        let mut run = job.run_time.map(sampler);
+        for time in 0..settings.times_ns.len() {
+            if cluster.pods.len() as u64 + pods > limits::PODS {
+                let why = format!(
+                    "its Jobs until `stop.limit` have more than {} pods; lower the limit, or start Jobs less often",
+                    limits::PODS
+                );
+                return Err(row.place.error(Problem::Forbidden, "spec.schedule", &job.schedule, why).into());
+            }
+            let name = if row.app.is_empty() { format!("{}-{time}", row.name) } else { row.app.clone() };
+            let mut spec = spec.clone();
+            spec.labels.entry("app".to_owned()).or_insert_with(|| name.clone());
+            let queue = if row.queue.is_empty() { options.default_queue } else { &row.queue };
+            let app = cluster.pods.add_app(App {
+                name,
+                queue: queue.to_owned(),
+                user: row.user.clone(),
+                namespace: row.spec.namespace.clone(),
+                ..App::default()
+            });
+            let spec = cluster.pods.add_spec(spec);
+            let first = cluster.pods.len() as PodId;
+            for _ in 0..pods {
+                cluster.pods.add(spec, app);
+                out.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(&mut rng)));
+            }
+            out.jobs.push(((first, cluster.pods.len() as PodId), job.job()));
+        }
+        out.cron_jobs.push(settings);
+        // The trace does not hold them.
+        let hash = Sha256::digest(format!("{:?} {}", row.spec, row.object));
+        let hash = hash.iter().map(|b| format!("{b:02x}")).collect();
+        out.files.insert(format!("CronJob {}/{}", namespace(&row.spec), row.name), hash);
+    }
+    Ok(())
 }
 
 /// DaemonSets: an application each, and their templates.
@@ -862,43 +1002,41 @@ fn pods(
             out.notes.push(format!("{} {what}", thousands(count)));
         }
     }
-    // Pods that sit on nodes are a beginning, too: of what ends, fails or comes later.
-    if planned.is_empty() && out.daemon_sets.is_empty() {
-        let (message, hint) = if outside > 0 {
-            let hint = "`podpace trace stats` shows when pods are created; correct workload.transform";
-            (format!("no pod is left of the trace {}", reader.path().display()), hint)
-        } else {
-            let hint = "import it again and read the report: which rows were dropped, and why?";
-            (format!("the trace {} has no pods", reader.path().display()), hint)
-        };
-        return Err(unusable(message, hint));
-    }
+    out.outside = outside;
     // Stable: pods of the same time stay in the trace's order.
     planned.sort_by_key(|row| (row.node != NO_NODE, row.at_ns));
     Ok(planned)
 }
 
-/// Puts the pods into the cluster and looks for those that no node can hold.
-fn place(cluster: &mut Cluster, planned: Vec<Row>, out: &mut TraceWorkload) -> Result<(), FromTraceError> {
-    let mut pods_of_spec = vec![0u64; cluster.pods.spec_count()];
+/// Puts the pods into the cluster, and `others` before those that sit on nodes, and looks for those that no node can hold.
+fn place(
+    cluster: &mut Cluster,
+    planned: Vec<Row>,
+    out: &mut TraceWorkload,
+    others: impl FnOnce(&mut Cluster, &mut TraceWorkload) -> Result<(), FromTraceError>,
+) -> Result<(), FromTraceError> {
     cluster.pods.reserve(planned.len());
     out.run_ns.reserve_exact(planned.len());
     // From the trace's order to that of the plan.
     let recorded = std::mem::take(&mut out.recorded);
-    for row in &planned {
+    let (to_schedule, on_nodes) = planned.split_at(planned.partition_point(|row| row.node == NO_NODE));
+    for row in to_schedule {
+        cluster.pods.add(row.spec, row.app);
+        out.run_ns.push(row.run_ns);
+        out.times_ns.push(row.at_ns);
+        if !recorded.is_empty() {
+            out.recorded.push(recorded.get(row.recorded as usize).copied().unwrap_or(RecordedPod::NOTHING));
+        }
+    }
+    others(cluster, out)?;
+    let mut pods_of_spec = vec![0u64; cluster.pods.spec_count()];
+    let all = cluster.pods.len() as PodId;
+    (0..all).for_each(|pod| pods_of_spec[cluster.pods.spec_id(pod) as usize] += 1);
+    for row in on_nodes {
         let pod = cluster.pods.add(row.spec, row.app);
         out.run_ns.push(row.run_ns);
-        if row.node == NO_NODE {
-            out.times_ns.push(row.at_ns);
-            if !recorded.is_empty() {
-                out.recorded
-                    .push(recorded.get(row.recorded as usize).copied().unwrap_or(RecordedPod::NOTHING));
-            }
-            pods_of_spec[row.spec as usize] += 1;
-        } else {
-            cluster.pods.bind(pod, row.node);
-            cluster.pods.set_stage(pod, Stage::Running);
-        }
+        cluster.pods.bind(pod, row.node);
+        cluster.pods.set_stage(pod, Stage::Running);
     }
     if cluster.nodes.is_empty() {
         return Ok(());
@@ -912,7 +1050,7 @@ fn place(cluster: &mut Cluster, planned: Vec<Row>, out: &mut TraceWorkload) -> R
         }
     }
     let Some(first) = first else { return Ok(()) };
-    if misfits == out.times_ns.len() as u64 {
+    if misfits == u64::from(all) {
         let hint = "make the nodes of `cluster` larger, or set workload.transform.capacityScale";
         return Err(unusable(format!("no node can hold any pod of the trace: {first}"), hint));
     }

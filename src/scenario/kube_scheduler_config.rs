@@ -27,7 +27,7 @@ use super::duration::DurationNs;
 use super::resolve::operator;
 use super::spec::{MatchExpressionSpec, MatchOperator};
 use super::tree::{Path, Step};
-use crate::cluster::{Expression, HOSTNAME_LABEL, SpreadConstraint, Term, WeightedTerm};
+use crate::cluster::{Expression, SpreadConstraint, Term, WeightedTerm};
 use crate::engine::SECOND;
 use crate::scheduler::kube::{NamedProfile, Plugins, ResourceWeight, Weights, system_default_constraints};
 use crate::scheduler::{ScoringStrategy, Settings};
@@ -853,12 +853,13 @@ impl Reader<'_> {
         }
     }
 
-    /// A node selector term; `metadata.name` of `matchFields` is the host name, which is the node's name here.
+    /// A node selector term.
     fn term(&mut self, path: &Path, spec: &NodeSelectorTerm) -> Term {
-        let mut expressions = Vec::new();
-        for (list, found) in
-            [("matchExpressions", &spec.match_expressions), ("matchFields", &spec.match_fields)]
-        {
+        let mut term = Term::default();
+        for (list, found, into) in [
+            ("matchExpressions", &spec.match_expressions, &mut term.expressions),
+            ("matchFields", &spec.match_fields, &mut term.fields),
+        ] {
             for (i, e) in found.iter().enumerate() {
                 let path = path.key(list).child(Step::Index(i));
                 let fields = list == "matchFields";
@@ -895,14 +896,14 @@ impl Reader<'_> {
                     }
                     _ => {}
                 }
-                expressions.push(Expression {
-                    key: if fields { HOSTNAME_LABEL.to_owned() } else { e.key.clone() },
+                into.push(Expression {
+                    key: e.key.clone(),
                     operator: operator(e.operator),
                     values: e.values.clone(),
                 });
             }
         }
-        Term { expressions }
+        term
     }
 
     fn fit(&mut self, path: &Path, settings: &mut Settings) {

@@ -726,7 +726,7 @@ fn suits(flavor: &Flavor, spec: &PodSpec) -> bool {
     let terms: Vec<Vec<Expression>> = spec.required_node_affinity.iter().map(relevant).collect();
     let affine = terms.is_empty()
         || terms.iter().any(Vec::is_empty)
-        || terms.into_iter().any(|expressions| term_matches(&Term { expressions }, label));
+        || terms.into_iter().any(|expressions| term_matches(&Term { expressions, ..Term::default() }, label));
     tolerated && selected && affine
 }
 

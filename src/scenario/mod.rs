@@ -11,6 +11,7 @@
 pub mod autoscaler;
 mod config_file;
 mod cron;
+mod cron_manifests;
 mod decode;
 mod diagnostic;
 mod document;

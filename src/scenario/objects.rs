@@ -12,14 +12,14 @@ use super::quantity::Quantity;
 use super::resolve::DEFAULT_LIMIT_NS;
 use super::spec::{
     ClusterSpec, CompletionMode, ConcurrencyPolicy, CronJobSpec, JobSpec, NodeLifecycleKind,
-    PodManagementPolicy, PodShape, ScenarioSpec, StatefulSetSpec, StopSpec, WorkloadStart,
+    PodManagementPolicy, PodShape, ScenarioSpec, StatefulSetSpec, WorkloadStart,
 };
 use super::validate::{Check, pod_groups};
 use crate::cluster::{Cluster, DEFAULT_NAMESPACE, ResourceQuota};
 use crate::control_plane::controllers::cron_job::{Concurrency, CronJobSettings, DELTA_NS};
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
-use crate::engine::SECOND;
+use crate::engine::{Nanos, SECOND};
 
 /// `backoffLimit` of a Job that does not say.
 const BACKOFF_LIMIT: u32 = 6;
@@ -82,30 +82,9 @@ fn cron_jobs(spec: &ScenarioSpec, check: &mut Check<'_>) {
             let message = "the pods of its Jobs never succeed: they run for ever";
             check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
         }
-        if let Some(zone) = job.time_zone.as_deref().filter(|zone| !["Etc/UTC", "UTC"].contains(zone)) {
-            let message = format!("time zone `{zone}` is not modelled");
-            check.report(&format!("{path}.timeZone"), message, "write the schedule in UTC, and leave it out");
-        }
-        let field = format!("{path}.schedule");
-        match Schedule::parse(&job.schedule) {
-            Err(why) => {
-                let message = format!(
-                    "the API server refuses this: spec.schedule: Invalid value: \"{}\": {why}",
-                    job.schedule
-                );
-                check.report(&field, message, "such as `*/5 * * * *` or `@hourly`");
-            }
-            Ok(_) if job.suspend == Some(true) => {}
-            Ok(_) => {
-                let times = job.settings(&spec.stop, workload.start_time.as_deref(), 0).times_ns.len() as u64;
-                if times == 0 {
-                    let message = "no Job is due before `stop.limit`";
-                    check.report(&field, message, "raise the limit, or set `workload.startTime`");
-                } else if times > limits::APPS {
-                    let message = format!("more than {} Jobs are due before `stop.limit`", limits::APPS);
-                    check.report(&field, message, "lower the limit, or start Jobs less often");
-                }
-            }
+        let limit_ns = spec.stop.limit.map_or(DEFAULT_LIMIT_NS, |limit| limit.0);
+        for (key, _, message, hint) in job.wrong_times(limit_ns, workload.start_time.as_deref()) {
+            check.report(&format!("{path}.{key}"), message, hint);
         }
     }
 }
@@ -184,22 +163,58 @@ impl StatefulSetSpec {
 }
 
 impl CronJobSpec {
-    /// What it is to its controller, if its first Job is the owner with this number.
+    /// What is wrong with its times before the limit of a run: field, value, message, what to do.
+    pub(super) fn wrong_times(
+        &self,
+        limit_ns: Nanos,
+        start_time: Option<&str>,
+    ) -> Vec<(&'static str, String, String, &'static str)> {
+        let mut wrong = Vec::new();
+        if let Some(zone) = self.time_zone.as_ref().filter(|zone| cron::offset_s(zone).is_none()) {
+            let message = format!("time zone `{zone}` is not modelled");
+            let hint = "write the schedule in UTC, and leave it out; or name a fixed offset: Etc/GMT-2 is two hours east";
+            wrong.push(("timeZone", zone.clone(), message, hint));
+        }
+        let mut schedule = |message, hint| wrong.push(("schedule", self.schedule.clone(), message, hint));
+        match Schedule::parse(&self.schedule) {
+            Err(why) => {
+                let value = &self.schedule;
+                let message =
+                    format!("the API server refuses this: spec.schedule: Invalid value: \"{value}\": {why}");
+                schedule(message, "such as `*/5 * * * *` or `@hourly`");
+            }
+            Ok(_) if self.suspend == Some(true) => {}
+            Ok(_) => {
+                let times = self.settings(limit_ns, start_time, 0).times_ns.len() as u64;
+                if times == 0 {
+                    let message = "no Job is due before `stop.limit`".to_owned();
+                    schedule(message, "raise the limit, or set `workload.startTime`");
+                } else if times > limits::APPS {
+                    let message = format!("more than {} Jobs are due before `stop.limit`", limits::APPS);
+                    schedule(message, "lower the limit, or start Jobs less often");
+                }
+            }
+        }
+        wrong
+    }
+
+    /// What it is to its controller in a run that ends at a limit, if its first Job is the owner with this number.
     pub(super) fn settings(
         &self,
-        stop: &StopSpec,
+        limit_ns: Nanos,
         start_time: Option<&str>,
         first_job: usize,
     ) -> CronJobSettings {
         // One that is due at the limit is looked at after it.
-        let limit_ns = stop.limit.map_or(DEFAULT_LIMIT_NS, |limit| limit.0).saturating_sub(DELTA_NS);
+        let limit_ns = limit_ns.saturating_sub(DELTA_NS);
         let start_s = start_time.and_then(cron::start_s).unwrap_or(cron::START_S);
+        let offset_s = self.time_zone.as_deref().and_then(cron::offset_s).unwrap_or(0);
         let schedule = Schedule::parse(&self.schedule).ok().filter(|_| self.suspend != Some(true));
         let most = usize::try_from(limits::APPS).unwrap_or(usize::MAX);
         let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let kept = |limit: Option<u64>, default: u32| limit.map_or(default, count);
         CronJobSettings {
-            times_ns: schedule.map_or_else(Vec::new, |s| s.times_ns(start_s, limit_ns, most)),
+            times_ns: schedule.map_or_else(Vec::new, |s| s.times_ns(start_s, offset_s, limit_ns, most)),
             first_job: count(first_job as u64),
             deadline_ns: self.starting_deadline_seconds.map(|seconds| seconds.saturating_mul(SECOND)),
             concurrency: match self.concurrency_policy.unwrap_or_default() {

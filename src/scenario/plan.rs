@@ -349,13 +349,15 @@ pub struct ChangesPlan {
     pub default_toleration_ns: Nanos,
     /// Ranges of pods that ReplicaSets own.
     pub replica_sets: Vec<(u32, u32)>,
-    /// What each owner of [`Creation::ReplicaSets`] is, ReplicaSets first, then StatefulSets, then Jobs; those that are not
+    /// What each owner of [`Creation::ReplicaSets`], or of `jobs_beside`, is, ReplicaSets first, then StatefulSets, then Jobs; those that are not
     /// told are ReplicaSets.
     pub owners: Vec<OwnerPlan>,
     /// DaemonSets; they come after all other owners.
     pub daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs; they come after those.
     pub cron_jobs: Vec<CronJobSettings>,
+    /// Ranges of pods of Jobs that stand beside pods that a load client creates; they come after `replica_sets`.
+    pub jobs_beside: Vec<(u32, u32)>,
 }
 
 /// What owns a range of pods.

@@ -93,6 +93,8 @@ struct Resolver<'a> {
     owners: Vec<OwnerPlan>,
     daemon_sets: Vec<DaemonSetSettings>,
     cron_jobs: Vec<CronJobSettings>,
+    /// Ranges of pods of Jobs that stand beside what a load client creates.
+    jobs_beside: Vec<(u32, u32)>,
 }
 
 impl<'a> Resolver<'a> {
@@ -108,6 +110,7 @@ impl<'a> Resolver<'a> {
             owners: Vec::new(),
             daemon_sets: Vec::new(),
             cron_jobs: Vec::new(),
+            jobs_beside: Vec::new(),
         }
     }
 }
@@ -178,7 +181,7 @@ fn term(expressions: &[MatchExpressionSpec]) -> Term {
         operator: operator(e.operator),
         values: e.values.clone(),
     };
-    Term { expressions: expressions.iter().map(expression).collect() }
+    Term { expressions: expressions.iter().map(expression).collect(), ..Term::default() }
 }
 
 /// The name of a gang's task group.
@@ -277,7 +280,7 @@ fn volcano_queue(spec: &QueueSpec, names: &mut ResourceNames) -> volcano::Queue 
 }
 
 /// Draws spans of time from a distribution as scenarios give it.
-fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut LazyStream<'_>) -> Nanos {
+pub(super) fn sampler(distribution: TimeDistribution) -> impl FnMut(&mut LazyStream<'_>) -> Nanos + use<> {
     let prepared = match distribution {
         TimeDistribution::Quantiles { p50, p99 } => Some(LogNormal::new(p50.0, p99.0)),
         _ => None,
@@ -899,6 +902,7 @@ impl Resolver<'_> {
             owners: std::mem::take(&mut self.owners),
             daemon_sets: std::mem::take(&mut self.daemon_sets),
             cron_jobs: std::mem::take(&mut self.cron_jobs),
+            jobs_beside: std::mem::take(&mut self.jobs_beside),
         })
     }
 
@@ -980,13 +984,18 @@ impl Resolver<'_> {
             Some(trace) => from_trace::read(cluster, &base.join(trace), &w.transform, streams, apps),
             None => {
                 let paths: Vec<PathBuf> = w.manifests.iter().map(|file| base.join(file)).collect();
-                from_trace::read_manifests(cluster, &paths, &w.transform, streams, apps)
+                let options = from_trace::RunOptions {
+                    start_time: w.start_time.as_deref(),
+                    limit_ns: self.spec.stop.limit.map(|limit| limit.0),
+                };
+                from_trace::read_manifests(cluster, &paths, &w.transform, streams, apps, options)
             }
         };
         let mut trace = match read {
             Ok(trace) => trace,
             Err(error) => {
                 let hint = error.hint();
+                let field = if error.is_of_start_time() { "workload.startTime" } else { field };
                 self.errors.push(self.document.diagnostic(field, error.to_string(), hint));
                 return (Creation::Existing, Lifetimes::Endless);
             }
@@ -1003,19 +1012,25 @@ impl Resolver<'_> {
                 hint,
             ));
         }
-        let longest_ns = trace.run_ns.iter().filter(|run| **run != u64::MAX).max().copied();
-        let last_ns = trace.times_ns.last().copied().unwrap_or(0);
-        self.default_limit_ns =
-            last_ns.saturating_add(longest_ns.unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
+        self.default_limit_ns = trace.default_limit_ns;
+        let (ranges, owners): (Vec<_>, Vec<_>) = trace.jobs.into_iter().unzip();
+        (self.owners, self.cron_jobs) = (owners, trace.cron_jobs);
         let creation = if w.start == Some(WorkloadStart::Backlog) {
+            if !self.cron_jobs.is_empty() {
+                let message =
+                    "the pods of CronJobs are made by their controller, and a backlog is there before it";
+                let hint = Some("set `start: live`".to_owned());
+                self.errors.push(self.document.diagnostic("workload.start", message, hint));
+            }
             Creation::Existing
+        } else if !ranges.is_empty() && trace.times_ns.is_empty() {
+            Creation::ReplicaSets { ranges, times_ns: Arc::default() }
         } else {
+            self.jobs_beside = ranges;
             Creation::Scheduled { times_ns: trace.times_ns.into() }
         };
-        (
-            creation,
-            if longest_ns.is_some() { Lifetimes::Run(trace.run_ns.into()) } else { Lifetimes::Endless },
-        )
+        let ends = trace.run_ns.iter().any(|run| *run != u64::MAX);
+        (creation, if ends { Lifetimes::Run(trace.run_ns.into()) } else { Lifetimes::Endless })
     }
 
     fn workload(&mut self, cluster: &mut Cluster, streams: &Streams) -> (Creation, Lifetimes) {
@@ -1063,7 +1078,8 @@ impl Resolver<'_> {
         }
         for (index, c) in w.cron_jobs.iter().enumerate() {
             let base = c.name.clone().unwrap_or_else(|| format!("cronjob{index}"));
-            let settings = c.settings(&spec.stop, w.start_time.as_deref(), expanded.sets.len());
+            let limit_ns = spec.stop.limit.map_or(DEFAULT_LIMIT_NS, |limit| limit.0);
+            let settings = c.settings(limit_ns, w.start_time.as_deref(), expanded.sets.len());
             for time in 0..settings.times_ns.len() {
                 let pods = c.completions.or(c.parallelism).unwrap_or(1);
                 if cluster.pods.len() as u64 + pods > limits::PODS {
@@ -1238,7 +1254,15 @@ fn workload(
     objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
     let Resolver {
-        provenance, default_limit_ns, errors, replica_sets, owners, daemon_sets, cron_jobs, ..
+        provenance,
+        default_limit_ns,
+        errors,
+        replica_sets,
+        owners,
+        daemon_sets,
+        cron_jobs,
+        jobs_beside,
+        ..
     } = r;
     let made = Workload {
         cluster,
@@ -1251,6 +1275,7 @@ fn workload(
         owners,
         daemon_sets,
         cron_jobs,
+        jobs_beside,
     };
     (made, streams.were_used(), errors)
 }
@@ -1280,9 +1305,11 @@ pub fn resolve_shared(
         owners,
         daemon_sets,
         cron_jobs,
+        jobs_beside,
     } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
     (r.replica_sets, r.owners, r.daemon_sets, r.cron_jobs) = (replica_sets, owners, daemon_sets, cron_jobs);
+    r.jobs_beside = jobs_beside;
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);

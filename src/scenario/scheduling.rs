@@ -707,6 +707,7 @@ pub(super) fn volume_claims(shape: &PodShape, classes: &[StorageClassSpec]) -> V
                 .iter()
                 .map(|l| Expression { key: l.key.clone(), operator: Operator::In, values: l.values.clone() })
                 .collect(),
+            ..Term::default()
         };
         let topology: Vec<Term> = class.allowed_topologies.iter().map(term).collect();
         if class.volume_binding_mode == Some(VolumeBindingMode::WaitForFirstConsumer) || topology.is_empty() {

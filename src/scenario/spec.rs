@@ -552,7 +552,8 @@ pub struct WorkloadSpec {
     /// CronJobs, whose Jobs the controller manager creates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cron_jobs: Vec<CronJobSpec>,
-    /// The date of t = 0, for `cronJobs`: UTC, such as `2025-01-01T00:00:00Z`, which is the default (a Wednesday).
+    /// The date of t = 0, for `cronJobs`: UTC, such as `2025-01-01T00:00:00Z`, which is the default (a Wednesday). CronJobs among
+    /// `manifests` need one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<String>,
     /// The client that creates `pods`, deployments and jobs.
@@ -565,7 +566,7 @@ pub struct WorkloadSpec {
     /// its nodes unless `cluster.nodes` has some.
     pub trace: Option<String>,
     /// Files or folders of Kubernetes manifests or of `kubectl get -o json|yaml`, paths relative to the scenario: read as
-    /// `podpace trace import k8s-list` reads them, and DaemonSets besides.
+    /// `podpace trace import k8s-list` reads them, and DaemonSets and CronJobs besides.
     #[serde(default)]
     pub manifests: Vec<String>,
     /// What is changed about the trace or manifests before they run.
@@ -944,7 +945,7 @@ pod_group! {
         name: Option<String>,
         /// When a Job is due: five fields, or `@hourly` and its like.
         schedule: String,
-        /// Time zone of the schedule: `Etc/UTC`, which is the default, or `UTC`.
+        /// Time zone of the schedule, one with a fixed offset: `Etc/UTC`, which is the default, `UTC`, or `Etc/GMT-2`, which is two hours east.
         time_zone: Option<String>,
         /// A Job that is so late never comes. Default: there is no deadline.
         starting_deadline_seconds: Option<u64>,

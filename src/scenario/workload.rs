@@ -52,6 +52,8 @@ pub(super) struct Workload {
     pub(super) daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs.
     pub(super) cron_jobs: Vec<CronJobSettings>,
+    /// Ranges of pods of Jobs beside what a load client creates.
+    pub(super) jobs_beside: Vec<(u32, u32)>,
 }
 
 impl Workload {
@@ -108,7 +110,7 @@ fn key(spec: &ScenarioSpec, document: &Document) -> Option<String> {
     // The scheduler decides on default queues and on gangs.
     let ignore = &scheduler.ignore;
     let (scheduler, has_config) = (scheduler.kind.as_str(), scheduler.config.is_some());
-    let limit = stop.limit.filter(|_| !workload.cron_jobs.is_empty());
+    let limit = stop.limit.filter(|_| !workload.cron_jobs.is_empty() || !workload.manifests.is_empty());
     to_yaml(&Key { limit, directory, scheduler, has_config, ignore, cluster, workload }).ok()
 }
 

@@ -2,6 +2,7 @@
 mod autoscaler;
 mod autoscaler_random;
 mod cron_jobs;
+mod cron_manifests;
 mod daemon_sets;
 mod drains;
 mod errors;

@@ -3,9 +3,9 @@
 use crate::support::naive::Naive;
 use crate::support::{Harness, S, node, pod, resources};
 use podpace::cluster::{
-    Expression, HOSTNAME_LABEL, HostPort, LabelSelector, Namespaces, NodeTemplate, Operator, PodAffinityTerm,
-    PodSpec, Resources, Service, SpreadConstraint, Taint, TaintEffect, Term, Toleration, WeightedTerm,
-    ZONE_LABEL,
+    Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NAME_FIELD, Namespaces, NodeTemplate, Operator,
+    PodAffinityTerm, PodSpec, Resources, Service, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
+    WeightedTerm, ZONE_LABEL,
 };
 use podpace::engine::{Rng, Streams};
 use podpace::scheduler::kube::Weights;
@@ -104,11 +104,23 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
         if rng.chance(0.2) {
             let zone = ["z0", "z1"][rng.below(2) as usize].to_owned();
             let e = Expression { key: ZONE_LABEL.into(), operator: Operator::NotIn, values: vec![zone] };
-            spec.required_node_affinity = vec![Term { expressions: vec![e] }];
+            spec.required_node_affinity = vec![Term { expressions: vec![e], ..Term::default() }];
+        }
+        if rng.chance(0.25) {
+            // Nodes by name: of a DaemonSet, of several terms, of terms that conflict.
+            for _ in 0..1 + rng.below(2) {
+                let mut term = Term::default();
+                for _ in 0..1 + rng.below(8) / 7 {
+                    let values = (0..1 + rng.below(4)).map(|_| format!("node-{}", rng.below(20))).collect();
+                    let operator = [Operator::In, Operator::NotIn][(rng.below(8) / 7) as usize];
+                    term.fields.push(Expression { key: NAME_FIELD.into(), operator, values });
+                }
+                spec.required_node_affinity.push(term);
+            }
         }
         if rng.chance(0.3) {
             let e = Expression { key: "rack".into(), operator: Operator::In, values: vec!["r0".into()] };
-            let term = Term { expressions: vec![e] };
+            let term = Term { expressions: vec![e], ..Term::default() };
             spec.preferred_node_affinity = vec![WeightedTerm { weight: 1 + rng.below(100) as i32, term }];
         }
         if rng.chance(0.4) {

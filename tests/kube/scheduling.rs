@@ -185,6 +185,7 @@ fn preferences_weigh_more_than_resources() {
             operator: podpace::cluster::Operator::In,
             values: vec!["ssd".into()],
         }],
+        ..Term::default()
     };
     let preferred = vec![WeightedTerm { weight: 1, term }];
     let spec = h.add_spec(PodSpec { preferred_node_affinity: preferred, ..pod(500, 512) });

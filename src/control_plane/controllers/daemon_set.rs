@@ -29,7 +29,7 @@ use super::sync::Sync;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, doubled_ns};
 use crate::cluster::{
-    AppId, Cluster, Expression, HOSTNAME_LABEL, NO_NODE, NodeId, Operator, PodId, PodSpec, SpecId, Taint,
+    AppId, Cluster, Expression, NAME_FIELD, NO_NODE, NodeId, Operator, PodId, PodSpec, SpecId, Taint,
     TaintEffect, Term, Toleration, term_matches, tolerates,
 };
 use crate::engine::{Nanos, SECOND};
@@ -79,13 +79,9 @@ pub fn tolerate(spec: &mut PodSpec) {
 fn for_node(template: &PodSpec, node: &str) -> PodSpec {
     let mut spec = template.clone();
     let name =
-        Expression { key: HOSTNAME_LABEL.to_owned(), operator: Operator::In, values: vec![node.to_owned()] };
-    if spec.required_node_affinity.is_empty() {
-        spec.required_node_affinity.push(Term::default());
-    }
-    for term in &mut spec.required_node_affinity {
-        term.expressions.push(name.clone());
-    }
+        Expression { key: NAME_FIELD.to_owned(), operator: Operator::In, values: vec![node.to_owned()] };
+    // Its own terms have had their say when the node was found to suit.
+    spec.required_node_affinity = vec![Term { fields: vec![name], ..Term::default() }];
     spec.required_node = Some(node.to_owned());
     spec
 }

@@ -179,9 +179,10 @@ impl Simulation {
         let limits = b.plan.controller_manager.as_ref()?.1;
         let cluster = &b.plan.cluster;
         let mut store = Store::new(cluster, agents.kind() != AgentKind::None);
-        let (sets, is_live) = match &b.plan.creation {
-            Creation::ReplicaSets { ranges, .. } => (ranges, true),
-            _ => (&plan.replica_sets, false),
+        // Ranges of pods, and how many of their owners are there from the beginning.
+        let (sets, there) = match &b.plan.creation {
+            Creation::ReplicaSets { ranges, .. } => (ranges.clone(), 0),
+            _ => ([&plan.replica_sets[..], &plan.jobs_beside].concat(), plan.replica_sets.len()),
         };
         for (owner, (from, to)) in sets.iter().enumerate() {
             (*from..*to).for_each(|pod| store.set_owner(pod, owner as u32));
@@ -263,7 +264,7 @@ impl Simulation {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
             recovery: Recovery::default(),
-            servers: Servers::new(is_live, sets.len(), rebuild),
+            servers: Servers::new((0..sets.len()).map(|set| set < there).collect(), rebuild),
             drains,
             manager: manager.process,
             later_run_ns: Vec::new(),

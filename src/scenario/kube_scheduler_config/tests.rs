@@ -96,7 +96,7 @@ profiles:
     assert!(s.kube.ignore_preferred_terms_of_existing_pods);
     assert_eq!((s.kube.min_candidate_nodes_percentage, s.kube.min_candidate_nodes_absolute), (5, 50));
     assert_eq!(s.kube.added_required.len(), 2);
-    assert_eq!(s.kube.added_required[1].expressions[0].key, HOSTNAME_LABEL);
+    assert_eq!(s.kube.added_required[1].fields[0].key, "metadata.name");
     assert_eq!(s.kube.added_preferred[0].weight, 7);
 }
 

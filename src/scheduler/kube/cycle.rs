@@ -8,7 +8,8 @@
 //! Weights by default: TaintToleration 3, NodeAffinity 2, PodTopologySpread 2, InterPodAffinity 2, Fit 1, BalancedAllocation 1.
 //! ImageLocality 1.
 //!
-//! A pod that is nominated to a node tries that node alone first.
+//! A pod that is nominated to a node tries that node alone first. One that names its nodes is tried on these alone, and the next search starts as many nodes
+//! further on as these were.
 //!
 //! Left out: extenders, the few nodes that parallel workers filter past the last one needed.
 //!
@@ -21,6 +22,7 @@ use super::classes::{ClassId, Classes, Diagnosis, Rejections, View};
 use super::hints::PluginSet;
 use super::image_locality::KnownNodes;
 use super::inter_pod_affinity::AffinityPlan;
+use super::node_affinity::{REASON_CONFLICT, REASON_NOT_NAMED};
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
@@ -36,6 +38,8 @@ pub struct Decision {
     pub visited: u64,
     /// Nodes scored.
     pub scored: u64,
+    /// Nodes among which the cycle looked: those of the cluster, or those that the pod names.
+    pub listed: u64,
     /// What the plugins' walks over the whole cluster looked at.
     pub walks: Walks,
 }
@@ -66,6 +70,17 @@ pub(super) struct Candidate {
     pub raw: i64,
 }
 
+/// Where a cycle looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// On all nodes.
+    All,
+    /// On those that the pod names, in visiting order.
+    Named(Vec<NodeId>),
+    /// Nowhere: what the pod says of names can't hold.
+    Nowhere,
+}
+
 /// The parts of the scheduler that a cycle reads and moves on.
 pub(super) struct Search<'a> {
     pub cluster: &'a Cluster,
@@ -76,6 +91,7 @@ pub(super) struct Search<'a> {
     pub classes: &'a mut Classes,
     pub topology: &'a Topology,
     pub percentage: u32,
+    pub among: &'a Among,
     /// The node that the pod is nominated to, or that its batch hints at.
     pub nominated: Option<NodeId>,
     /// Candidates are gathered with their totals, though the table would do.
@@ -90,11 +106,25 @@ impl Search<'_> {
         let all = self.order.list().len();
         if all == 0 {
             let walks = Walks::default();
-            return Decision { outcome: Err(Diagnosis::default()), visited: 0, scored: 0, walks };
+            let outcome = Err(Diagnosis::default());
+            return Decision { outcome, visited: 0, scored: 0, listed: 0, walks };
         }
         *self.next_start %= all;
+        let listed = match self.among {
+            Among::All => all,
+            Among::Named(nodes) => nodes.len(),
+            Among::Nowhere => {
+                // PreFilter of NodeAffinity comes before those that walk.
+                let mut diagnosis = Diagnosis::default();
+                diagnosis.count(PluginSet::AFFINITY, REASON_CONFLICT, all as u64);
+                let (outcome, walks) = (Err(diagnosis), Walks::default());
+                return Decision { outcome, visited: 0, scored: 0, listed: 0, walks };
+            }
+        };
         // Nodes to find; without scores the first will do.
-        let enough = if self.plugins.scores() { num_feasible_nodes_to_find(self.percentage, all) } else { 1 };
+        let enough =
+            if self.plugins.scores() { num_feasible_nodes_to_find(self.percentage, listed) } else { 1 };
+        let listed = listed as u64;
         let class = self.classes.of_pod(self.cluster, pod);
         let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
         let start = *self.next_start;
@@ -107,13 +137,18 @@ impl Search<'_> {
             {
                 let walks = self.walks(plan, 0);
                 let visited = u64::from(self.plugins.filters());
-                return Decision { outcome: Ok(node), visited, scored: 0, walks };
+                return Decision { outcome: Ok(node), visited, scored: 0, listed, walks };
             }
         }
         let plain = plan.is_none()
             && !self.keeps_candidates
             && self.classes.prefers_all_alike(self.cluster, self.known, class);
-        let (visited, scored, chosen) =
+        let (visited, scored, chosen) = if let Among::Named(nodes) = self.among {
+            let visited = self.collect(nodes, plan, enough, |s, _, node| {
+                s.classes.evaluate(s.cluster, s.nodes, class, node)
+            });
+            self.choose(class, plan, visited, rng)
+        } else {
             match self.classes.prepare(self.cluster, self.nodes, self.order, class, enough) {
                 View::Table if plain => {
                     let table = self.classes.table(class);
@@ -121,17 +156,19 @@ impl Search<'_> {
                     (visited, scored, place.map(|at| self.order.list()[at]))
                 }
                 View::Table => {
-                    let visited =
-                        self.collect(plan, enough, |s, at, _| u64::from(s.classes.table(class).at(at)));
+                    let visited = self.collect(self.order.list(), plan, enough, |s, at, _| {
+                        u64::from(s.classes.table(class).at(at))
+                    });
                     self.choose(class, plan, visited, rng)
                 }
                 View::OneByOne => {
-                    let visited = self.collect(plan, enough, |s, _, node| {
+                    let visited = self.collect(self.order.list(), plan, enough, |s, _, node| {
                         s.classes.evaluate(s.cluster, s.nodes, class, node)
                     });
                     self.choose(class, plan, visited, rng)
                 }
-            };
+            }
+        };
         *self.next_start = (start + visited) % all;
         let outcome = match chosen {
             Some(node) => Ok(node),
@@ -139,27 +176,29 @@ impl Search<'_> {
         };
         // Without filters nodes are taken as they come.
         let visited = if self.plugins.filters() { visited as u64 + tried } else { 0 };
-        Decision { outcome, visited, scored, walks: self.walks(plan, scored) }
+        Decision { outcome, visited, scored, listed, walks: self.walks(plan, scored) }
     }
 
     /// All feasible nodes with their totals.
     pub fn scores(&mut self, pod: PodId) -> Vec<(NodeId, i64)> {
         let class = self.classes.of_pod(self.cluster, pod);
         let plan = self.topology.plan(self.cluster.pods.spec_id(pod));
-        self.collect(plan, usize::MAX, |s, _, node| s.classes.evaluate(s.cluster, s.nodes, class, node));
+        self.collect(self.order.list(), plan, usize::MAX, |s, _, node| {
+            s.classes.evaluate(s.cluster, s.nodes, class, node)
+        });
         self.score(class, plan);
         self.candidates.iter().map(|c| (c.node, c.total)).collect()
     }
 
-    /// Gathers the feasible nodes; returns how many were visited.
+    /// Gathers the feasible nodes of a list; returns how many were visited.
     fn collect(
         &mut self,
+        list: &[NodeId],
         plan: Option<Plan<'_>>,
         enough: usize,
         mut score: impl FnMut(&mut Self, usize, NodeId) -> u64,
     ) -> usize {
-        let list = self.order.list();
-        let start = *self.next_start;
+        let start = *self.next_start % list.len().max(1);
         self.candidates.clear();
         let mut visited = 0;
         while visited < list.len() && self.candidates.len() < enough {
@@ -201,12 +240,16 @@ impl Search<'_> {
     }
 
     fn diagnose(&mut self, class: ClassId, plan: Option<Plan<'_>>) -> Diagnosis {
-        if plan.is_none() {
+        let list = match self.among {
+            Among::Named(nodes) => nodes,
+            _ => self.order.list(),
+        };
+        if plan.is_none() && *self.among == Among::All {
             return self.classes.diagnose(self.cluster, self.nodes, self.order, class).clone();
         }
         let mut rejections = Rejections::default();
         let mut by_topology = Diagnosis::default();
-        for node in self.order.list() {
+        for node in list {
             if !self.classes.explain(self.cluster, self.nodes, class, *node, &mut rejections)
                 && let Some((plugin, reason)) = self.topology_rejects(plan, *node)
             {
@@ -216,6 +259,12 @@ impl Search<'_> {
         let mut diagnosis = rejections.diagnosis(self.cluster, self.classes.requests(class));
         diagnosis.plugins = diagnosis.plugins.with(by_topology.plugins);
         diagnosis.reasons.append(&mut by_topology.reasons);
+        if let Among::Named(nodes) = self.among {
+            // NodeAffinity has narrowed the search, whatever rejected the nodes that are left.
+            diagnosis.plugins = diagnosis.plugins.with(PluginSet::AFFINITY);
+            let others = self.order.list().len() - nodes.len();
+            diagnosis.count(PluginSet::AFFINITY, REASON_NOT_NAMED, others as u64);
+        }
         diagnosis
     }
 

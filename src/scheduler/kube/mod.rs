@@ -31,7 +31,7 @@
 //! cycle (`handleSchedulingFailure`), unless `SchedulerAsyncAPICalls` is on; a failed binding is reported from its own.
 //!
 //! Versions differ by the cost profile's parameters `pop_from_backoff`, `queueing_hints`, `opportunistic_batching`,
-//! `async_api_calls` and `unschedulable_timeout_s`; a scenario's feature gates win over them.
+//! `async_api_calls`, `prefilter_node_names` and `unschedulable_timeout_s`; a scenario's feature gates win over them.
 //!
 //! Several profiles share the queue, the cache and the place where the last search stopped; each has its own plugins,
 //! arguments and percentage of nodes. A pod names its profile (`schedulerName`, `default-scheduler` if it says nothing); one whose profile is not there belongs to the
@@ -74,7 +74,7 @@ use api_calls::ApiCalls;
 use batching::Batch;
 use budgets::Budgets;
 use classes::{Classes, Diagnosis};
-use cycle::{Candidate, Decision, Search};
+use cycle::{Among, Candidate, Decision, Search};
 use hints::{ClusterEvent, PluginSet};
 use image_locality::KnownNodes;
 use node_resources::{FitScore, NodeCache};
@@ -192,6 +192,8 @@ pub struct KubeScheduler {
     calls: ApiCalls,
     /// Opportunistic batching is on.
     batches: bool,
+    /// PreFilter may name the nodes that are tried.
+    names_nodes: bool,
     next_start: usize,
     /// Empty between cycles.
     #[serde(skip)]
@@ -216,8 +218,8 @@ pub struct KubeScheduler {
 impl KubeScheduler {
     /// Builds it. The profile has the costs `cycle`, `queue_pop`, `snapshot_node`, `node_total`, `filter_node`,
     /// `score_node`, `prefilter_pod_visited`, `affinity_pod_visited`, `term_pod_visited`, `spread_node_visited` and
-    /// `spread_pod_visited`, and may have `hint_pod`; the parameters `pop_from_backoff`, `queueing_hints` (0 or 1) and `unschedulable_timeout_s` are
-    /// those of the newest version if absent.
+    /// `spread_pod_visited`, and may have `hint_pod`; the parameters `pop_from_backoff`, `queueing_hints`, `prefilter_node_names` (0 or 1)
+    /// and `unschedulable_timeout_s` are those of the newest version if absent.
     ///
     /// # Errors
     /// The profile lacks an operation.
@@ -234,6 +236,7 @@ impl KubeScheduler {
         let gates = settings.feature_gates;
         let on = |name: &str, default: u64| meter.profile().parameter(name).unwrap_or(default) != 0;
         let (calls_default, batches_default) = (on("async_api_calls", 0), on("opportunistic_batching", 1));
+        let names_nodes = on("prefilter_node_names", 1);
         let rules = QueueRules {
             initial_backoff_ns: settings.pod_initial_backoff_ns,
             max_backoff_ns: settings.pod_max_backoff_ns,
@@ -278,6 +281,7 @@ impl KubeScheduler {
             volumes: Volumes::default(),
             calls: ApiCalls::new(gates.async_api_calls.unwrap_or(calls_default)),
             batches: gates.opportunistic_batching.unwrap_or(batches_default),
+            names_nodes,
             next_start: 0,
             candidates: Vec::new(),
             started: false,
@@ -315,6 +319,7 @@ impl KubeScheduler {
             classes: &mut profile.classes,
             topology: &profile.topology,
             percentage: 100,
+            among: &Among::All,
             nominated: None,
             keeps_candidates: false,
             next_start: &mut start,
@@ -381,6 +386,7 @@ impl KubeScheduler {
         let lifted = self.lift_nominated(cx.cluster, pod);
         let signed = self.batches && batching::is_signed(cx.cluster, &self.profiles[at].profile, spec);
         let hint = if signed { self.node_hint(cx, pod, at) } else { None };
+        let among = self.among(cx.cluster, spec, at);
         let profile = &mut self.profiles[at];
         let plugins = profile.plugins;
         let mut search = Search {
@@ -392,6 +398,7 @@ impl KubeScheduler {
             classes: &mut profile.classes,
             topology: &profile.topology,
             percentage: profile.percentage,
+            among: &among,
             nominated: self.preemption.nomination(pod).or(hint.and_then(|h| h.1)),
             keeps_candidates: signed,
             next_start: &mut self.next_start,
@@ -411,7 +418,7 @@ impl KubeScheduler {
             }
         }
         let preemption = (decision.outcome.is_err() && plugins.preemption).then(|| {
-            let (attempt, runs) = self.attempt_preemption(cx, pod);
+            let (attempt, runs) = self.attempt_preemption(cx, pod, &among);
             filter_runs += runs;
             attempt
         });
@@ -420,7 +427,7 @@ impl KubeScheduler {
         let serial = cx.meter.charge(ops.cycle, 1)
             + cx.meter.charge(ops.queue_pop, 1)
             + cx.meter.charge(ops.snapshot_node, std::mem::take(&mut self.dirty_count))
-            + cx.meter.charge(ops.node_total, self.order.list().len() as u64);
+            + cx.meter.charge(ops.node_total, decision.listed);
         let parallel = cx.meter.charge(ops.filter_node, decision.visited + filter_runs)
             + cx.meter.charge(ops.score_node, decision.scored)
             + cx.meter.charge(ops.prefilter_pod_visited, decision.walks.prefilter_pods)
@@ -436,6 +443,18 @@ impl KubeScheduler {
         };
         self.cycle = Some(InCycle { pod, decision, parallel_ns, preemption });
         cx.cpu(serial_ns, 1, TAG_SERIAL);
+    }
+
+    /// Where a cycle for a pod of the spec looks: PreFilter of NodeAffinity.
+    fn among(&mut self, cluster: &Cluster, spec: SpecId, profile: usize) -> Among {
+        if !self.names_nodes || !self.profiles[profile].plugins.affinity {
+            return Among::All;
+        }
+        match node_affinity::named_nodes(cluster.pods.spec_by_id(spec)) {
+            None => Among::All,
+            Some(names) if names.is_empty() => Among::Nowhere,
+            Some(names) => Among::Named(self.order.named(cluster, names.into_iter())),
+        }
     }
 
     /// Whether the batch looks at the node that the last pod got, and the node that it then hints at.

@@ -4,10 +4,15 @@
 //! the preferred terms that match, normalised over the feasible nodes. A profile's `addedAffinity` holds for every pod
 //! beside its own.
 //!
-//! Left out: `matchFields`, and PreFilter's short cut to the nodes that it names.
+//! A pod each of whose required terms names nodes (`matchFields` with `metadata.name In`), as those of DaemonSets do, is tried on these nodes alone: PreFilter says
+//! which ([`named_nodes`]). The others are rejected without a look; where none is named that every field of its term allows, the cycle ends there.
 //!
 //! Cost: O(terms x expressions) a node.
-use crate::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodSpec, Term, ZONE_LABEL, term_matches};
+use std::collections::BTreeSet;
+
+use crate::cluster::{
+    Cluster, HOSTNAME_LABEL, NAME_FIELD, NodeId, Operator, PodSpec, Term, ZONE_LABEL, term_matches,
+};
 
 use super::profile::Profile;
 
@@ -15,6 +20,30 @@ use super::profile::Profile;
 pub const REASON: &str = "node(s) didn't match Pod's node affinity/selector";
 /// The same where the profile's `addedAffinity` rejects it.
 pub const REASON_ADDED: &str = "node(s) didn't match scheduler-enforced node affinity";
+
+/// What is said of the nodes that are not named.
+pub const REASON_NOT_NAMED: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
+/// What is said where no name is left.
+pub const REASON_CONFLICT: &str = "pod affinity terms conflict";
+
+/// The nodes that a pod's required terms name, of which one has to be the pod's; none: at least one term names no node. Fields of a term hold all at once.
+#[must_use]
+pub fn named_nodes(spec: &PodSpec) -> Option<BTreeSet<&str>> {
+    let mut all = BTreeSet::new();
+    for term in &spec.required_node_affinity {
+        let names = term.fields.iter().filter(|f| f.key == NAME_FIELD && f.operator == Operator::In);
+        let mut of_term: Option<BTreeSet<&str>> = None;
+        for field in names {
+            let named: BTreeSet<&str> = field.values.iter().map(String::as_str).collect();
+            of_term = Some(match of_term {
+                None => named,
+                Some(others) => &others & &named,
+            });
+        }
+        all.extend(of_term?);
+    }
+    (!spec.required_node_affinity.is_empty()).then_some(all)
+}
 
 /// Whether the node matches the selector and one of the required terms.
 #[must_use]
@@ -52,7 +81,7 @@ pub fn raw_score(cluster: &Cluster, spec: &PodSpec, profile: &Profile, node: Nod
 #[must_use]
 pub fn depends_on_the_node(spec: &PodSpec, profile: &Profile) -> bool {
     let own = |key: &str| key == HOSTNAME_LABEL || key == ZONE_LABEL;
-    let term = |t: &Term| t.expressions.iter().any(|e| own(&e.key));
+    let term = |t: &Term| !t.fields.is_empty() || t.expressions.iter().any(|e| own(&e.key));
     spec.node_name.is_some()
         || spec.node_selector.keys().any(|k| own(k))
         || spec.required_node_affinity.iter().any(term)

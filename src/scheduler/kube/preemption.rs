@@ -35,6 +35,7 @@ use crate::scheduler::{Action, Context};
 
 use super::KubeScheduler;
 use super::classes::ClassId;
+use super::cycle::Among;
 use super::hints::ClusterEvent;
 use super::queue::Place;
 
@@ -294,7 +295,12 @@ impl KubeScheduler {
 
     /// Looks for pods that could make room; `pod`'s spec has been learnt and nominations have been lifted. Says how often
     /// filters ran.
-    pub(super) fn attempt_preemption(&mut self, cx: &mut Context<'_>, pod: PodId) -> (Attempt, u64) {
+    pub(super) fn attempt_preemption(
+        &mut self,
+        cx: &mut Context<'_>,
+        pod: PodId,
+        among: &Among,
+    ) -> (Attempt, u64) {
         let cluster = cx.cluster;
         let spec = cluster.pods.spec(pod);
         let mut filter_runs = 0;
@@ -329,7 +335,12 @@ impl KubeScheduler {
                 return (Attempt::NotEligible, 0);
             }
         }
-        let order: Vec<NodeId> = self.order.list().to_vec();
+        // Nodes that the cycle did not look at are rejected for good.
+        let order: Vec<NodeId> = match among {
+            Among::All => self.order.list().to_vec(),
+            Among::Named(nodes) => nodes.clone(),
+            Among::Nowhere => Vec::new(),
+        };
         let potential: Vec<NodeId> =
             order.into_iter().filter(|node| self.is_resolvable(cluster, pod, class, *node)).collect();
         if potential.is_empty() {

@@ -5,10 +5,12 @@
 //! of each zone in turn, zones by first sight, nodes of a zone by arrival
 //! (`pkg/scheduler/backend/cache/node_tree.go`). The zone key is region and zone.
 //!
+//! Nodes that a pod names are in no order there (they come out of a set); here they are in this one.
+//!
 //! Left out: sixteen workers race for the last places, so that the real set of feasible nodes depends on their
 //! timing; here it is the first ones in visiting order. A node that changes its zone keeps its place.
 //!
-//! Cost: O(nodes) when the order is rebuilt, which happens only after nodes came or went.
+//! Cost: O(nodes) when the order is rebuilt, which happens only after nodes came or went, and for the first pod then that names nodes.
 use rustc_hash::FxHashMap;
 
 use crate::cluster::{Cluster, NodeId};
@@ -46,6 +48,9 @@ pub struct NodeOrder {
     list: Vec<NodeId>,
     position: Vec<u32>,
     stale: bool,
+    /// Nodes of the list by name, once asked for.
+    #[serde(skip)]
+    by_name: Option<FxHashMap<String, NodeId>>,
 }
 
 impl NodeOrder {
@@ -89,6 +94,7 @@ impl NodeOrder {
             return false;
         }
         self.stale = false;
+        self.by_name = None;
         self.list.clear();
         self.position.fill(u32::MAX);
         let deepest = self.zone_order.iter().map(|z| self.zones[*z].len()).max().unwrap_or(0);
@@ -108,6 +114,18 @@ impl NodeOrder {
     #[must_use]
     pub fn list(&self) -> &[NodeId] {
         &self.list
+    }
+
+    /// Those nodes of the [`list`](Self::list) that have one of the names, in visiting order.
+    #[must_use]
+    pub fn named<'n>(&mut self, cluster: &Cluster, names: impl Iterator<Item = &'n str>) -> Vec<NodeId> {
+        let list = &self.list;
+        let by_name = self.by_name.get_or_insert_with(|| {
+            list.iter().map(|node| (cluster.nodes.get(*node).name.clone(), *node)).collect()
+        });
+        let mut nodes: Vec<NodeId> = names.filter_map(|name| by_name.get(name).copied()).collect();
+        nodes.sort_unstable_by_key(|node| self.position[*node as usize]);
+        nodes
     }
 
     /// A node's place in [`list`](Self::list).

@@ -110,10 +110,12 @@ pub(crate) struct List {
 /// ([`daemon_sets`](super::daemon_sets)).
 pub const DAEMON_SET: &str = "daemon-set";
 
+/// Why a CronJob is none: when its pods come depends on the date of a run ([`cron_jobs`](super::cron_jobs)).
+pub const CRON_JOB: &str = "cron-job";
+
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
-pub const UNMODELLED: [(&str, &str, &str); 3] = [
-    ("CronJob", "cron-job", "give it as `workload.cronJobs` of a scenario, where its pods have a run time"),
+pub const UNMODELLED: [(&str, &str, &str); 2] = [
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
 ];
@@ -154,6 +156,7 @@ impl List {
                 let what = format!("{}:{} (kind {kind})", place.file, place.at);
                 let reason = match kind {
                     "DaemonSet" => DAEMON_SET,
+                    "CronJob" => CRON_JOB,
                     _ => UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1),
                 };
                 sink.report.drop_row(OBJECTS, reason, || what);

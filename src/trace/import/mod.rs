@@ -34,6 +34,7 @@ pub mod audit;
 pub mod azure_packing;
 pub mod azure_vmtable;
 pub mod batsim;
+pub mod cron_jobs;
 pub mod daemon_sets;
 mod dag;
 pub mod dlrm;
@@ -55,6 +56,7 @@ pub mod philly;
 mod priority_class;
 pub mod simkube;
 pub mod swf;
+mod templates;
 pub mod wfcommons;
 pub mod yunikorn_events;
 

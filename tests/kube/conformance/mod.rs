@@ -8,6 +8,7 @@ mod affinity;
 mod affinity_scores;
 mod cycles;
 mod images;
+mod named_nodes;
 mod objects;
 mod resources;
 mod spread;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{Harness, S, resources};
 use podpace::cluster::{
-    App, Cluster, Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NodeTemplate, Operator,
+    App, Cluster, Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NAME_FIELD, NodeTemplate, Operator,
     PodAffinityTerm, PodId, PodSpec, Resources, SpreadConstraint, Taint, TaintEffect, Term, Toleration,
     WeightedTerm,
 };
@@ -408,11 +409,11 @@ fn term(text: &str) -> Term {
             _ => Operator::Lt,
         };
         let values = words.next().map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default();
-        // The field `metadata.name` is the node's name, which the label holds here.
-        let key = if key == "metadata.name" { HOSTNAME_LABEL } else { key };
         Expression { key: key.to_owned(), operator, values }
     };
-    Term { expressions: text.split('&').filter(|t| !t.trim().is_empty()).map(expression).collect() }
+    let all = text.split('&').filter(|t| !t.trim().is_empty()).map(expression);
+    let (fields, expressions) = all.partition(|e: &Expression| e.key == NAME_FIELD);
+    Term { expressions, fields }
 }
 
 /// `nodeaffinity/node_affinity_test.go`: TestNodeAffinity. Terms are joined by `|`; the node is `node-0`.

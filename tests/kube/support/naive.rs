@@ -2,7 +2,7 @@
 //! and pods. It draws from a twin of the scheduler's random stream, so its choice must be the same node.
 use std::collections::{BTreeMap, BTreeSet};
 
-use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSpec, SpreadConstraint};
+use podpace::cluster::{Cluster, HOSTNAME_LABEL, NodeId, Operator, PodId, PodSpec, SpreadConstraint};
 use podpace::engine::{Rng, Streams};
 use podpace::scheduler::ScoringStrategy;
 use podpace::scheduler::kube::{Plugins, Weights, system_default_constraints};
@@ -78,6 +78,23 @@ impl Naive {
 
     fn add(&mut self, operation: &'static str, count: usize) {
         *self.counts.entry(operation).or_default() += count as u64;
+    }
+
+    /// The names that a pod's required terms allow, if all name some: each name that all fields of one term list.
+    fn names(spec: &PodSpec) -> Option<Vec<String>> {
+        let terms = &spec.required_node_affinity;
+        let named = |t: &podpace::cluster::Term| t.fields.iter().any(|f| f.operator == Operator::In);
+        if terms.is_empty() || !terms.iter().all(named) {
+            return None;
+        }
+        let fields = |t: &podpace::cluster::Term| -> Vec<Vec<String>> {
+            t.fields.iter().filter(|f| f.operator == Operator::In).map(|f| f.values.clone()).collect()
+        };
+        let allowed = |t: &podpace::cluster::Term| -> Vec<String> {
+            let lists = fields(t);
+            lists[0].iter().filter(|name| lists.iter().all(|list| list.contains(name))).cloned().collect()
+        };
+        Some(terms.iter().flat_map(allowed).collect())
     }
 
     fn order(&self, cluster: &Cluster) -> Vec<NodeId> {
@@ -417,21 +434,37 @@ impl Naive {
         self.add("cycle", 1);
         self.add("queue_pop", 1);
         self.add("snapshot_node", dirty);
-        self.add("node_total", all);
         if all == 0 {
             self.expected.insert(pod, Err("no nodes available to schedule pods".to_owned()));
             return;
         }
-        let enough = num_feasible_nodes_to_find(self.percentage, all);
+        self.start %= all;
+        let by_name = Self::names(spec);
+        if by_name.as_ref().is_some_and(Vec::is_empty) {
+            self.expected.insert(pod, Err("pod affinity terms conflict".to_owned()));
+            return;
+        }
+        let listed: Vec<NodeId> = match &by_name {
+            None => order.clone(),
+            Some(names) => {
+                order.iter().copied().filter(|n| names.contains(&cluster.nodes.get(*n).name)).collect()
+            }
+        };
+        self.add("node_total", listed.len());
+        let enough = num_feasible_nodes_to_find(self.percentage, listed.len());
         let mut feasible = Vec::new();
         let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
         let mut visited = 0;
-        for i in 0..all {
+        if listed.len() < all {
+            let others = (all - listed.len()) as u64;
+            reasons.insert("node(s) didn't satisfy plugin(s) [NodeAffinity]".to_owned(), others);
+        }
+        for i in 0..listed.len() {
             if feasible.len() == enough {
                 break;
             }
             visited += 1;
-            let node = order[(self.start + i) % all];
+            let node = listed[(self.start + i) % listed.len()];
             let rejected = self.rejections(cluster, spec, node);
             if rejected.is_empty() {
                 feasible.push(node);

@@ -111,9 +111,9 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// All is well; whether ReplicaSets are created during the run, and how many there are.
-    pub fn new(is_live: bool, sets: usize, rebuild: Rebuild) -> Self {
-        Self { arrived: vec![!is_live; sets], rebuild: Some(rebuild), ..Self::default() }
+    /// All is well; which ReplicaSets and other owners are there from the beginning.
+    pub fn new(arrived: Vec<bool>, rebuild: Rebuild) -> Self {
+        Self { arrived, rebuild: Some(rebuild), ..Self::default() }
     }
 
     /// Takes over what a checkpoint leaves to the inputs.

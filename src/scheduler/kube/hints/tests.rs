@@ -263,7 +263,10 @@ fn filters_over_one_node() {
     let selects = || PodSpec { node_selector: labels("foo=bar"), ..PodSpec::default() };
     let requires = || {
         let e = Expression { key: "foo".into(), operator: Operator::In, values: vec!["bar".into()] };
-        PodSpec { required_node_affinity: vec![Term { expressions: vec![e] }], ..PodSpec::default() }
+        PodSpec {
+            required_node_affinity: vec![Term { expressions: vec![e], ..Term::default() }],
+            ..PodSpec::default()
+        }
     };
     let named = || PodSpec { node_name: Some("node-b".into()), ..PodSpec::default() };
     let port = |port| PodSpec {
