@@ -24,6 +24,7 @@ use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
+use crate::control_plane::stages::Facts;
 use crate::engine::Nanos;
 
 /// What is kept of workloads that no run uses, by default.
@@ -52,6 +53,8 @@ pub(super) struct Workload {
     pub(super) daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs.
     pub(super) cron_jobs: Vec<CronJobSettings>,
+    /// What stages read of pods, the first being nothing, and by application which of these its pods have.
+    pub(super) facts: (Vec<Facts>, Vec<u32>),
 }
 
 impl Workload {

@@ -10,4 +10,5 @@ mod nodes;
 mod objects;
 mod random;
 mod servers;
+mod stages;
 mod support;
