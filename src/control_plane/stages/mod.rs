@@ -18,7 +18,7 @@
 //! Source: kubernetes-sigs/kwok `pkg/utils/lifecycle/{lifecycle,value_duration_from,value_int_from}.go`,
 //! `pkg/utils/expression/{selector,query}.go`.
 //!
-//! Left out: CEL, values of fields that no pod here has (init containers, readiness gates, finalizers: they are absent).
+//! Left out: CEL, values of fields that no pod here has (init containers, readiness gates: they are absent).
 //!
 //! Cost: O(stages x requirements) a change of an object.
 pub mod player;
@@ -220,6 +220,8 @@ pub enum Field {
     RunTime,
     /// `.metadata.deletionTimestamp`.
     DeletionTimestamp,
+    /// `.metadata.finalizers`.
+    Finalizers,
     /// Something that no object here has.
     Absent,
     /// Something that every object has, and whose value is not known.
@@ -312,11 +314,33 @@ pub struct Delay {
     pub jitter: Option<Span>,
 }
 
+/// A change of an object's finalizers; each is a bit, by its index in [`StageSet::finalizers`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finalizers {
+    /// All that are there go first.
+    pub empty: bool,
+    /// These go.
+    pub remove: u64,
+    /// These come.
+    pub add: u64,
+}
+
+impl Finalizers {
+    /// Those that are there afterwards.
+    #[must_use]
+    pub const fn apply(self, before: u64) -> u64 {
+        let left = if self.empty { 0 } else { before & !self.remove };
+        left | self.add
+    }
+}
+
 /// What a stage does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// An event.
     Event,
+    /// Finalizers come and go.
+    Finalizers(Finalizers),
     /// A patch, by [`Facts`].
     Patch(Vec<Patch>),
     /// A deletion.
@@ -360,6 +384,8 @@ pub struct StageSet {
     pub nodes: Vec<Stage>,
     /// Types of conditions; the first two are `Ready` and `PodScheduled`.
     pub conditions: Vec<String>,
+    /// Finalizers, at most 64.
+    pub finalizers: Vec<String>,
     /// Facts of pods; the first has none.
     pub facts: Vec<Facts>,
     /// By application: index of its pods' facts.
@@ -377,6 +403,7 @@ pub(crate) struct View<'a> {
     status: &'a Status,
     /// Deletion timestamp, ns; `u64::MAX`: none.
     deletion_ns: Nanos,
+    finalizers: u64,
     facts: usize,
     cluster: &'a Cluster,
     /// How long the pod is to run, ns.
@@ -423,6 +450,12 @@ impl StageSet {
             }
             Field::RunTime => (view.run_ns.is_some(), None),
             Field::DeletionTimestamp => (view.deletion_ns != Nanos::MAX, None),
+            Field::Finalizers => {
+                let names = self.finalizers.iter().enumerate();
+                several
+                    .extend(names.filter(|(at, _)| view.finalizers >> at & 1 == 1).map(|(_, n)| n.as_str()));
+                (!several.is_empty(), None)
+            }
             Field::Absent => (false, None),
             Field::Present => (true, None),
             Field::OwnerKind => {
@@ -593,12 +626,24 @@ mod tests {
             id: 0,
             status: &status,
             deletion_ns: Nanos::MAX,
+            finalizers: 0,
             facts: 0,
             cluster: &cluster,
             run_ns: None,
         };
         let mut rng = Streams::new(3).stream("t");
         (0..1000).map(|_| stage.delay_ns(&view, 0, &mut rng)).collect()
+    }
+
+    /// `finalizersModify`.
+    #[test]
+    fn finalizers_go_before_others_come() {
+        let change = |empty, remove, add| Finalizers { empty, remove, add };
+        assert_eq!(change(false, 0, 0b10).apply(0b01), 0b11);
+        assert_eq!(change(false, 0b01, 0).apply(0b11), 0b10);
+        assert_eq!(change(true, 0, 0b10).apply(0b101), 0b10);
+        assert_eq!(change(false, 0b11, 0b01).apply(0b11), 0b01);
+        assert_eq!(change(true, 0, 0).apply(0), 0);
     }
 
     /// `Stage.Delay`: uniform from the duration to a larger jitter; a jitter that is not larger is the delay.

@@ -7,8 +7,8 @@
 //! not sent; one with a time in it changes something from one second to the next. A request that fails is tried again after 1 s,
 //! doubled up to 32 min, with up to a fifth more; one that is refused is not.
 //!
-//! **Loops.** Stages without delay may follow each other for ever. Each turn takes requests, so the run's limit ends it; where
-//! requests take no time (no `apiServer`) a thousand turns of an object at one instant end the run with an error.
+//! **Loops.** Stages without delay may follow each other for ever. Each turn takes requests, so the run's limit ends it; if they
+//! take no time at all a thousand turns of an object at one instant end the run with an error.
 //!
 //! Source: kubernetes-sigs/kwok `pkg/kwok/controllers/{pod_controller,node_controller,utils}.go`, `pkg/utils/lifecycle/next.go`.
 //!
@@ -51,6 +51,9 @@ struct Waiting {
 struct Record {
     status: Status,
     deletion_ns: Nanos,
+    finalizers: u64,
+    /// It goes with its last finalizer.
+    goes: bool,
     /// Changes that are stored.
     version: u32,
     /// The one that was looked at last.
@@ -67,6 +70,8 @@ impl Record {
         Self {
             status,
             deletion_ns: Nanos::MAX,
+            finalizers: 0,
+            goes: false,
             version: 1,
             looked_at: 0,
             waits: None,
@@ -327,13 +332,25 @@ impl Stages {
         };
         let step =
             set.of(kind).get(play.stage as usize).and_then(|stage| stage.steps.get(play.step as usize));
-        let Some(Step::Patch(by_facts)) = step else { return false };
-        let Some(patch) = of_facts(by_facts, play.facts as usize) else { return false };
-        (play.stored, play.patched) = (true, true);
-        let last_patch = Some((play.stage, now / SECOND));
+        let Some(step) = step else { return false };
+        let (stage, facts) = (play.stage, play.facts as usize);
+        (play.stored, play.patched) = (true, !matches!(step, Step::Delete));
         player.edit(id, |record| {
-            record.status = patch.apply(&record.status);
-            record.last_patch = last_patch;
+            match step {
+                Step::Patch(by_facts) => {
+                    if let Some(patch) = of_facts(by_facts, facts) {
+                        record.status = patch.apply(&record.status);
+                        record.last_patch = Some((stage, now / SECOND));
+                    }
+                }
+                Step::Finalizers(change) => record.finalizers = change.apply(record.finalizers),
+                // Finalizers hold it back.
+                Step::Delete => {
+                    record.deletion_ns = record.deletion_ns.min(now);
+                    record.goes = true;
+                }
+                Step::Event => {}
+            }
             record.version += 1;
         });
         true
@@ -356,6 +373,7 @@ impl Stages {
             id,
             status: &record.status,
             deletion_ns: record.deletion_ns,
+            finalizers: record.finalizers,
             facts: set.fact(kind, id, world.cluster),
             cluster: world.cluster,
             run_ns: world.run_ns,
@@ -438,11 +456,23 @@ impl Stages {
                     }
                     None
                 }
-                Step::Delete | Step::Patch(_) if deleted => None,
+                Step::Delete | Step::Patch(_) | Step::Finalizers(_) if deleted => None,
                 Step::Delete => Some(match kind {
+                    Kind::Pod if self.pods.records.get(&id).is_some_and(|record| record.finalizers != 0) => {
+                        (Verb::DeleteGracefully, id, NO_NODE)
+                    }
                     Kind::Pod => (Verb::DeletePod, id, NO_NODE),
                     Kind::Node => (Verb::DeleteNode, 0, id),
                 }),
+                Step::Finalizers(change) => {
+                    self.player(kind).records.get(&id).and_then(|record| {
+                        let after = change.apply(record.finalizers);
+                        // The patch that takes the last one off a deleted pod removes it.
+                        let verb =
+                            if after == 0 && record.goes { Verb::DeletePod } else { Verb::PatchCondition };
+                        (after != record.finalizers).then_some((verb, id, NO_NODE))
+                    })
+                }
                 Step::Patch(by_facts) => {
                     let record = self.player(kind).records.get(&id);
                     of_facts(by_facts, facts).zip(record).and_then(|(patch, record)| {
@@ -536,4 +566,84 @@ pub struct StagesReport {
     pub nodes: Vec<(String, u64)>,
     /// Events sent.
     pub events: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Field, Operator, Requirement, Stage};
+    use super::*;
+    use crate::cluster::{App, PodSpec};
+    use crate::control_plane::Outcome;
+    use crate::control_plane::apf::FlowId;
+    use crate::control_plane::token_bucket::TokenBucket;
+    use crate::engine::Streams;
+
+    fn phase_to(name: &str, from: &str, to: Phase) -> Stage {
+        let requirement =
+            Requirement { field: Field::Phase, operator: Operator::In, values: vec![from.to_owned()] };
+        Stage {
+            name: name.to_owned(),
+            selector: Some(vec![requirement]),
+            steps: vec![Step::Patch(vec![Patch { phase: Some(to), ..Patch::default() }])],
+            immediate: true,
+            ..Stage::default()
+        }
+    }
+
+    /// Nothing takes time: neither requests nor the controller's own work.
+    #[test]
+    fn a_circle_at_one_instant_is_an_error() {
+        let set = StageSet {
+            pods: vec![
+                phase_to("there", "Pending", Phase::Running),
+                phase_to("back", "Running", Phase::Pending),
+            ],
+            pod_workers: 4,
+            conditions: vec!["Ready".to_owned(), "PodScheduled".to_owned()],
+            ..StageSet::default()
+        };
+        let mut cluster = Cluster::default();
+        let app = cluster.pods.add_app(App::default());
+        let spec = cluster.pods.add_spec(PodSpec::default());
+        let pod = cluster.pods.add(spec, app);
+        let (mut kernel, mut control_plane) = (Kernel::new(), ControlPlane::ideal());
+        let transport = control_plane.add_transport(&mut kernel, None, u32::MAX);
+        let bucket = TokenBucket::unlimited();
+        let client =
+            control_plane.add_client(&mut kernel, "kwok", None, transport, bucket, FlowId::default());
+        let mut stages = Stages::new(Arc::new(set), client, Streams::new(1).stream("t"));
+        stages.on_pod_stored(Verb::Bind, pod, 0);
+        macro_rules! world {
+            () => {
+                &mut World {
+                    kernel: &mut kernel,
+                    control_plane: &mut control_plane,
+                    cluster: &cluster,
+                    run_ns: None,
+                }
+            };
+        }
+        stages.look(world!(), Kind::Pod, pod);
+        let mut events = 0;
+        while let Some(event) = kernel.next_event() {
+            events += 1;
+            assert!(events < 10_000 && kernel.now() == 0);
+            match event {
+                Event::Agent { what: AgentEvent::Stage { kind, nth }, .. } => {
+                    stages.on_timer(world!(), kind, pod, nth);
+                }
+                Event::Request { id, what } => control_plane.on_request_event(&mut kernel, id, what),
+                _ => {}
+            }
+            while let Some(outcome) = control_plane.next_outcome() {
+                match outcome {
+                    Outcome::Stored { verb, .. } => stages.on_pod_stored(verb, pod, 0),
+                    Outcome::Answered { ok, .. } => stages.on_answered(world!(), Kind::Pod, pod, ok, false),
+                    _ => {}
+                }
+            }
+        }
+        let failure = stages.failure().unwrap();
+        assert!(failure.contains("stage `there` was played 1000 times at one instant"), "{failure}");
+    }
 }

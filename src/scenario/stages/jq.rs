@@ -2,7 +2,7 @@
 //!
 //! Keys are paths (`.a.b`, `["key"]`, `[]`, `.[]`, `[0]`), pipes and `select( .key == "value" )`, as KWOK's stages and its documentation
 //! use them. Each is one of the fields that objects have here, or an error that names it and those that can be used. Of what no
-//! object here has (init containers, finalizers) it is known that it is absent.
+//! object here has (init containers, a node's finalizers) it is known that it is absent.
 //!
 //! Source: jq 1.7 manual; kubernetes-sigs/kwok `pkg/utils/expression/query.go`, in which a query that fails yields nothing.
 //!
@@ -103,6 +103,7 @@ pub(super) fn field(key: &str, kind: Kind, condition: &mut dyn FnMut(&str) -> Op
         ["metadata", "annotations", key] => Field::Annotation((*key).to_owned()),
         ["metadata", "deletionTimestamp"] if is_pod => Field::DeletionTimestamp,
         // A node is gone once it is deleted.
+        ["metadata", "finalizers"] | ["metadata", "finalizers", "[]"] if is_pod => Field::Finalizers,
         ["metadata", "deletionTimestamp"] | ["metadata", "finalizers"] | ["metadata", "finalizers", "[]"] => {
             Field::Absent
         }

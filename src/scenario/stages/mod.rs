@@ -5,12 +5,12 @@
 //! [`Stage`](crate::control_plane::stages::Stage): keys are read by `jq`, templates are run by `template`, once for each set of annotations, and
 //! the status that comes out is read here. Everything that has no counterpart is refused by name, with its place.
 //!
-//! What pods here don't have a stage can't see: one container that has no name, no init containers, no readiness gates, no finalizers.
+//! What pods here don't have a stage can't see: one container that has no name, no init containers, no readiness gates.
 //! The annotation `podpace.dev/run` is a pod's run time, as `trace export k8s` writes it.
 //!
 //! Source: kubernetes-sigs/kwok `pkg/apis/v1alpha1/stage_types.go`, `pkg/apis/internalversion/conversion.go`.
 //!
-//! Left out: CEL, `apply`, JSON patches, finalizers that are added, impersonation.
+//! Left out: CEL, `apply`, JSON patches, finalizers of nodes, impersonation.
 //!
 //! Cost: O(files + templates x sets of annotations).
 mod jq;
@@ -30,8 +30,8 @@ use super::document::read_text;
 use super::duration::DurationNs;
 use super::tree::{Path, Step as PathStep};
 use crate::control_plane::stages::{
-    ContainerState, Containers, Delay, Facts, Field, Kind, Operator, Patch, Phase, Requirement, Span,
-    SpanAnswer, SpanFrom, Stage, StageSet, Step, Truth,
+    ContainerState, Containers, Delay, Facts, Field, Finalizers, Kind, Operator, Patch, Phase, Requirement,
+    Span, SpanAnswer, SpanFrom, Stage, StageSet, Step, Truth,
 };
 use template::{KEPT, UNKNOWN, Value};
 
@@ -175,17 +175,15 @@ struct EventFile {
 struct FinalizersFile {
     #[serde(default)]
     add: Vec<FinalizerFile>,
-    #[serde(default, rename = "remove")]
-    _remove: Vec<FinalizerFile>,
-    #[serde(rename = "empty")]
-    _empty: Option<bool>,
+    #[serde(default)]
+    remove: Vec<FinalizerFile>,
+    empty: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct FinalizerFile {
-    #[serde(rename = "value")]
-    _value: Option<String>,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -653,7 +651,7 @@ impl<'a> Reader<'a> {
                 if step.event.is_some() {
                     steps.push(Step::Event);
                 }
-                self.finalizers(place, &below, step.finalizers.as_ref());
+                steps.extend(self.finalizers(place, &below, step.finalizers.as_ref()));
                 if step.delete == Some(true) {
                     steps.push(Step::Delete);
                 } else if let Some(patch) = &step.patch {
@@ -674,7 +672,7 @@ impl<'a> Reader<'a> {
         if next.event.is_some() {
             steps.push(Step::Event);
         }
-        self.finalizers(place, "spec.next", next.finalizers.as_ref());
+        steps.extend(self.finalizers(place, "spec.next", next.finalizers.as_ref()));
         for (at, patch) in next.patches.iter().enumerate() {
             steps.extend(self.patch(place, &format!("spec.next.patches[{at}]"), patch));
         }
@@ -697,12 +695,43 @@ impl<'a> Reader<'a> {
         steps
     }
 
-    fn finalizers(&mut self, place: &Place<'_>, below: &str, finalizers: Option<&FinalizersFile>) {
-        // No object has any: nothing is there to be removed.
-        if finalizers.is_some_and(|finalizers| !finalizers.add.is_empty()) {
-            let message = "finalizers that are added are not modelled";
-            self.errors.push(place.error(&format!("{below}.finalizers.add"), message, "leave them out"));
+    fn finalizers(
+        &mut self,
+        place: &Place<'_>,
+        below: &str,
+        finalizers: Option<&FinalizersFile>,
+    ) -> Option<Step> {
+        let finalizers = finalizers?;
+        let below = format!("{below}.finalizers");
+        if place.kind == Kind::Node {
+            // No node has any: nothing is there to be removed.
+            if !finalizers.add.is_empty() {
+                let message = "finalizers of nodes are not modelled";
+                self.errors.push(place.error(&format!("{below}.add"), message, "leave them out"));
+            }
+            return None;
         }
+        let mut bits = |items: &[FinalizerFile]| {
+            let mut bits = 0_u64;
+            for item in items {
+                let known = &mut self.out.set.finalizers;
+                let at = known.iter().position(|name| *name == item.value).unwrap_or_else(|| {
+                    known.push(item.value.clone());
+                    known.len() - 1
+                });
+                match u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)) {
+                    Some(bit) => bits |= bit,
+                    None => self.errors.push(place.error(
+                        &below,
+                        "too many finalizers",
+                        "at most 64 in all stages",
+                    )),
+                }
+            }
+            bits
+        };
+        let (remove, add) = (bits(&finalizers.remove), bits(&finalizers.add));
+        Some(Step::Finalizers(Finalizers { empty: finalizers.empty == Some(true), remove, add }))
     }
 
     fn patch(&mut self, place: &Place<'_>, below: &str, patch: &PatchFile) -> Option<Step> {
@@ -966,6 +995,7 @@ fn disturbs(stage: &Stage) -> bool {
     });
     stage.steps.iter().any(|step| match step {
         Step::Event => false,
+        Step::Finalizers(change) => change.add != 0,
         Step::Delete => !of_deleted,
         Step::Patch(by_facts) => by_facts.iter().any(fails),
     })
