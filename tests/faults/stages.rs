@@ -378,6 +378,42 @@ fn finalizers_hold_a_pod_back() {
     assert_eq!(played, [10, 10, 10]);
 }
 
+/// `TestRequirement_Matches` of pkg/utils/expression: reasons of containers are compared.
+#[test]
+fn reasons_of_containers_are_seen() {
+    let reason = |operator: &str, reason: &str| {
+        format!(
+            "{{key: '.status.containerStatuses.[].state.waiting.reason', operator: {operator}, values: [{reason}]}}"
+        )
+    };
+    let wait = |to: &str| {
+        format!(
+            "  next: {{statusTemplate: 'containerStatuses: [{{name: a, state: {{waiting: {{reason: {to}}}}}}}]'}}\n"
+        )
+    };
+    let none = "{key: '.status.containerStatuses.[].state.waiting.reason', operator: DoesNotExist}";
+    let stages = [
+        stage("create", "Pod", &format!("{ALIVE}, {PENDING}, {none}"), &wait("ContainerCreating")),
+        stage(
+            "pull",
+            "Pod",
+            &format!("{PENDING}, {}", reason("In", "ContainerCreating")),
+            &wait("ImagePullBackOff"),
+        ),
+        stage(
+            "start",
+            "Pod",
+            &format!("{PENDING}, {}", reason("In", "ErrImagePull, ImagePullBackOff")),
+            READY,
+        ),
+        stage("never", "Pod", &format!("{RUNNING}, {}", reason("NotIn", "ImagePullBackOff")), READY),
+    ];
+    let workload = "pods: [{count: 5, requests: {cpu: 100m}}]";
+    let run = run_with(&stages, "", workload, "stop: {when: allFinished, limit: 1h}");
+    let played = ["create", "pull", "start", "never"].map(|name| count(&run, &format!("stages.pod.{name}")));
+    assert_eq!((run.finished.ended, played), (Ended::Done, [5, 5, 5, 0]));
+}
+
 /// Stages that follow each other for ever without delay: the limit of the run ends them.
 #[test]
 fn stages_in_a_circle_do_not_hang() {
@@ -474,6 +510,9 @@ fn errors_name_file_line_and_what_to_do() {
     );
     case("a function", template("phase: {{ randAlpha 5 }}"));
     case("an action that is open", template("phase: Running\n{{ if true }}"));
+    let compared = "{key: '.status.containerStatuses.[].state.waiting.reason', operator: In, values: [a]}";
+    let made_up = "  next:\n    statusTemplate: |\n      containerStatuses: [{state: {waiting: {reason: {{ .metadata.name }}}}}]\n";
+    case("a reason that is made up", pod(compared, made_up));
     case("no YAML", template("phase: [Running"));
     case("twice", wrong(&[pod_ready(), pod_ready()].concat(), pods, ""));
     case("no stage", wrong("apiVersion: config.kwok.x-k8s.io/v1alpha1\nkind: KwokConfiguration\n", pods, ""));

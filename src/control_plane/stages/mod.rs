@@ -121,6 +121,8 @@ pub struct Containers {
     pub state: ContainerState,
     /// `ready`.
     pub ready: Option<bool>,
+    /// `state.waiting.reason` or `state.terminated.reason`: index into [`StageSet::reasons`]; none: it is not known.
+    pub reason: Option<u8>,
 }
 
 /// Status of an object as far as stages see it.
@@ -244,6 +246,8 @@ pub enum Field {
     ConditionTypes,
     /// `.status.containerStatuses[].state.STATE`.
     Containers(ContainerState),
+    /// `.status.containerStatuses[].state.STATE.reason`.
+    Reason(ContainerState),
     /// `.status.containerStatuses`.
     AnyContainers,
     /// `.status.containerStatuses[].ready`.
@@ -384,6 +388,8 @@ pub struct StageSet {
     pub nodes: Vec<Stage>,
     /// Types of conditions; the first two are `Ready` and `PodScheduled`.
     pub conditions: Vec<String>,
+    /// Reasons of containers that templates give.
+    pub reasons: Vec<String>,
     /// Finalizers, at most 64.
     pub finalizers: Vec<String>,
     /// Facts of pods; the first has none.
@@ -485,6 +491,11 @@ impl StageSet {
                 (!several.is_empty(), None)
             }
             Field::Containers(state) => (containers.state == *state, None),
+            Field::Reason(state) if containers.state != *state => (false, None),
+            Field::Reason(_) => {
+                let reason = containers.reason.and_then(|at| self.reasons.get(at as usize));
+                (true, reason.map(String::as_str))
+            }
             Field::AnyContainers => (containers != Containers::default(), None),
             Field::ContainersReady => {
                 (containers.ready.is_some(), containers.ready.map(|r| if r { "true" } else { "false" }))

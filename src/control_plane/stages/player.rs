@@ -242,7 +242,8 @@ impl Stages {
         if kind == Kind::Pod {
             status.has_start_time = true;
             status.set_condition(POD_SCHEDULED, Truth::True);
-            status.containers = Containers { state: ContainerState::Running, ready: Some(true) };
+            status.containers =
+                Containers { state: ContainerState::Running, ready: Some(true), reason: None };
         }
         for (at, name) in self.set.conditions.iter().enumerate() {
             let healthy = ["Initialized", "ContainersReady", "PodReadyToStartContainers"];

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::{Builder, Simulation};
-use crate::cluster::{NO_NODE, NodeId, PodId};
+use crate::cluster::{NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::controllers::Answer;
 use crate::control_plane::node_agents::NodeAgents;
 use crate::control_plane::stages::player::World;
@@ -71,6 +71,10 @@ impl Simulation {
     /// A write to a pod is stored.
     pub(super) fn stage_stored(&mut self, verb: Verb, pod: PodId) {
         let now = self.kernel.now();
+        if verb == Verb::Bind && self.cluster.pods.stage(pod) == Stage::Finished {
+            // It was deleted meanwhile, and nothing is bound.
+            return;
+        }
         if let Some(stages) = self.stages.as_mut().filter(|stages| stages.are_for(Kind::Pod)) {
             stages.on_pod_stored(verb, pod, now);
         }

@@ -135,10 +135,11 @@ pub(super) fn field(key: &str, kind: Kind, condition: &mut dyn FnMut(&str) -> Op
                 _ => return None,
             };
             match (state, rest) {
-                (_, [])
-                | (ContainerState::Waiting, ["reason"])
-                | (ContainerState::Running, ["startedAt"]) => {}
-                (ContainerState::Terminated, ["startedAt" | "finishedAt" | "reason" | "exitCode"]) => {}
+                (_, []) | (ContainerState::Running, ["startedAt"]) => {}
+                (ContainerState::Terminated, ["startedAt" | "finishedAt" | "exitCode"]) => {}
+                (ContainerState::Waiting | ContainerState::Terminated, ["reason"]) => {
+                    return Some(Field::Reason(state));
+                }
                 _ => return None,
             }
             Field::Containers(state)
@@ -183,6 +184,10 @@ mod tests {
         assert_eq!(
             read(".status.containerStatuses.[].state.running.startedAt"),
             Some(Field::Containers(ContainerState::Running))
+        );
+        assert_eq!(
+            read(".status.containerStatuses.[].state.waiting.reason"),
+            Some(Field::Reason(ContainerState::Waiting))
         );
         assert_eq!(read(".status.initContainerStatuses.[].state.waiting.reason"), Some(Field::Absent));
     }

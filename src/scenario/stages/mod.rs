@@ -3,7 +3,7 @@
 //! `controlPlane.nodeLifecycle.stages` names files and folders (their `*.yaml` and `*.yml`). A file holds documents: Stages, Lists of
 //! them, and KWOK's own configuration, of which the numbers of workers are read. What a stage says becomes a
 //! [`Stage`](crate::control_plane::stages::Stage): keys are read by `jq`, templates are run by `template`, once for each set of annotations, and
-//! the status that comes out is read here. Everything that has no counterpart is refused by name, with its place.
+//! the status that comes out is read by `outcome`. Everything that has no counterpart is refused by name, with its place.
 //!
 //! What pods here don't have a stage can't see: one container that has no name, no init containers, no readiness gates.
 //! The annotation `podpace.dev/run` is a pod's run time, as `trace export k8s` writes it.
@@ -14,6 +14,7 @@
 //!
 //! Cost: O(files + templates x sets of annotations).
 mod jq;
+mod outcome;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,6 @@ use std::path::{Path as FilePath, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_yaml::Value as Yaml;
 
 use super::config_file::ConfigFile;
 use super::cron;
@@ -30,10 +30,10 @@ use super::document::read_text;
 use super::duration::DurationNs;
 use super::tree::{Path, Step as PathStep};
 use crate::control_plane::stages::{
-    ContainerState, Containers, Delay, Facts, Field, Finalizers, Kind, Operator, Patch, Phase, Requirement,
-    Span, SpanAnswer, SpanFrom, Stage, StageSet, Step, Truth,
+    Delay, Facts, Field, Finalizers, Kind, Operator, Patch, Phase, Requirement, Span, SpanAnswer, SpanFrom,
+    Stage, StageSet, Step,
 };
-use template::{KEPT, UNKNOWN, Value};
+use outcome::Outcomes;
 
 /// The annotation that says how long a pod runs.
 pub(super) const RUN_ANNOTATION: &str = "podpace.dev/run";
@@ -241,6 +241,9 @@ pub(super) fn read(
             reader.file(&file, &format!("{}/{last}", name.trim_end_matches('/')));
         }
     }
+    if reader.outcomes.gives_unknown_reason {
+        reader.errors.extend(reader.compares_reasons.take());
+    }
     if reader.errors.is_empty() && reader.out.set.pods.is_empty() && reader.out.set.nodes.is_empty() {
         let name = names.first().map_or("", String::as_str);
         reader.errors.push(Diagnostic::of_file(
@@ -252,18 +255,19 @@ pub(super) fn read(
     if !reader.errors.is_empty() {
         return Err(in_order(reader.errors));
     }
-    reader.out.set.conditions = reader.conditions;
+    reader.out.set.conditions = reader.outcomes.conditions;
+    reader.out.set.reasons = reader.outcomes.reasons;
     Ok(reader.out)
 }
 
 struct Reader<'a> {
     facts: &'a [Facts],
-    conditions: Vec<String>,
+    outcomes: Outcomes,
     out: StageFiles,
     names: BTreeSet<(Kind, String)>,
     errors: Vec<Diagnostic>,
-    /// The field of a status that is being read.
-    reading: String,
+    /// Where reasons of containers are compared.
+    compares_reasons: Option<Diagnostic>,
 }
 
 /// A document of a file, and where in it an object stands.
@@ -289,8 +293,8 @@ impl<'a> Reader<'a> {
     fn new(facts: &'a [Facts]) -> Self {
         let mut out = StageFiles::default();
         (out.set.pod_workers, out.set.node_workers) = (WORKERS, WORKERS);
-        let conditions = vec!["Ready".to_owned(), "PodScheduled".to_owned()];
-        Self { facts, conditions, out, names: BTreeSet::new(), errors: Vec::new(), reading: String::new() }
+        let (names, errors) = (BTreeSet::new(), Vec::new());
+        Self { facts, outcomes: Outcomes::new(), out, names, errors, compares_reasons: None }
     }
 
     fn file(&mut self, path: &FilePath, name: &str) {
@@ -380,14 +384,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn condition(&mut self, name: &str) -> Option<u8> {
-        let at = self.conditions.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.conditions.push(name.to_owned());
-            self.conditions.len() - 1
-        });
-        u8::try_from(at).ok()
-    }
-
     fn stage(&mut self, file: &ConfigFile, at: Path) {
         let head: Head = match file.decode(&at) {
             Ok(head) => head,
@@ -473,7 +469,7 @@ impl<'a> Reader<'a> {
     }
 
     fn field(&mut self, place: &Place<'_>, below: &str, key: &str) -> Option<Field> {
-        let found = jq::field(key, place.kind, &mut |name| self.condition(name));
+        let found = jq::field(key, place.kind, &mut |name| self.outcomes.condition(name));
         match found {
             Some(Field::Annotation(key)) => Some(self.annotation(place, &key)),
             Some(field) => {
@@ -532,6 +528,13 @@ impl<'a> Reader<'a> {
             let message = format!("the value of `{key}` is not known here, only whether there is one");
             let hint = "write `operator: Exists` or `DoesNotExist`";
             self.errors.push(place.error(&format!("{below}.key"), message, hint));
+        }
+        if compares && matches!(field, Field::Reason(_)) {
+            let message = format!(
+                "the value of `{key}` is not known here: a template makes it up from what is not known"
+            );
+            let hint = "write the reason out in each template, or `operator: Exists`";
+            self.compares_reasons = Some(place.error(&format!("{below}.key"), message, hint));
         }
         Some(Requirement { field, operator, values: values.clone() })
     }
@@ -771,13 +774,13 @@ impl<'a> Reader<'a> {
         };
         let mut by_facts: Vec<Patch> = Vec::new();
         for facts in all {
-            let rendered = template::render(text, &object(place.kind, facts))
+            let rendered = template::render(text, &outcome::object(place.kind, facts))
                 .map_err(|error| (Some(error.line), error.message, error.hint));
             let patch = rendered.and_then(|(out, has_time)| {
-                self.reading.clear();
-                let status = self.status(place.kind, &out, root, has_time);
+                self.outcomes.reading.clear();
+                let status = self.outcomes.status(place.kind, &out, root, has_time);
                 status.map_err(|(message, hint)| {
-                    let key = format!("{}:", self.reading);
+                    let key = format!("{}:", self.outcomes.reading);
                     let line = text.lines().position(|line| line.trim_start().starts_with(&key));
                     (line.filter(|_| key.len() > 1), message, hint)
                 })
@@ -799,168 +802,6 @@ impl<'a> Reader<'a> {
         }
         Some(Step::Patch(by_facts))
     }
-
-    /// Reads the status that a template came to.
-    fn status(
-        &mut self,
-        kind: Kind,
-        text: &str,
-        root: &str,
-        has_time: bool,
-    ) -> Result<Patch, (String, String)> {
-        let wrong = |message: String, hint: &str| Err((message, hint.to_owned()));
-        let parsed: Yaml = match serde_yaml::from_str(text) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let hint = "check its indentation; `kubectl kustomize` and kwok read the same text";
-                return wrong(format!("what the template comes to is no YAML: {error}"), hint);
-            }
-        };
-        let mut status = &parsed;
-        if root.is_empty() {
-            let others = parsed.as_mapping().map_or(0, |map| map.len()) > 1;
-            match parsed.get("status") {
-                Some(inner) if !others => status = inner,
-                _ => return wrong("the patch is not of the status alone".to_owned(), "write `root: status`"),
-            }
-        }
-        let mut patch = Patch { has_time, ..Patch::default() };
-        let entries = match status {
-            Yaml::Null => return Ok(patch),
-            Yaml::Mapping(entries) => entries,
-            _ => return wrong("a status is a mapping".to_owned(), "such as `phase: Running`"),
-        };
-        for (key, value) in entries {
-            let key = key.as_str().unwrap_or_default();
-            key.clone_into(&mut self.reading);
-            let is_pod = kind == Kind::Pod;
-            match key {
-                _ if value.is_null() => {}
-                "phase" => {
-                    let phases: &[Phase] = match kind {
-                        Kind::Pod => &[Phase::Pending, Phase::Running, Phase::Succeeded, Phase::Failed],
-                        Kind::Node => &[Phase::Pending, Phase::Running, Phase::Terminated],
-                    };
-                    let text = value.as_str().unwrap_or_default();
-                    let known = Phase::ALL.iter().filter(|(_, phase)| phases.contains(phase));
-                    let found = known.clone().find(|(name, _)| *name == text);
-                    let names: Vec<_> = known.map(|(name, _)| *name).collect();
-                    match found {
-                        Some((_, phase)) => patch.phase = Some(*phase),
-                        None => return wrong(is_unknown("phase", value), &names.join(", ")),
-                    }
-                }
-                "conditions" => {
-                    for condition in value.as_sequence().into_iter().flatten() {
-                        let (name, status) = self.truth(condition)?;
-                        patch.conditions.push((name, status));
-                        let said = |key: &str| condition.get(key).is_some_and(|v| !v.is_null());
-                        patch.has_others |= said("reason") || said("message");
-                    }
-                }
-                "containerStatuses" if is_pod => patch.containers = containers(value)?,
-                "podIP" | "hostIP" | "podIPs" | "hostIPs" if is_pod => patch.has_address = true,
-                "startTime" if is_pod => patch.has_start_time = true,
-                "capacity" | "allocatable" if !is_pod => {
-                    if value.get(KEPT).is_none() {
-                        let message = format!("a stage that changes a node's {key} is not modelled");
-                        return wrong(
-                            message,
-                            "leave it out, or keep what there is: `{{ YAML .status.allocatable 1 }}`",
-                        );
-                    }
-                }
-                _ if OTHERS_OF_PODS.contains(&key) && is_pod || OTHERS_OF_NODES.contains(&key) && !is_pod => {
-                    patch.has_others = true;
-                }
-                _ => {
-                    let of = if is_pod { "pod" } else { "node" };
-                    return wrong(
-                        format!("`{key}` is no field of a {of}'s status"),
-                        "correct it, or leave it out",
-                    );
-                }
-            }
-        }
-        Ok(patch)
-    }
-
-    fn truth(&mut self, condition: &Yaml) -> Result<(u8, Truth), (String, String)> {
-        let text = |key: &str| condition.get(key).unwrap_or(&Yaml::Null);
-        let kind = match text("type").as_str() {
-            Some(kind) if !kind.is_empty() && !kind.contains(UNKNOWN) => kind,
-            _ => return Err((is_unknown("type of a condition", text("type")), "write it out".to_owned())),
-        };
-        let known = Truth::ALL.iter().find(|(name, _)| text("status").as_str() == Some(name));
-        let Some((_, status)) = known else {
-            let message = is_unknown(&format!("status of the condition {kind}"), text("status"));
-            return Err((message, "\"True\", \"False\" or \"Unknown\", in quotes".to_owned()));
-        };
-        match self.condition(kind) {
-            Some(at) => Ok((at, *status)),
-            None => Err(("too many types of conditions".to_owned(), "at most 256".to_owned())),
-        }
-    }
-}
-
-/// Fields of a status that are read and change nothing here.
-const OTHERS_OF_PODS: [&str; 9] = [
-    "message",
-    "reason",
-    "qosClass",
-    "nominatedNodeName",
-    "initContainerStatuses",
-    "ephemeralContainerStatuses",
-    "resourceClaimStatuses",
-    "resize",
-    "observedGeneration",
-];
-const OTHERS_OF_NODES: [&str; 9] = [
-    "addresses",
-    "daemonEndpoints",
-    "nodeInfo",
-    "images",
-    "volumesInUse",
-    "volumesAttached",
-    "config",
-    "runtimeHandlers",
-    "features",
-];
-
-fn is_unknown(what: &str, value: &Yaml) -> String {
-    match value.as_str() {
-        Some(text) if text.contains(UNKNOWN) => {
-            format!("the {what} depends on something that is not known here")
-        }
-        _ => {
-            let shown = serde_yaml::to_string(value).unwrap_or_default();
-            format!("the {what} is `{}`", shown.trim_end())
-        }
-    }
-}
-
-/// The state of all containers.
-fn containers(value: &Yaml) -> Result<Option<Containers>, (String, String)> {
-    let mut all: Option<Containers> = None;
-    for one in value.as_sequence().into_iter().flatten() {
-        let said = |key: &str| one.get("state").and_then(|state| state.get(key)).is_some();
-        let state = if said("terminated") {
-            ContainerState::Terminated
-        } else if said("running") {
-            ContainerState::Running
-        } else if said("waiting") {
-            ContainerState::Waiting
-        } else {
-            ContainerState::Unset
-        };
-        let found = Containers { state, ready: one.get("ready").and_then(Yaml::as_bool) };
-        if all.is_some_and(|before| before != found) {
-            let message = "containers of a pod that are in different states are not modelled";
-            return Err((message.to_owned(), "give all of them the same state".to_owned()));
-        }
-        all = Some(found);
-    }
-    Ok(all)
 }
 
 /// Go's `strconv.ParseInt(text, 0, 0)`.
@@ -999,53 +840,6 @@ fn disturbs(stage: &Stage) -> bool {
         Step::Delete => !of_deleted,
         Step::Patch(by_facts) => by_facts.iter().any(fails),
     })
-}
-
-/// An object as a template sees it.
-fn object(kind: Kind, facts: &Facts) -> Value {
-    let (unknown, named) = (Value::unknown, Value::named);
-    let mut annotations: BTreeMap<String, Value> =
-        facts.annotations.iter().map(|(key, value)| (key.clone(), Value::Text(value.clone()))).collect();
-    annotations.insert(RUN_ANNOTATION.to_owned(), unknown("how long the pod runs"));
-    let metadata = Value::map([
-        ("name", named("its name")),
-        ("namespace", if kind == Kind::Pod { named("its namespace") } else { Value::Nil }),
-        ("uid", named("its uid")),
-        ("creationTimestamp", Value::Text(UNKNOWN.to_owned())),
-        ("labels", unknown("its labels")),
-        ("annotations", if kind == Kind::Pod { Value::Map(annotations) } else { Value::Nil }),
-    ]);
-    let (spec, status) = match kind {
-        Kind::Pod => {
-            let container =
-                Value::map([("name", named("the name of a container")), ("image", named("its image"))]);
-            let spec = Value::map([
-                ("nodeName", named("the name of its node")),
-                ("containers", Value::List(vec![container])),
-            ]);
-            let containers = Value::List(vec![unknown("the status of a container")]);
-            let status = Value::map([
-                ("containerStatuses", containers),
-                ("conditions", unknown("its conditions")),
-                ("phase", unknown("its phase")),
-                ("podIP", unknown("its address")),
-                ("hostIP", unknown("the address of its node")),
-                ("startTime", unknown("when it started")),
-            ]);
-            (spec, status)
-        }
-        Kind::Node => {
-            let kept = || Value::map([(KEPT, Value::Text(KEPT.to_owned()))]);
-            let status = Value::map([
-                ("allocatable", kept()),
-                ("capacity", kept()),
-                ("conditions", unknown("its conditions")),
-                ("phase", unknown("its phase")),
-            ]);
-            (Value::map([]), status)
-        }
-    };
-    Value::map([("metadata", metadata), ("spec", spec), ("status", status)])
 }
 
 /// Moves an error to a line of a template that stands in the file as a block.
