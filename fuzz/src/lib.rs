@@ -46,11 +46,12 @@ pub const FORMATS: [(&str, &str); 24] = [
 ];
 
 /// The other targets.
-pub const OTHERS: [&str; 6] = [
+pub const OTHERS: [&str; 7] = [
     "generator",
     "scenario",
     "kube_configuration",
     "yunikorn_configuration",
+    "stages",
     "checkpoint",
     "checkpoint_file",
 ];
@@ -69,6 +70,7 @@ pub fn execute(target: &str, data: &[u8]) {
         "scenario" => scenario(data),
         "kube_configuration" => configuration("kube-scheduler", data),
         "yunikorn_configuration" => configuration("yunikorn", data),
+        "stages" => stages(data),
         "checkpoint" => checkpoint(data),
         "checkpoint_file" => checkpoint_file(data),
         _ => {
@@ -258,6 +260,17 @@ fn configuration(kind: &str, data: &[u8]) {
          workload: {{pods: [{{count: 20, apps: 3, requests: {{cpu: 500m, memory: 1Gi}}, queue: root.a}}], start: backlog}}\n"
     );
     run(&text, &scratch.0);
+}
+
+/// Reads the input as KWOK's stages, and runs a small cluster with them.
+fn stages(data: &[u8]) {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.0.join("stages.yaml"), data).expect("a file");
+    let text = "apiVersion: podpace/v1\nkind: Scenario\nname: fuzz\ncluster: {nodes: [{count: 3, template: {allocatable: \
+        {cpu: 4, memory: 8Gi, pods: 10}, labels: {node-not-ready.stage.kwok.x-k8s.io: \"true\"}}}]}\ncontrolPlane: {nodeLifecycle: \
+        {kind: kwok, stages: [stages.yaml]}}\nscheduler: {kind: kube-scheduler}\nworkload: {jobs: [{completions: 6, parallelism: 3, \
+        requests: {cpu: 500m}, annotations: {pod-complete.stage.kwok.x-k8s.io/delay: 2s}}]}\nstop: {when: allFinished, limit: 20s}\n";
+    run(text, &scratch.0);
 }
 
 const PAUSED: &str = "apiVersion: podpace/v1\nkind: Scenario\nname: fuzz\ncluster: {nodes: [{count: 4, template: {allocatable: \

@@ -453,6 +453,7 @@ pub fn plan(
             start_latency_ns: (0, 0),
             heartbeats: true,
             client: ClientLimits::NONE,
+            stages: None,
         }
     } else {
         AgentsPlan {
@@ -461,6 +462,7 @@ pub fn plan(
             start_latency_ns: (0, 0),
             heartbeats: false,
             client: ClientLimits::NONE,
+            stages: None,
         }
     };
     let fsync = (machine.delay_ns("fsync_p50")?, machine.delay_ns("fsync_p99")?);

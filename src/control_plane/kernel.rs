@@ -14,6 +14,7 @@
 //! Left out: memory, network bandwidth, disk other than etcd's log.
 //!
 //! Cost: one queue operation and O(log jobs) a CPU job.
+use super::stages::Kind as StageKind;
 use crate::cost::{Meter, OpId, Picos, picos_to_nanos};
 use crate::engine::{
     ComponentId, Discipline, EventQueue, HeapQueue, HostId, Hosts, MAX_CPU_NS, Nanos, RadixQueue, Rng,
@@ -241,6 +242,13 @@ pub enum AgentEvent {
     Evicted,
     /// Its node has no room for it.
     Rejected,
+    /// The delay of a stage is over; a node's has the node in the event's `pod`.
+    Stage {
+        /// What the stage is about.
+        kind: StageKind,
+        /// Of which timer; 0: the object is looked at.
+        nth: u32,
+    },
 }
 
 /// Index of a process.

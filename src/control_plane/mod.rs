@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod node_agents;
 pub mod outage;
 pub mod quotas;
+pub mod stages;
 pub mod store;
 pub mod token_bucket;
 pub mod transport;

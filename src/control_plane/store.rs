@@ -209,7 +209,9 @@ impl NodePatch {
         self.0 & 1 << mark as u32 != 0
     }
 
-    const fn ready_of(self) -> Option<Ready> {
+    /// The Ready condition that it sets.
+    #[must_use]
+    pub const fn ready_of(self) -> Option<Ready> {
         match self.0 >> READY & 3 {
             1 => Some(Ready::True),
             2 => Some(Ready::False),

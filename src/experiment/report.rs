@@ -6,6 +6,7 @@
 //! Cost: O(pods log pods) once a run.
 use crate::autoscaler;
 use crate::cluster::{PodId, Pods, Timeline};
+use crate::control_plane::stages::player::StagesReport;
 use crate::engine::{Nanos, SECOND};
 use crate::measure::attribution::{Limit, PathSpan, shares};
 use crate::measure::metrics::quantile;
@@ -225,6 +226,9 @@ pub fn metrics(run: &Finished) -> Metrics {
     if let Some(faults) = &run.faults {
         fault_metrics(faults, &mut m);
     }
+    if let Some(stages) = &run.stages {
+        stage_metrics(stages, &mut m);
+    }
     if let Some(autoscaler) = &run.autoscaler {
         autoscaler_metrics(autoscaler, &mut m);
     }
@@ -291,6 +295,16 @@ fn critical_path(run: &Finished, last_bound: Nanos) -> Vec<PathSpan> {
         path.push(PathSpan { from_ns, to_ns, limit: run.stations.start_up(from_ns, to_ns) });
     }
     path
+}
+
+/// How often each stage was played.
+fn stage_metrics(stages: &StagesReport, m: &mut Metrics) {
+    for (kind, played) in [("pod", &stages.pods), ("node", &stages.nodes)] {
+        for (name, times) in played {
+            m.set(format!("stages.{kind}.{name}"), *times as f64);
+        }
+    }
+    m.set("stages.events", stages.events as f64);
 }
 
 /// What faults did, and how long it took to recover.

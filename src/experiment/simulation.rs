@@ -11,6 +11,7 @@
 mod admission;
 mod autoscaling;
 mod changes;
+mod staging;
 pub mod state;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::etcd::{self, Etcd};
 use crate::control_plane::kernel::{AgentEvent, Event, Job, Kernel, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, LEASE_RENEW_INTERVAL_NS, NodeAgents};
+use crate::control_plane::stages::player::StagesReport;
+use crate::control_plane::stages::{Kind, Stages};
 use crate::control_plane::store::Refusal;
 use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, Outcome, PodChange, ServerParts, Verb};
@@ -134,6 +137,8 @@ pub struct Finished {
     pub faults: Option<FaultsReport>,
     /// What Kueue did; none: there was none.
     pub admissions: Option<Admissions>,
+    /// What stages did; none: there were none.
+    pub stages: Option<StagesReport>,
     /// What a node autoscaler did; none: there was none.
     pub autoscaler: Option<autoscaler::Report>,
 }
@@ -178,6 +183,8 @@ pub struct Simulation {
     scheduler: SchedulerRuntime,
     agents: NodeAgents,
     agents_watcher: Option<usize>,
+    /// KWOK's stages, where a scenario has some.
+    stages: Option<Box<Stages>>,
     replica_sets: Option<ReplicaSets>,
     /// Kueue, where it admits jobs.
     kueue: Option<Box<Kueue>>,
@@ -374,6 +381,7 @@ impl Simulation {
         let kueue = Self::build_kueue(&mut b, &mut control_plane, max_streams)?;
 
         let (mut agents, agents_watcher) = Self::agents(&mut b, &mut control_plane, max_streams);
+        let stages = Self::build_stages(&mut b, &mut control_plane, &agents, agents_watcher);
         if plan.agents.heartbeats && plan.agents.kind != AgentKind::None {
             Self::heartbeats(&mut b, server_process, etcd_process);
         }
@@ -474,6 +482,7 @@ impl Simulation {
             },
             agents,
             agents_watcher,
+            stages,
             replica_sets,
             kueue,
             changes,
@@ -607,6 +616,7 @@ impl Simulation {
             }
         }
         self.begin_changes();
+        self.begin_stages();
         self.autoscale(Autoscaling::begin);
         let at = self.watchdog_period_ns().min(self.limit_ns);
         self.kernel.at(at, Event::Watchdog);
@@ -779,7 +789,9 @@ impl Simulation {
             StopWhen::AllBound => bound + c.failed + c.dropped >= c.total,
             StopWhen::AllRunning => running + c.failed + c.dropped >= c.total,
             StopWhen::AllFinished => {
-                c.bound + c.failed + c.dropped >= c.total && c.finished >= self.expected_finishes
+                c.bound + c.failed + c.dropped >= c.total
+                    && c.finished >= self.expected_finishes
+                    && !self.stages.as_ref().is_some_and(|stages| stages.are_moving())
             }
             StopWhen::Time => false,
         };
@@ -804,6 +816,7 @@ impl Simulation {
             || more_to_come
             || lives
             || waits
+            || self.stages.as_ref().is_some_and(|stages| stages.are_moving())
             || self.faults_to_come()
             || self.autoscaling.as_ref().is_some_and(|it| it.is_moving(now))
             || self.stop == StopWhen::Time
@@ -1044,8 +1057,12 @@ impl Simulation {
                         PodChange::Status | PodChange::Gone => {}
                     }
                 }
-                if Some(watcher) == self.agents_watcher && change == PodChange::Bound {
-                    self.on_agent_observes(pod);
+                if Some(watcher) == self.agents_watcher {
+                    if self.has_stages_for(Kind::Pod) {
+                        self.stage_observes(pod);
+                    } else if change == PodChange::Bound {
+                        self.on_agent_observes(pod);
+                    }
                 }
                 if Some(watcher) == self.loader.watcher
                     && change == PodChange::Bound
@@ -1072,6 +1089,9 @@ impl Simulation {
         }
         if self.changes.is_some() && pod != PodId::MAX {
             self.note_stored(verb, pod, node);
+        }
+        if pod != PodId::MAX {
+            self.stage_stored(verb, pod);
         }
         if pod != PodId::MAX && self.cluster.pods.is_placeholder(pod) {
             self.on_placeholder_stored(verb, pod, node);
@@ -1135,6 +1155,8 @@ impl Simulation {
                     self.on_job_pod_finished(pod);
                 }
             }
+            // A stage is to end it.
+            Verb::DeleteGracefully if self.has_stages_for(Kind::Pod) => {}
             Verb::DeleteGracefully => {
                 // The agent has ended the pod's containers and deletes it for good.
                 self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
@@ -1178,6 +1200,7 @@ impl Simulation {
 
     fn schedule_finish(&mut self, pod: PodId) {
         if matches!(self.lifetimes, Lifetimes::Run(_))
+            && !self.has_stages_for(Kind::Pod)
             && let Some(span) = self.span(pod)
         {
             let at = self.kernel.now() + span;
@@ -1236,6 +1259,11 @@ impl Simulation {
                 self.sets(|sets, env| sets.on_answered(env, pod, owner, ok, refusal));
             }
             self.write_suspended_jobs();
+        } else if Some(client) == self.agents.client()
+            && self.stages.is_some()
+            && self.on_stage_answered(answer)
+        {
+            // A worker of the stages' has it.
         } else if Some(client) == self.agents.client() {
             self.agents.on_answered(&mut self.kernel, &mut self.control_plane, verb);
             if !ok && refusal.is_none() && self.changes.is_some() {
@@ -1298,12 +1326,17 @@ impl Simulation {
     }
 
     fn on_agent(&mut self, pod: PodId, what: AgentEvent) {
+        if let AgentEvent::Stage { kind, nth } = what {
+            self.on_stage_due(kind, pod, nth);
+            return;
+        }
         if self.cluster.pods.stage(pod) == Stage::Finished {
             return;
         }
         if !self.agents.happens(pod, self.cluster.pods.node(pod), what, self.kernel.now()) {
             return;
         }
+        let by_stage = self.has_stages_for(Kind::Pod);
         let (kernel, control_plane) = (&mut self.kernel, &mut self.control_plane);
         match what {
             AgentEvent::Rejected => self.agents.patch(kernel, control_plane, pod, Verb::PatchFailed),
@@ -1316,8 +1349,10 @@ impl Simulation {
                 if self.changes.is_some() {
                     control_plane.store_mut().leaves_on_purpose(pod);
                 }
-                control_plane.submit(kernel, self.loader.client, Verb::DeletePod, pod, NO_NODE);
+                let verb = if by_stage { Verb::DeleteGracefully } else { Verb::DeletePod };
+                control_plane.submit(kernel, self.loader.client, verb, pod, NO_NODE);
             }
+            AgentEvent::Stage { .. } => {}
         }
     }
 
@@ -1344,7 +1379,8 @@ impl Simulation {
         self.stations.at(Station::Backoff).set(now, in_backoff);
         if let Some(client) = self.agents.client() {
             let bucket = &self.control_plane.clients()[client].bucket;
-            let busy = self.agents.has_queue() || !bucket.is_unlimited() && bucket.waiting(now) > 0;
+            let stages = self.stages.as_ref().is_some_and(|stages| stages.has_queue());
+            let busy = self.agents.has_queue() || stages || !bucket.is_unlimited() && bucket.waiting(now) > 0;
             self.stations.node_agents.set(now, busy);
         }
         if self.control_plane.is_ideal() {
@@ -1495,6 +1531,7 @@ impl Simulation {
         self.cluster.pods.drop_placeholders();
         let faults = self.faults_report();
         let autoscaler = self.autoscaling.as_ref().map(|it| it.report(now));
+        let failure = self.stages_failure().or_else(|| self.scheduler.model.failure());
         Finished {
             name: self.name,
             seed: self.seed,
@@ -1508,12 +1545,13 @@ impl Simulation {
             telemetry: self.telemetry,
             ended,
             pending_reasons,
-            failure: self.scheduler.model.failure(),
+            failure,
             window_ns: self.window_ns,
             step_ns: self.step_ns,
             stop: self.stop,
             faults,
             admissions,
+            stages: self.stages.as_ref().map(|stages| stages.report()),
             autoscaler,
         }
     }

@@ -90,6 +90,47 @@ impl ConfigFile {
         Err(in_order(diagnostics))
     }
 
+    /// Reads a text that holds several documents, each of which keeps its lines; those without content are passed over.
+    pub(super) fn documents(name: &str, text: &str) -> Result<Vec<Self>, Vec<Diagnostic>> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut texts = vec![String::new()];
+        for line in text.lines() {
+            let begins = line == "---" || line.starts_with("--- ") || line.starts_with("---\t");
+            let blank = line == "...";
+            let padding = texts.last().map_or(0, |text| text.lines().count());
+            if begins {
+                texts.push("\n".repeat(padding));
+            }
+            if let Some(last) = texts.last_mut() {
+                last.push_str(if begins {
+                    line[3..].trim_start()
+                } else if blank {
+                    ""
+                } else {
+                    line
+                });
+                last.push('\n');
+            }
+        }
+        let (mut documents, mut errors) = (Vec::new(), Vec::new());
+        for document in texts {
+            let bare = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+            if document.lines().all(bare) {
+                continue;
+            }
+            match Self::parse(name, &document) {
+                Ok(document) => documents.push(document),
+                Err(problems) => errors.extend(problems),
+            }
+        }
+        if errors.is_empty() { Ok(documents) } else { Err(in_order(errors)) }
+    }
+
+    /// The whole text.
+    pub(super) fn text(&self) -> &str {
+        &self.sources[0].text
+    }
+
     /// A file inside of this one: the text at `path`, such as a key of a ConfigMap. Its places are those of this file if
     /// the text stands there as a block (`|`), else those of the text.
     pub(super) fn within(&self, path: &Path, text: &str) -> Result<Self, Vec<Diagnostic>> {

@@ -170,7 +170,7 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         "autoscaler" | "clusterAutoscaler" | "karpenter" => {
             Some("write `autoscaler: {kind: cluster-autoscaler, ..}` into `cluster`")
         }
-        "stages" => Some("KWOK's Stage files are not modelled; give `startLatency` and `runTime`"),
+        "stages" => Some("write `nodeLifecycle: {kind: kwok, stages: [FILE]}` into `controlPlane`"),
         "transformations" | "transforms" if in_workload => Some("write `transform: {loadScale: 2}`"),
         _ => None,
     };

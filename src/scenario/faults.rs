@@ -366,6 +366,17 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
     }
 }
 
+/// Whether a fault is one of machines, or of pods, which KWOK's stages know nothing of.
+pub(super) const fn needs_machines(fault: &FaultSpec) -> bool {
+    matches!(
+        fault.kind,
+        FaultKindSpec::NodeFailure
+            | FaultKindSpec::NodePartition
+            | FaultKindSpec::NodeFlap
+            | FaultKindSpec::PodFailure
+    )
+}
+
 /// Rules of drains.
 fn drain(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
     check.duration(&format!("{path}.timeout"), fault.timeout, true);

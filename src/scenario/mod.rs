@@ -29,6 +29,7 @@ mod resolve;
 pub mod scheduling;
 pub mod schema;
 pub mod spec;
+mod stages;
 mod text;
 pub mod threshold;
 mod tree;

@@ -45,11 +45,13 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
             check.report(&format!("{path}.podManagementPolicy"), message, hint);
         }
     }
+    // With stages these say when pods end.
+    let stages = &spec.control_plane.node_lifecycle.stages;
     for (i, job) in workload.jobs.iter().enumerate().filter(|(_, job)| job.is_controlled()) {
         let path = format!("workload.jobs[{i}]");
         controlled(&path, &job.shape(), spec, check);
         check.optional_count(&format!("{path}.backoffLimit"), job.backoff_limit, 0, u64::from(u32::MAX >> 1));
-        if job.run_time.is_none() {
+        if job.run_time.is_none() && stages.is_empty() {
             let message = "the pods of this Job never succeed: they run for ever";
             check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
         }
@@ -78,7 +80,7 @@ fn cron_jobs(spec: &ScenarioSpec, check: &mut Check<'_>) {
         ] {
             check.optional_count(&format!("{path}.{key}"), value, 0, most);
         }
-        if job.run_time.is_none() {
+        if job.run_time.is_none() && spec.control_plane.node_lifecycle.stages.is_empty() {
             let message = "the pods of its Jobs never succeed: they run for ever";
             check.report(&format!("{path}.runTime"), message, "such as `runTime: 30s`");
         }

@@ -19,6 +19,7 @@ use crate::control_plane::controllers::stateful_set::StatefulSetSettings;
 use crate::control_plane::drain::DrainOptions;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::{AgentKind, Trouble};
+use crate::control_plane::stages::StageSet;
 use crate::cost::CostProfile;
 use crate::engine::Nanos;
 use crate::scheduler::Settings;
@@ -155,6 +156,8 @@ pub struct AgentsPlan {
     pub heartbeats: bool,
     /// Their clientset.
     pub client: ClientLimits,
+    /// KWOK's stages; none: pods and nodes go on as its own fast stages have it.
+    pub stages: Option<Arc<StageSet>>,
 }
 
 /// Another process that watches pods.

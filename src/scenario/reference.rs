@@ -111,6 +111,7 @@ pub fn plan(
             start_latency_ns: (0, 0),
             heartbeats: false,
             client: no_limit,
+            stages: None,
         },
         watchers: Vec::new(),
         load_client: (None, no_limit),

@@ -37,6 +37,7 @@ use super::spec::{
     StopWhen as SpecStopWhen, TaintEffect as SpecTaintEffect, TaintSpec, TimeDistribution,
     TolerationOperator, TolerationSpec, WhenUnsatisfiable, WorkloadStart,
 };
+use super::stages;
 use super::workload::{Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
@@ -49,6 +50,7 @@ use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
+use crate::control_plane::stages::{Facts, StageSet};
 use crate::control_plane::store::{DISRUPTED, TO_BE_DELETED};
 use crate::cost::{CostProfile, ProfileLibrary};
 use crate::engine::random::{LazyStream, LogNormal};
@@ -95,6 +97,12 @@ struct Resolver<'a> {
     cron_jobs: Vec<CronJobSettings>,
     /// Ranges of pods of Jobs that stand beside what a load client creates.
     jobs_beside: Vec<(u32, u32)>,
+    /// What stages read of pods, and which of these an application's pods have.
+    facts: (Vec<Facts>, Vec<u32>),
+    /// Kind of the object that owns the pods that are being expanded.
+    owner_kind: Option<&'static str>,
+    /// Stages need what a run with changes has.
+    stages_disturb: bool,
 }
 
 impl<'a> Resolver<'a> {
@@ -111,6 +119,9 @@ impl<'a> Resolver<'a> {
             daemon_sets: Vec::new(),
             cron_jobs: Vec::new(),
             jobs_beside: Vec::new(),
+            facts: (vec![Facts::default()], Vec::new()),
+            owner_kind: None,
+            stages_disturb: false,
         }
     }
 }
@@ -846,7 +857,65 @@ impl Resolver<'_> {
             start_latency_ns: quantiles(spec.start_latency, latency),
             heartbeats: spec.heartbeats.unwrap_or(true),
             client: limits(spec.client, ClientLimits::NONE),
+            stages: None,
         }
+    }
+
+    /// KWOK's stages; how long pods run is theirs to say.
+    fn stages(&mut self, lifetimes: &mut Lifetimes) -> Option<Arc<StageSet>> {
+        let names = &self.spec.control_plane.node_lifecycle.stages;
+        let path = "controlPlane.nodeLifecycle.stages";
+        if names.is_empty() {
+            return None;
+        }
+        let base = self.document.directory().unwrap_or(Path::new("."));
+        let (facts, fact_of_app) = std::mem::take(&mut self.facts);
+        if facts.iter().any(|facts| facts.annotations.contains_key(stages::RUN_ANNOTATION)) {
+            let message = format!("`{}` is a pod's run time", stages::RUN_ANNOTATION);
+            let hint = Some("write `runTime` instead of the annotation".to_owned());
+            self.errors.push(self.document.diagnostic(path, message, hint));
+        }
+        let mut read = match stages::read(names, base, &facts) {
+            Ok(read) => read,
+            Err(errors) => {
+                self.errors.extend(errors);
+                return None;
+            }
+        };
+        read.files.iter().for_each(|file| self.note_file(file));
+        self.provenance.notes.append(&mut read.notes);
+        let w = &self.spec.workload;
+        let recorded = w.trace.is_some() || !w.manifests.is_empty();
+        if recorded && read.reads_facts {
+            let note = "stages see no annotations and no owners of pods from a trace or from manifests, only their run times \
+                        (annotation podpace.dev/run)";
+            self.provenance.notes.push(note.to_owned());
+        }
+        if !read.set.pods.is_empty() && !read.reads_run && matches!(lifetimes, Lifetimes::Run(_)) {
+            let reader = ".metadata.annotations[\"podpace.dev/run\"]";
+            if recorded {
+                let note = format!("run times of the trace count for nothing: no stage reads {reader}");
+                self.provenance.notes.push(note);
+                *lifetimes = Lifetimes::Endless;
+            } else {
+                let message = format!("pods have a `runTime`, and no stage reads it ({reader})");
+                let hint = "leave `runTime` out, or read it: `durationFrom: {expressionFrom: '.metadata.annotations[\"podpace.dev/run\"]'}`";
+                self.errors.push(self.document.diagnostic(path, message, Some(hint.to_owned())));
+            }
+        }
+        for (index, fault) in self.spec.faults.iter().enumerate() {
+            if faults::needs_machines(fault) {
+                let message = "not modelled with `stages`: KWOK has no machines, and its pods fail by stages";
+                let hint = "write a stage that makes the node not ready, or the pod fail".to_owned();
+                self.errors.push(self.document.diagnostic(
+                    &format!("faults[{index}].kind"),
+                    message,
+                    Some(hint),
+                ));
+            }
+        }
+        self.stages_disturb = read.disturbs;
+        Some(Arc::new(StageSet { facts, fact_of_app, ..read.set }))
     }
 
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
@@ -856,7 +925,8 @@ impl Resolver<'_> {
             || !cluster.resource_quotas.is_empty()
             || !self.daemon_sets.is_empty()
             || !self.cron_jobs.is_empty();
-        if spec.faults.is_empty() && !has_objects && !preempts && spec.cluster.autoscaler.is_none() {
+        let by_hand = spec.faults.is_empty() && spec.cluster.autoscaler.is_none();
+        if by_hand && !has_objects && !preempts && !self.stages_disturb {
             return None;
         }
         let mut plans = Vec::new();
@@ -925,6 +995,14 @@ impl Resolver<'_> {
         let queue = shape.queue.clone().unwrap_or_else(|| self.default_queue().to_owned());
         let scheduler = &self.spec.scheduler;
         let ignored = scheduler.kueue.is_some() || scheduler.ignore.contains(&Ignored::Gang);
+        let facts = Facts { owner: self.owner_kind, annotations: shape.annotations.clone() };
+        let known = self.facts.0.iter().position(|known| *known == facts);
+        let fact = known.unwrap_or_else(|| {
+            self.facts.0.push(facts);
+            self.facts.0.len() - 1
+        });
+        self.facts.1.resize(cluster.pods.apps().len(), 0);
+        self.facts.1.push(count(fact as u64));
         let given = shape.gang.as_ref().filter(|_| !ignored);
         let gang = given.cloned().unwrap_or_default();
         let app = cluster.pods.add_app(App {
@@ -1047,6 +1125,7 @@ impl Resolver<'_> {
             hold_ns: Vec::new(),
             gangs: Vec::new(),
         };
+        self.owner_kind = Some("ReplicaSet");
         for (index, d) in w.deployments.iter().enumerate() {
             let base = d.name.clone().unwrap_or_else(|| format!("deployment{index}"));
             let copies = d.count.unwrap_or(1);
@@ -1057,6 +1136,7 @@ impl Resolver<'_> {
         }
         self.replica_sets.clone_from(&expanded.sets);
         self.owners = vec![OwnerPlan::ReplicaSet; expanded.sets.len()];
+        self.owner_kind = Some("StatefulSet");
         for (index, s) in w.stateful_sets.iter().enumerate() {
             let base = s.name.clone().unwrap_or_else(|| format!("statefulset{index}"));
             let copies = s.count.unwrap_or(1);
@@ -1066,6 +1146,7 @@ impl Resolver<'_> {
                 self.owners.push(s.owner());
             }
         }
+        self.owner_kind = Some("Job");
         for (index, j) in w.jobs.iter().enumerate().filter(|(_, j)| j.is_controlled()) {
             let base = j.name.clone().unwrap_or_else(|| format!("job{index}"));
             let copies = j.count.unwrap_or(1);
@@ -1105,6 +1186,7 @@ impl Resolver<'_> {
                 self.add_pods(cluster, &mut expanded, &j.shape(), &app, pods, (false, &mut rng));
             }
         }
+        self.owner_kind = None;
         for (index, g) in w.pods.iter().enumerate() {
             let base = g.name.clone().unwrap_or_else(|| format!("pods{index}"));
             let apps = g.apps.unwrap_or(1);
@@ -1262,6 +1344,7 @@ fn workload(
         daemon_sets,
         cron_jobs,
         jobs_beside,
+        facts,
         ..
     } = r;
     let made = Workload {
@@ -1276,6 +1359,7 @@ fn workload(
         daemon_sets,
         cron_jobs,
         jobs_beside,
+        facts,
     };
     (made, streams.were_used(), errors)
 }
@@ -1297,7 +1381,7 @@ pub fn resolve_shared(
     let Workload {
         mut cluster,
         creation,
-        lifetimes,
+        mut lifetimes,
         provenance,
         default_limit_ns,
         templates,
@@ -1306,6 +1390,7 @@ pub fn resolve_shared(
         daemon_sets,
         cron_jobs,
         jobs_beside,
+        facts,
     } = shared;
     (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
     (r.replica_sets, r.owners, r.daemon_sets, r.cron_jobs) = (replica_sets, owners, daemon_sets, cron_jobs);
@@ -1316,7 +1401,9 @@ pub fn resolve_shared(
     r.for_volcano(&scheduler.settings, &cluster);
     r.for_autoscaler(&cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
-    let agents = r.agents();
+    r.facts = facts;
+    let mut agents = r.agents();
+    agents.stages = r.stages(&mut lifetimes);
     let autoscaler = autoscaler::resolve(spec, &mut cluster);
     let cm = spec.control_plane.controller_manager.clone();
     let preempts = kueue.as_ref().is_some_and(|kueue| kueue.config.may_preempt());

@@ -313,6 +313,9 @@ pub struct NodeLifecycleSpec {
     /// The agent's token bucket. Default: the kind's.
     #[serde(default)]
     pub client: ClientSpec,
+    /// KWOK: files of Stages, or folders with such files; [stages.md](stages.md). Default: pods are started at once and end after their `runTime`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<String>,
 }
 
 /// A client that watches.
@@ -717,6 +720,8 @@ pub struct PodShape {
     pub priority: Option<i32>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
     /// Labels that a node must have.
     pub node_selector: BTreeMap<String, String>,
     /// Tolerations.
@@ -783,6 +788,9 @@ macro_rules! pod_group {
             /// Labels of a pod besides `app`.
             #[serde(default)]
             pub labels: BTreeMap<String, String>,
+            /// KWOK: annotations of a pod that stages read.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            pub annotations: BTreeMap<String, String>,
             /// Labels that a node must have.
             #[serde(default)]
             pub node_selector: BTreeMap<String, String>,
@@ -855,6 +863,7 @@ macro_rules! pod_group {
                     requests: self.requests.clone(),
                     priority: self.priority,
                     labels: self.labels.clone(),
+                    annotations: self.annotations.clone(),
                     node_selector: self.node_selector.clone(),
                     tolerations: self.tolerations.clone(),
                     node_name: self.node_name.clone(),

@@ -474,6 +474,16 @@ fn control_plane(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
         let path = "controlPlane.nodeLifecycle.startLatency";
         check.report(path, "with `kind: none` no pod is started", hint);
     }
+    if !agents.stages.is_empty() {
+        if agents.kind != Some(super::spec::NodeLifecycleKind::Kwok) {
+            let path = "controlPlane.nodeLifecycle.stages";
+            check.report(path, "stages are KWOK's", "set `kind: kwok`");
+        }
+        if agents.start_latency.is_some() {
+            let path = "controlPlane.nodeLifecycle.startLatency";
+            check.report(path, "with `stages` these say how long a pod takes to start", "leave it out");
+        }
+    }
     let watchers = &plane.watchers;
     let names = watchers.iter().enumerate();
     check.distinct(
@@ -946,6 +956,14 @@ fn pod_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, check: &mut Chec
         let hint = "each pod counts as one by itself";
         check.report(&format!("{path}.requests.pods"), "a pod does not request `pods`", hint);
     }
+    if !shape.annotations.is_empty() && spec.control_plane.node_lifecycle.stages.is_empty() {
+        let hint = "leave them out, or name stages in `controlPlane.nodeLifecycle.stages`";
+        check.report(
+            &format!("{path}.annotations"),
+            "only stages read annotations, and there are none",
+            hint,
+        );
+    }
     if let Some(gang) = &shape.gang {
         let path = format!("{path}.gang");
         let is_volcano = spec.scheduler.kind == "volcano";
@@ -1143,7 +1161,7 @@ fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
         check.report("stop.when", "without node agents no pod gets to Running", hint);
         return;
     }
-    if when == StopWhen::AllFinished {
+    if when == StopWhen::AllFinished && spec.control_plane.node_lifecycle.stages.is_empty() {
         let endless = |group: &PodGroup| group.shape.run_time.is_none() && group.shape.hold.is_none();
         if let Some(group) = pod_groups(&spec.workload).iter().find(|group| endless(group)) {
             let message = format!("the pods of {} run for ever", group.title);

@@ -24,6 +24,7 @@ use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
+use crate::control_plane::stages::Facts;
 use crate::engine::Nanos;
 
 /// What is kept of workloads that no run uses, by default.
@@ -54,6 +55,8 @@ pub(super) struct Workload {
     pub(super) cron_jobs: Vec<CronJobSettings>,
     /// Ranges of pods of Jobs beside what a load client creates.
     pub(super) jobs_beside: Vec<(u32, u32)>,
+    /// What stages read of pods, the first being nothing, and by application which of these its pods have.
+    pub(super) facts: (Vec<Facts>, Vec<u32>),
 }
 
 impl Workload {

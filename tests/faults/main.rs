@@ -11,4 +11,5 @@ mod nodes;
 mod objects;
 mod random;
 mod servers;
+mod stages;
 mod support;

@@ -282,10 +282,6 @@ fn what_is_not_modelled_is_named() {
         ("field of a Job", job("activeDeadlineSeconds: 10")),
         ("field of a Job", job("backoffLimitPerIndex: 1")),
         ("LimitRanges", cluster("limitRanges: [{limits: []}]")),
-        (
-            "Stage files",
-            text("pods: [{count: 3}]", stop).replace("kind: kubelet", "kind: kwok, stages: [a.yaml]"),
-        ),
     ] {
         let message = message(&text);
         assert!(message.contains("not modelled") && message.contains(what), "{message}");

@@ -198,6 +198,30 @@ fn whatever_runs_goes_on_as_if_it_had_not_stopped() {
     assert!(runs >= 50 && longest_ns > 30 * SECOND, "{runs} runs, the longest {longest_ns} ns");
 }
 
+/// Delays that are under way, stages that wait for a worker, heartbeats, deletions with a grace period, failures by weight.
+#[test]
+fn stages_that_wait_do_not_mind_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stages");
+    let names = ["pod-general", "pod-chaos", "node-fast", "node-heartbeat"];
+    let names: Vec<String> =
+        names.iter().map(|name| format!("\"{}\"", stages.join(name).display())).collect();
+    let plane = format!(
+        "controlPlane: {{apiServer: {{profile: apiserver-1.36}}, nodeLifecycle: {{kind: kwok, stages: [{}]}}}}",
+        names.join(", ")
+    );
+    let chaos = "labels: {pod-container-running-failed.stage.kwok.x-k8s.io: \"true\"}, annotations: {pod-container-running-failed.stage.kwok.x-k8s.io/weight: \"1\"}";
+    let workload = format!(
+        "workload: {{deployments: [{{name: web, replicas: 20, requests: {{cpu: 200m}}}}], jobs: [{{completions: 30, parallelism: 10, backoffLimit: 100, requests: {{cpu: 500m}}, {chaos}}}]}}"
+    );
+    let rest = "faults: [{kind: drain, at: 40s, nodes: {count: 1}}]\nstop: {when: time, limit: 3m}";
+    for scheduler in ["kube-scheduler", "yunikorn"] {
+        let scheduler = format!("scheduler: {{kind: {scheduler}}}");
+        let spec = scenario(folder.path(), &[NODES, &plane, &scheduler, &workload, rest]);
+        stop_and_go(folder.path(), &spec, &[5, 20, 55, 230, 260, 500, 900]);
+    }
+}
+
 /// Times that are awkward: nothing has happened yet, the last event, after the end.
 #[test]
 fn the_first_and_the_last_moment() {

@@ -30,6 +30,7 @@ use crate::control_plane::controllers::{Answer, Controllers, Env, Made};
 use crate::control_plane::kernel::{AgentEvent, ControllerEvent, Event, ProcessId};
 use crate::control_plane::node_agents::{AgentKind, NodeAgents};
 use crate::control_plane::quotas::Quotas;
+use crate::control_plane::stages::Kind;
 use crate::control_plane::store::{NO_OWNER, NodePatch, Ready, Store};
 use crate::control_plane::token_bucket::TokenBucket;
 use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
@@ -464,6 +465,9 @@ impl Simulation {
         if watcher == self.scheduler.watcher && self.scheduler.started {
             self.call(|model, cx| model.on_node(cx, node, change));
         }
+        if Some(watcher) == self.agents_watcher && self.has_stages_for(Kind::Node) {
+            self.stage_observes_node(node);
+        }
         if self.changes.as_ref().is_some_and(|changes| changes.controllers.watcher == watcher) {
             self.control(|controllers, env| controllers.on_node(env, node, change));
         }
@@ -493,7 +497,8 @@ impl Simulation {
                 }
             }
         }
-        if verb == Verb::CreateNode {
+        self.stage_node_stored(verb, code, node);
+        if verb == Verb::CreateNode && !self.has_stages_for(Kind::Node) {
             self.on_node_created(node);
         }
         if self.control_plane.store().node(node).ready == Ready::True {

@@ -58,6 +58,7 @@ impl Simulation {
             cluster,
             scheduler,
             agents,
+            stages,
             replica_sets,
             kueue,
             changes,
@@ -94,7 +95,7 @@ impl Simulation {
         codec::write(out, "cluster", cluster)?;
         codec::write(out, "scheduler", &model.save()?)?;
         codec::write(out, "scheduler's process", &(rng, started, jobs, start_up_ps, early, epoch))?;
-        codec::write(out, "node agents", agents)?;
+        codec::write(out, "node agents", &(agents, stages))?;
         codec::write(out, "controllers", &(replica_sets, loader, changes, kueue, autoscaling))?;
         codec::write(
             out,
@@ -126,7 +127,11 @@ impl Simulation {
         s.backlog = s.model.backlog();
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early, s.epoch) =
             codec::read(bytes, "scheduler's process")?;
-        it.agents = codec::read(bytes, "node agents")?;
+        let built_stages = it.stages.take();
+        (it.agents, it.stages) = codec::read(bytes, "node agents")?;
+        if let (Some(stages), Some(built)) = (&mut it.stages, built_stages) {
+            stages.keep_inputs_of(&built);
+        }
         let (built, built_kueue) = (it.changes.take(), it.kueue.take());
         let built_autoscaling = it.autoscaling.take();
         (it.replica_sets, it.loader, it.changes, it.kueue, it.autoscaling) =
