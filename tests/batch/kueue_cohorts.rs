@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use podpace::control_plane::controllers::kueue::config::{Policy, Preemption};
+use podpace::control_plane::controllers::kueue::cycle::Why;
 use podpace::control_plane::controllers::kueue::preemption::Reason;
 use podpace::control_plane::controllers::kueue::quota::{Quota, Quotas};
 use proptest::prelude::*;
 
+use crate::kueue_fair::{job, one_cycle};
 use crate::kueue_tree::{BOTH, Held, NONE, Tree, evicted, held, nominal, search, trees, with_priority};
 use Reason::{
     InClusterQueue as Own, InCohortReclaimWhileBorrowing as Borrowing, InCohortReclamation as Reclaim,
@@ -167,13 +169,50 @@ fn classical_preemption_in_a_tree() {
             &[("q11", Reclaim), ("q22", Reclaim)],
         ),
     ];
-    for (name, mut tree, holders, incoming, expected) in cases {
+    // And two that none of those needs.
+    let more: Vec<Case<'_>> = vec![
+        (
+            "an advantage before a lower priority",
+            same(borrowing(tree(0, 2, SHARED))),
+            vec![("borrowing", vec![(1.0, 1)]), ("same", vec![(1.0, -1)])],
+            (1.0, 0),
+            &[("borrowing1", Reclaim)],
+        ),
+        (
+            "rather borrowing than its own, where there is an advantage",
+            borrowing(Tree::new(1, 2).cohort("c", "r", &cpu(1), 1000).queue("q", "c", &cpu(2), 1000, BOTH)),
+            vec![("q", vec![(1.0, -1)]), ("borrowing", vec![(2.0, 0)])],
+            (2.0, 0),
+            &[("borrowing1", Reclaim)],
+        ),
+    ];
+    for (name, mut tree, holders, incoming, expected) in cases.into_iter().chain(more) {
         tree.config.fair = None;
         let holders: Vec<Held<'_>> =
             holders.iter().flat_map(|(queue, given)| with_priority(queue, given)).collect();
         let got = evicted(&tree, &holders, &with_priority("q", &[incoming])[0]);
         let expected = expected.iter().map(|(name, reason)| ((*name).to_owned(), *reason)).collect();
         assert_eq!(got, expected, "{name}");
+    }
+}
+
+/// What a cohort has a right to is short for a head even if its queue has no quota (`mayReclaimInHierarchy`).
+#[test]
+fn a_cycle_takes_back_what_a_cohort_has_a_right_to() {
+    let tree = |cohort: i64, root: i64| {
+        let mut tree = Tree::new(1, 1)
+            .cohort("r", "", &[nominal(root)], 1000)
+            .cohort("c", "r", &[nominal(cohort)], 1000)
+            .queue("q", "c", &[nominal(0)], 1000, BOTH)
+            .queue("borrowing", "r", &[nominal(0)], 1000, NONE);
+        tree.config.fair = None;
+        tree
+    };
+    for (cohort, root, preempted, why) in
+        [(2, 0, vec![(0, Reclaim)], Why::Preempting), (0, 2, vec![], Why::Quota)]
+    {
+        let (outcome, _) = one_cycle(&tree(cohort, root), &[job("b1", "borrowing", 2)], &[job("q1", "q", 2)]);
+        assert_eq!((outcome.preempted, outcome.others), (preempted, vec![(1, why)]));
     }
 }
 
@@ -309,7 +348,7 @@ proptest! {
     #[test]
     fn those_who_go_are_enough_and_needed(
         tree in trees(),
-        uses in prop::collection::vec((0..5usize, 0..2usize, 1..5i64, 0..3i32), 0..20),
+        uses in prop::collection::vec((0..5usize, 0..2usize, 1..4i64, 0..3i32), 10..40),
         asked in (0..5usize, 0..2usize, 1..9i64, 0..3i32),
     ) {
         let queues = tree.config.queues.len();

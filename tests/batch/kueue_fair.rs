@@ -613,7 +613,7 @@ fn those_with_the_highest_shares_make_room_in_turn() {
 
 /// A job: its name, its queue, its CPUs (or what it asks for by resource), its priority.
 #[derive(Clone)]
-struct Job {
+pub(crate) struct Job {
     name: &'static str,
     queue: &'static str,
     asks: Vec<(usize, i64)>,
@@ -623,12 +623,12 @@ struct Job {
     flavor: Option<usize>,
 }
 
-fn job(name: &'static str, queue: &'static str, cpus: i64) -> Job {
+pub(crate) fn job(name: &'static str, queue: &'static str, cpus: i64) -> Job {
     Job { name, queue, asks: vec![(0, cpus)], priority: 0, created_s: 0, flavor: None }
 }
 
 /// What one cycle makes of pending jobs beside those that were admitted before, and the flavors of what it admits.
-fn one_cycle(tree: &Tree, admitted: &[Job], pending: &[Job]) -> (Outcome, Vec<Vec<usize>>) {
+pub(crate) fn one_cycle(tree: &Tree, admitted: &[Job], pending: &[Job]) -> (Outcome, Vec<Vec<usize>>) {
     let mut config = tree.config.clone();
     let flavors = config.flavors.len();
     let all: Vec<&Job> = admitted.iter().chain(pending).collect();
