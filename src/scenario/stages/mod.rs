@@ -13,15 +13,13 @@
 //! Left out: CEL, `apply`, JSON patches, finalizers of nodes, impersonation.
 //!
 //! Cost: O(files + templates x sets of annotations).
+mod file;
 mod jq;
 mod outcome;
 mod template;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::config_file::ConfigFile;
 use super::cron;
@@ -33,6 +31,10 @@ use crate::control_plane::stages::{
     Delay, Facts, Field, Finalizers, Kind, Operator, Patch, Phase, Requirement, Span, SpanAnswer, SpanFrom,
     Stage, StageSet, Step,
 };
+use file::{
+    DelayFile, ExpressionFile, FinalizerFile, FinalizersFile, Head, MatchFile, PatchFile, SelectorFile,
+    SpecFile,
+};
 use outcome::Outcomes;
 
 /// The annotation that says how long a pod runs.
@@ -41,161 +43,6 @@ pub(super) const RUN_ANNOTATION: &str = "podpace.dev/run";
 const WORKERS: u32 = 4;
 const STAGE_API: &str = "kwok.x-k8s.io/v1alpha1";
 const CONFIG_API: &str = "config.kwok.x-k8s.io/v1alpha1";
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Head {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    metadata: MetaFile,
-    spec: SpecFile,
-    #[serde(rename = "status")]
-    _status: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MetaFile {
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SpecFile {
-    resource_ref: ResourceRefFile,
-    selector: Option<SelectorFile>,
-    weight: Option<i64>,
-    weight_from: Option<ExpressionFile>,
-    delay: Option<DelayFile>,
-    next: Option<NextFile>,
-    immediate_next_stage: Option<bool>,
-    #[serde(default)]
-    steps: Vec<StepFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ResourceRefFile {
-    api_group: Option<String>,
-    kind: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SelectorFile {
-    #[serde(default)]
-    match_labels: BTreeMap<String, String>,
-    #[serde(default)]
-    match_annotations: BTreeMap<String, String>,
-    #[serde(default)]
-    match_expressions: Vec<MatchFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct MatchFile {
-    key: Option<String>,
-    operator: Option<String>,
-    #[serde(default)]
-    values: Vec<String>,
-    jq: Option<JqFile>,
-    cel: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct JqFile {
-    key: String,
-    operator: String,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ExpressionFile {
-    expression_from: Option<String>,
-    jq: Option<JqExpressionFile>,
-    cel: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct JqExpressionFile {
-    expression: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct DelayFile {
-    duration_milliseconds: Option<i64>,
-    duration_from: Option<ExpressionFile>,
-    jitter_duration_milliseconds: Option<i64>,
-    jitter_duration_from: Option<ExpressionFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NextFile {
-    event: Option<EventFile>,
-    finalizers: Option<FinalizersFile>,
-    delete: Option<bool>,
-    #[serde(default)]
-    patches: Vec<PatchFile>,
-    status_template: Option<String>,
-    status_subresource: Option<String>,
-    status_patch_as: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct StepFile {
-    patch: Option<PatchFile>,
-    event: Option<EventFile>,
-    finalizers: Option<FinalizersFile>,
-    delete: Option<bool>,
-    apply: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EventFile {
-    #[serde(rename = "type")]
-    _type: Option<String>,
-    #[serde(rename = "reason")]
-    _reason: Option<String>,
-    #[serde(rename = "message")]
-    _message: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct FinalizersFile {
-    #[serde(default)]
-    add: Vec<FinalizerFile>,
-    #[serde(default)]
-    remove: Vec<FinalizerFile>,
-    empty: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct FinalizerFile {
-    value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PatchFile {
-    subresource: Option<String>,
-    root: Option<String>,
-    template: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    impersonation: Option<IgnoredAny>,
-}
 
 /// What files of stages come to.
 #[derive(Debug, Default)]

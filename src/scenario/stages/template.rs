@@ -251,15 +251,15 @@ struct Parser<'a> {
 }
 
 /// Why a list of nodes ends.
-enum End {
+enum Close {
     Text,
-    End,
+    Ended,
     /// What stands behind `else`.
     Else(usize, String),
 }
 
 impl Parser<'_> {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Close), TemplateError> {
         let mut out = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (line, code) = match piece {
@@ -272,8 +272,8 @@ impl Parser<'_> {
             let word = code.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
             let rest = code[word.len()..].to_owned();
             match word {
-                "end" => return Ok((out, End::End)),
-                "else" => return Ok((out, End::Else(line, rest.trim().to_owned()))),
+                "end" => return Ok((out, Close::Ended)),
+                "else" => return Ok((out, Close::Else(line, rest.trim().to_owned()))),
                 "if" | "with" | "range" => out.push(self.block(line, word, &rest)?),
                 "define" | "template" | "block" | "break" | "continue" => {
                     let message = format!("`{word}` of a template is not modelled");
@@ -282,7 +282,7 @@ impl Parser<'_> {
                 _ => out.push(Node::Print(line, self.pipeline(line, &code)?)),
             }
         }
-        Ok((out, End::Text))
+        Ok((out, Close::Text))
     }
 
     fn block(&mut self, line: usize, word: &str, rest: &str) -> Result<Node, TemplateError> {
@@ -293,13 +293,13 @@ impl Parser<'_> {
         let pipeline = self.pipeline(line, rest)?;
         let (body, end) = self.nodes()?;
         let otherwise = match end {
-            End::Text => return Err(error(line, format!("`{word}` without `end`"), "add {{ end }}")),
-            End::End => Vec::new(),
-            End::Else(_, rest) if rest.is_empty() => match self.nodes()? {
-                (nodes, End::End) => nodes,
+            Close::Text => return Err(error(line, format!("`{word}` without `end`"), "add {{ end }}")),
+            Close::Ended => Vec::new(),
+            Close::Else(_, rest) if rest.is_empty() => match self.nodes()? {
+                (nodes, Close::Ended) => nodes,
                 _ => return Err(error(line, format!("`{word}` without `end`"), "add {{ end }}")),
             },
-            End::Else(at, rest) => {
+            Close::Else(at, rest) => {
                 let inner = rest.split_whitespace().next().unwrap_or("").to_owned();
                 if inner != "if" && inner != "with" {
                     return Err(error(at, format!("`else {rest}` can't be read"), "write `else if ..`"));
@@ -463,9 +463,9 @@ pub(super) fn render(text: &str, object: &Value) -> Result<(String, bool), Templ
     let functions: Vec<&str> = FUNCTIONS.iter().chain(&MORE_FUNCTIONS).copied().collect();
     let mut parser = Parser { pieces: pieces(text)?.into_iter(), functions: &functions, depth: 0 };
     let nodes = match parser.nodes()? {
-        (nodes, End::Text) => nodes,
-        (_, End::End) => return Err(error(0, "`end` without a beginning", "remove it")),
-        (_, End::Else(line, _)) => return Err(error(line, "`else` without a beginning", "remove it")),
+        (nodes, Close::Text) => nodes,
+        (_, Close::Ended) => return Err(error(0, "`end` without a beginning", "remove it")),
+        (_, Close::Else(line, _)) => return Err(error(line, "`else` without a beginning", "remove it")),
     };
     let mut run = Run {
         out: String::new(),
