@@ -217,7 +217,8 @@ impl Component {
         self.running.push(job);
     }
 
-    /// Takes finished jobs out and lets waiting ones in, until neither is left to do. Needs `sync`.
+    /// Takes finished jobs out and lets waiting ones in, until neither is left to do. Needs `sync`. The `rate` is the greatest that G
+    /// may have had when they ended: now it may be less, if others began in the same nanosecond.
     #[inline]
     fn settle(&mut self, rate: u64, finished: &mut Vec<(u64, u64)>) {
         loop {
@@ -514,7 +515,7 @@ impl Hosts {
         host.wakeup_at = NEVER;
         host.changed = true;
         self.scratch.clear();
-        let rate = host.rate;
+        let rate = host.full_rate;
         for slot in 0..host.due.len() {
             if host.due[slot] > host.progress {
                 continue;
@@ -561,7 +562,7 @@ impl Hosts {
         for job in it.running.drain() {
             let left = job.target.saturating_sub(it.service);
             it.settled += u128::from(job.service() - left) * u128::from(job.threads);
-            it.slack += u128::from((host.rate >> SHIFT) + 2) * u128::from(job.threads);
+            it.slack += u128::from((host.full_rate >> SHIFT) + 2) * u128::from(job.threads);
             self.scratch.push((job.sequence, job.token));
         }
         self.scratch.extend(it.waiting.drain(..).map(|job| (job.sequence, job.token)));

@@ -245,6 +245,26 @@ fn jobs_that_end_together_finish_in_order_of_submission() {
     assert_eq!(order, [0, 1, 2, 3]);
 }
 
+/// The rounding of a job's end is that of the rate at which it ended, whatever begins in the same nanosecond before the wake-up is
+/// handled. It was reckoned at the rate after that, and work seemed not to be conserved.
+#[test]
+fn others_may_begin_in_the_nanosecond_in_which_a_job_ends() {
+    let mut hosts = Hosts::new();
+    // A millionth slower than the reference: 1,000 ns of work end just before 1,000.001 ns.
+    let host = hosts.add_host("host", 1, NORMAL - 1);
+    let ends = hosts.add_component(host, "ends", None, Discipline::Sharing);
+    let begins = hosts.add_component(host, "begins", Some(8), Discipline::Sharing);
+    hosts.submit(0, ends, 1_000, 1, 1);
+    let (at, _) = hosts.take_wakeup(host).unwrap();
+    assert_eq!(at, 1_001);
+    hosts.submit(at, begins, 9_000, 8, 2);
+    let (at, generation) = hosts.take_wakeup(host).unwrap_or((at, 1));
+    assert_eq!(at, 1_001);
+    let mut tokens = Vec::new();
+    hosts.complete(at, host, generation, &mut tokens);
+    assert_eq!(tokens, [1]);
+}
+
 #[test]
 fn cancelled_jobs_give_their_cores_back() {
     let mut hosts = Hosts::new();
