@@ -414,6 +414,40 @@ fn reasons_of_containers_are_seen() {
     assert_eq!((run.finished.ended, played), (Ended::Done, [5, 5, 5, 0]));
 }
 
+/// Who pushes a pod off a node waits until a stage has ended it: 1 to 30 s with the general stages.
+#[test]
+fn victims_of_preemption_end_by_a_stage() {
+    let cluster = "cluster: {nodes: [{count: 4, template: {allocatable: {cpu: 4, memory: 16Gi, pods: 110}}}]}
+stop: {when: time, limit: 5m}";
+    let workload = "pods: [{name: low, count: 16, requests: {cpu: 1}}, {name: high, count: 4, priority: 10, requests: {cpu: 1}}], arrivals: {process: constant, rate: 0.5}";
+    let run = run(&text("pod-general", SERVER, workload, cluster));
+    let pods = &run.finished.cluster.pods;
+    let waits: Vec<u64> = (16..20).map(|pod| pods.timeline(pod)).map(|t| t.bound_ns - t.created_ns).collect();
+    assert!(waits.iter().all(|ns| (SECOND..45 * SECOND).contains(ns)), "{waits:?}");
+    assert_eq!((count(&run, "stages.pod.pod-delete"), run.finished.counts.finished), (4, 4));
+}
+
+/// An autoscaler's nodes get ready by a stage, and pods that it moves end by one.
+#[test]
+fn nodes_of_an_autoscaler_go_through_stages() {
+    let cluster = "cluster: {nodes: [], autoscaler: {kind: cluster-autoscaler, provisioning: 30s, nodeGroups: [{name: g, max: 9, template: {allocatable: {cpu: 4, memory: 16Gi}}}]}}
+stop: {when: allRunning, limit: 20m}";
+    let workload = "deployments: [{replicas: 20, requests: {cpu: 900m}}]";
+    let run = run(&text("pod-general, node-fast, node-heartbeat", SERVER, workload, cluster));
+    assert_eq!((run.finished.ended, run.finished.counts.running), (Ended::Done, 20));
+    assert_eq!(count(&run, "stages.node.node-initialize"), 5);
+}
+
+/// YuniKorn's placeholders are pods: they run, and the scheduler deletes them, whatever stages say.
+#[test]
+fn placeholders_of_a_gang_go_through_stages() {
+    let workload = "pods: [{count: 20, apps: 2, requests: {cpu: 100m}, gang: {minMember: 5}}]";
+    let base = text("pod-fast", SERVER, workload, "stop: {when: allRunning, limit: 10m}");
+    let run = run(&base.replace("kube-scheduler", "yunikorn"));
+    assert_eq!((run.finished.ended, run.finished.counts.running), (Ended::Done, 20));
+    assert_eq!(count(&run, "stages.pod.pod-ready"), 30);
+}
+
 /// Stages that follow each other for ever without delay: the limit of the run ends them.
 #[test]
 fn stages_in_a_circle_do_not_hang() {
