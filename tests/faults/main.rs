@@ -10,5 +10,6 @@ mod karpenter;
 mod nodes;
 mod objects;
 mod random;
+mod rollouts;
 mod servers;
 mod support;
