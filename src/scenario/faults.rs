@@ -22,7 +22,7 @@ use super::rollout::{self, TemplateChangeSpec};
 use super::scheduling::IntOrPercent;
 use super::spec::{ApiServerSpec, EtcdSpec, NodeLifecycleKind, ScenarioSpec, TimeDistribution};
 use super::validate::{Check, pod_groups};
-use crate::cluster::{Cluster, SpecId};
+use crate::cluster::Cluster;
 use crate::control_plane::drain::DrainOptions;
 use crate::control_plane::node_agents::Trouble;
 use crate::engine::Nanos;
@@ -519,7 +519,7 @@ pub(super) fn resolve(
     spec: &ScenarioSpec,
     cluster: &mut Cluster,
     group_template: impl Fn(usize) -> u32,
-    rollouts: &BTreeMap<usize, Vec<(u32, SpecId)>>,
+    rollouts: &rollout::Changes,
 ) -> Result<FaultPlan, Unknown> {
     let name = fault.name.clone().unwrap_or_else(|| format!("{}{index}", fault.kind.name()));
     let random = |mean_ns: Nanos, each: bool| FaultTimes::Random {

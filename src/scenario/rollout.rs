@@ -29,6 +29,9 @@ use crate::engine::{Nanos, SECOND};
 /// What distinguishes the pods of a Deployment's ReplicaSets.
 const HASH_LABEL: &str = "pod-template-hash";
 
+/// By the number of the fault: whose pods, by their owner, become what.
+pub(super) type Changes = BTreeMap<usize, Vec<(u32, SpecId)>>;
+
 /// `strategy.type` of a Deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StrategyType {
@@ -198,7 +201,7 @@ pub(super) fn resolve(
     spec: &ScenarioSpec,
     ranges: &[(PodId, PodId)],
     cluster: &mut Cluster,
-) -> (Vec<DeploymentSettings>, BTreeMap<usize, Vec<(u32, SpecId)>>) {
+) -> (Vec<DeploymentSettings>, Changes) {
     let workload = &spec.workload;
     let mut rollouts: Vec<(Nanos, usize, &FaultSpec)> = Vec::new();
     for (index, fault) in spec.faults.iter().enumerate() {
@@ -210,7 +213,7 @@ pub(super) fn resolve(
     let all = names(workload);
     let mut current: BTreeMap<u32, SpecId> = BTreeMap::new();
     let mut settings: BTreeMap<u32, DeploymentSettings> = BTreeMap::new();
-    let mut changes = BTreeMap::new();
+    let mut changes = Changes::new();
     for (_, index, fault) in rollouts {
         let wanted = fault.deployment.as_deref().unwrap_or_default();
         let mut to = Vec::new();
