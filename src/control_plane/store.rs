@@ -55,6 +55,8 @@ const NOTICED: u16 = 1 << 7;
 const ADMITTED: u16 = 1 << 8;
 /// Its containers have started once: its phase is not Pending.
 const STARTED: u16 = 1 << 9;
+/// Its ReplicaSet was scaled down, and another's pod comes in its place.
+const SCALED_DOWN: u16 = 1 << 10;
 
 /// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -354,7 +356,7 @@ impl Store {
     fn note_health(&mut self, pod: PodId, before: (bool, bool), was_over: bool) {
         let after = self.health(pod);
         let for_good = !was_over && self.is_over(pod) && self.is_wanted_away(pod);
-        let scales_down = for_good && self.owner(pod) != NO_OWNER;
+        let scales_down = for_good && self.owner(pod) != NO_OWNER && self.flags(pod) & SCALED_DOWN == 0;
         if let Some(evictions) = &mut self.evictions {
             evictions.changed(pod, before, after);
             if scales_down {
@@ -546,6 +548,17 @@ impl Store {
     /// Whoever made the pod takes it away: it need not be replaced.
     pub fn leaves_on_purpose(&mut self, pod: PodId) {
         *self.slot(pod) |= ON_PURPOSE;
+    }
+
+    /// The pod's ReplicaSet is scaled down, its Deployment is not: it need not be replaced, and counts on for budgets.
+    pub fn is_scaled_down(&mut self, pod: PodId) {
+        *self.slot(pod) |= ON_PURPOSE | SCALED_DOWN;
+    }
+
+    /// Whether it went because its ReplicaSet was scaled down.
+    #[must_use]
+    pub fn was_scaled_down(&self, pod: PodId) -> bool {
+        self.flags(pod) & SCALED_DOWN != 0
     }
 
     /// Whether it ended by itself, or was taken away by whoever made it.

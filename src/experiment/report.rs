@@ -317,6 +317,16 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
         m.set("jobs.passed_over", passed_over as f64);
         m.set("jobs.replaced", replaced as f64);
     }
+    if let Some((took_ns, superseded, open)) = &faults.rollouts {
+        m.set("rollouts.completed", took_ns.len() as f64);
+        m.set("rollouts.superseded", *superseded as f64);
+        m.set("rollouts.not_completed", *open as f64);
+        if let Some(longest) = took_ns.iter().max() {
+            let seconds = |ns: u64| ns as f64 / 1e9;
+            m.set("rollouts.mean_s", seconds(took_ns.iter().sum::<u64>() / took_ns.len() as u64));
+            m.set("rollouts.max_s", seconds(*longest));
+        }
+    }
     if let Some(refused) = faults.creations_refused {
         m.set("creations.refused", refused as f64);
     }

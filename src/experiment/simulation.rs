@@ -787,7 +787,10 @@ impl Simulation {
         let (bound, running) = self.seen.as_ref().map_or((c.bound, c.running), |s| (s.bound, s.running));
         let reached = match self.stop {
             StopWhen::AllBound => bound + c.failed + c.dropped >= c.total,
-            StopWhen::AllRunning => running + c.failed + c.dropped >= c.total,
+            StopWhen::AllRunning => {
+                let gone_early = self.changes.as_ref().map_or(0, |changes| changes.gone_early);
+                running + c.failed + c.dropped + gone_early >= c.total
+            }
             StopWhen::AllFinished => {
                 c.bound + c.failed + c.dropped >= c.total
                     && c.finished >= self.expected_finishes
@@ -1252,6 +1255,9 @@ impl Simulation {
                 self.on_load_created();
             }
         } else if self.replica_sets.as_ref().is_some_and(|sets| client == sets.client()) {
+            if self.on_rollout_answered(answer) {
+                return;
+            }
             let owner = self.changes.is_some().then(|| self.control_plane.store().owner(pod));
             if verb == Verb::DeleteGracefully {
                 self.sets(|sets, env| sets.on_deleted(env, pod, ok, refusal));

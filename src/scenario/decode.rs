@@ -162,7 +162,9 @@ fn unknown_key_hint(parent: &Path, field: &str, expected: &[&str]) -> String {
         "activeDeadlineSeconds" | "backoffLimitPerIndex" | "podFailurePolicy" | "suspend" if in_pods => {
             Some("this field of a Job is not modelled; leave it out")
         }
-        "updateStrategy" | "strategy" if in_pods => Some("rolling updates are not modelled; leave it out"),
+        "updateStrategy" | "strategy" | "minReadySeconds" if in_pods => {
+            Some("only `strategy` and `minReadySeconds` of `deployments` are modelled; leave it out")
+        }
         "limitRanges" if in_cluster => Some(
             "LimitRanges are not modelled here, where pods have no containers; write the requests that they lead to into the pods, or give pods and LimitRanges as `workload.manifests`",
         ),

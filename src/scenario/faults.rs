@@ -18,6 +18,7 @@ use super::duration::DurationNs;
 use super::limits;
 use super::plan::{FaultKind, FaultPlan, FaultTimes, NodeChoice, PodChoice};
 use super::quantity::Ratio;
+use super::rollout::{self, TemplateChangeSpec};
 use super::scheduling::IntOrPercent;
 use super::spec::{ApiServerSpec, EtcdSpec, NodeLifecycleKind, ScenarioSpec, TimeDistribution};
 use super::validate::{Check, pod_groups};
@@ -62,6 +63,8 @@ pub enum FaultKindSpec {
     ControllerManagerLeaderChange,
     /// Watches break, and are set up again.
     WatchDisconnect,
+    /// A Deployment's pod template changes, and its pods are replaced.
+    Rollout,
 }
 
 impl FaultKindSpec {
@@ -85,6 +88,7 @@ impl FaultKindSpec {
             Self::SchedulerLeaderChange => "schedulerLeaderChange",
             Self::ControllerManagerLeaderChange => "controllerManagerLeaderChange",
             Self::WatchDisconnect => "watchDisconnect",
+            Self::Rollout => "rollout",
         }
     }
 }
@@ -171,10 +175,16 @@ pub struct FaultSpec {
     /// one of `controlPlane.watchers`). Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watchers: Vec<String>,
+    /// rollout: the Deployment, or the group of `workload.deployments`, by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// rollout: what changes about its pods. Default: nothing that is modelled, as with `kubectl rollout restart`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateChangeSpec>,
 }
 
 /// The fields of each kind, besides `kind`, `name`, `at`, `every`, `from`, `to` and `most`, which go with all.
-const FIELDS: [(FaultKindSpec, &[&str]); 16] = [
+const FIELDS: [(FaultKindSpec, &[&str]); 17] = [
     (FaultKindSpec::NodeFailure, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodePartition, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodeFlap, &["mtbf", "nodes", "duration", "pause", "times"]),
@@ -191,6 +201,7 @@ const FIELDS: [(FaultKindSpec, &[&str]); 16] = [
     (FaultKindSpec::SchedulerLeaderChange, &["duration"]),
     (FaultKindSpec::ControllerManagerLeaderChange, &["duration"]),
     (FaultKindSpec::WatchDisconnect, &["watchers", "duration"]),
+    (FaultKindSpec::Rollout, &["deployment", "template"]),
 ];
 
 /// The largest factor.
@@ -221,6 +232,8 @@ fn given(fault: &FaultSpec) -> impl Iterator<Item = &'static str> {
         ("factor", fault.factor.is_some()),
         ("leaderElection", fault.leader_election.is_some()),
         ("watchers", !fault.watchers.is_empty()),
+        ("deployment", fault.deployment.is_some()),
+        ("template", fault.template.is_some()),
     ]
     .into_iter()
     .filter_map(|(field, given)| given.then_some(field))
@@ -238,6 +251,7 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
         "fault",
         names.filter_map(|(i, f)| Some((format!("faults[{i}].name"), f.name.as_deref()?))),
     );
+    rollout::validate(spec, check);
     for (i, fault) in spec.faults.iter().enumerate() {
         one(&format!("faults[{i}]"), fault, spec, check);
     }
@@ -337,6 +351,7 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
     }
     servers(path, fault, spec, check);
     drain(path, fault, spec, check);
+    rollout::validate_rollout(path, fault, spec, check);
     let needs_agents =
         matches!(kind, FaultKindSpec::NodeFailure | FaultKindSpec::NodePartition | FaultKindSpec::NodeFlap);
     let lifecycle = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
@@ -515,6 +530,7 @@ pub(super) fn resolve(
     spec: &ScenarioSpec,
     cluster: &mut Cluster,
     group_template: impl Fn(usize) -> u32,
+    rollouts: &rollout::Changes,
 ) -> Result<FaultPlan, Unknown> {
     let name = fault.name.clone().unwrap_or_else(|| format!("{}{index}", fault.kind.name()));
     let random = |mean_ns: Nanos, each: bool| FaultTimes::Random {
@@ -597,6 +613,9 @@ pub(super) fn resolve(
         }
         FaultKindSpec::WatchDisconnect => {
             FaultKind::WatchBreak { watchers: fault.watchers.clone(), lasts: fault.duration }
+        }
+        FaultKindSpec::Rollout => {
+            FaultKind::Rollout { to: rollouts.get(&index).cloned().unwrap_or_default() }
         }
     };
     Ok(FaultPlan { name, kind_name: fault.kind.name(), times, kind })

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod quantity;
 pub mod reference;
 mod resolve;
+pub mod rollout;
 pub mod scheduling;
 pub mod schema;
 pub mod spec;

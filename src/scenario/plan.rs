@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::spec::TimeDistribution;
 use crate::autoscaler;
-use crate::cluster::{Amount, Cluster, NodeId};
+use crate::cluster::{Amount, Cluster, NodeId, SpecId};
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
+use crate::control_plane::controllers::deployment::DeploymentSettings;
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::kueue;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
@@ -326,6 +327,11 @@ pub enum FaultKind {
         /// How long they can't be set up again.
         lasts: Option<TimeDistribution>,
     },
+    /// Templates of Deployments change.
+    Rollout {
+        /// Whose pods (their owner), and what they are from then on.
+        to: Vec<(u32, SpecId)>,
+    },
 }
 
 /// A fault.
@@ -359,6 +365,8 @@ pub struct ChangesPlan {
     pub daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs; they come after those.
     pub cron_jobs: Vec<CronJobSettings>,
+    /// Deployments that are rolled out.
+    pub deployments: Vec<DeploymentSettings>,
     /// Ranges of pods of Jobs that stand beside pods that a load client creates; they come after `replica_sets`.
     pub jobs_beside: Vec<(u32, u32)>,
 }

@@ -28,6 +28,7 @@ use super::plan::{
     Lifetimes, OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
+use super::rollout;
 use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored, JobSpec,
@@ -929,10 +930,11 @@ impl Resolver<'_> {
         if by_hand && !has_objects && !preempts && !self.stages_disturb {
             return None;
         }
+        let (deployments, rollouts) = rollout::resolve(spec, &self.replica_sets, cluster);
         let mut plans = Vec::new();
         for (index, fault) in spec.faults.iter().enumerate() {
             let template = |group: usize| templates.get(group).copied().unwrap_or(0);
-            match faults::resolve(fault, index, spec, cluster, template) {
+            match faults::resolve(fault, index, spec, cluster, template, &rollouts) {
                 Ok(plan) => plans.push(plan),
                 Err((field, message, hint)) => {
                     let path = format!("faults[{index}].{field}");
@@ -972,6 +974,7 @@ impl Resolver<'_> {
             owners: std::mem::take(&mut self.owners),
             daemon_sets: std::mem::take(&mut self.daemon_sets),
             cron_jobs: std::mem::take(&mut self.cron_jobs),
+            deployments,
             jobs_beside: std::mem::take(&mut self.jobs_beside),
         })
     }

@@ -22,6 +22,7 @@ use super::duration::DurationNs;
 use super::faults::FaultSpec;
 use super::kueue::KueueSpec;
 use super::quantity::{MetricValue, Quantity, Rate, Ratio, ResourceList};
+use super::rollout::DeploymentStrategySpec;
 use super::scheduling::{
     DisruptionBudgetSpec, HostPortSpec, ImageSpec, LabelSelectorSpec, NamespaceSpec, PodAffinitySpec,
     SchedulingGateSpec, ServiceSpec, StorageClassSpec, VolumeClaimTemplateSpec,
@@ -903,6 +904,12 @@ pod_group! {
         count: Option<u64>,
         /// Pods of each.
         replicas: u64,
+        /// How pods are replaced by those of another template (a fault of kind `rollout`). Default `RollingUpdate`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        strategy: Option<DeploymentStrategySpec>,
+        /// How long a pod has to be ready before it is available. Default 0.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        min_ready_seconds: Option<u64>,
     }
 }
 pod_group! {

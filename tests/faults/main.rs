@@ -10,6 +10,7 @@ mod karpenter;
 mod nodes;
 mod objects;
 mod random;
+mod rollouts;
 mod servers;
 mod stages;
 mod support;

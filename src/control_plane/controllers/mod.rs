@@ -6,6 +6,7 @@
 //! | `node_lifecycle` | the Ready condition and the taints of nodes that are not heard of          |
 //! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
 //! | `pod_gc`         | pods of nodes that are gone                                                |
+//! | `deployment`     | Deployments that are rolled out, and their ReplicaSets from then on         |
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
 //! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
@@ -29,6 +30,7 @@
 //! Cost: each module's; O(1) to find whose an answer is.
 pub mod cron_job;
 pub mod daemon_set;
+pub mod deployment;
 pub mod job;
 pub mod kueue;
 pub mod node_lifecycle;
@@ -49,6 +51,7 @@ use crate::engine::{MILLISECOND, Nanos, SECOND};
 
 use cron_job::CronJobs;
 use daemon_set::DaemonSets;
+use deployment::Deployments;
 use job::Jobs;
 use node_lifecycle::NodeLifecycle;
 use pod_gc::PodGc;
@@ -157,6 +160,8 @@ pub struct Controllers {
     pub daemon_sets: Option<DaemonSets>,
     /// CronJobs, if there are any.
     pub cron_jobs: Option<CronJobs>,
+    /// Deployments that are rolled out, if there are any.
+    pub deployments: Option<Deployments>,
 }
 
 impl Controllers {
@@ -178,6 +183,10 @@ impl Controllers {
             && let Some(at) = sets.index_of(owner)
         {
             sets.start(env, jobs, at);
+        } else if let Some(deployments) = &mut self.deployments
+            && let Some(at) = deployments.index_of(owner)
+        {
+            deployments.on_timer(env, at);
         }
         self.tell_cron_jobs(env);
     }
@@ -215,6 +224,8 @@ impl Controllers {
             && let Some(at) = sets.index_of(owner)
         {
             sets.on_pod(env, at, pod);
+        } else if let Some(deployments) = &mut self.deployments {
+            deployments.on_pod(env, pod);
         }
     }
 
@@ -238,6 +249,8 @@ impl Controllers {
         {
             sets.on_answered(env, jobs, answer);
             self.tell_cron_jobs(env);
+        } else if let Some(all) = self.deployments.as_mut().filter(|all| client == all.client()) {
+            all.on_answered(env, answer);
         } else {
             return false;
         }
@@ -265,7 +278,11 @@ impl Controllers {
             PodChange::Gone => self.taint_eviction.on_pod_gone(pod),
             PodChange::Added | PodChange::Status => {}
         }
-        if self.stateful_sets.is_some() || self.jobs.is_some() || self.daemon_sets.is_some() {
+        if self.stateful_sets.is_some()
+            || self.jobs.is_some()
+            || self.daemon_sets.is_some()
+            || self.deployments.is_some()
+        {
             self.on_owned_pod(env, pod);
             self.tell_cron_jobs(env);
         }
@@ -289,6 +306,9 @@ impl Controllers {
             sets.restart(env, jobs);
         }
         self.tell_cron_jobs(env);
+        if let Some(deployments) = &mut self.deployments {
+            deployments.restart(env);
+        }
     }
 
     /// A timer of one of these controllers.

@@ -14,6 +14,8 @@
 //! With Kueue these are Jobs, which may be suspended: then a sync deletes all pods that are active, at once, and none is made until the Job is resumed
 //! (`deleteActivePods` of `pkg/controller/job/job_controller.go`).
 //!
+//! A Deployment that is rolled out takes its pods over ([`deployment`](super::deployment)).
+//!
 //! Left out: the Deployment's own few requests, the wait for the informer to see the created pods (the
 //! answers stand for it), `SuccessfulCreate` events, status updates, scaling by hand.
 //!
@@ -58,6 +60,21 @@ struct ReplicaSet {
     later: Vec<PodId>,
     /// Deletions under way.
     deleting: BTreeSet<PodId>,
+    /// Its pods are another's by now.
+    handed_over: bool,
+}
+
+/// What a ReplicaSet hands over to its Deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Handover {
+    /// Pods that were made, or are being made.
+    pub pods: Vec<PodId>,
+    /// Pods of the plan that were not made, or whose creation failed.
+    pub again: VecDeque<PodId>,
+    /// Lost pods that nobody has replaced.
+    pub lost: VecDeque<PodId>,
+    /// Pods whose creation is under way.
+    pub making: BTreeSet<PodId>,
 }
 
 /// The ReplicaSets of a run and the workers that sync them.
@@ -91,6 +108,7 @@ impl ReplicaSets {
             spec: None,
             later: Vec::new(),
             deleting: BTreeSet::new(),
+            handed_over: false,
         };
         let queue = WorkQueue::new(ranges.len(), concurrent_syncs);
         Self { client, sets: ranges.iter().map(set).collect(), queue, suspended: Vec::new() }
@@ -112,6 +130,34 @@ impl ReplicaSets {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()
+    }
+
+    /// Whether a ReplicaSet's pods are its own.
+    #[must_use]
+    pub fn has(&self, owner: u32) -> bool {
+        self.sets.get(owner as usize).is_some_and(|set| !set.handed_over)
+    }
+
+    /// A ReplicaSet's pods are another's from now on; none: they are already.
+    pub fn hand_over(&mut self, at: u32) -> Option<Handover> {
+        let set = self.sets.get_mut(at as usize).filter(|set| !set.handed_over)?;
+        let mut again = std::mem::take(&mut set.again);
+        again.extend(set.next..set.end);
+        let skipped: BTreeSet<PodId> = again.iter().copied().collect();
+        let pods = (set.first..set.next).chain(std::mem::take(&mut set.later));
+        let pods = pods.filter(|pod| !skipped.contains(pod)).collect();
+        let making: BTreeSet<PodId> = std::mem::take(&mut set.under_way).into_iter().collect();
+        let lost = std::mem::take(&mut set.lost);
+        (set.next, set.sync_left, set.in_batch, set.handed_over) = (set.end, 0, 0, true);
+        if !making.is_empty() {
+            self.queue.done(at);
+        }
+        Some(Handover { pods, again, lost, making })
+    }
+
+    /// Workers that have nothing to do take what waits.
+    pub fn go_on(&mut self, env: &mut Env<'_>) {
+        self.pump(env);
     }
 
     /// A ReplicaSet was created, or is due again: it is queued.

@@ -16,10 +16,11 @@ pub(super) mod faults;
 pub(super) mod servers;
 
 use super::{Builder, Simulation, bucket, flow};
-use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Stage};
+use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, SpecId, Stage};
 use crate::control_plane::apf::FlowId;
 use crate::control_plane::controllers::cron_job::CronJobs;
 use crate::control_plane::controllers::daemon_set::DaemonSets;
+use crate::control_plane::controllers::deployment::Deployments;
 use crate::control_plane::controllers::job::Jobs;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
 use crate::control_plane::controllers::pod_gc::PodGc;
@@ -46,6 +47,8 @@ use servers::{Rebuild, Servers};
 
 /// `--concurrent-statefulset-syncs` and `--concurrent-job-syncs`.
 const OBJECT_SYNCS: u32 = 5;
+/// `--concurrent-deployment-syncs`.
+const DEPLOYMENT_SYNCS: u32 = 5;
 /// `--concurrent-daemon-set-syncs`.
 const DAEMON_SET_SYNCS: u32 = 2;
 
@@ -77,6 +80,8 @@ pub(super) struct Changes {
     /// Pods lost, by what became of them.
     pub(super) replaced: u64,
     pub(super) failed_pods: u64,
+    /// In a run with rollouts, pods that were bound, and that ended before they ran.
+    pub(super) gone_early: u64,
     /// Empty between events.
     #[serde(skip)]
     made: Vec<Made>,
@@ -108,6 +113,8 @@ pub struct FaultsReport {
     pub jobs: Option<(u64, u64)>,
     /// With CronJobs: times that never had a Job, and Jobs in whose place others came.
     pub cron_jobs: Option<(u64, u64)>,
+    /// With rollouts: how long each took that is complete, ns; how many others took the place of; how many are not complete.
+    pub rollouts: Option<(Vec<Nanos>, u64, u64)>,
     /// Whether the scenario has faults; else controllers alone are the reason for this report.
     pub has_faults: bool,
 }
@@ -227,6 +234,7 @@ impl Simulation {
             jobs: None,
             daemon_sets: None,
             cron_jobs: None,
+            deployments: None,
         };
         // Who removes nodes and, where no agent does, marks pods.
         let cloud = client("cloud-controller-manager");
@@ -255,6 +263,12 @@ impl Simulation {
                 let first = (sets.len() + plan.daemon_sets.len()) as u32;
                 CronJobs::new(client("cronjob-controller"), first, OBJECT_SYNCS, &plan.cron_jobs)
             }),
+            deployments: (!plan.deployments.is_empty()).then(|| {
+                let syncs = b.plan.controller_manager.as_ref().map_or(OBJECT_SYNCS, |manager| manager.2);
+                let client = client("deployment-controller");
+                let workers = [DEPLOYMENT_SYNCS, syncs];
+                Deployments::new(client, manager.client, workers, &plan.deployments)
+            }),
             ..controllers
         };
         if drains || b.plan.autoscaler.is_some() {
@@ -271,6 +285,7 @@ impl Simulation {
             later_run_ns: Vec::new(),
             replaced: 0,
             failed_pods: 0,
+            gone_early: 0,
             made: Vec::new(),
             dropped: Vec::new(),
         }))
@@ -425,6 +440,52 @@ impl Simulation {
         }
     }
 
+    /// Deployments' templates change.
+    pub(super) fn roll_out(&mut self, to: &[(u32, SpecId)]) {
+        for (owner, spec) in to {
+            let taken = self.replica_sets.as_mut().and_then(|sets| sets.hand_over(*owner));
+            let Some(changes) = self.changes.as_mut() else { return };
+            let Changes { controllers, made, dropped, servers, .. } = &mut **changes;
+            let mut env = Env {
+                epoch: servers.manager_epoch,
+                kernel: &mut self.kernel,
+                control_plane: &mut self.control_plane,
+                cluster: &mut self.cluster,
+                agents: &self.agents,
+                made,
+                dropped,
+            };
+            if let Some(deployments) = &mut controllers.deployments {
+                // Whoever is to see it may be away.
+                deployments.change(&mut env, *owner, *spec, taken);
+            }
+            self.control(|controllers, env| {
+                if let Some(deployments) = &mut controllers.deployments
+                    && let Some(at) = deployments.index_of(*owner)
+                {
+                    deployments.start(env, at);
+                }
+            });
+        }
+        self.sets(ReplicaSets::go_on);
+    }
+
+    /// An answer to a ReplicaSet that its Deployment has taken over; false: it is none of those.
+    pub(super) fn on_rollout_answered(&mut self, answer: Answer) -> bool {
+        let has = self.changes.as_ref().is_some_and(|changes| changes.controllers.deployments.is_some());
+        if !has {
+            return false;
+        }
+        let owner = self.control_plane.store().owner(answer.pod);
+        let mut taken = false;
+        self.control(|controllers, env| {
+            if let Some(deployments) = &mut controllers.deployments {
+                taken = deployments.on_set_answered(env, owner, answer);
+            }
+        });
+        taken
+    }
+
     /// An answer to one of the controllers; false: it is none of theirs.
     pub(super) fn on_controller_answered(&mut self, client: ClientId, answer: Answer) -> bool {
         let mut taken = false;
@@ -448,7 +509,7 @@ impl Simulation {
 
     /// Whether an owner is a ReplicaSet.
     pub(super) fn is_replica_set(&self, owner: u32) -> bool {
-        self.replica_sets.as_ref().is_some_and(|sets| (owner as usize) < sets.len())
+        self.replica_sets.as_ref().is_some_and(|sets| sets.has(owner))
     }
 
     /// An object that owns pods was created, or is due again.
@@ -524,6 +585,9 @@ impl Simulation {
                     changes.recovery.runs(pod);
                 }
             }
+            Verb::DeleteGracefully if self.control_plane.store().was_scaled_down(pod) => {
+                changes.recovery.left(pod, now);
+            }
             Verb::DeleteGracefully => {
                 let case = changes.drains.as_ref().and_then(|drains| drains.case_of(pod));
                 changes.recovery.lost(pod, now, case);
@@ -536,6 +600,9 @@ impl Simulation {
                 let store = self.control_plane.store_mut();
                 if node != NO_NODE {
                     store.leave_node(pod, node);
+                    let never_ran = self.cluster.pods.timeline(pod).running_ns == Nanos::MAX;
+                    let rolls = changes.controllers.deployments.is_some();
+                    changes.gone_early += u64::from(never_ran && rolls);
                 }
                 self.agents.forget(pod);
                 if store.is_wanted_away(pod) {
@@ -575,7 +642,8 @@ impl Simulation {
             let jobs =
                 self.stop == StopWhen::AllFinished && c.controllers.jobs.as_ref().is_some_and(Jobs::are_open);
             let daemons = c.controllers.daemon_sets.as_ref().is_some_and(|sets| sets.are_open(&self.cluster));
-            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs || daemons
+            let rollouts = c.controllers.deployments.as_ref().is_some_and(Deployments::are_rolling);
+            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs || daemons || rollouts
         })
     }
 
@@ -583,7 +651,8 @@ impl Simulation {
     pub(super) fn faults_to_come(&self) -> bool {
         self.changes.as_ref().is_some_and(|c| {
             let uncordons = c.drains.as_ref().is_some_and(|drains| drains.are_to_end());
-            c.faults.are_scripted_to_come() || c.recovery.is_lasting() || uncordons
+            let waits = c.controllers.deployments.as_ref().is_some_and(Deployments::wait_for_time);
+            c.faults.are_scripted_to_come() || c.recovery.is_lasting() || uncordons || waits
         })
     }
 
@@ -605,6 +674,10 @@ impl Simulation {
             creations_refused: self.control_plane.store().quotas().map(Quotas::refused),
             jobs: changes.controllers.jobs.as_ref().map(Jobs::ended),
             cron_jobs: changes.controllers.cron_jobs.as_ref().map(CronJobs::counts),
+            rollouts: changes.controllers.deployments.as_ref().map(|all| {
+                let (took_ns, superseded, open) = all.report();
+                (took_ns.to_vec(), superseded, open)
+            }),
             has_faults: changes.faults.are_any(),
         })
     }

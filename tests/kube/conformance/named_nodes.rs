@@ -54,7 +54,9 @@ fn a_named_node_moves_the_next_search_on_by_one() {
     for (named, next) in [(false, 100), (true, 101)] {
         let mut h = Harness::new(&settings);
         let t = h.template(roomy(""));
-        (0..300).for_each(|_| drop(h.add_node(t, None)));
+        for _ in 0..300 {
+            h.add_node(t, None);
+        }
         // 100 of 300 nodes are enough.
         let any = h.add_spec(PodSpec::default());
         let one = h.add_spec(PodSpec {
@@ -112,7 +114,9 @@ fn a_pod_waits_for_the_node_that_it_names() {
     let old = podpace::cost::ProfileLibrary::built_in().load("kube-scheduler-1.20").unwrap();
     let mut h = Harness::with_profile(&Settings::default(), old);
     let t = h.template(roomy(""));
-    (0..3).for_each(|_| drop(h.add_node(t, None)));
+    for _ in 0..3 {
+        h.add_node(t, None);
+    }
     let spec = h.add_spec(PodSpec {
         required_node_affinity: vec![term("metadata.name In node-2")],
         ..PodSpec::default()

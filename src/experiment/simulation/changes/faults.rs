@@ -12,6 +12,7 @@
 //! | nodes join | the kubelet registers its node, tainted `not-ready`, and reports it as ready when it has its answer |
 //! | pods fail | the node's agent reports `Failed`; without agents somebody else does |
 //! | servers, components, watches | see `servers` |
+//! | Deployments are rolled out | see `control_plane::controllers::deployment` |
 //!
 //! Cost: O(nodes) or O(pods) an occurrence.
 use std::collections::BTreeMap;
@@ -302,6 +303,7 @@ impl Simulation {
                 self.replace_component(index, component, lasts);
             }
             FaultKind::WatchBreak { watchers, lasts } => self.break_watches(index, &watchers, lasts),
+            FaultKind::Rollout { to } => self.roll_out(&to),
         }
     }
 

@@ -1,0 +1,252 @@
+//! Rollouts: `strategy` and `minReadySeconds` of a Deployment, and `faults: [{kind: rollout, deployment: web, ..}]`, which changes its pods' template at a time.
+//!
+//! What changes is what the models look at: requests and images. A rollout that gives neither is one all the same, as `kubectl rollout restart` is.
+//! Changes add up: a second rollout begins with the first one's template. The pods of each have a label `pod-template-hash` of their own, by which their ReplicaSet
+//! selects them.
+//!
+//! Source: `staging/src/k8s.io/api/apps/v1/types.go`, `pkg/apis/apps/validation/validation.go` (`ValidateDeploymentStrategy`), `ResolveFenceposts` in
+//! `pkg/controller/deployment/util/deployment_util.go` of k/k.
+//!
+//! Left out: rollouts of StatefulSets and DaemonSets, changes of `replicas`.
+//!
+//! Cost: O(Deployments + rollouts x log).
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::diagnostic::did_you_mean;
+use super::faults::{FaultKindSpec, FaultSpec};
+use super::quantity::ResourceList;
+use super::resolve::resource_amount;
+use super::scheduling::{self, IntOrPercent};
+use super::spec::{DeploymentSpec, NodeLifecycleKind, PodShape, ScenarioSpec, WorkloadSpec, WorkloadStart};
+use super::validate::Check;
+use crate::cluster::{Amount, Cluster, PodId, PodSpec, Resources, SpecId};
+use crate::control_plane::controllers::deployment::{DeploymentSettings, Strategy};
+use crate::engine::{Nanos, SECOND};
+
+/// What distinguishes the pods of a Deployment's ReplicaSets.
+const HASH_LABEL: &str = "pod-template-hash";
+
+/// By the number of the fault: whose pods, by their owner, become what.
+pub(super) type Changes = BTreeMap<usize, Vec<(u32, SpecId)>>;
+
+/// `strategy.type` of a Deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StrategyType {
+    /// Old pods go as new ones come.
+    #[default]
+    RollingUpdate,
+    /// All old pods go first.
+    Recreate,
+}
+
+/// `strategy.rollingUpdate` of a Deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollingUpdateSpec {
+    /// Pods beyond `replicas`, a share rounded up. Default 25%.
+    pub max_surge: Option<IntOrPercent>,
+    /// Pods of `replicas` that need not be available, a share rounded down. Default 25%.
+    pub max_unavailable: Option<IntOrPercent>,
+}
+
+/// `strategy` of a Deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeploymentStrategySpec {
+    /// Default `RollingUpdate`.
+    #[serde(rename = "type")]
+    pub kind: Option<StrategyType>,
+    /// How many pods at a time.
+    pub rolling_update: Option<RollingUpdateSpec>,
+}
+
+/// What a rollout changes about the pods' template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TemplateChangeSpec {
+    /// What a pod asks for from then on. Default: as before.
+    pub requests: Option<ResourceList>,
+    /// Images of the containers. Default: as before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+}
+
+/// Deployments by name in the order of their ReplicaSets, with the group that they are of.
+fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
+    let mut out = Vec::new();
+    for (index, group) in workload.deployments.iter().enumerate() {
+        let base = group.name.clone().unwrap_or_else(|| format!("deployment{index}"));
+        let copies = group.count.unwrap_or(1);
+        out.extend(
+            (0..copies)
+                .map(|copy| (if copies == 1 { base.clone() } else { format!("{base}-{copy}") }, index)),
+        );
+    }
+    out
+}
+
+/// Which Deployments a rollout is of: one, or all of a group by its name.
+fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
+    let all = names(workload);
+    let of_group = |index: usize| workload.deployments[index].name.as_deref() == Some(wanted);
+    let found = all.iter().zip(0..).filter(|((name, group), _)| name == wanted || of_group(*group));
+    found.map(|(_, owner)| owner).collect()
+}
+
+fn resolved(group: &DeploymentSpec) -> Strategy {
+    let strategy = group.strategy.unwrap_or_default();
+    if strategy.kind == Some(StrategyType::Recreate) {
+        return Strategy::Recreate;
+    }
+    let given = strategy.rolling_update.unwrap_or_default();
+    let quarter = Amount::Percent(25);
+    let surge = given.max_surge.map_or(quarter, |amount| amount.0).of(group.replicas);
+    let unavailable = match given.max_unavailable.map_or(quarter, |amount| amount.0) {
+        Amount::Pods(pods) => u64::from(pods),
+        // Rounded down.
+        Amount::Percent(share) => group.replicas * u64::from(share) / 100,
+    };
+    // Shares that come to nothing would make no progress.
+    let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
+    let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Strategy::RollingUpdate {
+        max_surge: count(surge),
+        max_unavailable: count(unavailable.min(group.replicas)),
+    }
+}
+
+/// Rules of Deployments' strategies.
+pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
+    for (i, group) in spec.workload.deployments.iter().enumerate() {
+        let path = format!("workload.deployments[{i}]");
+        let most = u64::from(u32::MAX >> 1);
+        check.optional_count(&format!("{path}.minReadySeconds"), group.min_ready_seconds, 0, most);
+        let Some(strategy) = group.strategy else { continue };
+        let path = format!("{path}.strategy.rollingUpdate");
+        let Some(given) = strategy.rolling_update else { continue };
+        if strategy.kind == Some(StrategyType::Recreate) {
+            let message =
+                "the API server refuses this: may not be specified when strategy `type` is 'Recreate'";
+            check.report(&path, message, "leave one of them out");
+        }
+        let none = |amount: Option<IntOrPercent>| amount.is_some_and(|amount| amount.0.of(100) == 0);
+        if none(given.max_surge) && none(given.max_unavailable) {
+            let message = "the API server refuses this: may not be 0 when `maxSurge` is 0";
+            check.report(&format!("{path}.maxUnavailable"), message, "such as 1 or 25%");
+        }
+    }
+}
+
+/// Rules of a rollout.
+pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
+    if fault.kind != FaultKindSpec::Rollout {
+        return;
+    }
+    for (field, is_given) in [("every", fault.every.is_some()), ("mtbf", fault.mtbf.is_some())] {
+        if is_given {
+            let message = "a rollout comes at one time";
+            check.report(&format!("{path}.{field}"), message, "give it `at`");
+        }
+    }
+    if spec.control_plane.node_lifecycle.kind.unwrap_or_default() == NodeLifecycleKind::None {
+        let message = "without node agents no pod is ever ready, and no rollout goes on";
+        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+    let workload = &spec.workload;
+    let field = format!("{path}.deployment");
+    let Some(wanted) = &fault.deployment else {
+        check.report(&field, "required with rollout, but missing", "the name of a Deployment");
+        return;
+    };
+    let found = targets(workload, wanted);
+    let all = names(workload);
+    let Some(last) = found.last() else {
+        let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        let hint = match known[..] {
+            [] => {
+                "StatefulSets, DaemonSets and pods are not rolled out; add `workload.deployments`".to_owned()
+            }
+            _ => did_you_mean(wanted, &known),
+        };
+        check.expected(&field, "the name of a Deployment", hint);
+        return;
+    };
+    // The last of them is created last.
+    let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
+    let created_ns =
+        if workload.start == Some(WorkloadStart::Backlog) { 0 } else { u64::from(*last) * interval_ns };
+    if fault.at.is_some_and(|at| at.0 < created_ns) {
+        let message = "the Deployment is not created by then";
+        check.report(&format!("{path}.at"), message, "later, or with a shorter `workload.arrivals.interval`");
+    }
+    let shape: PodShape = workload.deployments[all[*last as usize].1].shape();
+    let refused = [
+        ("runTime", shape.run_time.is_some()),
+        ("hold", shape.hold.is_some()),
+        ("gang", shape.gang.is_some()),
+        ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
+    ];
+    for (what, _) in refused.iter().filter(|(_, is_given)| *is_given) {
+        let message = format!("rollouts of Deployments with `{what}` are not modelled");
+        check.report(&field, message, "leave one of them out");
+    }
+}
+
+/// Deployments that are rolled out, and by the number of the fault whose pods become what.
+pub(super) fn resolve(
+    spec: &ScenarioSpec,
+    ranges: &[(PodId, PodId)],
+    cluster: &mut Cluster,
+) -> (Vec<DeploymentSettings>, Changes) {
+    let workload = &spec.workload;
+    let mut rollouts: Vec<(Nanos, usize, &FaultSpec)> = Vec::new();
+    for (index, fault) in spec.faults.iter().enumerate() {
+        if fault.kind == FaultKindSpec::Rollout {
+            rollouts.push((fault.at.map_or(Nanos::MAX, |at| at.0), index, fault));
+        }
+    }
+    rollouts.sort_unstable_by_key(|(at, index, _)| (*at, *index));
+    let all = names(workload);
+    let mut current: BTreeMap<u32, SpecId> = BTreeMap::new();
+    let mut settings: BTreeMap<u32, DeploymentSettings> = BTreeMap::new();
+    let mut changes = Changes::new();
+    for (_, index, fault) in rollouts {
+        let wanted = fault.deployment.as_deref().unwrap_or_default();
+        let mut to = Vec::new();
+        for owner in targets(workload, wanted) {
+            let Some((first, _)) = ranges.get(owner as usize) else { continue };
+            let before = *current.entry(owner).or_insert_with(|| cluster.pods.spec_id(*first));
+            let mut after: PodSpec = cluster.pods.spec_by_id(before).clone();
+            let change = fault.template.clone().unwrap_or_default();
+            if let Some(requests) = &change.requests {
+                after.requests = Resources { pods: 0, ..resource_amount(requests, &mut cluster.resources) };
+            }
+            if !change.images.is_empty() {
+                after.images = scheduling::images(&PodShape { images: change.images, ..PodShape::default() });
+            }
+            let hash = index.to_string();
+            after.labels.insert(HASH_LABEL.to_owned(), hash.clone());
+            if let Some(selector) = &mut after.controller_selector {
+                selector.labels.insert(HASH_LABEL.to_owned(), hash);
+            }
+            let after = cluster.pods.add_spec(after);
+            current.insert(owner, after);
+            to.push((owner, after));
+            let group = &workload.deployments[all[owner as usize].1];
+            let known = settings.entry(owner).or_insert_with(|| DeploymentSettings {
+                owner,
+                replicas: u32::try_from(group.replicas).unwrap_or(u32::MAX),
+                strategy: resolved(group),
+                min_ready_ns: group.min_ready_seconds.unwrap_or(0).saturating_mul(SECOND),
+                rollouts: 0,
+            });
+            known.rollouts += 1;
+        }
+        changes.insert(index, to);
+    }
+    (settings.into_values().collect(), changes)
+}
