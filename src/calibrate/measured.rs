@@ -470,7 +470,7 @@ pub fn plan(
         percentage_of_nodes_to_score: c.percentage_of_nodes_to_score.unwrap_or(0),
         parallelism: c.parallelism.unwrap_or(16),
         settled: !c.preload,
-        tick_phase_ns: Some(machine.parameter("yunikorn_tick_ms")? * 1_000_000),
+        tick_phase_ns: machine.parameter("yunikorn_tick_ms").ok().map(|ms| ms.saturating_mul(1_000_000)),
         ..Settings::default()
     };
     Ok(Plan {

@@ -513,10 +513,10 @@ impl Kernel {
             cpu_ns += it.wakeups.as_mut().map_or(mean_ns, |rng| rng.exponential(mean_ns));
         }
         if it.slow_ppm > 0 {
-            cpu_ns =
-                (u128::from(cpu_ns) * u128::from(it.slow_ppm) / 1_000_000).min(u128::from(MAX_CPU_NS)) as u64;
+            let slowed = u128::from(cpu_ns) * u128::from(it.slow_ppm) / 1_000_000;
+            cpu_ns = slowed.min(u128::from(MAX_CPU_NS)) as u64;
         }
-        self.hosts.submit(self.now, it.component, cpu_ns, threads, job.encode(process));
+        self.hosts.submit(self.now, it.component, cpu_ns.min(MAX_CPU_NS), threads, job.encode(process));
         if !self.dirty.contains(&it.host) {
             self.dirty.push(it.host);
         }

@@ -29,6 +29,9 @@ impl Charged {
     }
 }
 
+/// The most that one charge comes to, three days: sums of a cycle's operations stay within [`Picos`], whatever a scenario asks for.
+pub const MOST_AT_ONCE_PS: Picos = 1 << 58;
+
 /// Counts operations and charges them at a profile's unit costs.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Meter {
@@ -76,12 +79,12 @@ impl Meter {
         })
     }
 
-    /// Charges `count` operations: counts them and returns their CPU time.
+    /// Charges `count` operations: counts them and returns their CPU time, at most [`MOST_AT_ONCE_PS`].
     #[inline]
     pub fn charge(&mut self, op: OpId, count: u64) -> Picos {
         let account = &mut self.accounts[op.0 as usize];
-        account.count += count;
-        account.unit_ps * count
+        account.count = account.count.saturating_add(count);
+        account.unit_ps.saturating_mul(count).min(MOST_AT_ONCE_PS)
     }
 
     /// What one operation costs, without counting it.

@@ -951,7 +951,6 @@ impl Simulation {
                 s.jobs += 1;
                 kernel.cpu(s.process, cpu_ns, threads, Job::Scheduler(tag));
             }
-            Action::Aside { cpu_ns } => kernel.cpu(s.process, cpu_ns, 1, Job::Background),
             Action::Timer { at, tag } => {
                 kernel.at(at.max(kernel.now()), Event::SchedulerTimer { tag, epoch: s.epoch });
             }

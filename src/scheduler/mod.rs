@@ -43,11 +43,6 @@ pub enum Action {
         /// Given back when done.
         tag: u64,
     },
-    /// CPU work of the scheduler's process that nothing of it waits for, on a goroutine of its own.
-    Aside {
-        /// Work in CPU nanoseconds.
-        cpu_ns: u64,
-    },
     /// Calls [`SchedulerModel::on_timer`] with the tag at the given time.
     Timer {
         /// When, not before now.

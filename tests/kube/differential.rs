@@ -265,7 +265,8 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
     }
     h.run();
     let naive = h.naive.as_ref().unwrap();
-    for account in h.meter.accounts() {
+    // What the queue asks of pods that wait is not the search's, which is what is compared.
+    for account in h.meter.accounts().iter().filter(|account| account.operation != "hint_pod") {
         let expected = naive.counts.get(account.operation.as_str()).copied().unwrap_or(0);
         assert_eq!(account.count, expected, "{}", account.operation);
     }

@@ -295,10 +295,12 @@ impl Naive<'_> {
             work.affinity_predicates += u64::from(terms);
             let anti =
                 |p: &PodId| cluster.pods.spec(*p).pod_affinity.iter().any(|t| t.weight.is_none() && t.anti);
-            work.prefilter_pods += self.placed.iter().filter(|(p, _)| anti(p)).count() as u64;
+            let mut looks = self.placed.iter().filter(|(p, _)| anti(p)).count() as u64;
             if spec.pod_affinity.iter().any(|t| t.weight.is_none()) {
-                work.prefilter_pods += self.placed.len() as u64;
+                looks += self.placed.len() as u64;
             }
+            work.prefilter_pods += looks;
+            work.prefilter_most = work.prefilter_most.max(looks);
         }
         self.accepts(cluster, node, spec)
     }

@@ -98,6 +98,10 @@ const TAG_LEFTOVER: u64 = 3;
 const TAG_UNGATED: u64 = 4;
 /// A pod's volumes are there, or it has waited long enough for them; as above.
 const TAG_VOLUMES: u64 = 5;
+/// A stretch of asking unschedulable pods about events is over.
+const TAG_ASKED: u64 = 6;
+/// The longest such stretch: a goroutine lets others run after 10 ms (`forcePreemptNS` in `runtime/proc.go`).
+const ASKING_STRETCH_NS: u64 = 10_000_000;
 
 /// Reason shown for pods that no cycle has looked at yet.
 const REASON_QUEUED: &str = "waiting in activeQ, not tried yet";
@@ -212,6 +216,9 @@ pub struct KubeScheduler {
     leftover_timer: bool,
     /// Pods whose gates will be removed.
     gates_to_come: u64,
+    /// What is left of asking unschedulable pods about events, on the informer's one goroutine, and whether it is at it.
+    asking_ns: u64,
+    asks: bool,
     reasons: Vec<String>,
 }
 
@@ -286,6 +293,8 @@ impl KubeScheduler {
             candidates: Vec::new(),
             started: false,
             cycle: None,
+            asking_ns: 0,
+            asks: false,
             patching: None,
             disturbed: false,
             dirty: Vec::new(),
@@ -583,14 +592,26 @@ impl KubeScheduler {
 
     /// Moves the pods that an event helps, without a cycle.
     fn note(&mut self, cx: &mut Context<'_>, event: ClusterEvent) {
+        self.asking_ns +=
+            picos_to_nanos(cx.meter.charge(self.operations.hint_pod, self.queue.asked_about_an_event()));
+        if !self.asks {
+            self.ask_on(cx);
+        }
         let profiles = &self.profiles;
         let of = |spec| &*profiles[profile_of(profiles, cx.cluster, spec)].profile;
-        let asked = cx.meter.charge(self.operations.hint_pod, self.queue.asked_about_an_event());
-        if asked > 0 {
-            cx.actions.push(Action::Aside { cpu_ns: picos_to_nanos(asked) });
-        }
         self.queue.event(&View { cluster: cx.cluster, profile: &of }, event, cx.now);
         self.arm_timers(cx);
+    }
+
+    /// The informer's goroutine goes on asking pods, beside the scheduling goroutine. Events are seen when they come,
+    /// not when it gets to them.
+    fn ask_on(&mut self, cx: &mut Context<'_>) {
+        let stretch_ns = self.asking_ns.min(ASKING_STRETCH_NS);
+        self.asking_ns -= stretch_ns;
+        self.asks = stretch_ns > 0;
+        if self.asks {
+            cx.cpu(stretch_ns, 1, TAG_ASKED);
+        }
     }
 
     fn arm_timers(&mut self, cx: &mut Context<'_>) {
@@ -747,6 +768,10 @@ impl SchedulerModel for KubeScheduler {
     }
 
     fn on_cpu_done(&mut self, cx: &mut Context<'_>, tag: u64) {
+        if tag == TAG_ASKED {
+            self.ask_on(cx);
+            return;
+        }
         let parallel_ns = self.cycle.as_ref().map_or(0, |c| c.parallel_ns);
         if tag == TAG_SERIAL && parallel_ns > 0 {
             cx.cpu(parallel_ns, self.parallelism, TAG_PARALLEL);

@@ -81,6 +81,8 @@ pub struct Work {
     pub affinity_predicates: u64,
     /// Pods on nodes that PreFilter of InterPodAffinity has looked at in them.
     pub prefilter_pods: u64,
+    /// The most of them for one node.
+    pub prefilter_most: u64,
     /// Asks that looked for victims.
     pub preemptions: u64,
     /// Pods of the queues that they looked into.
@@ -102,7 +104,10 @@ impl Work {
         self.nodes_visited += more.nodes_visited;
         self.predicates += more.predicates;
         self.affinity_predicates += more.affinity_predicates;
-        self.prefilter_pods += more.prefilter_pods;
+        self.prefilter_pods = self.prefilter_pods.saturating_add(more.prefilter_pods);
+        if more.prefilter_most > self.prefilter_most {
+            self.prefilter_most = more.prefilter_most;
+        }
         self.preemptions += more.preemptions;
         self.preemption_pods += more.preemption_pods;
         self.preemption_victims += more.preemption_victims;

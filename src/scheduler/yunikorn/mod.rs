@@ -304,7 +304,7 @@ impl YuniKorn {
         }
         let cost = self.charge(cx.meter, &work, matches!(found, Some(Found::Allocation(..))));
         // What a cycle looks at again is in the caches.
-        let once = work.prefilter_pods.min(self.core.predicates.most_prefilter_pods());
+        let once = work.prefilter_pods.min(work.prefilter_most);
         let prefilter = cx.meter.charge(self.operations.predicate_pod, once)
             + cx.meter.charge(self.operations.predicate_pod_again, work.prefilter_pods - once);
         self.prefilter_ns = picos_to_nanos(prefilter);

@@ -342,12 +342,6 @@ impl Predicates {
         self.pods_with_required_anti + if requires { self.pods } else { 0 }
     }
 
-    /// The most of [`prefilter_pods`](Self::prefilter_pods), of a pod that requires something of others.
-    #[must_use]
-    pub const fn most_prefilter_pods(&self) -> u64 {
-        self.pods_with_required_anti + self.pods
-    }
-
     /// Whether other pods decide about this spec: it has terms, or existing pods may repel it.
     #[must_use]
     pub fn heeds_pods(&self, spec: SpecId) -> bool {

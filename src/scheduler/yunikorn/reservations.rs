@@ -255,7 +255,9 @@ impl Core {
     pub(super) fn count_predicates(&self, spec: SpecId, calls: u64, work: &mut Work) {
         if self.predicates.enabled() {
             work.predicates += calls;
-            work.prefilter_pods += calls * self.predicates.prefilter_pods(spec);
+            let pods = if calls > 0 { self.predicates.prefilter_pods(spec) } else { 0 };
+            work.prefilter_pods = work.prefilter_pods.saturating_add(calls.saturating_mul(pods));
+            work.prefilter_most = work.prefilter_most.max(pods);
             if self.predicates.has_terms(spec) {
                 work.affinity_predicates += calls;
             }

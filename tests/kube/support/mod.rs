@@ -144,7 +144,7 @@ impl Harness {
                     assert!(at >= self.now);
                     self.due.insert((at, self.sequence), Due::Timer(tag));
                 }
-                Action::Aside { .. } | Action::Assume { .. } | Action::GiveUp { .. } => {}
+                Action::Assume { .. } | Action::GiveUp { .. } => {}
                 Action::CreatePod { .. } => unreachable!("it has no placeholders"),
                 Action::Cycle { .. } | Action::PutObject { .. } | Action::Annotate { .. } => {
                     unreachable!("{action:?} is Volcano's")

@@ -115,7 +115,7 @@ impl Harness {
         self.sequence += 1;
     }
 
-    fn call(&mut self, f: impl FnOnce(&mut dyn SchedulerModel, &mut Context<'_>)) {
+    pub fn call(&mut self, f: impl FnOnce(&mut dyn SchedulerModel, &mut Context<'_>)) {
         let mut started = None;
         let mut actions = std::mem::take(&mut self.actions);
         let mut cx = Context {
@@ -143,7 +143,6 @@ impl Harness {
                 assert!(at >= self.now);
                 self.at(at, Event::Timer(tag));
             }
-            Action::Aside { cpu_ns } => self.cpu_ns += cpu_ns,
             Action::Assume { pod } => self.assumed.push((pod, self.now)),
             Action::Bind { pod, node } => {
                 self.bind_sent.push((pod, self.now));
