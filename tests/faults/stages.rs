@@ -347,6 +347,40 @@ fn a_patch_that_changes_nothing_is_no_request() {
     assert_eq!((run.finished.ended, count(&run, "stages.pod.again")), (Ended::Done, 5));
 }
 
+/// `playStage` compares every patch with the object that the watch has shown, which is not replaced between them: one that repeats
+/// another is sent, and changes nothing; one that undoes another is not.
+#[test]
+fn all_patches_of_a_stage_are_compared_with_the_watched_object() {
+    let patch = |text: &str| format!("{{subresource: status, root: status, template: '{text}'}}");
+    let a = patch("conditions: [{type: A, status: \"True\"}]");
+    let undone = patch("conditions: [{type: A, status: \"False\"}]");
+    let ready = patch("{phase: Running, conditions: [{type: Ready, status: \"True\"}]}");
+    let first = stage(
+        "first",
+        "Pod",
+        &format!("{ALIVE}, {PENDING}"),
+        &format!("  next: {{patches: [{undone}, {ready}]}}\n"),
+    );
+    let is_a = |status: &str| {
+        let key = ".status.conditions.[] | select( .type == \"A\" ) | .status";
+        format!("{{key: '{key}', operator: In, values: ['{status}']}}")
+    };
+    let workload = "pods: [{count: 5, requests: {cpu: 100m}}]";
+    let sent = |patches: &[&String]| {
+        let patches: Vec<&str> = patches.iter().map(|patch| patch.as_str()).collect();
+        let spec = format!("  next: {{patches: [{}]}}\n", patches.join(", "));
+        let then = stage("then", "Pod", &format!("{ALIVE}, {RUNNING}, {}", is_a("False")), &spec);
+        let late = "  delay: {durationMilliseconds: 5000}\n  next: {event: {type: Normal}}\n";
+        let seen = stage("seen", "Pod", &format!("{ALIVE}, {RUNNING}, {}", is_a("True")), late);
+        let run = run_with(&[first.clone(), then, seen], SERVER, workload, "stop: {when: time, limit: 1m}");
+        let played = ["then", "seen"].map(|name| count(&run, &format!("stages.pod.{name}")));
+        (played, count(&run, "client.node-agents.requests"))
+    };
+    let (one, two, back) = (sent(&[&a]), sent(&[&a, &a]), sent(&[&a, &undone]));
+    assert_eq!((one.0, two.0, back.0), ([5, 5], [5, 5], [5, 5]));
+    assert_eq!((two.1 - one.1, back.1 - one.1), (5, 0));
+}
+
 /// A finalizer that a stage has added holds the pod back until another takes it off (`finalizersModify`; a deleted object goes with its
 /// last finalizer).
 #[test]
