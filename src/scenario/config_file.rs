@@ -9,14 +9,15 @@
 //!
 //! Cost: O(values of the file).
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use super::decode;
 use super::diagnostic::{Diagnostic, in_order};
 use super::document::{Source, diagnose, read_text};
-use super::kube_scheduler_config;
-use super::tree::{Node, Path, Place, Problem, build};
+use super::tree::{Node, Path, Place, Problem, build_behind};
+use super::{kube_scheduler_config, limits};
 use super::{volcano_config, yunikorn_config};
 use crate::cluster::ResourceNames;
 use crate::scheduler::Settings;
@@ -73,9 +74,14 @@ impl ConfigFile {
     /// Reads a text.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let sources = vec![Source { name: name.to_owned(), text: text.into(), assignment: None }];
+        Self::part(name, &text.into(), text, 0)
+    }
+
+    /// Reads a part of a text, which stands behind so many of its lines.
+    fn part(name: &str, whole: &Arc<str>, text: &str, before: u32) -> Result<Self, Vec<Diagnostic>> {
+        let sources = vec![Source { name: name.to_owned(), text: Arc::clone(whole), assignment: None }];
         let mut problems = Vec::new();
-        let built = build(text, 0, &mut problems);
+        let built = build_behind(before, text, 0, &mut problems);
         let mut diagnostics: Vec<Diagnostic> = problems.into_iter().map(|p| diagnose(&sources, p)).collect();
         match built {
             Ok(Some(tree)) if diagnostics.is_empty() => return Ok(Self { sources, tree }),
@@ -93,36 +99,37 @@ impl ConfigFile {
     /// Reads a text that holds several documents, each of which keeps its lines; those without content are passed over.
     pub(super) fn documents(name: &str, text: &str) -> Result<Vec<Self>, Vec<Diagnostic>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut texts = vec![String::new()];
-        for line in text.lines() {
-            let begins = line == "---" || line.starts_with("--- ") || line.starts_with("---\t");
-            let blank = line == "...";
-            let padding = texts.last().map_or(0, |text| text.lines().count());
-            if begins {
-                texts.push("\n".repeat(padding));
-            }
-            if let Some(last) = texts.last_mut() {
-                last.push_str(if begins {
-                    line[3..].trim_start()
-                } else if blank {
-                    ""
-                } else {
-                    line
-                });
-                last.push('\n');
-            }
-        }
+        let whole: Arc<str> = text.into();
         let (mut documents, mut errors) = (Vec::new(), Vec::new());
-        for document in texts {
-            let bare = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-            if document.lines().all(bare) {
-                continue;
+        // Where the document begins, on which line, and whether it has no content so far.
+        let (mut begin, mut before, mut bare) = (0, 0, true);
+        let mut end = |from: usize, to: usize, before: u32, bare: bool| {
+            if !bare && errors.len() < limits::ERRORS {
+                match Self::part(name, &whole, &text[from..to], before) {
+                    Ok(document) => documents.push(document),
+                    Err(problems) => errors.extend(problems),
+                }
             }
-            match Self::parse(name, &document) {
-                Ok(document) => documents.push(document),
-                Err(problems) => errors.extend(problems),
+        };
+        let (mut at, mut line_nr) = (0, 0);
+        for line in text.split_inclusive('\n') {
+            let content = line.trim_end_matches(['\n', '\r']);
+            let next = at + line.len();
+            let rest =
+                content.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+            if let Some(rest) = rest.map(str::trim_start) {
+                end(begin, at, before, bare);
+                (begin, before, bare) = (at + content.len() - rest.len(), line_nr, is_bare(rest));
+            } else if content == "..." {
+                end(begin, at, before, bare);
+                (begin, before, bare) = (next, line_nr + 1, true);
+            } else {
+                bare &= is_bare(content);
             }
+            at = next;
+            line_nr += 1;
         }
+        end(begin, at, before, bare);
         if errors.is_empty() { Ok(documents) } else { Err(in_order(errors)) }
     }
 
@@ -202,5 +209,40 @@ impl ConfigFile {
     /// Where the value at a path stands, or the nearest one on the way to it.
     pub(super) fn place(&self, path: &Path) -> Place {
         self.tree.nearest(path).0.place
+    }
+}
+
+/// A line without content.
+fn is_bare(line: &str) -> bool {
+    let line = line.trim_start();
+    line.is_empty() || line.starts_with('#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each document has the lines of the whole file, whatever stands between them.
+    #[test]
+    fn documents_keep_their_lines() {
+        let text = "\u{feff}# first\na: 1\r\n---\r\n# nothing\n--- # here neither\n\nb: 2\n...\nc: 3\n--- \n--- {d: 4}\n---";
+        let documents = ConfigFile::documents("f", text).unwrap();
+        let places = ["a", "b", "c", "d"].map(|key| Path::default().key(key));
+        let lines: Vec<u32> = documents.iter().zip(&places).map(|(d, path)| d.place(path).line).collect();
+        assert_eq!(lines, [2, 7, 9, 11]);
+        let wrong = ConfigFile::documents("f", "a: 1\n---\nb: 1\nb: 2\n---\nc: [\n").unwrap_err();
+        let seen: Vec<_> = wrong.iter().map(|d| (d.line, d.source_line.as_str())).collect();
+        assert_eq!(seen[0], (4, "b: 2"));
+        assert!(seen.len() == 2 && seen[1].0 >= 6, "{seen:?}");
+        assert!(wrong[0].hint.as_deref().unwrap().contains("line 3"));
+    }
+
+    /// What is read of a file grows with it, not with its square: a million documents without content, and many with some.
+    #[test]
+    fn many_documents_are_read_in_one_pass() {
+        assert!(ConfigFile::documents("f", &"---\n".repeat(1 << 20)).unwrap().is_empty());
+        assert_eq!(ConfigFile::documents("f", &"---\na: 1\n".repeat(100_000)).unwrap().len(), 100_000);
+        let wrong = ConfigFile::documents("f", &"---\na: [\n".repeat(100_000)).unwrap_err();
+        assert!((1..=limits::ERRORS).contains(&wrong.len()), "{}", wrong.len());
     }
 }

@@ -276,6 +276,16 @@ struct Frame {
 /// Builds the tree of a text. Problems that leave a usable tree are pushed to `problems`; `Err` is one that does not.
 /// `Ok(None)` is a document without content.
 pub(super) fn build(text: &str, source: u32, problems: &mut Vec<Problem>) -> Result<Option<Node>, Problem> {
+    build_behind(0, text, source, problems)
+}
+
+/// The same of a text that stands behind so many lines of its source.
+pub(super) fn build_behind(
+    before: u32,
+    text: &str,
+    source: u32,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<Node>, Problem> {
     let fatal = |place, message: String, hint: &str| Problem {
         place,
         path: Path::default(),
@@ -300,14 +310,16 @@ pub(super) fn build(text: &str, source: u32, problems: &mut Vec<Problem>) -> Res
                     .skip(mark.line().saturating_sub(1))
                     .find_map(|(i, line)| Some((i, tab_in(line)?)))
             {
-                let place = Place { source, line: line as u32 + 1, column: column as u32 + 1, width: 1 };
+                let line = before + line as u32 + 1;
+                let place = Place { source, line, column: column as u32 + 1, width: 1 };
                 return fatal(Some(place), "not valid YAML: a tab".to_owned(), syntax_hint("tab"));
             }
-            let place =
-                Place { source, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, width: 1 };
+            let line = before + mark.line().max(1) as u32;
+            let place = Place { source, line, column: mark.col() as u32 + 1, width: 1 };
             fatal(Some(place), format!("not valid YAML: {}", error.info()), syntax_hint(error.info()))
         })?;
-        let place = place_of(span, source);
+        let mut place = place_of(span, source);
+        place.line += before;
         // (value, its anchor, weight, depth), once a value is complete.
         let (node, anchor, weight, depth) = match event {
             Event::DocumentStart(_) => {

@@ -347,6 +347,40 @@ fn a_patch_that_changes_nothing_is_no_request() {
     assert_eq!((run.finished.ended, count(&run, "stages.pod.again")), (Ended::Done, 5));
 }
 
+/// `playStage` compares every patch with the object that the watch has shown, which is not replaced between them: one that repeats
+/// another is sent, and changes nothing; one that undoes another is not.
+#[test]
+fn all_patches_of_a_stage_are_compared_with_the_watched_object() {
+    let patch = |text: &str| format!("{{subresource: status, root: status, template: '{text}'}}");
+    let a = patch("conditions: [{type: A, status: \"True\"}]");
+    let undone = patch("conditions: [{type: A, status: \"False\"}]");
+    let ready = patch("{phase: Running, conditions: [{type: Ready, status: \"True\"}]}");
+    let first = stage(
+        "first",
+        "Pod",
+        &format!("{ALIVE}, {PENDING}"),
+        &format!("  next: {{patches: [{undone}, {ready}]}}\n"),
+    );
+    let is_a = |status: &str| {
+        let key = ".status.conditions.[] | select( .type == \"A\" ) | .status";
+        format!("{{key: '{key}', operator: In, values: ['{status}']}}")
+    };
+    let workload = "pods: [{count: 5, requests: {cpu: 100m}}]";
+    let sent = |patches: &[&String]| {
+        let patches: Vec<&str> = patches.iter().map(|patch| patch.as_str()).collect();
+        let spec = format!("  next: {{patches: [{}]}}\n", patches.join(", "));
+        let then = stage("then", "Pod", &format!("{ALIVE}, {RUNNING}, {}", is_a("False")), &spec);
+        let late = "  delay: {durationMilliseconds: 5000}\n  next: {event: {type: Normal}}\n";
+        let seen = stage("seen", "Pod", &format!("{ALIVE}, {RUNNING}, {}", is_a("True")), late);
+        let run = run_with(&[first.clone(), then, seen], SERVER, workload, "stop: {when: time, limit: 1m}");
+        let played = ["then", "seen"].map(|name| count(&run, &format!("stages.pod.{name}")));
+        (played, count(&run, "client.node-agents.requests"))
+    };
+    let (one, two, back) = (sent(&[&a]), sent(&[&a, &a]), sent(&[&a, &undone]));
+    assert_eq!((one.0, two.0, back.0), ([5, 5], [5, 5], [5, 5]));
+    assert_eq!((two.1 - one.1, back.1 - one.1), (5, 0));
+}
+
 /// A finalizer that a stage has added holds the pod back until another takes it off (`finalizersModify`; a deleted object goes with its
 /// last finalizer).
 #[test]
@@ -542,6 +576,23 @@ fn errors_name_file_line_and_what_to_do() {
         "a choice that is not known",
         template("{{ $now := Now }}\n{{ if eq .metadata.name \"a\" }}\nphase: Failed\n{{ end }}"),
     );
+    case(
+        "a choice by what a template does not know",
+        template("a: b\n{{ if eq .spec.restartPolicy \"Never\" }}\n{{ end }}"),
+    );
+    case("a list that is a mapping", template("phase: Running\nconditions: {type: Ready, status: \"True\"}"));
+    case("a list that is a word", template("phase: Running\nconditions: Ready"));
+    case("containers that are no list", template("containerStatuses: {state: {running: {}}}"));
+    case("a container that is a word", template("containerStatuses: [a]"));
+    case("a state that is a word", template("containerStatuses: [{state: running}]"));
+    case("conditions that are not known", template("conditions: {{ YAML .status.conditions 1 }}"));
+    let loops = format!("phase: Running\n{}{}", "{{ range list 1 1 }}".repeat(40), "{{ end }}".repeat(40));
+    case("loops without end", template(&loops));
+    let list =
+        |key: &str, operator: &str| pod(&format!("{{key: {key}, operator: {operator}, values: [a]}}"), done);
+    case("a list that is compared", list(".metadata.finalizers", "In"));
+    case("a list of owners that is compared", list(".metadata.ownerReferences", "NotIn"));
+    case("owners that are compared", list("'.metadata.ownerReferences.[]'", "In"));
     case("a function", template("phase: {{ randAlpha 5 }}"));
     case("an action that is open", template("phase: Running\n{{ if true }}"));
     let compared = "{key: '.status.containerStatuses.[].state.waiting.reason', operator: In, values: [a]}";
@@ -568,4 +619,44 @@ fn errors_name_file_line_and_what_to_do() {
     let hollow = text("pod-fast", "", pods, "").replace("kind: kwok", "kind: hollow, startLatency: 1s");
     case("another kind of agents", message_of(&hollow, Some(&fixtures())));
     assert_page("stages", &page);
+}
+
+/// What a pod or node may have, and what no template can know here, is an error where a choice depends on it; what none has is absent.
+#[test]
+fn choices_of_templates_are_never_made_in_silence() {
+    let workload = "deployments: [{count: 1, replicas: 1, requests: {cpu: 100m}}]";
+    let of = |kind: &str, condition: &str| {
+        let body = format!(
+            "  next:\n    statusTemplate: |\n      {{{{ {condition} }}}}\n      phase: Running\n      {{{{ end }}}}\n"
+        );
+        wrong(&stage("s", kind, PENDING, &body), workload, "")
+    };
+    for (kind, condition, what) in [
+        ("Pod", "if eq .spec.restartPolicy \"Never\"", "its spec.restartPolicy"),
+        ("Pod", "if .metadata.deletionTimestamp", "its metadata.deletionTimestamp"),
+        ("Pod", "if .metadata.finalizers", "its metadata.finalizers"),
+        ("Pod", "with (index .spec.containers 0).resources.requests", "the container.resources.requests"),
+        ("Pod", "if .status.containerStatuses", "its status.containerStatuses"),
+        ("Pod", "if .status.podIP", "its status.podIP"),
+        ("Pod", "if eq (index .metadata.ownerReferences 0).name \"a\"", "the name of its owner"),
+        ("Node", "if .spec.unschedulable", "its spec.unschedulable"),
+        ("Node", "if .status.nodeInfo", "its status.nodeInfo"),
+        ("Node", "if .metadata.generation", "its metadata.generation"),
+    ] {
+        let page = of(kind, condition);
+        assert!(
+            page.contains(&format!("depends on {what}")) && page.contains("s.yaml:10:"),
+            "{condition}: {page}"
+        );
+    }
+    let body = "  next:\n    statusTemplate: |\n      {{ if or .spec.initContainers .spec.readinessGates .spec.hostNetwork .status.initContainerStatuses }}\n      \
+         phase: Failed\n      {{ else if eq (index .metadata.ownerReferences 0).kind \"ReplicaSet\" }}\n      phase: Running\n      {{ end }}\n";
+    let run = run_with(
+        &[stage("s", "Pod", PENDING, body)],
+        SERVER,
+        workload,
+        "stop: {when: allRunning, limit: 1m}",
+    );
+    assert_eq!(count(&run, "stages.pod.s"), 1);
+    assert_eq!(run.finished.ended, Ended::Done);
 }

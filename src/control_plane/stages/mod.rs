@@ -201,6 +201,11 @@ impl Patch {
         status
     }
 
+    /// Whether it changes an object with such a status; `last` as in `differs`.
+    fn changes(&self, status: &Status, last: Option<(u32, u64)>, stage: u32, now: Nanos) -> bool {
+        self.apply(status) != *status || self.differs(last, stage, now)
+    }
+
     /// Whether it changes something though the status stays as it is; `last`: the stage that patched the object last, and in
     /// which second.
     fn differs(&self, last: Option<(u32, u64)>, stage: u32, now: Nanos) -> bool {

@@ -4,7 +4,9 @@
 //! answer is there). A stage that matches takes the place of one that the object waits for; if none matches the object
 //! still waits for that one. A worker plays all steps of a stage, one request after the other, and waits for each answer: four
 //! workers for pods, four for nodes. Events go out on their own, and nobody waits for them. A patch that would change nothing is
-//! not sent; one with a time in it changes something from one second to the next. A request that fails is tried again after 1 s,
+//! not sent; one with a time in it changes something from one second to the next. All patches of a stage are compared with the object
+//! as it was at the first step (`playStage` does not replace it in between), so one that undoes another of its stage is not sent, and one that repeats it is: the API
+//! server stores nothing then, and no watch shows it. A request that fails is tried again after 1 s,
 //! doubled up to 32 min, with up to a fifth more; one that is refused is not.
 //!
 //! **Loops.** Stages without delay may follow each other for ever. Each turn takes requests, so the run's limit ends it; if they
@@ -46,6 +48,13 @@ struct Waiting {
     retries: u32,
 }
 
+/// An object as it was when a stage began: its status, the stage that had patched it last, and in which second.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Watched {
+    status: Status,
+    last_patch: Option<(u32, u64)>,
+}
+
 /// An object.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Record {
@@ -61,6 +70,8 @@ struct Record {
     waits: Option<Waiting>,
     /// The stage that patched it last, and in which second.
     last_patch: Option<(u32, u64)>,
+    /// What a stage with several patches compares them with.
+    watched: Option<Box<Watched>>,
     /// When it began to turn at one instant, and how often it has.
     turns: (Nanos, u32),
 }
@@ -76,6 +87,7 @@ impl Record {
             looked_at: 0,
             waits: None,
             last_patch: None,
+            watched: None,
             turns: (0, 0),
         }
     }
@@ -340,6 +352,10 @@ impl Stages {
             match step {
                 Step::Patch(by_facts) => {
                     if let Some(patch) = of_facts(by_facts, facts) {
+                        let changes = patch.changes(&record.status, record.last_patch, stage, now);
+                        if record.watched.is_some() && !patch.has_others && !changes {
+                            return;
+                        }
                         record.status = patch.apply(&record.status);
                         record.last_patch = Some((stage, now / SECOND));
                     }
@@ -446,6 +462,13 @@ impl Stages {
         let now = world.kernel.now();
         let Some(stage) = set.of(kind).get(from.stage as usize) else { return };
         let facts = set.fact(kind, id, world.cluster);
+        let patches = stage.steps.iter().filter(|step| matches!(step, Step::Patch(_))).count();
+        if from.step == 0 && patches > 1 {
+            self.player(kind).edit(id, |record| {
+                let (status, last_patch) = (record.status.clone(), record.last_patch);
+                record.watched = Some(Box::new(Watched { status, last_patch }));
+            });
+        }
         for (at, step) in stage.steps.iter().enumerate().skip(from.step as usize) {
             let deleted = stage.steps[..at].iter().any(|step| matches!(step, Step::Delete));
             let request = match step {
@@ -478,8 +501,10 @@ impl Stages {
                     let record = self.player(kind).records.get(&id);
                     of_facts(by_facts, facts).zip(record).and_then(|(patch, record)| {
                         let after = patch.apply(&record.status);
-                        let changes =
-                            after != record.status || patch.differs(record.last_patch, from.stage, now);
+                        let changes = match &record.watched {
+                            Some(old) => patch.changes(&old.status, old.last_patch, from.stage, now),
+                            None => patch.changes(&record.status, record.last_patch, from.stage, now),
+                        };
                         changes.then(|| match kind {
                             Kind::Pod => (pod_verb(&record.status, &after), id, NO_NODE),
                             Kind::Node => (Verb::PatchNode, node_code(&record.status, patch), id),
@@ -502,6 +527,7 @@ impl Stages {
             world.control_plane.submit(world.kernel, self.client, verb, pod, node);
             return;
         }
+        self.player(kind).edit(id, |record| record.watched = None);
         if patched && stage.immediate {
             self.look(world, kind, id);
         }

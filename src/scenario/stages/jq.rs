@@ -148,6 +148,22 @@ pub(super) fn field(key: &str, kind: Kind, condition: &mut dyn FnMut(&str) -> Op
     })
 }
 
+/// What to write instead of a key that yields a list or objects: `In` and `NotIn` compare texts, truths and whole numbers only
+/// (`hasValue` of `pkg/utils/expression/selector.go`), so that `In` would never match and `NotIn` always.
+pub(super) fn instead_of_list(key: &str) -> Option<&'static str> {
+    let steps = steps(key)?;
+    let key = |step: &Step, name: &str| matches!(step, Step::Key(key) if key == name);
+    let [metadata, list, rest @ ..] = &steps[..] else { return None };
+    match rest {
+        _ if !key(metadata, "metadata") => None,
+        [] if key(list, "finalizers") => Some("write `.metadata.finalizers.[]`"),
+        [] | [Step::Each] if key(list, "ownerReferences") => {
+            Some("write `.metadata.ownerReferences.[].kind`")
+        }
+        _ => None,
+    }
+}
+
 /// Whether what a field yields can be compared.
 pub(super) const fn has_value(field: &Field) -> bool {
     !matches!(

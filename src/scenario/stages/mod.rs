@@ -26,6 +26,7 @@ use super::cron;
 use super::diagnostic::{Diagnostic, in_order};
 use super::document::read_text;
 use super::duration::DurationNs;
+use super::limits;
 use super::tree::{Path, Step as PathStep};
 use crate::control_plane::stages::{
     Delay, Facts, Field, Finalizers, Kind, Operator, Patch, Phase, Requirement, Span, SpanAnswer, SpanFrom,
@@ -151,9 +152,21 @@ impl<'a> Reader<'a> {
         };
         self.out.files.push(name.to_owned());
         match ConfigFile::documents(&path.display().to_string(), &text) {
-            Ok(documents) => documents.iter().for_each(|document| self.document(document, name)),
+            Ok(documents) => {
+                for document in documents {
+                    if self.is_full() {
+                        break;
+                    }
+                    self.document(&document, name);
+                }
+            }
             Err(errors) => self.errors.extend(errors),
         }
+    }
+
+    /// There are errors enough: each costs a walk over its file.
+    fn is_full(&self) -> bool {
+        self.errors.len() > limits::ERRORS
     }
 
     fn document(&mut self, file: &ConfigFile, name: &str) {
@@ -163,6 +176,9 @@ impl<'a> Reader<'a> {
             (STAGE_API, "Stage") => self.stage(file, Path::default()),
             ("v1", "List") | (STAGE_API, "StageList") => {
                 for at in 0..file.tree().get("items").map_or(0, |items| items.items().len()) {
+                    if self.is_full() {
+                        break;
+                    }
                     let path = Path(vec![PathStep::Key("items".to_owned()), PathStep::Index(at)]);
                     let item = file.tree().nearest(&path).0;
                     let said = |key: &str| item.get(key).map(super::tree::Node::shown);
@@ -293,6 +309,9 @@ impl<'a> Reader<'a> {
             all.push(Requirement { field, operator: Operator::In, values: vec![value.clone()] });
         }
         for (at, one) in selector.match_expressions.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             let below = format!("spec.selector.matchExpressions[{at}]");
             all.extend(self.requirement(place, &below, one));
         }
@@ -374,6 +393,12 @@ impl<'a> Reader<'a> {
         if compares && !jq::has_value(&field) {
             let message = format!("the value of `{key}` is not known here, only whether there is one");
             let hint = "write `operator: Exists` or `DoesNotExist`";
+            self.errors.push(place.error(&format!("{below}.key"), message, hint));
+        }
+        if compares && let Some(hint) = jq::instead_of_list(key) {
+            let message = format!(
+                "`{key}` yields a list or objects, and In and NotIn compare none: In never matches, NotIn always does"
+            );
             self.errors.push(place.error(&format!("{below}.key"), message, hint));
         }
         if compares && matches!(field, Field::Reason(_)) {
@@ -497,6 +522,9 @@ impl<'a> Reader<'a> {
         let mut steps = Vec::new();
         if !spec.steps.is_empty() {
             for (at, step) in spec.steps.iter().enumerate() {
+                if self.is_full() {
+                    break;
+                }
                 let below = format!("spec.steps[{at}]");
                 if step.event.is_some() {
                     steps.push(Step::Event);
@@ -524,6 +552,9 @@ impl<'a> Reader<'a> {
         }
         steps.extend(self.finalizers(place, "spec.next", next.finalizers.as_ref()));
         for (at, patch) in next.patches.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             steps.extend(self.patch(place, &format!("spec.next.patches[{at}]"), patch));
         }
         if next.status_patch_as.is_some() {
@@ -565,12 +596,14 @@ impl<'a> Reader<'a> {
             let mut bits = 0_u64;
             for item in items {
                 let known = &mut self.out.set.finalizers;
-                let at = known.iter().position(|name| *name == item.value).unwrap_or_else(|| {
+                let at = known.iter().position(|name| *name == item.value).unwrap_or(known.len());
+                if at == known.len() && at < 64 {
                     known.push(item.value.clone());
-                    known.len() - 1
-                });
+                }
                 match u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)) {
                     Some(bit) => bits |= bit,
+                    // There are enough of them.
+                    None if self.errors.len() > limits::ERRORS => break,
                     None => self.errors.push(place.error(
                         &below,
                         "too many finalizers",
@@ -619,6 +652,8 @@ impl<'a> Reader<'a> {
             Kind::Pod => self.facts,
             Kind::Node => &none[..],
         };
+        self.out.reads_facts |=
+            place.kind == Kind::Pod && (text.contains(".annotations") || text.contains("ownerReferences"));
         let mut by_facts: Vec<Patch> = Vec::new();
         for facts in all {
             let rendered = template::render(text, &outcome::object(place.kind, facts))

@@ -94,7 +94,7 @@ impl Outcomes {
                     }
                 }
                 "conditions" => {
-                    for condition in value.as_sequence().into_iter().flatten() {
+                    for condition in list("conditions", value)? {
                         let (name, status) = self.truth(condition)?;
                         patch.conditions.push((name, status));
                         let said = |key: &str| condition.get(key).is_some_and(|v| !v.is_null());
@@ -148,7 +148,21 @@ impl Outcomes {
     /// The state of all containers.
     fn containers(&mut self, value: &Yaml) -> Result<Option<Containers>, Wrong> {
         let mut all: Option<Containers> = None;
-        for one in value.as_sequence().into_iter().flatten() {
+        for one in list("containerStatuses", value)? {
+            let state = one.get("state").unwrap_or(&Yaml::Null);
+            let is_mapping = |value: &Yaml| value.is_mapping() || value.is_null();
+            if !one.is_mapping() || !is_mapping(state) {
+                let message = if one.is_mapping() {
+                    is_unknown("state of a container", state)
+                } else {
+                    is_unknown("status of a container", one)
+                };
+                return Err((message, "a mapping, such as `{name: a, state: {running: {}}}`".to_owned()));
+            }
+            if let Some(ready) = one.get("ready").filter(|ready| !ready.is_null() && !ready.is_bool()) {
+                let message = is_unknown("`ready` of a container", ready);
+                return Err((message, "true or false, without quotes".to_owned()));
+            }
             let states = [
                 ("terminated", ContainerState::Terminated),
                 ("running", ContainerState::Running),
@@ -178,13 +192,32 @@ impl Outcomes {
     }
 }
 
+/// The entries of a list.
+fn list<'a>(key: &str, value: &'a Yaml) -> Result<&'a [Yaml], Wrong> {
+    let message = match value {
+        Yaml::Sequence(items) => return Ok(items),
+        _ if is_marked(value) => format!("`{key}` depends on something that is not known here"),
+        Yaml::Mapping(_) => format!("`{key}` is a list, not a mapping"),
+        _ => format!("`{key}` is a list, not one value"),
+    };
+    Err((message, "write it out; each entry begins with `- `, or all stand in `[..]`".to_owned()))
+}
+
+/// Whether it is made of what is not known.
+fn is_marked(value: &Yaml) -> bool {
+    value.as_str().is_some_and(|text| text.contains(UNKNOWN))
+        || value.get(UNKNOWN).is_some()
+        || value.get(KEPT).is_some()
+}
+
 /// The index of a word, if there is room for it.
 fn intern(words: &mut Vec<String>, word: &str) -> Option<u8> {
-    let at = words.iter().position(|known| known == word).unwrap_or_else(|| {
+    let at = words.iter().position(|known| known == word).unwrap_or(words.len());
+    let index = u8::try_from(at).ok()?;
+    if at == words.len() {
         words.push(word.to_owned());
-        words.len() - 1
-    });
-    u8::try_from(at).ok()
+    }
+    Some(index)
 }
 
 /// Fields of a status that are read and change nothing here.
@@ -212,15 +245,11 @@ const OTHERS_OF_NODES: [&str; 9] = [
 ];
 
 fn is_unknown(what: &str, value: &Yaml) -> String {
-    match value.as_str() {
-        Some(text) if text.contains(UNKNOWN) => {
-            format!("the {what} depends on something that is not known here")
-        }
-        _ => {
-            let shown = serde_yaml::to_string(value).unwrap_or_default();
-            format!("the {what} is `{}`", shown.trim_end())
-        }
+    if is_marked(value) {
+        return format!("the {what} depends on something that is not known here");
     }
+    let shown = serde_yaml::to_string(value).unwrap_or_default();
+    format!("the {what} is `{}`", shown.trim_end())
 }
 
 /// An object as a template sees it.
@@ -229,43 +258,67 @@ pub(super) fn object(kind: Kind, facts: &Facts) -> Value {
     let mut annotations: BTreeMap<String, Value> =
         facts.annotations.iter().map(|(key, value)| (key.clone(), Value::Text(value.clone()))).collect();
     annotations.insert(RUN_ANNOTATION.to_owned(), unknown("how long the pod runs"));
-    let metadata = Value::map([
+    let absent = || Value::Nil;
+    let is_pod = kind == Kind::Pod;
+    let mut metadata = vec![
         ("name", named("its name")),
-        ("namespace", if kind == Kind::Pod { named("its namespace") } else { Value::Nil }),
         ("uid", named("its uid")),
-        ("creationTimestamp", Value::Text(UNKNOWN.to_owned())),
+        ("creationTimestamp", named("when it was made")),
         ("labels", unknown("its labels")),
-        ("annotations", if kind == Kind::Pod { Value::Map(annotations) } else { Value::Nil }),
-    ]);
+    ];
+    if is_pod {
+        let owner = |kind: &str| {
+            Value::object(
+                "its owner",
+                [
+                    ("kind", Value::Text(kind.to_owned())),
+                    ("name", named("the name of its owner")),
+                    ("uid", named("the uid of its owner")),
+                ],
+            )
+        };
+        metadata.push(("namespace", named("its namespace")));
+        metadata.push(("annotations", Value::Map(annotations)));
+        let owners = facts.owner.map_or(Value::Nil, |kind| Value::List(vec![owner(kind)]));
+        metadata.push(("ownerReferences", owners));
+    } else {
+        // A node is gone once it is deleted.
+        let none = ["namespace", "annotations", "ownerReferences", "finalizers", "deletionTimestamp"];
+        metadata.extend(none.map(|key| (key, absent())));
+    }
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let (spec, status) = match kind {
         Kind::Pod => {
-            let container =
-                Value::map([("name", named("the name of a container")), ("image", named("its image"))]);
-            let spec = Value::map([
-                ("nodeName", named("the name of its node")),
-                ("containers", Value::List(vec![container])),
-            ]);
-            let containers = Value::List(vec![unknown("the status of a container")]);
-            let status = Value::map([
-                ("containerStatuses", containers),
-                ("conditions", unknown("its conditions")),
-                ("phase", unknown("its phase")),
-                ("podIP", unknown("its address")),
-                ("hostIP", unknown("the address of its node")),
-                ("startTime", unknown("when it started")),
-            ]);
-            (spec, status)
+            let container = Value::object(
+                "the container",
+                [("name", named("the name of a container")), ("image", named("its image"))],
+            );
+            let spec = Value::object(
+                "its spec",
+                [
+                    ("nodeName", named("the name of its node")),
+                    ("containers", Value::List(vec![container])),
+                    ("initContainers", absent()),
+                    ("ephemeralContainers", absent()),
+                    ("readinessGates", absent()),
+                    ("hostNetwork", absent()),
+                ],
+            );
+            let none = ["initContainerStatuses", "ephemeralContainerStatuses"];
+            (spec, Value::object("its status", none.map(|key| (key, absent()))))
         }
         Kind::Node => {
             let kept = || Value::map([(KEPT, Value::Text(KEPT.to_owned()))]);
-            let status = Value::map([
-                ("allocatable", kept()),
-                ("capacity", kept()),
-                ("conditions", unknown("its conditions")),
-                ("phase", unknown("its phase")),
-            ]);
-            (Value::map([]), status)
+            // The nodes of a scenario bring no addresses; what a stage gives them says nothing here.
+            let known = [("allocatable", kept()), ("capacity", kept()), ("addresses", absent())];
+            (unknown("its spec"), Value::object("its status", known))
         }
     };
-    Value::map([("metadata", metadata), ("spec", spec), ("status", status)])
+    Value::map([
+        ("apiVersion", Value::Text("v1".to_owned())),
+        ("kind", Value::Text(if is_pod { "Pod" } else { "Node" }.to_owned())),
+        ("metadata", Value::Object("its metadata".to_owned(), metadata)),
+        ("spec", spec),
+        ("status", status),
+    ])
 }

@@ -10,19 +10,28 @@
 //! of functions `and`, `or`, `not`, `eq`, `ne`, `index`, `len`, `print`, `printf`, `dict`, `list`, `default`, `quote`, `Quote`, `Now`, `StartTime`, `YAML`,
 //! `Version`, `NodeConditions` and KWOK's addresses. Others are errors by name.
 //!
+//! What cannot be known stays so on its way through functions: a text that holds a placeholder is not compared either, nor are `Version`, times,
+//! addresses, lists and mappings. Of a mapping that has more than is known here each other key is unknown; only what no object here has is absent.
+//!
+//! A run has a budget of steps, each weighed by the value it makes, and a limit of text and of nesting, far above KWOK's own templates.
+//!
 //! Source: Go's `text/template`; kubernetes-sigs/kwok `pkg/utils/gotpl/{renderer,funcs}.go`.
 //!
 //! Left out: `define`, `template`, `block`, `break`, `continue`, most of sprig.
 //!
-//! Cost: O(template) a set of annotations.
+//! Cost: O(template + values made) a set of annotations, at most [`STEPS`].
 use std::collections::BTreeMap;
 
 /// Stands in the text for what is not known.
 pub(super) const UNKNOWN: &str = "__unknown__";
 /// Stands for a mapping that is left as it is.
 pub(super) const KEPT: &str = "__kept__";
-/// Nested actions.
+/// Nested actions, parentheses, and lists in lists.
 const DEPTH: usize = 64;
+/// Steps of a run: nodes and values, each as heavy as it is large. KWOK's own templates take some hundred.
+const STEPS: usize = 100_000;
+/// The text that comes out, in bytes; etcd takes no larger object (`--max-request-bytes`, 1.5 MiB).
+const TEXT: usize = 1 << 20;
 
 /// What is wrong, and on which line of the template (from 0).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +50,8 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Value>),
     Map(BTreeMap<String, Value>),
+    /// A mapping, not empty, of which only these entries are known: what it is.
+    Object(String, BTreeMap<String, Value>),
     /// Not known: what it is.
     Unknown(String),
     /// Not known but that it is there, and not empty: what it is.
@@ -50,6 +61,13 @@ pub(super) enum Value {
 impl Value {
     pub(super) fn map<const N: usize>(entries: [(&str, Self); N]) -> Self {
         Self::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    pub(super) fn object<const N: usize>(what: &str, entries: [(&str, Self); N]) -> Self {
+        Self::Object(
+            what.to_owned(),
+            entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        )
     }
 
     pub(super) fn unknown(what: &str) -> Self {
@@ -68,6 +86,39 @@ impl Value {
         }
     }
 
+    /// Why it can't be compared.
+    fn incomparable(&self) -> Option<&str> {
+        match self {
+            Self::Unknown(what) | Self::Named(what) | Self::Object(what, _) => Some(what),
+            Self::Text(text) if text.contains(UNKNOWN) || text.contains(KEPT) => {
+                Some("a text that is made of what is not known")
+            }
+            Self::List(_) => Some("a list, which Go does not compare"),
+            Self::Map(_) => Some("a mapping, which Go does not compare"),
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// How heavy it is, and how deep; values are as deep as [`DEPTH`] at most.
+    fn weight(&self) -> (usize, usize) {
+        let of_text = |text: &String| 1 + text.len() / 64;
+        let (mut weight, mut depth) = (1, 0);
+        let mut add = |key: usize, value: &Self| {
+            let (inner, below) = value.weight();
+            weight += key + inner;
+            depth = depth.max(below + 1);
+        };
+        match self {
+            Self::Nil | Self::Bool(_) | Self::Int(_) => {}
+            Self::Text(text) | Self::Unknown(text) | Self::Named(text) => return (of_text(text), 0),
+            Self::List(items) => items.iter().for_each(|item| add(0, item)),
+            Self::Map(entries) | Self::Object(_, entries) => {
+                entries.iter().for_each(|(key, value)| add(of_text(key), value));
+            }
+        }
+        (weight, depth)
+    }
+
     /// Go's truth; none: it is not known.
     fn truth(&self) -> Result<bool, &str> {
         Ok(match self {
@@ -77,7 +128,7 @@ impl Value {
             Self::Text(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map(entries) => !entries.is_empty(),
-            Self::Named(_) => true,
+            Self::Named(_) | Self::Object(..) => true,
             Self::Unknown(what) => return Err(what),
         })
     }
@@ -85,6 +136,9 @@ impl Value {
     fn field(&self, key: &str) -> Self {
         match self {
             Self::Map(entries) => entries.get(key).cloned().unwrap_or(Self::Nil),
+            Self::Object(what, entries) => {
+                entries.get(key).cloned().unwrap_or_else(|| Self::Unknown(format!("{what}.{key}")))
+            }
             Self::Unknown(what) | Self::Named(what) => Self::Unknown(format!("{what}.{key}")),
             _ => Self::Nil,
         }
@@ -96,7 +150,9 @@ impl Value {
             Self::Bool(value) => value.to_string(),
             Self::Int(value) => value.to_string(),
             Self::Text(text) => text.clone(),
-            Self::List(_) | Self::Map(_) | Self::Unknown(_) | Self::Named(_) => UNKNOWN.to_owned(),
+            Self::List(_) | Self::Map(_) | Self::Object(..) | Self::Unknown(_) | Self::Named(_) => {
+                UNKNOWN.to_owned()
+            }
         }
     }
 }
@@ -104,14 +160,14 @@ impl Value {
 /// A piece of a template.
 #[derive(Debug)]
 enum Piece {
-    Text(String),
+    Text(usize, String),
     Action { line: usize, code: String },
 }
 
 /// A node of a template's tree.
 #[derive(Debug)]
 enum Node {
-    Text(String),
+    Text(usize, String),
     Print(usize, Pipeline),
     If(usize, Pipeline, Vec<Node>, Vec<Node>),
     With(usize, Pipeline, Vec<Node>, Vec<Node>),
@@ -156,7 +212,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
         if after.is_some_and(|after| after.starts_with("- ") || after.starts_with("-\n")) {
             kept = kept.trim_end();
         }
-        out.push(Piece::Text(kept.to_owned()));
+        out.push(Piece::Text(line, kept.to_owned()));
         let Some(after) = after else { return Ok(out) };
         let Some((code, behind)) = split_action(after) else {
             return Err(error(begin, "`{{` without `}}`", "close the action"));
@@ -263,8 +319,8 @@ impl Parser<'_> {
         let mut out = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (line, code) = match piece {
-                Piece::Text(text) => {
-                    out.push(Node::Text(text));
+                Piece::Text(line, text) => {
+                    out.push(Node::Text(line, text));
                     continue;
                 }
                 Piece::Action { line, code } => (line, code),
@@ -456,6 +512,8 @@ struct Run {
     /// Variables by scope.
     scopes: Vec<BTreeMap<String, Value>>,
     has_time: bool,
+    /// Of [`STEPS`].
+    steps: usize,
 }
 
 /// What a template comes to over an object, and whether it bears the time.
@@ -472,20 +530,52 @@ pub(super) fn render(text: &str, object: &Value) -> Result<(String, bool), Templ
         root: object.clone(),
         scopes: vec![BTreeMap::from([("$".to_owned(), object.clone())])],
         has_time: false,
+        steps: 0,
     };
     run.all(&nodes, object)?;
     Ok((run.out, run.has_time))
 }
 
 impl Run {
+    fn spend(&mut self, line: usize, steps: usize) -> Result<(), TemplateError> {
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps <= STEPS {
+            return Ok(());
+        }
+        let message = "the template does too much: its lists, texts or loops grow without end";
+        Err(error(line, message, format!("at most {STEPS} steps; KWOK's own take some hundred")))
+    }
+
+    /// A value, if there is room for it.
+    fn made(&mut self, line: usize, value: Value) -> Result<Value, TemplateError> {
+        let (weight, depth) = value.weight();
+        if depth > DEPTH {
+            return Err(error(line, "lists or mappings are nested too deep", format!("at most {DEPTH}")));
+        }
+        self.spend(line, weight)?;
+        Ok(value)
+    }
+
+    fn print(&mut self, line: usize, text: &str) -> Result<(), TemplateError> {
+        if self.out.len() + text.len() > TEXT {
+            let hint = format!("at most {} MiB; etcd takes no larger object", TEXT >> 20);
+            return Err(error(line, "what the template comes to is too long", hint));
+        }
+        self.out.push_str(text);
+        Ok(())
+    }
+
     fn all(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
         for node in nodes {
             match node {
-                Node::Text(text) => self.out.push_str(text),
+                Node::Text(line, text) => {
+                    self.spend(*line, 1 + text.len() / 64)?;
+                    self.print(*line, text)?;
+                }
                 Node::Print(line, pipeline) => {
                     let value = self.pipeline(*line, pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.out.push_str(&value.text());
+                        self.print(*line, &value.text())?;
                     }
                 }
                 Node::If(line, pipeline, body, otherwise) => {
@@ -528,6 +618,8 @@ impl Run {
                         self.all(otherwise, dot)?;
                     }
                     for (key, item) in items {
+                        // Its value is there up to three times.
+                        self.spend(*line, 1 + 2 * item.weight().0)?;
                         let mut scope = BTreeMap::new();
                         match &pipeline.variables[..] {
                             [value] => drop(scope.insert(value.clone(), item.clone())),
@@ -562,26 +654,31 @@ impl Run {
                 }
                 _ => self.scopes.len() - 1,
             };
+            self.spend(line, value.weight().0)?;
             self.scopes[at].insert(name.clone(), value.clone());
         }
         Ok(value)
     }
 
     fn operand(&mut self, line: usize, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {
-        let walk = |value: Value, fields: &[String]| fields.iter().fold(value, |value, key| value.field(key));
-        Ok(match operand {
+        let walk = |value: &Value, fields: &[String]| match fields {
+            [] => value.clone(),
+            [first, rest @ ..] => rest.iter().fold(value.field(first), |value, key| value.field(key)),
+        };
+        let value = match operand {
             Operand::Value(value) => value.clone(),
-            Operand::Field(fields) => walk(dot.clone(), fields),
+            Operand::Field(fields) => walk(dot, fields),
             Operand::Variable(name, fields) => {
                 let found = self.scopes.iter().rev().find_map(|scope| scope.get(name));
                 let value = found.ok_or_else(|| {
                     error(line, format!("variable {name} is not declared"), "declare it with `:=`")
                 })?;
-                walk(value.clone(), fields)
+                walk(value, fields)
             }
-            Operand::Function(name) => self.call(line, name, Vec::new())?,
-            Operand::Inner(pipeline, fields) => walk(self.pipeline(line, pipeline, dot)?, fields),
-        })
+            Operand::Function(name) => return self.call(line, name, Vec::new()),
+            Operand::Inner(pipeline, fields) => walk(&self.pipeline(line, pipeline, dot)?, fields),
+        };
+        self.made(line, value)
     }
 
     fn command(
@@ -606,6 +703,11 @@ impl Run {
     }
 
     fn call(&mut self, line: usize, name: &str, values: Vec<Value>) -> Result<Value, TemplateError> {
+        let value = self.function(line, name, values)?;
+        self.made(line, value)
+    }
+
+    fn function(&mut self, line: usize, name: &str, values: Vec<Value>) -> Result<Value, TemplateError> {
         let few = || error(line, format!("`{name}` has too few arguments"), "see Go's text/template");
         Ok(match name {
             "and" | "or" => {
@@ -630,7 +732,16 @@ impl Run {
             "eq" | "ne" => {
                 let [first, others @ ..] = &values[..] else { return Err(few()) };
                 let same = others.contains(first);
-                match values.iter().find_map(Value::what) {
+                match values.iter().find_map(Value::incomparable) {
+                    // Whatever is there is not nil.
+                    Some(_)
+                        if values.contains(&Value::Nil)
+                            && values
+                                .iter()
+                                .all(|value| *value == Value::Nil || value.truth() == Ok(true)) =>
+                    {
+                        Value::Bool(name == "ne")
+                    }
                     Some(what) => Value::unknown(what),
                     None => Value::Bool(same == (name == "eq")),
                 }
@@ -641,7 +752,12 @@ impl Run {
                     (Value::List(items), Value::Int(at)) => {
                         usize::try_from(*at).ok().and_then(|at| items.get(at)).cloned().unwrap_or(Value::Nil)
                     }
-                    (Value::Map(_) | Value::Unknown(_), Value::Text(key)) => value.field(key),
+                    (Value::Map(_) | Value::Object(..) | Value::Unknown(_), Value::Text(key))
+                        if !key.contains(UNKNOWN) =>
+                    {
+                        value.field(key)
+                    }
+                    (Value::Map(_) | Value::Object(..), Value::Text(_)) => Value::unknown("an entry"),
                     _ => value.what().or(key.what()).map_or(Value::Nil, Value::unknown),
                 };
                 keys.iter().fold(value.clone(), step)
@@ -649,10 +765,13 @@ impl Run {
             "len" => match values.first().ok_or_else(few)? {
                 Value::List(items) => Value::Int(items.len() as i64),
                 Value::Map(entries) => Value::Int(entries.len() as i64),
-                Value::Text(text) => Value::Int(text.len() as i64),
+                Value::Text(text) if !text.contains(UNKNOWN) => Value::Int(text.len() as i64),
                 _ => Value::unknown("a length"),
             },
             "print" | "printf" => Value::unknown("a printed text"),
+            "dict" if values.iter().step_by(2).any(|key| key.incomparable().is_some()) => {
+                Value::unknown("a mapping whose keys are not known")
+            }
             "dict" => {
                 let pairs = values.chunks_exact(2).map(|pair| (pair[0].text(), pair[1].clone()));
                 Value::Map(pairs.collect())
@@ -665,37 +784,38 @@ impl Run {
                     _ => given.clone(),
                 }
             }
-            "Quote" | "quote" => {
-                let text = match values.first().ok_or_else(few)? {
-                    Value::Nil => "null".to_owned(),
-                    value => value.text(),
-                };
-                Value::Text(serde_json::Value::from(text).to_string())
-            }
+            "Quote" | "quote" => match values.first().ok_or_else(few)? {
+                // A text in quotes is not empty.
+                Value::Unknown(what) | Value::Named(what) | Value::Object(what, _) => Value::named(what),
+                Value::Nil => Value::Text("\"null\"".to_owned()),
+                value => Value::Text(serde_json::Value::from(value.text()).to_string()),
+            },
             "Now" => {
                 self.has_time = true;
-                Value::Text("2025-01-01T00:00:00Z".to_owned())
+                Value::named("the time")
             }
-            "StartTime" => Value::Text("2025-01-01T00:00:00Z".to_owned()),
+            "StartTime" => Value::named("when KWOK started"),
             "YAML" => match values.first().ok_or_else(few)? {
                 Value::Nil => Value::Text(" null".to_owned()),
                 Value::Text(_) | Value::Bool(_) | Value::Int(_) => {
                     Value::Text(serde_json::Value::from(values[0].text()).to_string())
                 }
-                _ => {
+                Value::Named(what) => Value::named(what),
+                value => {
                     let indent = match values.get(1) {
                         Some(Value::Int(by)) => usize::try_from(*by).unwrap_or(0).min(DEPTH) * 2,
                         _ => 0,
                     };
-                    Value::Text(format!("\n{}{KEPT}: {KEPT}\n", " ".repeat(indent)))
+                    let mark = if value.field(KEPT) == Value::Text(KEPT.to_owned()) { KEPT } else { UNKNOWN };
+                    Value::Text(format!("\n{}{mark}: {mark}\n", " ".repeat(indent)))
                 }
             },
             "NodeConditions" => node_conditions(),
             "NodePort" => Value::Int(10_247),
-            "Version" => Value::Text(UNKNOWN.to_owned()),
+            "Version" => Value::named("the version of KWOK"),
             "NodeName" => self.root.field("metadata").field("name"),
-            "NodeIPsWith" | "PodIPsWith" => Value::List(vec![Value::Text("10.0.0.1".to_owned())]),
-            _ => Value::Text("10.0.0.1".to_owned()),
+            "NodeIPsWith" | "PodIPsWith" => Value::List(vec![Value::named("an address")]),
+            _ => Value::named("an address"),
         })
     }
 }
@@ -718,12 +838,11 @@ fn node_conditions() -> Value {
     ];
     let text = |text: &str| Value::Text(text.to_owned());
     let one = |(kind, status): (&str, &str)| {
-        let other = || text(UNKNOWN);
         Value::map([
             ("type", text(kind)),
             ("status", text(status)),
-            ("reason", other()),
-            ("message", other()),
+            ("reason", Value::named("the reason of a condition")),
+            ("message", Value::named("the message of a condition")),
         ])
     };
     Value::List(conditions.into_iter().map(one).collect())
@@ -755,7 +874,7 @@ mod tests {
         assert_eq!(rendered("{{ range $i, $c := .spec.containers }}{{ $i }};{{ end }}"), "0;");
         assert_eq!(rendered("{{ range .spec.initContainers }}x{{ else }}none{{ end }}"), "none");
         assert_eq!(rendered("{{ if .spec.initContainers }}a{{ else if not .x }}b{{ else }}c{{ end }}"), "b");
-        assert_eq!(rendered("{{ with NodeIP }}{{ . | Quote }}{{ end }}"), "\"10.0.0.1\"");
+        assert_eq!(rendered("{{ with NodeIP }}{{ . | Quote }}{{ end }}"), UNKNOWN);
         assert_eq!(rendered("{{ or .metadata.annotations.x \"else\" }}"), "else");
         assert_eq!(rendered("{{ (index (dict \"a\" 7) \"a\") }}"), "7");
         assert_eq!(
@@ -784,5 +903,68 @@ mod tests {
         let deep = format!("{}{}", "{{ if true }}".repeat(100), "{{ end }}".repeat(100));
         assert!(wrong(&deep).message.contains("too deep"));
         assert!(wrong(&format!("{{{{ {} }}}}", "(".repeat(1000))).message.contains("too deep"));
+    }
+
+    /// What is made of the unknown is compared no more than it.
+    #[test]
+    fn what_is_made_of_the_unknown_is_not_known() {
+        for condition in [
+            "eq (Quote .metadata.name) \"\\\"x\\\"\"",
+            "ne (.metadata.name | Quote | Quote) \"x\"",
+            "eq (YAML .metadata.name 0) \"x\"",
+            "eq (YAML .spec.containers 1) \"x\"",
+            "eq Version \"v0.7.0\"",
+            "eq Now \"2025-01-01T00:00:00Z\"",
+            "eq (Quote Now) \"x\"",
+            "eq StartTime \"2025-01-01T00:00:00Z\"",
+            "eq NodeIP \"10.0.0.1\"",
+            "eq (index (NodeIPsWith \"a\") 0) \"10.0.0.1\"",
+            "eq .spec.containers .spec.containers",
+            "eq (len (Quote .spec.containers)) 3",
+            "index (dict .metadata.name 1) \"a\"",
+            "index (dict (Quote (list 1)) 1) \"a\"",
+            "printf \"%s\" \"a\"",
+        ] {
+            let text = format!("a\n{{{{ if {condition} }}}}b{{{{ end }}}}");
+            let error = render(&text, &object()).expect_err(condition);
+            assert_eq!(error.line, 1, "{condition}");
+            assert!(error.message.contains("not known here"), "{condition}: {}", error.message);
+        }
+        let reason = "{{ range NodeConditions }}{{ if eq .reason \"KubeletReady\" }}a{{ end }}{{ end }}";
+        let error = render(reason, &object()).unwrap_err();
+        assert!(error.message.contains("the reason of a condition"), "{}", error.message);
+        // There it is, whatever it is.
+        assert_eq!(
+            rendered(
+                "{{ if Now }}a{{ end }}{{ if Version }}b{{ end }}{{ if Quote .metadata.name }}c{{ end }}"
+            ),
+            "abc"
+        );
+        assert_eq!(rendered("{{ if eq .metadata.name nil }}a{{ else }}b{{ end }}"), "b");
+    }
+
+    /// Loops in loops, lists that double, and lists in lists end in an error with its line.
+    #[test]
+    fn a_template_that_grows_without_end_is_an_error() {
+        let wrong = |text: &str| {
+            let error = render(text, &object()).unwrap_err();
+            (error.line, error.message)
+        };
+        let loops = format!("a\n{}{}", "{{ range list 1 1 }}".repeat(40), "{{ end }}".repeat(40));
+        assert_eq!(wrong(&loops).0, 1);
+        let begin = "{{ $x := list 1 }}\n";
+        let (line, message) = wrong(&format!("{begin}{}", "{{ $x = list $x $x }}\n".repeat(40)));
+        assert!((10..20).contains(&line) && message.contains("too much"), "{line}: {message}");
+        let (line, message) = wrong(&format!("{begin}{}", "{{ $x = list $x }}\n".repeat(50_000)));
+        assert!((60..70).contains(&line) && message.contains("too deep"), "{line}: {message}");
+        let (_, message) = wrong(&format!("{begin}{}", "{{ $x = dict \"a\" $x }}".repeat(50_000)));
+        assert!(message.contains("too deep"), "{message}");
+        let quotes = format!("{{{{ $x := \"'\" }}}}{}", "{{ $x = $x | Quote }}".repeat(60));
+        assert!(wrong(&quotes).1.contains("too much"));
+        let long = format!("{{{{ range list{} }}}}{}{{{{ end }}}}", " 1".repeat(1000), "x".repeat(2000));
+        assert!(wrong(&long).1.contains("too long"));
+        let unknown =
+            format!("{{{{ $x := .metadata.name }}}}{}", "{{ $x = $x.aaaaaaaaaaaaaaaa }}".repeat(20_000));
+        assert!(wrong(&unknown).1.contains("too much"));
     }
 }
