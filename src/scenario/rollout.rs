@@ -190,6 +190,14 @@ pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpe
         ("gang", shape.gang.is_some()),
         ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
     ];
+    let empty = found.iter().find(|owner| workload.deployments[all[**owner as usize].1].replicas == 0);
+    if let Some(owner) = empty {
+        let message = format!(
+            "the Deployment `{}` has no pods, and there is nothing to roll out",
+            all[*owner as usize].0
+        );
+        check.report(&field, message, "give it `replicas`, or leave the rollout out");
+    }
     for (what, _) in refused.iter().filter(|(_, is_given)| *is_given) {
         let message = format!("rollouts of Deployments with `{what}` are not modelled");
         check.report(&field, message, "leave one of them out");
