@@ -199,10 +199,13 @@ fn etcd_stays_slower(text: &str) -> u64 {
     let number = |line: &str, key: &str| -> Option<u64> {
         line.split(key).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     };
-    text.lines().filter(|line| line.contains("kind: etcdSlow") && !line.contains("duration: ")).fold(1, |product, line| {
-        let times = u32::try_from(number(line, "most: ").unwrap_or(1)).unwrap();
-        product.saturating_mul(number(line, "factor: ").unwrap().saturating_pow(times))
-    })
+    text.lines().filter(|line| line.contains("kind: etcdSlow") && !line.contains("duration: ")).fold(
+        1,
+        |product, line| {
+            let times = u32::try_from(number(line, "most: ").unwrap_or(1)).unwrap();
+            product.saturating_mul(number(line, "factor: ").unwrap().saturating_pow(times))
+        },
+    )
 }
 
 /// Runs a schedule and looks at what is left.
