@@ -1,6 +1,8 @@
 //! Rollouts of Deployments: how many pods there are at each moment, what becomes of the old ones, and what is said to wrong ones.
 //!
 //! Rules are those of the page "Deployments" and of k/k `pkg/controller/deployment`; the tables of its tests are beside the controller.
+use std::collections::BTreeSet;
+
 use podpace::cluster::{PodId, Stage};
 use podpace::engine::Streams;
 use podpace::experiment::run::{Completed, Environment, RunSpec};
@@ -291,6 +293,29 @@ fn a_rollout_is_of_a_group_or_of_one() {
     let backlog = text("kube-scheduler", "", ROLLOUT).replace("workload: {", "workload: {start: backlog, ");
     let backlog = run(&backlog);
     assert_eq!((running_of(&backlog, 500), count(&backlog, "pods.total")), (20, 40));
+}
+
+/// "This label [pod-template-hash] ensures that child ReplicaSets of a Deployment do not overlap": what each selects, by which pods are spread over nodes by default, is its own
+/// pods and none of another's, those of the first as well.
+#[test]
+fn each_replica_set_selects_its_own_pods() {
+    let faults = format!("{ROLLOUT}, {{kind: rollout, at: 4m, deployment: web-1}}");
+    let completed = run(&text("kube-scheduler", "count: 2", &faults));
+    let cluster = &completed.finished.cluster;
+    let specs: BTreeSet<_> = (0..cluster.pods.len() as PodId).map(|pod| cluster.pods.spec_id(pod)).collect();
+    // Two before the first rollout, two after it, and one after the second.
+    assert_eq!(specs.len(), 5);
+    for by in &specs {
+        let selector = cluster.default_selector(cluster.pods.spec_by_id(*by)).unwrap();
+        let matched: Vec<_> =
+            specs.iter().filter(|of| selector.matches(&cluster.pods.spec_by_id(**of).labels)).collect();
+        assert_eq!(matched, [by]);
+    }
+    // Who is not rolled out has no such label.
+    let one = run(&text("kube-scheduler", "count: 2", &ROLLOUT.replace("web", "web-1")));
+    let pods = &one.finished.cluster.pods;
+    let labelled = |pod: PodId| pods.spec(pod).labels.contains_key("pod-template-hash");
+    assert_eq!([0, 19, 20, 39, 40].map(labelled), [false, false, true, true, true]);
 }
 
 /// A run that pauses and goes on is the one that does not.
