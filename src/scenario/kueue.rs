@@ -221,6 +221,8 @@ struct Reader {
     /// (namespace, name) to the ClusterQueue's name.
     local: BTreeMap<(String, String), String>,
     waiting: Vec<(ConfigFile, ClusterQueueObject, String)>,
+    /// The documents of ClusterQueues, by their names.
+    files: BTreeMap<String, ConfigFile>,
     errors: Vec<Diagnostic>,
 }
 
@@ -399,10 +401,11 @@ impl Reader {
             }
         }
         for (file, spec, name) in waiting {
-            match self.cluster_queue(&file, &spec, name, names) {
+            match self.cluster_queue(&file, &spec, name.clone(), names) {
                 Ok(queue) => self.config.queues.push(queue),
                 Err(mut errors) => self.errors.append(&mut errors),
             }
+            self.files.insert(name, file);
         }
         self.cohorts(cohorts, names);
     }
@@ -730,6 +733,18 @@ fn suits(flavor: &Flavor, spec: &PodSpec) -> bool {
     tolerated && selected && affine
 }
 
+/// So many choices of flavors a job may have: each is a template of its pods.
+const MOST_CHOICES: usize = 1000;
+
+/// How many choices [`choices`] would list.
+fn count_choices(suits: &[Vec<bool>], asked: &[bool]) -> usize {
+    let of_group = |suits: &Vec<bool>| suits.iter().filter(|ok| **ok).count();
+    let groups = suits.iter().zip(asked).filter(|(_, asked)| **asked).map(|(suits, _)| of_group(suits));
+    let counts: Vec<usize> = groups.collect();
+    // One in which nothing suits leaves no choice, however many the others have.
+    if counts.contains(&0) { 0 } else { counts.into_iter().fold(1, usize::saturating_mul) }
+}
+
 /// Every choice of a flavor a group, where the group's flavor suits.
 fn choices(groups: &[Group], suits: &[Vec<bool>], asked: &[bool]) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
@@ -788,6 +803,7 @@ pub(super) fn read(
     reader.cluster_queues(&mut cluster.resources);
     let first = spec.objects.first().cloned().unwrap_or_default();
     let (mut config, mut errors) = (reader.config, reader.errors);
+    let mut refused: BTreeSet<usize> = BTreeSet::new();
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -823,12 +839,13 @@ pub(super) fn read(
         }
         let count = i64::from(to - from);
         let covered = |resource| cluster_queue.groups.iter().any(|group| group.resources.contains(&resource));
+        // Beyond any quota is as good as the most there is.
+        let of_all = |each: u64| i64::try_from(each).unwrap_or(i64::MAX).saturating_mul(count);
         let mut requests = vec![
-            (Resource::Cpu, pod.requests.cpu_millicores as i64 * count),
-            (Resource::Memory, pod.requests.memory_bytes as i64 * count),
+            (Resource::Cpu, of_all(pod.requests.cpu_millicores)),
+            (Resource::Memory, of_all(pod.requests.memory_bytes)),
         ];
-        requests
-            .extend(pod.requests.extended.iter().map(|(id, v)| (Resource::Extended(*id), *v as i64 * count)));
+        requests.extend(pod.requests.extended.iter().map(|(id, v)| (Resource::Extended(*id), of_all(*v))));
         requests.retain(|(_, amount)| *amount > 0);
         if covered(Resource::Pods) {
             requests.push((Resource::Pods, count));
@@ -839,6 +856,20 @@ pub(super) fn read(
         let asked: Vec<bool> = (cluster_queue.groups.iter())
             .map(|group| requests.iter().any(|(r, _)| group.resources.contains(r)))
             .collect();
+        let ways = count_choices(&suits, &asked);
+        if ways > MOST_CHOICES {
+            if refused.insert(number) {
+                let message = format!(
+                    "job {name} has {ways} choices of a flavor in each group; podpace models at most {MOST_CHOICES}"
+                );
+                let hint = "list fewer flavors, put resources that share flavors in one group, or let node selectors of the jobs rule some out";
+                errors.push(match reader.files.get(&cluster_queue.name) {
+                    Some(file) => file.diagnostic(&dotted("spec.resourceGroups"), message, hint),
+                    None => Diagnostic::of_file(&first, message, hint),
+                });
+            }
+            continue;
+        }
         let mut combined = Vec::new();
         for chosen in choices(&cluster_queue.groups, &suits, &asked) {
             let mut with = pod.clone();

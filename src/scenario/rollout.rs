@@ -1,8 +1,8 @@
 //! Rollouts: `strategy` and `minReadySeconds` of a Deployment, and `faults: [{kind: rollout, deployment: web, ..}]`, which changes its pods' template at a time.
 //!
 //! What changes is what the models look at: requests and images. A rollout that gives neither is one all the same, as `kubectl rollout restart` is.
-//! Changes add up: a second rollout begins with the first one's template. The pods of each have a label `pod-template-hash` of their own, by which their ReplicaSet
-//! selects them.
+//! Changes add up: a second rollout begins with the first one's template. The pods of each, and those that a Deployment has before its first rollout, have a label
+//! `pod-template-hash` of their own, by which their ReplicaSet selects them. Deployments that are not rolled out go without.
 //!
 //! Source: `staging/src/k8s.io/api/apps/v1/types.go`, `pkg/apis/apps/validation/validation.go` (`ValidateDeploymentStrategy`), `ResolveFenceposts` in
 //! `pkg/controller/deployment/util/deployment_util.go` of k/k.
@@ -28,6 +28,9 @@ use crate::engine::{Nanos, SECOND};
 
 /// What distinguishes the pods of a Deployment's ReplicaSets.
 const HASH_LABEL: &str = "pod-template-hash";
+
+/// The hash of the template before the first rollout; later ones have the number of their fault.
+const FIRST_HASH: &str = "first";
 
 /// By the number of the fault: whose pods, by their owner, become what.
 pub(super) type Changes = BTreeMap<usize, Vec<(u32, SpecId)>>;
@@ -118,6 +121,15 @@ fn resolved(group: &DeploymentSpec) -> Strategy {
     }
 }
 
+/// The spec of pods of a ReplicaSet that has this hash.
+fn hashed(mut spec: PodSpec, hash: &str) -> PodSpec {
+    spec.labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    if let Some(selector) = &mut spec.controller_selector {
+        selector.labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    }
+    spec
+}
+
 /// Rules of Deployments' strategies.
 pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
     for (i, group) in spec.workload.deployments.iter().enumerate() {
@@ -190,6 +202,14 @@ pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpe
         ("gang", shape.gang.is_some()),
         ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
     ];
+    let empty = found.iter().find(|owner| workload.deployments[all[**owner as usize].1].replicas == 0);
+    if let Some(owner) = empty {
+        let message = format!(
+            "the Deployment `{}` has no pods, and there is nothing to roll out",
+            all[*owner as usize].0
+        );
+        check.report(&field, message, "give it `replicas`, or leave the rollout out");
+    }
     for (what, _) in refused.iter().filter(|(_, is_given)| *is_given) {
         let message = format!("rollouts of Deployments with `{what}` are not modelled");
         check.report(&field, message, "leave one of them out");
@@ -218,8 +238,13 @@ pub(super) fn resolve(
         let wanted = fault.deployment.as_deref().unwrap_or_default();
         let mut to = Vec::new();
         for owner in targets(workload, wanted) {
-            let Some((first, _)) = ranges.get(owner as usize) else { continue };
-            let before = *current.entry(owner).or_insert_with(|| cluster.pods.spec_id(*first));
+            let Some(pods) = ranges.get(owner as usize).map(|(first, end)| *first..*end) else { continue };
+            let before = *current.entry(owner).or_insert_with(|| {
+                let spec = hashed(cluster.pods.spec(pods.start).clone(), FIRST_HASH);
+                let spec = cluster.pods.add_spec(spec);
+                pods.for_each(|pod| cluster.pods.set_spec(pod, spec));
+                spec
+            });
             let mut after: PodSpec = cluster.pods.spec_by_id(before).clone();
             let change = fault.template.clone().unwrap_or_default();
             if let Some(requests) = &change.requests {
@@ -228,12 +253,7 @@ pub(super) fn resolve(
             if !change.images.is_empty() {
                 after.images = scheduling::images(&PodShape { images: change.images, ..PodShape::default() });
             }
-            let hash = index.to_string();
-            after.labels.insert(HASH_LABEL.to_owned(), hash.clone());
-            if let Some(selector) = &mut after.controller_selector {
-                selector.labels.insert(HASH_LABEL.to_owned(), hash);
-            }
-            let after = cluster.pods.add_spec(after);
+            let after = cluster.pods.add_spec(hashed(after, &index.to_string()));
             current.insert(owner, after);
             to.push((owner, after));
             let group = &workload.deployments[all[owner as usize].1];

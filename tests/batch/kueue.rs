@@ -526,3 +526,64 @@ fn what_is_not_modelled_is_refused_by_name() {
         assert!(error.contains(says), "{says}: {error}");
     }
 }
+
+/// Requests of a whole job beyond what a number holds are beyond any quota, and no more: the job waits for ever, whoever else goes on.
+#[test]
+fn a_job_that_asks_for_more_than_a_number_holds_waits() {
+    let objects = OBJECTS.replace("apiVersion: kueue.x-k8s.io/v1beta2\nkind: LocalQueue\nmetadata: {name: a,", "apiVersion: kueue.x-k8s.io/v1beta2\nkind: ClusterQueue\nmetadata: {name: vast}\nspec:\n  namespaceSelector: {}\n  resourceGroups:\n    - coveredResources: [memory, x/gpu]\n      flavors: [{name: on-demand, resources: [{name: memory, nominalQuota: 1Ei}, {name: x/gpu, nominalQuota: 8}]}]\n---\napiVersion: kueue.x-k8s.io/v1beta2\nkind: LocalQueue\nmetadata: {name: vast, namespace: default}\nspec: {clusterQueue: vast}\n---\napiVersion: kueue.x-k8s.io/v1beta2\nkind: LocalQueue\nmetadata: {name: a,");
+    assert_ne!(objects, OBJECTS);
+    for requests in ["memory: 1Ei", "memory: 1Gi, x/gpu: 1000000000000000000"] {
+        let rest = format!(
+            "stop: {{when: allFinished, limit: 5m}}\nworkload: {{jobs: [{{completions: 800, requests: {{{requests}}}, queue: vast, runTime: 5s}}, {{completions: 2, requests: {{cpu: 1}}, queue: a, runTime: 5s}}]}}"
+        );
+        let run = run(&objects, &rest);
+        let bound = |pod: u32| run.cluster.pods.timeline(pod).bound_ns != u64::MAX;
+        assert!((0..800).all(|pod| !bound(pod)), "{requests}");
+        assert!((800..802).all(bound), "{requests}");
+    }
+}
+
+/// Each choice of a flavor a group is a template of a job's pods: too many are refused where the groups are, those that do not suit aside.
+#[test]
+fn too_many_choices_of_flavors_are_refused() {
+    let objects = |groups: usize, flavors: usize, taint: &str| {
+        let mut text = String::new();
+        let head = "---\napiVersion: kueue.x-k8s.io/v1beta2\n";
+        let all = (0..groups).flat_map(|g| (0..flavors).map(move |f| (g, f)));
+        for (g, f) in all {
+            text += &format!("{head}kind: ResourceFlavor\nmetadata: {{name: f{g}-{f}}}\nspec: {{{taint}}}\n");
+        }
+        text += &format!(
+            "{head}kind: ClusterQueue\nmetadata: {{name: q}}\nspec:\n  namespaceSelector: {{}}\n  resourceGroups:\n"
+        );
+        for g in 0..groups {
+            text += &format!("    - coveredResources: [x/r{g}]\n      flavors:\n");
+            for f in 0..flavors {
+                text += &format!(
+                    "        - {{name: f{g}-{f}, resources: [{{name: x/r{g}, nominalQuota: 9}}]}}\n"
+                );
+            }
+        }
+        text + head + "kind: LocalQueue\nmetadata: {name: a, namespace: default}\nspec: {clusterQueue: q}\n"
+    };
+    let jobs = |groups: usize| {
+        let requests: Vec<String> = (0..groups).map(|g| format!("x/r{g}: 1")).collect();
+        format!(
+            "stop: {{when: allFinished, limit: 5m}}\nworkload: {{jobs: [{{completions: 1, requests: {{{}}}, queue: a, runTime: 5s}}, {{completions: 1, requests: {{cpu: 1}}, queue: a, runTime: 5s}}]}}",
+            requests.join(", ")
+        )
+    };
+    let error = plan(&objects(8, 8, ""), &jobs(8)).unwrap_err();
+    assert!(
+        error.contains("has 16777216 choices of a flavor in each group; podpace models at most 1000"),
+        "{error}"
+    );
+    let line = objects(8, 8, "").lines().position(|line| line.contains("resourceGroups")).unwrap();
+    assert!((line + 1..=line + 2).any(|line| error.contains(&format!("queues.yaml:{line}:"))), "{error}");
+    assert!(error.contains("help: "), "{error}");
+    // Three groups of ten are 1,000; what a job does not ask for does not count, nor does what does not suit.
+    assert!(plan(&objects(3, 10, ""), &jobs(3)).is_ok());
+    assert!(plan(&objects(3, 11, ""), &jobs(3)).is_err());
+    assert!(plan(&objects(8, 8, ""), &jobs(3)).is_ok());
+    assert!(plan(&objects(8, 8, "nodeTaints: [{key: k, effect: NoSchedule}]"), &jobs(8)).is_ok());
+}

@@ -1,6 +1,8 @@
 //! Rollouts of Deployments: how many pods there are at each moment, what becomes of the old ones, and what is said to wrong ones.
 //!
 //! Rules are those of the page "Deployments" and of k/k `pkg/controller/deployment`; the tables of its tests are beside the controller.
+use std::collections::BTreeSet;
+
 use podpace::cluster::{PodId, Stage};
 use podpace::engine::Streams;
 use podpace::experiment::run::{Completed, Environment, RunSpec};
@@ -214,6 +216,66 @@ fn every_deployment_is_whole_in_the_end() {
     }
 }
 
+/// A rollout while the first ReplicaSet is still being made: what it has not made by then it makes as far as its size allows, and nobody waits for the rest.
+#[test]
+fn pods_that_a_smaller_size_leaves_no_room_for_are_never_made() {
+    let change = |at: &str| {
+        format!("{{kind: rollout, at: {at}, deployment: web, template: {{requests: {{cpu: 110m}}}}}}")
+    };
+    let of = |strategy: &str, faults: &str| {
+        let text = text("kube-scheduler", strategy, faults);
+        text.replace("replicas: 20, requests: {cpu: 500m}", "replicas: 400, requests: {cpu: 100m}")
+    };
+    for strategy in ["", "strategy: {type: Recreate}", "strategy: {rollingUpdate: {maxSurge: 0}}"] {
+        for more in [
+            "",
+            ", {kind: etcdOutage, at: 4s, duration: 5s}",
+            ", {kind: apiServerRestart, at: 5s, duration: 4s}",
+        ] {
+            let text = of(strategy, &(change("5s") + more));
+            for text in [text.clone(), text.replace("allRunning", "allBound")] {
+                let completed = run(&text);
+                assert_eq!(completed.finished.ended, Ended::Done, "{text}");
+                let states = ["rollouts.completed", "rollouts.not_completed"];
+                assert_eq!(states.map(|name| count(&completed, name)), [1, 0], "{text}");
+                let pods = &completed.finished.cluster.pods;
+                let made = (0..pods.len() as PodId).filter(|pod| pods.timeline(*pod).created_ns != u64::MAX);
+                let of_old = made.filter(|pod| pods.spec(*pod).requests.cpu_millicores == 100).count();
+                // 20 a second, and 30 at once. The size changes late where nobody can write it.
+                assert!((100..400).contains(&of_old) || !more.is_empty(), "{of_old} of 400\n{text}");
+                assert_eq!(running_of(&completed, 100), 0, "{text}");
+            }
+            // Its template fits nowhere: nothing moves any more, and the run says so.
+            let stuck = text.replace("cpu: 110m", "cpu: 9");
+            assert_eq!(run(&stuck).finished.ended, Ended::Stalled, "{stuck}");
+        }
+    }
+}
+
+/// A creation under way is of the template that it was for, whatever has changed when the answer comes. Of 100 Deployments 15 write a ReplicaSet and a status in the burst of
+/// 30; then five at a time write what is 20 a second, a second status too. 15 more are through by 122.15 s, and the ReplicaSets of the five after those are on their way
+/// until 122.4 s. Of one Deployment the template changes then once more.
+#[test]
+fn a_creation_under_way_is_of_its_own_template() {
+    let made_of = |nth: usize| {
+        let first = "{kind: rollout, at: 120s, deployment: web, template: {requests: {cpu: 510m}}}";
+        let second = format!(
+            "{{kind: rollout, at: 122180ms, deployment: web-{nth}, template: {{requests: {{cpu: 520m}}}}}}"
+        );
+        let text = text("kube-scheduler", "count: 100", &format!("{first}, {second}"))
+            .replace("replicas: 20", "replicas: 1");
+        let completed = run(&text);
+        assert_eq!(completed.finished.ended, Ended::Done);
+        assert_eq!([500, 510, 520].map(|cpu| running_of(&completed, cpu)), [0, 99, 1]);
+        let pods = &completed.finished.cluster.pods;
+        let of = |pod: &PodId| pods.spec(*pod).requests.cpu_millicores == 510;
+        (0..pods.len() as PodId).filter(of).count()
+    };
+    // Each that was asked for is there, and none of a template that was never looked at.
+    let made: Vec<usize> = (28..38).map(made_of).collect();
+    assert_eq!(made, [100, 100, 100, 100, 100, 100, 100, 99, 99, 99]);
+}
+
 /// All of a group, one of it, and Deployments that are there before the run.
 #[test]
 fn a_rollout_is_of_a_group_or_of_one() {
@@ -231,6 +293,29 @@ fn a_rollout_is_of_a_group_or_of_one() {
     let backlog = text("kube-scheduler", "", ROLLOUT).replace("workload: {", "workload: {start: backlog, ");
     let backlog = run(&backlog);
     assert_eq!((running_of(&backlog, 500), count(&backlog, "pods.total")), (20, 40));
+}
+
+/// "This label [pod-template-hash] ensures that child ReplicaSets of a Deployment do not overlap": what each selects, by which pods are spread over nodes by default, is its own
+/// pods and none of another's, those of the first as well.
+#[test]
+fn each_replica_set_selects_its_own_pods() {
+    let faults = format!("{ROLLOUT}, {{kind: rollout, at: 4m, deployment: web-1}}");
+    let completed = run(&text("kube-scheduler", "count: 2", &faults));
+    let cluster = &completed.finished.cluster;
+    let specs: BTreeSet<_> = (0..cluster.pods.len() as PodId).map(|pod| cluster.pods.spec_id(pod)).collect();
+    // Two before the first rollout, two after it, and one after the second.
+    assert_eq!(specs.len(), 5);
+    for by in &specs {
+        let selector = cluster.default_selector(cluster.pods.spec_by_id(*by)).unwrap();
+        let matched: Vec<_> =
+            specs.iter().filter(|of| selector.matches(&cluster.pods.spec_by_id(**of).labels)).collect();
+        assert_eq!(matched, [by]);
+    }
+    // Who is not rolled out has no such label.
+    let one = run(&text("kube-scheduler", "count: 2", &ROLLOUT.replace("web", "web-1")));
+    let pods = &one.finished.cluster.pods;
+    let labelled = |pod: PodId| pods.spec(pod).labels.contains_key("pod-template-hash");
+    assert_eq!([0, 19, 20, 39, 40].map(labelled), [false, false, true, true, true]);
 }
 
 /// A run that pauses and goes on is the one that does not.
@@ -283,6 +368,12 @@ fn what_a_reader_sees_of_wrong_rollouts() {
     page += &format!("count: 4, interval: 1m\n{}\n\n", message(&late));
     let set = text("kube-scheduler", "", ROLLOUT).replace("deployments:", "statefulSets:");
     page += &format!("a StatefulSet\n{}\n\n", message(&set));
+    let idle = text("kube-scheduler", "", &ROLLOUT.replace("web", "idle"))
+        .replace("deployments: [", "deployments: [{name: idle, replicas: 0}, ");
+    page += &format!("a Deployment without pods\n{}\n\n", message(&idle));
+    let last = text("kube-scheduler", "", &ROLLOUT.replace("web", "idle"))
+        .replace("}]}\nfaults", "}, {name: idle, replicas: 0}]}\nfaults");
+    page += &format!("the last one, without pods\n{}\n\n", message(&last));
     let none = text("kube-scheduler", "", ROLLOUT)
         .replace("kind: kubelet, startLatency: {min: 1s, max: 3s}", "kind: none");
     page += &format!("no node agents\n{}\n", message(&none));

@@ -147,8 +147,8 @@ type Status = (u32, u32, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Write {
-    /// The new ReplicaSet, of a size.
-    Create(u32),
+    /// A new ReplicaSet, of a size. Another may be the newest by the time of the answer.
+    Create(u32, u32),
     /// A ReplicaSet's size.
     Scale(u32, u32),
     /// The Deployment's status.
@@ -214,6 +214,8 @@ pub struct Deployments {
     /// How long each rollout took that is complete, ns; rollouts that others took the place of.
     took_ns: Vec<Nanos>,
     superseded: u64,
+    /// How many are not complete.
+    rolling: u32,
     /// Timers for pods that are ready and not available.
     waits: u32,
 }
@@ -256,6 +258,7 @@ impl Deployments {
             places: BTreeMap::new(),
             took_ns: Vec::new(),
             superseded: 0,
+            rolling: 0,
             waits: 0,
         }
     }
@@ -275,13 +278,14 @@ impl Deployments {
     /// How long each rollout took, ns; how many others took the place of; how many are not complete.
     #[must_use]
     pub fn report(&self) -> (&[Nanos], u64, u64) {
-        (&self.took_ns, self.superseded, self.all.iter().filter(|it| it.rolling).count() as u64)
+        debug_assert_eq!(self.all.iter().filter(|it| it.rolling).count(), self.rolling as usize);
+        (&self.took_ns, self.superseded, u64::from(self.rolling))
     }
 
     /// Whether a rollout is not complete.
     #[must_use]
-    pub fn are_rolling(&self) -> bool {
-        self.all.iter().any(|it| it.rolling)
+    pub const fn are_rolling(&self) -> bool {
+        self.rolling > 0
     }
 
     /// Whether pods that are ready become available in time.
@@ -321,7 +325,11 @@ impl Deployments {
             it.sets.push(set);
         }
         it.sets.push(ReplicaSet { spec, ..ReplicaSet::default() });
-        self.superseded += u64::from(std::mem::replace(&mut it.rolling, true));
+        if std::mem::replace(&mut it.rolling, true) {
+            self.superseded += 1;
+        } else {
+            self.rolling += 1;
+        }
         it.since_ns = env.kernel.now();
     }
 
@@ -441,6 +449,7 @@ impl Deployments {
         let replicas = it.settings.replicas;
         let size = |set: &ReplicaSet| Size { replicas: set.replicas, available: set.status.2 };
         let total: u32 = olds.iter().map(|old| old.replicas).sum();
+        let newest = olds.len() as u32;
         let mut writes = Vec::new();
         match it.settings.strategy {
             Strategy::Recreate => {
@@ -448,7 +457,7 @@ impl Deployments {
                 writes.extend(to_scale.map(|(_, nth)| Write::Scale(nth, 0)));
                 let none_left = olds.iter().all(|old| old.pods.is_empty() && old.leaving.is_empty());
                 if writes.is_empty() && none_left && !new.created {
-                    writes.extend([Write::Create(replicas), Write::Status]);
+                    writes.extend([Write::Create(newest, replicas), Write::Status]);
                 }
             }
             Strategy::RollingUpdate { max_surge, max_unavailable } => {
@@ -456,9 +465,9 @@ impl Deployments {
                 let mut scaled = false;
                 if !new.created {
                     now.replicas = new_size(replicas, max_surge, total, 0);
-                    writes.extend([Write::Create(now.replicas), Write::Status]);
+                    writes.extend([Write::Create(newest, now.replicas), Write::Status]);
                 } else if let Some(size) = reconcile_new(replicas, max_surge, total, new.replicas) {
-                    writes.push(Write::Scale(olds.len() as u32, size));
+                    writes.push(Write::Scale(newest, size));
                     scaled = true;
                 }
                 if !scaled {
@@ -516,6 +525,7 @@ impl Deployments {
             });
             if complete && std::mem::take(&mut it.rolling) {
                 self.took_ns.push(now - it.since_ns);
+                self.rolling -= 1;
             }
         }
         self.queue.done(at);
@@ -527,12 +537,10 @@ impl Deployments {
         let it = &mut self.all[at as usize];
         let Some(write) = it.under_way.take() else { return };
         it.failed |= !answer.ok;
-        let newest = it.sets.len() as u32 - 1;
         let changed = match write {
             _ if !answer.ok => None,
             Write::Status => None,
-            Write::Create(size) => Some((newest, size)),
-            Write::Scale(nth, size) => Some((nth, size)),
+            Write::Create(nth, size) | Write::Scale(nth, size) => Some((nth, size)),
         };
         if let Some((nth, size)) = changed {
             let set = &mut it.sets[nth as usize];
@@ -553,6 +561,7 @@ impl Deployments {
             return self.set_queue.done(self.first_set[at as usize] + nth);
         };
         set.working = true;
+        Self::give_up(env, set);
         if !set.under_way.is_empty() {
             // Taken over in the middle of a sync: the answers end it.
             return;
@@ -566,6 +575,12 @@ impl Deployments {
         } else {
             self.make(env, at, nth);
         }
+    }
+
+    /// Pods that were to come, and that a smaller size leaves no room for, are never made.
+    fn give_up(env: &mut Env<'_>, set: &mut ReplicaSet) {
+        let room = (set.replicas as usize).saturating_sub(set.pods.len());
+        env.dropped.extend(set.again.drain(room.min(set.again.len())..));
     }
 
     /// The next batch of pods, or the status.
@@ -646,6 +661,8 @@ impl Deployments {
     fn end_set(&mut self, env: &mut Env<'_>, at: u32, nth: u32) {
         let it = &mut self.all[at as usize];
         let set = &mut it.sets[nth as usize];
+        // Creations that failed after the size was another.
+        Self::give_up(env, set);
         if set.failed {
             let wait_ns = retry_after_ns(set.failures);
             set.failures += 1;

@@ -639,11 +639,13 @@ impl Simulation {
     pub(super) fn changes_to_come(&self) -> bool {
         self.changes.as_ref().is_some_and(|c| {
             // A Job has ended when its controller says so.
-            let jobs =
-                self.stop == StopWhen::AllFinished && c.controllers.jobs.as_ref().is_some_and(Jobs::are_open);
-            let daemons = c.controllers.daemon_sets.as_ref().is_some_and(|sets| sets.are_open(&self.cluster));
-            let rollouts = c.controllers.deployments.as_ref().is_some_and(Deployments::are_rolling);
-            c.faults.are_scripted_to_come() || c.recovery.is_open() || jobs || daemons || rollouts
+            let jobs = || {
+                self.stop == StopWhen::AllFinished && c.controllers.jobs.as_ref().is_some_and(Jobs::are_open)
+            };
+            let daemons =
+                || c.controllers.daemon_sets.as_ref().is_some_and(|sets| sets.are_open(&self.cluster));
+            let rollouts = || c.controllers.deployments.as_ref().is_some_and(Deployments::are_rolling);
+            c.faults.are_scripted_to_come() || c.recovery.is_open() || rollouts() || jobs() || daemons()
         })
     }
 
