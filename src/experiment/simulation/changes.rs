@@ -318,10 +318,15 @@ impl Simulation {
 
     /// Calls a controller with all that it may touch.
     pub(super) fn control(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
-        let Some(changes) = self.changes.as_mut() else { return };
-        if changes.servers.manager_down {
-            return;
+        if self.changes.as_ref().is_some_and(|changes| !changes.servers.manager_down) {
+            self.reach_controllers(f);
+            self.welcome();
         }
+    }
+
+    /// Reaches the controllers' state, whether or not their manager is there.
+    fn reach_controllers(&mut self, f: impl FnOnce(&mut Controllers, &mut Env<'_>)) {
+        let Some(changes) = self.changes.as_mut() else { return };
         let Changes { controllers, made, dropped, servers, .. } = &mut **changes;
         let mut env = Env {
             epoch: servers.manager_epoch,
@@ -333,7 +338,6 @@ impl Simulation {
             dropped,
         };
         f(controllers, &mut env);
-        self.welcome();
     }
 
     /// Calls the ReplicaSets.
@@ -444,21 +448,12 @@ impl Simulation {
     pub(super) fn roll_out(&mut self, to: &[(u32, SpecId)]) {
         for (owner, spec) in to {
             let taken = self.replica_sets.as_mut().and_then(|sets| sets.hand_over(*owner));
-            let Some(changes) = self.changes.as_mut() else { return };
-            let Changes { controllers, made, dropped, servers, .. } = &mut **changes;
-            let mut env = Env {
-                epoch: servers.manager_epoch,
-                kernel: &mut self.kernel,
-                control_plane: &mut self.control_plane,
-                cluster: &mut self.cluster,
-                agents: &self.agents,
-                made,
-                dropped,
-            };
-            if let Some(deployments) = &mut controllers.deployments {
-                // Whoever is to see it may be away.
-                deployments.change(&mut env, *owner, *spec, taken);
-            }
+            // Whoever is to see it may be away.
+            self.reach_controllers(|controllers, env| {
+                if let Some(deployments) = &mut controllers.deployments {
+                    deployments.change(env, *owner, *spec, taken);
+                }
+            });
             self.control(|controllers, env| {
                 if let Some(deployments) = &mut controllers.deployments
                     && let Some(at) = deployments.index_of(*owner)
