@@ -245,10 +245,12 @@ fn check(seed: u64) {
             let replicas = set.split("replicas: ").nth(1).and_then(|t| t.split(',').next());
             let replicas: u64 = replicas.unwrap().parse().unwrap();
             let (there, bound) = active[format!("d{i}").as_str()];
+            // What takes a server a millisecond takes it minutes: requests may be under way when the time is over.
+            if finished.control_plane.in_flight() > 0 && servers_get_slower(&text) > 10_000 {
+                continue;
+            }
             assert_eq!(there, replicas, "d{i}: as many pods as it should have\n{text}");
-            // What takes a server a millisecond takes it minutes: a binding may be under way when the time is over.
-            let under_way = finished.control_plane.in_flight() > 0 && servers_get_slower(&text) > 10_000;
-            if nodes_left >= 3 && finished.pending_reasons.is_empty() && !under_way {
+            if nodes_left >= 3 && finished.pending_reasons.is_empty() {
                 assert_eq!(bound, replicas, "d{i}: nothing stands against binding them\n{text}");
             }
         }
@@ -284,13 +286,15 @@ fn seeds(from: u64, to: u64) {
     });
 }
 
-/// Seeds of the ten thousand: etcd gets two million times slower, the API server three million, and bindings are under way after 90 minutes.
+/// Seeds of the ten thousand: etcd or the API server gets a million times slower, and bindings or creations are under way after 90 minutes.
 #[test]
 fn servers_that_take_minutes() {
     assert_eq!(servers_get_slower(&scenario(1540)), 155 * 113 * 113);
     check(1540);
     assert_eq!(servers_get_slower(&scenario(3075)), 20_u64.pow(5));
     check(3075);
+    assert_eq!(servers_get_slower(&scenario(3733)), 107_u64.pow(3));
+    check(3733);
 }
 
 #[test]
