@@ -258,6 +258,12 @@ fn to_span(span: f64) -> Nanos {
     (span + 0.5) as Nanos
 }
 
+/// The standard normal distribution's share below `z`.
+#[must_use]
+pub fn normal_cdf(z: f64) -> f64 {
+    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
+}
+
 /// The standard normal's quantile function: Wichura's algorithm AS 241 (PPND16), accurate to about 1 in 10^16.
 pub fn normal_quantile(p: f64) -> f64 {
     const A: [f64; 8] = [

@@ -41,7 +41,7 @@ use super::native::{self, PodBatch, TraceReader};
 use super::number::duration_text;
 use super::report::thousands;
 use super::stats::Histogram;
-use crate::engine::random::Streams;
+use crate::engine::random::{Streams, normal_cdf};
 
 /// A histogram with 0.8 % steps.
 type Fine = Histogram<7>;
@@ -375,10 +375,6 @@ fn log_moments(steps: &[(u64, u64, u64)]) -> (f64, f64) {
     let mean = steps.iter().map(|s| log(s) * s.2 as f64).sum::<f64>() / n;
     let variance = steps.iter().map(|s| (log(s) - mean) * (log(s) - mean) * s.2 as f64).sum::<f64>() / n;
     (mean, libm::sqrt(variance))
-}
-
-fn normal_cdf(z: f64) -> f64 {
-    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
 }
 
 fn whole(x: f64) -> u64 {

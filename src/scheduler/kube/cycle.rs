@@ -100,7 +100,7 @@ pub(super) struct Search<'a> {
     pub candidates: &'a mut Vec<Candidate>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// Runs the cycle of a pod, whose spec the topology has learnt.
     pub fn decide(&mut self, pod: PodId, rng: &mut Rng) -> Decision {
         let all = self.order.list().len();
@@ -194,11 +194,12 @@ impl Search<'_> {
     fn collect(
         &mut self,
         list: &[NodeId],
-        plan: Option<Plan<'_>>,
+        plan: Option<Plan<'a>>,
         enough: usize,
         mut score: impl FnMut(&mut Self, usize, NodeId) -> u64,
     ) -> usize {
         let start = *self.next_start % list.len().max(1);
+        let filter = plan.map(|plan| plan.filter(&self.plugins, self.topology));
         self.candidates.clear();
         let mut visited = 0;
         while visited < list.len() && self.candidates.len() < enough {
@@ -207,7 +208,9 @@ impl Search<'_> {
             let node = list[at];
             visited += 1;
             let score = score(self, at, node);
-            if score != 0 && self.topology_rejects(plan, node).is_none() {
+            let admitted = score != 0 && filter.as_ref().is_none_or(|f| f.admits(self.cluster, node));
+            debug_assert!(score == 0 || admitted == self.topology_rejects(plan, node).is_none());
+            if admitted {
                 self.candidates.push(Candidate {
                     node,
                     total: i64::try_from(score).expect("weights are 32 bits") - 1,
@@ -349,8 +352,13 @@ pub(super) fn add_normalised(candidates: &mut [Candidate], weight: i64, reverse:
 
 /// Draws one of the candidates with the best total.
 fn draw_best(candidates: &[Candidate], rng: &mut Rng) -> NodeId {
-    let best = candidates.iter().map(|c| c.total).max().expect("not empty");
-    let ties = candidates.iter().filter(|c| c.total == best).count();
+    let (mut best, mut ties) = (i64::MIN, 0);
+    for c in candidates {
+        if c.total > best {
+            (best, ties) = (c.total, 0);
+        }
+        ties += usize::from(c.total == best);
+    }
     let nth = usize::try_from(rng.below(ties as u64)).expect("below a count");
     candidates.iter().filter(|c| c.total == best).nth(nth).expect("counted").node
 }

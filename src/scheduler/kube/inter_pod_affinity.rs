@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, NodeId, PodSpec};
 
 use super::cycle::Candidate;
 use super::node_resources::MAX_NODE_SCORE;
-use super::topology::{Counts, Selectors, TableId, Topology};
+use super::topology::{Counts, Selectors, TableId, Topology, View};
 
 const REASON_AFFINITY: &str = "node(s) didn't match pod affinity rules";
 const REASON_ANTI: &str = "node(s) didn't match pod anti-affinity rules";
@@ -119,6 +119,18 @@ impl AffinityPlan {
         }
     }
 
+    /// The filter of a cycle; none if it rejects nothing.
+    #[must_use]
+    pub fn filter<'a>(&self, topology: &'a Topology) -> Option<AffinityFilter<'a>> {
+        let views = |tables: &[TableId]| tables.iter().map(|t| topology.view(*t)).collect::<Vec<_>>();
+        let mut kept_off = self.anti.clone();
+        kept_off.extend(&self.existing_anti);
+        kept_off.retain(|t| !topology.is_empty(*t));
+        let first = self.matches_itself && self.affinity.iter().all(|t| topology.is_empty(*t));
+        let filter = AffinityFilter { affinity: views(&self.affinity), first, kept_off: views(&kept_off) };
+        (!filter.affinity.is_empty() || !filter.kept_off.is_empty()).then_some(filter)
+    }
+
     /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
     #[must_use]
     pub fn is_for_good(&self, reason: &str) -> bool {
@@ -130,15 +142,20 @@ impl AffinityPlan {
         if plugin_weight == 0 || self.preferred.is_empty() && topology.ignores_existing() {
             return;
         }
-        let existing: Vec<TableId> =
-            self.existing_preferences.iter().copied().filter(|t| !topology.is_empty(*t)).collect();
-        if self.preferred.is_empty() && self.existing_preferences.is_empty() {
+        let existing = self.existing_preferences.iter().map(|t| (*t, 1));
+        let views: Vec<(View<'_>, i64)> = self
+            .preferred
+            .iter()
+            .copied()
+            .chain(existing)
+            .filter(|(t, _)| !topology.is_empty(*t))
+            .map(|(t, weight)| (topology.view(t), weight))
+            .collect();
+        if views.is_empty() {
             return;
         }
         for c in candidates.iter_mut() {
-            let at = |table| topology.count_at(table, c.node).unwrap_or(0);
-            c.raw = self.preferred.iter().map(|(table, weight)| weight * at(*table)).sum::<i64>()
-                + existing.iter().map(|table| at(*table)).sum::<i64>();
+            c.raw = views.iter().map(|(view, weight)| weight * view.count_at(c.node).unwrap_or(0)).sum();
         }
         let least = candidates.iter().map(|c| c.raw).min().unwrap_or(0);
         let most = candidates.iter().map(|c| c.raw).max().unwrap_or(0);
@@ -148,5 +165,28 @@ impl AffinityPlan {
                 c.total += plugin_weight * (MAX_NODE_SCORE as f64 * share) as i64;
             }
         }
+    }
+}
+
+/// [`AffinityPlan::rejects`] for one cycle.
+#[derive(Debug)]
+pub struct AffinityFilter<'a> {
+    affinity: Vec<View<'a>>,
+    /// No pod meets the required affinity yet, and the pod itself would.
+    first: bool,
+    kept_off: Vec<View<'a>>,
+}
+
+impl AffinityFilter<'_> {
+    /// Whether the filter passes a node.
+    #[inline]
+    #[must_use]
+    pub fn admits(&self, node: NodeId) -> bool {
+        let mut met = true;
+        for view in &self.affinity {
+            let Some(count) = view.count_at(node) else { return false };
+            met &= count > 0;
+        }
+        (met || self.first) && !self.kept_off.iter().any(|v| v.count_at(node).is_some_and(|count| count > 0))
     }
 }

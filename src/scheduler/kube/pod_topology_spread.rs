@@ -27,7 +27,7 @@ use crate::cluster::{Cluster, HOSTNAME_LABEL, LabelSelector, NodeId, PodSpec, Sp
 use super::cycle::Candidate;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Profile;
-use super::topology::{Counts, Eligible, TableId, Topology};
+use super::topology::{Counts, Eligible, TableId, Topology, View};
 
 const REASON: &str = "node(s) didn't match pod topology spread constraints";
 const REASON_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
@@ -39,6 +39,17 @@ struct Constraint {
     max_skew: i64,
     min_domains: u32,
     matches_itself: bool,
+}
+
+impl Constraint {
+    /// The largest count that a domain may have before the pod comes.
+    fn most(&self, topology: &Topology) -> i64 {
+        let Some(smallest) = topology.smallest(self.table) else { return i64::MAX };
+        let few =
+            smallest > 0 && self.min_domains > 1 && topology.open_domains(self.table) < self.min_domains;
+        let smallest = if few { 0 } else { smallest };
+        self.max_skew + smallest - i64::from(self.matches_itself)
+    }
 }
 
 /// What a pod of one spec has to regard.
@@ -167,14 +178,22 @@ impl SpreadPlan {
                 }
                 continue;
             };
-            let Some(smallest) = topology.smallest(c.table) else { continue };
-            let few = smallest > 0 && c.min_domains > 1 && topology.open_domains(c.table) < c.min_domains;
-            let smallest = if few { 0 } else { smallest };
-            if count + i64::from(c.matches_itself) - smallest > c.max_skew {
+            if count > c.most(topology) {
                 return Some(REASON);
             }
         }
         None
+    }
+
+    /// The filter of a cycle; none if it rejects nothing.
+    #[must_use]
+    pub fn filter<'a>(&'a self, topology: &'a Topology) -> Option<SpreadFilter<'a>> {
+        let hard: Vec<Hard<'a>> = self
+            .hard
+            .iter()
+            .map(|c| Hard { view: topology.view(c.table), key: &c.key, most: c.most(topology) })
+            .collect();
+        (!hard.is_empty()).then_some(SpreadFilter { hard })
     }
 
     /// Whether a reason of [`rejects`](Self::rejects) stays true when pods leave.
@@ -188,33 +207,34 @@ impl SpreadPlan {
         if self.soft.is_empty() || plugin_weight == 0 {
             return;
         }
+        let views: Vec<View<'_>> = self.soft.iter().map(|c| topology.view(c.table)).collect();
         // Candidates have passed the filters on affinity and taints, so that only a missing key keeps one out, and then out of
         // all tables.
-        let ignored = |c: &Candidate| !self.any_key && topology.domain(self.soft[0].table, c.node).is_none();
-        let scored = candidates.iter().filter(|c| !ignored(c)).count();
-        let weights: Vec<f64> = self
+        let ignored = |c: &Candidate| !self.any_key && views[0].domain(c.node).is_none();
+        let scored =
+            if self.any_key { candidates.len() } else { candidates.iter().filter(|c| !ignored(c)).count() };
+        let weighed: Vec<Soft<'_>> = self
             .soft
             .iter()
-            .map(|constraint| {
-                let table = constraint.table;
-                let size = if topology.is_by_host(table) {
+            .zip(&views)
+            .map(|(constraint, view)| {
+                let size = if topology.is_by_host(constraint.table) {
                     scored
                 } else {
-                    let mut seen = vec![false; topology.domains(table)];
-                    let mut without = false;
-                    let domains = candidates
-                        .iter()
-                        .filter(|c| !ignored(c))
-                        .filter_map(|c| {
-                            let domain = topology.domain(table, c.node);
-                            without |= domain.is_none();
-                            domain
-                        })
-                        .filter(|d| !std::mem::replace(&mut seen[*d as usize], true))
-                        .count();
+                    let mut seen = vec![false; topology.domains(constraint.table)];
+                    let (mut domains, mut without) = (0, false);
+                    for c in candidates.iter().filter(|c| !ignored(c)) {
+                        match view.domain(c.node) {
+                            Some(domain) => {
+                                domains += usize::from(!std::mem::replace(&mut seen[domain as usize], true));
+                            }
+                            None => without = true,
+                        }
+                    }
                     domains + usize::from(self.any_key && without)
                 };
-                libm::log((size + 2) as f64)
+                let weight = libm::log((size + 2) as f64);
+                Soft { view: *view, weight, more: (constraint.max_skew - 1) as f64 }
             })
             .collect();
         let (mut least, mut most) = (i64::MAX, 0);
@@ -223,27 +243,124 @@ impl SpreadPlan {
                 c.raw = -1;
                 continue;
             }
-            let score: f64 = self
-                .soft
-                .iter()
-                .zip(&weights)
-                .map(|(constraint, weight)| match topology.domain(constraint.table, c.node) {
-                    Some(domain) => {
-                        let count = topology.count_of(constraint.table, domain);
-                        count as f64 * weight + (constraint.max_skew - 1) as f64
-                    }
-                    None => 0.0,
-                })
-                .sum();
-            c.raw = libm::round(score) as i64;
+            let score = weighed.iter().filter_map(|soft| soft.score(c.node)).sum();
+            c.raw = rounded(score);
             least = least.min(c.raw);
             most = most.max(c.raw);
         }
+        let normalised = Normalised::new(least, most, candidates.len());
         for c in candidates {
             if c.raw >= 0 {
-                let score =
-                    if most == 0 { MAX_NODE_SCORE } else { MAX_NODE_SCORE * (most + least - c.raw) / most };
-                c.total += plugin_weight * score;
+                c.total += plugin_weight * normalised.of(c.raw);
+            }
+        }
+    }
+}
+
+/// [`SpreadPlan::rejects`] for one cycle.
+#[derive(Debug)]
+pub struct SpreadFilter<'a> {
+    hard: Vec<Hard<'a>>,
+}
+
+#[derive(Debug)]
+struct Hard<'a> {
+    view: View<'a>,
+    key: &'a str,
+    most: i64,
+}
+
+impl SpreadFilter<'_> {
+    /// Whether the filter passes a node.
+    #[inline]
+    #[must_use]
+    pub fn admits(&self, cluster: &Cluster, node: NodeId) -> bool {
+        self.hard.iter().all(|hard| match hard.view.count_at(node) {
+            Some(count) => count <= hard.most,
+            None => cluster.nodes.label(node, hard.key).is_some(),
+        })
+    }
+}
+
+/// A soft constraint while a cycle scores.
+struct Soft<'a> {
+    view: View<'a>,
+    /// ln(domains + 2), `topologyNormalizingWeight`.
+    weight: f64,
+    /// `maxSkew - 1`.
+    more: f64,
+}
+
+impl Soft<'_> {
+    #[inline]
+    fn score(&self, node: NodeId) -> Option<f64> {
+        self.view.count_at(node).map(|count| count as f64 * self.weight + self.more)
+    }
+}
+
+/// `math.Round` of what is not negative and below 2^52, where a float's whole part and the rest are exact.
+#[inline]
+fn rounded(score: f64) -> i64 {
+    let whole = score as i64;
+    whole + i64::from(score - whole as f64 >= 0.5)
+}
+
+/// `NormalizeScore` of the plugin: the smallest raw score gets the most. Raw scores are few where nodes are many, so that
+/// each is divided once.
+struct Normalised {
+    least: i64,
+    most: i64,
+    known: Vec<i64>,
+}
+
+impl Normalised {
+    fn new(least: i64, most: i64, candidates: usize) -> Self {
+        let span = usize::try_from(most - least.min(most)).unwrap_or(usize::MAX);
+        let mut scores = Self { least, most, known: Vec::new() };
+        if span < candidates / 2 {
+            scores.known = (least..=most).map(|raw| scores.divided(raw)).collect();
+        }
+        scores
+    }
+
+    fn divided(&self, raw: i64) -> i64 {
+        if self.most == 0 {
+            MAX_NODE_SCORE
+        } else {
+            MAX_NODE_SCORE * (self.most + self.least - raw) / self.most
+        }
+    }
+
+    #[inline]
+    fn of(&self, raw: i64) -> i64 {
+        let known = usize::try_from(raw - self.least).ok().and_then(|at| self.known.get(at));
+        known.copied().unwrap_or_else(|| self.divided(raw))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_math_round() {
+        for eighths in 0..4000_u32 {
+            let score = f64::from(eighths) / 8.0;
+            assert_eq!(rounded(score), libm::round(score) as i64, "{score}");
+        }
+        for score in [0.499_999_999_999_999_94, 4_503_599_627_370_495.5, 1e15 + 0.5, 2.5 - f64::EPSILON] {
+            assert_eq!(rounded(score), libm::round(score) as i64, "{score}");
+        }
+    }
+
+    #[test]
+    fn scores_are_the_same_divided_once_or_each_time() {
+        for (least, most) in [(0, 0), (0, 7), (3, 3), (5, 40), (17, 1000)] {
+            let (few, many) = (Normalised::new(least, most, 0), Normalised::new(least, most, 10_000));
+            assert!(few.known.is_empty() && !many.known.is_empty());
+            for raw in least..=most {
+                assert_eq!(few.of(raw), many.of(raw));
+                assert_eq!(few.of(raw), if most == 0 { 100 } else { 100 * (most + least - raw) / most });
             }
         }
     }

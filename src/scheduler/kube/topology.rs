@@ -20,9 +20,9 @@ use crate::cluster::{
 };
 
 use super::hints::PluginSet;
-use super::inter_pod_affinity::AffinityPlan;
+use super::inter_pod_affinity::{AffinityFilter, AffinityPlan};
 use super::node_affinity;
-use super::pod_topology_spread::{self, SpreadPlan};
+use super::pod_topology_spread::{self, SpreadFilter, SpreadPlan};
 use super::profile::{Plugins, Profile};
 use super::taint_toleration;
 
@@ -140,7 +140,64 @@ pub struct Plan<'a> {
     pub spread: &'a SpreadPlan,
 }
 
-impl Plan<'_> {
+/// A table by node, for as long as no pod comes or goes: what a cycle looks up for each node is found once.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    domain_of: &'a [u32],
+    counts: &'a [i64],
+}
+
+impl View<'_> {
+    /// The domain of a node; none if it is in none.
+    #[inline]
+    #[must_use]
+    pub fn domain(self, node: NodeId) -> Option<u32> {
+        let domain = *self.domain_of.get(node as usize)?;
+        (domain != NO_DOMAIN).then_some(domain)
+    }
+
+    /// The count of a domain.
+    #[inline]
+    #[must_use]
+    pub fn count_of(self, domain: u32) -> i64 {
+        self.counts.get(domain as usize).copied().unwrap_or(0)
+    }
+
+    /// The count of a node's domain; none if the node is in no domain.
+    #[inline]
+    #[must_use]
+    pub fn count_at(self, node: NodeId) -> Option<i64> {
+        self.domain(node).map(|d| self.count_of(d))
+    }
+}
+
+/// The filters that look at other pods, for one cycle: [`Plan::rejects`] without the reason.
+#[derive(Debug)]
+pub struct Filter<'a> {
+    spread: Option<SpreadFilter<'a>>,
+    affinity: Option<AffinityFilter<'a>>,
+}
+
+impl Filter<'_> {
+    /// Whether all filters pass the node.
+    #[inline]
+    #[must_use]
+    pub fn admits(&self, cluster: &Cluster, node: NodeId) -> bool {
+        self.spread.as_ref().is_none_or(|f| f.admits(cluster, node))
+            && self.affinity.as_ref().is_none_or(|f| f.admits(node))
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The filters of a cycle; none of them is kept that rejects nothing.
+    #[must_use]
+    pub fn filter(self, plugins: &Plugins, topology: &'a Topology) -> Filter<'a> {
+        Filter {
+            spread: if plugins.spread { self.spread.filter(topology) } else { None },
+            affinity: if plugins.pod_affinity { self.affinity.filter(topology) } else { None },
+        }
+    }
+
     /// Which filter that looks at other pods rejects a node, and why.
     #[inline]
     #[must_use]
@@ -435,19 +492,12 @@ impl Topology {
         }
     }
 
-    /// A node's domain in a table.
+    /// A table by node.
     #[inline]
     #[must_use]
-    pub fn domain(&self, table: TableId, node: NodeId) -> Option<u32> {
-        let domain = *self.axes[self.tables[table].axis].domain_of.get(node as usize)?;
-        (domain != NO_DOMAIN).then_some(domain)
-    }
-
-    /// The count of a domain.
-    #[inline]
-    #[must_use]
-    pub fn count_of(&self, table: TableId, domain: u32) -> i64 {
-        self.tables[table].count(domain)
+    pub fn view(&self, table: TableId) -> View<'_> {
+        let table = &self.tables[table];
+        View { domain_of: &self.axes[table.axis].domain_of, counts: &table.counts }
     }
 
     /// A pod is being deleted: spread constraints no longer count it.
@@ -461,7 +511,7 @@ impl Topology {
     #[inline]
     #[must_use]
     pub fn count_at(&self, table: TableId, node: NodeId) -> Option<i64> {
-        self.domain(table, node).map(|d| self.tables[table].count(d))
+        self.view(table).count_at(node)
     }
 
     /// `ignorePreferredTermsOfExistingPods`: terms of existing pods score only for pods with preferences of their own.
