@@ -13,7 +13,7 @@ Exit codes:
   0    pass
   1    failure while running (disk full, a bug)
   2    usage or bad input
-  3    an expectation failed
+  3    an expectation or threshold failed, or no setting meets the goals
   4    regression against a baseline
   5    not deterministic
   130  interrupted

@@ -1,6 +1,6 @@
 //! Randomness: named streams of one seed, and distributions over them.
 //!
-//! Each use of chance has its own stream, named after what it drives (`"etcd.fsync"`, `"kubelet.start"`), so a new
+//! Each use of chance has its own stream, named after what it drives (`"etcd.fsync"`, `"agents.start"`), so a new
 //! use or one more draw somewhere changes nothing elsewhere, and two runs that differ in one setting share
 //! their draws (common random numbers). A stream is ChaCha8 keyed by the seed, with the FNV-1a hash
 //! of the name as stream number; equal names give equal streams.
