@@ -150,8 +150,10 @@ fn open_metrics_counts_what_the_summary_counts() {
 
 #[test]
 fn open_metrics_has_the_names_of_a_measured_server() {
-    let measured =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/measured/kube-default-n1000.metrics.gz");
+    // The scrapes of measured runs do not ship.
+    let runs = std::env::var("PODPACE_MEASURED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/measured").to_owned());
+    let measured = Path::new(&runs).join("kube-default-n1000.metrics.gz");
     if !measured.is_file() {
         eprintln!("skipped: no {}", measured.display());
         return;
