@@ -768,11 +768,13 @@ fn the_action_and_the_template_run() {
         .iter()
         .map(|(k, v)| (k.as_str().unwrap(), v.as_str().unwrap()))
         .collect();
-    variables.insert("PODPACE_PATHS", "b.yaml");
+    variables.insert("PODPACE_PATHS", "\n  my scenarios\nb.yaml\n");
     let variables: Vec<(&str, &str)> = variables.into_iter().collect();
     fs::remove_dir_all(folder.path().join("podpace-report")).unwrap();
     let output = ci(folder.path(), &["sh", "-e", "-c", &script], &variables);
     assert_eq!(code(&output), 3, "{}", stderr(&output));
     let report = job["artifacts"]["reports"]["junit"].as_str().unwrap();
-    assert!(folder.path().join(report.replace("$PODPACE_REPORT", "podpace-report")).is_file());
+    let report = folder.path().join(report.replace("$PODPACE_REPORT", "podpace-report"));
+    let junit = fs::read_to_string(report).unwrap();
+    assert!(junit.contains("tests=\"2\"") && junit.contains("failures=\"1\""), "{junit}");
 }
