@@ -1,7 +1,7 @@
 """Runs the notebooks (or those that are named) and compares what they say with what is committed; ``--update`` writes it.
 
 Text must be equal, and a picture must be where one was; its bytes depend on the version of matplotlib and are not compared. The notebook about
-measured runs needs their folder (``PODPACE_MEASURED``), and is skipped without it.
+measured runs takes those that ship with the repository, or those of the folder that ``PODPACE_MEASURED`` names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
-MEASURED = Path(os.environ.get("PODPACE_MEASURED", HERE.parents[1] / "shared" / "measured"))
+MEASURED = Path(os.environ.get("PODPACE_MEASURED", HERE.parent / "experiments-measured" / "runs")).resolve()
 
 
 def said(notebook: Any) -> list[list[tuple[str, str]]]:
@@ -47,7 +47,7 @@ def main() -> int:
         if only and path.stem not in only:
             continue
         if path.stem == "accuracy" and not MEASURED.is_dir():
-            print(f"{path.name}: skipped: no measured runs in {MEASURED.name}; PODPACE_MEASURED names their folder")
+            print(f"{path.name}: skipped: no folder {MEASURED.name}; PODPACE_MEASURED names that of the measured runs")
             continue
         began = time.monotonic()
         notebook = nbformat.read(path, as_version=4)

@@ -334,7 +334,7 @@ impl Validation {
             .collect()
     }
 
-    /// The JSON of design.md section 6.
+    /// The JSON that docs/results.md describes.
     #[must_use]
     pub fn json(&self) -> Value {
         let runs: Vec<Value> = self

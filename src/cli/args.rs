@@ -13,7 +13,7 @@ Exit codes:
   0    pass
   1    failure while running (disk full, a bug)
   2    usage or bad input
-  3    an expectation failed
+  3    an expectation or threshold failed, or no setting meets the goals
   4    regression against a baseline
   5    not deterministic
   130  interrupted
@@ -116,12 +116,9 @@ pub struct JobArgs {
     pub jobs: Option<u16>,
 }
 
-/// Arguments of `run`.
-#[derive(Args, Debug)]
-pub struct RunArgs {
-    /// Scenario or experiment (YAML)
-    #[arg(value_name = "SCENARIO")]
-    pub file: PathBuf,
+/// What all commands take that run a scenario.
+#[derive(Args, Debug, Default)]
+pub struct WithArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub set: SetArgs,
@@ -131,6 +128,17 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub job: JobArgs,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Scenario or experiment (YAML)
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub with: WithArgs,
     /// Writes the result into a folder (summary.json, series.csv, pods, manifest.json); replaces only an earlier result
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -204,13 +212,7 @@ pub struct SweepArgs {
     pub uncertainty: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub set: SetArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub job: JobArgs,
+    pub with: WithArgs,
     /// Metric to show, instead of the usual ones; may be repeated
     #[arg(long, value_name = "NAME")]
     pub metric: Vec<String>,
@@ -474,13 +476,7 @@ pub struct PlanArgs {
     pub max_runs: u64,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub set: SetArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub job: JobArgs,
+    pub with: WithArgs,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -503,13 +499,7 @@ pub struct KneeArgs {
     pub fixed_costs: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub set: SetArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub job: JobArgs,
+    pub with: WithArgs,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -532,13 +522,7 @@ pub struct ExplainArgs {
     pub fixed_costs: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub set: SetArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub job: JobArgs,
+    pub with: WithArgs,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -36,7 +36,8 @@ fn section(command: &mut Command, text: &mut String) {
 pub fn scenario_markdown() -> String {
     let mut text = "<!-- Generated from the JSON Schemas; do not edit. Update: UPDATE_DOCS=1 cargo test --test cli docs -->\n\n\
                     # Fields of a scenario\n\n\
-                    Every field of the files that podpace reads; anything else in them is an error. A field in **bold** must be there. \
+                    Every field of scenarios, experiments, sweeps and measured studies; anything else in them is an error. \
+                    A field in **bold** must be there. \
                     Quantities are written as Kubernetes writes them, durations as Go does. `podpace schema` prints the JSON Schema for an editor.\n"
         .to_owned();
     let mut seen = Vec::new();

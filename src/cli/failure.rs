@@ -17,7 +17,7 @@ pub mod code {
     pub const RUN: u8 = 1;
     /// Usage or bad input.
     pub const INPUT: u8 = 2;
-    /// An expectation failed.
+    /// An expectation or threshold failed, or no setting meets the goals.
     pub const EXPECTATION: u8 = 3;
     /// Regression against a baseline.
     pub const REGRESSION: u8 = 4;

@@ -1,6 +1,6 @@
 //! Randomness: named streams of one seed, and distributions over them.
 //!
-//! Each use of chance has its own stream, named after what it drives (`"etcd.fsync"`, `"kubelet.start"`), so a new
+//! Each use of chance has its own stream, named after what it drives (`"etcd.fsync"`, `"agents.start"`), so a new
 //! use or one more draw somewhere changes nothing elsewhere, and two runs that differ in one setting share
 //! their draws (common random numbers). A stream is ChaCha8 keyed by the seed, with the FNV-1a hash
 //! of the name as stream number; equal names give equal streams.
@@ -84,10 +84,12 @@ impl LazyStream<'_> {
     }
 }
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+/// Where [`fnv1a`] begins.
+pub const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, 64 bits.
-fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
+/// FNV-1a, 64 bits, over more bytes.
+#[must_use]
+pub fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
     for &byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }

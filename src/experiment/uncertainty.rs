@@ -212,15 +212,25 @@ pub fn extrapolations(run: &Finished) -> Vec<String> {
             }
         }
         for ((most, value), profiles) in beyond {
-            let profiles = profiles.into_iter().collect::<Vec<_>>().join(", ");
             sentences.push(format!(
-                "{} times beyond the calibrated {}: {value}, and {profiles} was fitted up to {most}; costs are extrapolated",
+                "{} times beyond the calibrated {}: {value}, and {} fitted up to {most}; costs are extrapolated",
                 times(value as f64 / most.max(1) as f64),
-                what(range)
+                what(range),
+                were(&profiles)
             ));
         }
     }
     sentences
+}
+
+/// What was, or were: `a was`, `a and b were`, `a, b and c were`.
+fn were(names: &BTreeSet<&str>) -> String {
+    let names: Vec<&str> = names.iter().copied().collect();
+    match names.split_last() {
+        Some((last, [])) => format!("{last} was"),
+        Some((last, rest)) => format!("{} and {last} were", rest.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// A factor as people say it: 5, 1.7.
@@ -245,6 +255,14 @@ fn what(range: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn profiles_are_joined_as_people_say_it() {
+        let said = |names: &[&'static str]| were(&names.iter().copied().collect());
+        assert_eq!(said(&["a"]), "a was");
+        assert_eq!(said(&["a", "b"]), "a and b were");
+        assert_eq!(said(&["a", "b", "c"]), "a, b and c were");
+    }
 
     #[test]
     fn every_condition_beyond_its_range_is_told() {

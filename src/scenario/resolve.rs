@@ -25,7 +25,7 @@ use super::limits;
 use super::objects;
 use super::plan::{
     AgentsPlan, ApiServerPlan, ChangesPlan, ClientIdentity, ClientLimits, Creation, HostPlan, KueuePlan,
-    Lifetimes, OwnerPlan, Placement, Plan, Provenance, SchedulerPlan, StopWhen, WatcherPlan,
+    Lifetimes, OwnerPlan, Placement, Plan, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
 use super::rollout;
@@ -39,15 +39,13 @@ use super::spec::{
     TolerationOperator, TolerationSpec, WhenUnsatisfiable, WorkloadStart,
 };
 use super::stages;
-use super::workload::{Workload, Workloads};
+use super::workload::{Found, Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
     TaintEffect, Term, Toleration, WeightedTerm, tolerates,
 };
-use crate::control_plane::controllers::cron_job::CronJobSettings;
-use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
@@ -87,19 +85,7 @@ struct Resolver<'a> {
     document: &'a Document,
     profiles: &'a ProfileLibrary,
     errors: Vec<Diagnostic>,
-    provenance: Provenance,
-    /// Largest virtual time of a scenario that doesn't say.
-    default_limit_ns: Nanos,
-    /// Ranges of pods that belong to Deployments.
-    replica_sets: Vec<(u32, u32)>,
-    /// What owns the ranges of pods that controllers make.
-    owners: Vec<OwnerPlan>,
-    daemon_sets: Vec<DaemonSetSettings>,
-    cron_jobs: Vec<CronJobSettings>,
-    /// Ranges of pods of Jobs that stand beside what a load client creates.
-    jobs_beside: Vec<(u32, u32)>,
-    /// What stages read of pods, and which of these an application's pods have.
-    facts: (Vec<Facts>, Vec<u32>),
+    found: Found,
     /// Kind of the object that owns the pods that are being expanded.
     owner_kind: Option<&'static str>,
     /// Stages need what a run with changes has.
@@ -113,14 +99,7 @@ impl<'a> Resolver<'a> {
             document,
             profiles,
             errors: Vec::new(),
-            provenance: Provenance::default(),
-            default_limit_ns: DEFAULT_LIMIT_NS,
-            replica_sets: Vec::new(),
-            owners: Vec::new(),
-            daemon_sets: Vec::new(),
-            cron_jobs: Vec::new(),
-            jobs_beside: Vec::new(),
-            facts: (vec![Facts::default()], Vec::new()),
+            found: Found::default(),
             owner_kind: None,
             stages_disturb: false,
         }
@@ -449,7 +428,7 @@ impl Resolver<'_> {
         let path = self.document.directory().unwrap_or(Path::new(".")).join(name);
         if let Ok(bytes) = std::fs::read(path) {
             let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            self.provenance.files.insert(name.to_owned(), hash);
+            self.found.provenance.files.insert(name.to_owned(), hash);
         }
     }
 
@@ -460,7 +439,7 @@ impl Resolver<'_> {
         match config_file::read(&self.spec.scheduler.kind, &path, &path.display().to_string(), names) {
             Ok(mut config) => {
                 self.note_file(name);
-                self.provenance.notes.append(&mut config.notes);
+                self.found.provenance.notes.append(&mut config.notes);
                 config
             }
             Err(mut errors) => {
@@ -693,7 +672,7 @@ impl Resolver<'_> {
             .any(|name| !name.is_empty() && !known.contains(&name.as_str()));
         if foreign && (w.trace.is_some() || !w.manifests.is_empty()) {
             let note = "some pods name a scheduler of their own; all go to the scenario's";
-            self.provenance.notes.push(note.to_owned());
+            self.found.provenance.notes.push(note.to_owned());
         }
     }
 
@@ -870,7 +849,7 @@ impl Resolver<'_> {
             return None;
         }
         let base = self.document.directory().unwrap_or(Path::new("."));
-        let (facts, fact_of_app) = std::mem::take(&mut self.facts);
+        let (facts, fact_of_app) = std::mem::take(&mut self.found.facts);
         if facts.iter().any(|facts| facts.annotations.contains_key(stages::RUN_ANNOTATION)) {
             let message = format!("`{}` is a pod's run time", stages::RUN_ANNOTATION);
             let hint = Some("write `runTime` instead of the annotation".to_owned());
@@ -884,19 +863,19 @@ impl Resolver<'_> {
             }
         };
         read.files.iter().for_each(|file| self.note_file(file));
-        self.provenance.notes.append(&mut read.notes);
+        self.found.provenance.notes.append(&mut read.notes);
         let w = &self.spec.workload;
         let recorded = w.trace.is_some() || !w.manifests.is_empty();
         if recorded && read.reads_facts {
             let note = "stages see no annotations and no owners of pods from a trace or from manifests, only their run times \
                         (annotation podpace.dev/run)";
-            self.provenance.notes.push(note.to_owned());
+            self.found.provenance.notes.push(note.to_owned());
         }
         if !read.set.pods.is_empty() && !read.reads_run && matches!(lifetimes, Lifetimes::Run(_)) {
             let reader = ".metadata.annotations[\"podpace.dev/run\"]";
             if recorded {
                 let note = format!("run times of the trace count for nothing: no stage reads {reader}");
-                self.provenance.notes.push(note);
+                self.found.provenance.notes.push(note);
                 *lifetimes = Lifetimes::Endless;
             } else {
                 let message = format!("pods have a `runTime`, and no stage reads it ({reader})");
@@ -922,15 +901,15 @@ impl Resolver<'_> {
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32], preempts: bool) -> Option<ChangesPlan> {
         let spec = self.spec;
-        let has_objects = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
+        let has_objects = self.found.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
-            || !self.daemon_sets.is_empty()
-            || !self.cron_jobs.is_empty();
+            || !self.found.daemon_sets.is_empty()
+            || !self.found.cron_jobs.is_empty();
         let by_hand = spec.faults.is_empty() && spec.cluster.autoscaler.is_none();
         if by_hand && !has_objects && !preempts && !self.stages_disturb {
             return None;
         }
-        let (deployments, rollouts) = rollout::resolve(spec, &self.replica_sets, cluster);
+        let (deployments, rollouts) = rollout::resolve(spec, &self.found.replica_sets, cluster);
         let mut plans = Vec::new();
         for (index, fault) in spec.faults.iter().enumerate() {
             let template = |group: usize| templates.get(group).copied().unwrap_or(0);
@@ -970,12 +949,12 @@ impl Resolver<'_> {
                 .api_server
                 .default_toleration_seconds
                 .map_or(DEFAULT_TOLERATION_NS, |seconds| seconds.saturating_mul(SECOND)),
-            replica_sets: std::mem::take(&mut self.replica_sets),
-            owners: std::mem::take(&mut self.owners),
-            daemon_sets: std::mem::take(&mut self.daemon_sets),
-            cron_jobs: std::mem::take(&mut self.cron_jobs),
+            replica_sets: std::mem::take(&mut self.found.replica_sets),
+            owners: std::mem::take(&mut self.found.owners),
+            daemon_sets: std::mem::take(&mut self.found.daemon_sets),
+            cron_jobs: std::mem::take(&mut self.found.cron_jobs),
             deployments,
-            jobs_beside: std::mem::take(&mut self.jobs_beside),
+            jobs_beside: std::mem::take(&mut self.found.jobs_beside),
         })
     }
 
@@ -999,13 +978,13 @@ impl Resolver<'_> {
         let scheduler = &self.spec.scheduler;
         let ignored = scheduler.kueue.is_some() || scheduler.ignore.contains(&Ignored::Gang);
         let facts = Facts { owner: self.owner_kind, annotations: shape.annotations.clone() };
-        let known = self.facts.0.iter().position(|known| *known == facts);
+        let known = self.found.facts.0.iter().position(|known| *known == facts);
         let fact = known.unwrap_or_else(|| {
-            self.facts.0.push(facts);
-            self.facts.0.len() - 1
+            self.found.facts.0.push(facts);
+            self.found.facts.0.len() - 1
         });
-        self.facts.1.resize(cluster.pods.apps().len(), 0);
-        self.facts.1.push(count(fact as u64));
+        self.found.facts.1.resize(cluster.pods.apps().len(), 0);
+        self.found.facts.1.push(count(fact as u64));
         let given = shape.gang.as_ref().filter(|_| !ignored);
         let gang = given.cloned().unwrap_or_default();
         let app = cluster.pods.add_app(App {
@@ -1081,11 +1060,11 @@ impl Resolver<'_> {
                 return (Creation::Existing, Lifetimes::Endless);
             }
         };
-        self.provenance.files.append(&mut trace.files);
-        self.provenance.notes.append(&mut trace.notes);
-        self.provenance.recorded = std::mem::take(&mut trace.recorded).into();
-        self.daemon_sets = std::mem::take(&mut trace.daemon_sets);
-        if !self.daemon_sets.is_empty() && self.spec.scheduler.kind == "volcano" {
+        self.found.provenance.files.append(&mut trace.files);
+        self.found.provenance.notes.append(&mut trace.notes);
+        self.found.provenance.recorded = std::mem::take(&mut trace.recorded).into();
+        self.found.daemon_sets = std::mem::take(&mut trace.daemon_sets);
+        if !self.found.daemon_sets.is_empty() && self.spec.scheduler.kind == "volcano" {
             let hint = Some("leave the DaemonSets out, or use another scheduler".to_owned());
             self.errors.push(self.document.diagnostic(
                 field,
@@ -1093,11 +1072,11 @@ impl Resolver<'_> {
                 hint,
             ));
         }
-        self.default_limit_ns = trace.default_limit_ns;
+        self.found.default_limit_ns = trace.default_limit_ns;
         let (ranges, owners): (Vec<_>, Vec<_>) = trace.jobs.into_iter().unzip();
-        (self.owners, self.cron_jobs) = (owners, trace.cron_jobs);
+        (self.found.owners, self.found.cron_jobs) = (owners, trace.cron_jobs);
         let creation = if w.start == Some(WorkloadStart::Backlog) {
-            if !self.cron_jobs.is_empty() {
+            if !self.found.cron_jobs.is_empty() {
                 let message =
                     "the pods of CronJobs are made by their controller, and a backlog is there before it";
                 let hint = Some("set `start: live`".to_owned());
@@ -1107,7 +1086,7 @@ impl Resolver<'_> {
         } else if !ranges.is_empty() && trace.times_ns.is_empty() {
             Creation::ReplicaSets { ranges, times_ns: Arc::default() }
         } else {
-            self.jobs_beside = ranges;
+            self.found.jobs_beside = ranges;
             Creation::Scheduled { times_ns: trace.times_ns.into() }
         };
         let ends = trace.run_ns.iter().any(|run| *run != u64::MAX);
@@ -1137,8 +1116,8 @@ impl Resolver<'_> {
                 self.add_pods(cluster, &mut expanded, &d.shape(), &app, d.replicas, (true, &mut rng));
             }
         }
-        self.replica_sets.clone_from(&expanded.sets);
-        self.owners = vec![OwnerPlan::ReplicaSet; expanded.sets.len()];
+        self.found.replica_sets.clone_from(&expanded.sets);
+        self.found.owners = vec![OwnerPlan::ReplicaSet; expanded.sets.len()];
         self.owner_kind = Some("StatefulSet");
         for (index, s) in w.stateful_sets.iter().enumerate() {
             let base = s.name.clone().unwrap_or_else(|| format!("statefulset{index}"));
@@ -1146,7 +1125,7 @@ impl Resolver<'_> {
             for copy in 0..copies {
                 let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
                 self.add_pods(cluster, &mut expanded, &s.shape(), &app, s.replicas, (true, &mut rng));
-                self.owners.push(s.owner());
+                self.found.owners.push(s.owner());
             }
         }
         self.owner_kind = Some("Job");
@@ -1157,7 +1136,7 @@ impl Resolver<'_> {
                 let app = if copies == 1 { base.clone() } else { format!("{base}-{copy}") };
                 let pods = j.completions.or(j.parallelism).unwrap_or(1);
                 self.add_pods(cluster, &mut expanded, &j.shape(), &app, pods, (false, &mut rng));
-                self.owners.push(j.owner());
+                self.found.owners.push(j.owner());
             }
         }
         for (index, c) in w.cron_jobs.iter().enumerate() {
@@ -1175,9 +1154,9 @@ impl Resolver<'_> {
                 }
                 let app = format!("{base}-{time}");
                 self.add_pods(cluster, &mut expanded, &c.shape(), &app, pods, (false, &mut rng));
-                self.owners.push(c.job());
+                self.found.owners.push(c.job());
             }
-            self.cron_jobs.push(settings);
+            self.found.cron_jobs.push(settings);
         }
         let owned = expanded.sets.len();
         for (index, j) in w.jobs.iter().enumerate().filter(|(_, j)| !j.is_controlled()) {
@@ -1258,7 +1237,7 @@ impl Resolver<'_> {
                 };
                 self.errors.push(self.document.diagnostic(&format!("workload.{field}"), message, Some(hint)));
             }
-            let has_others = self.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet);
+            let has_others = self.found.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet);
             if has_others && w.arrivals.process.is_some_and(|process| process != ArrivalProcess::Closed) {
                 let message =
                     "the pods of StatefulSets and Jobs are made by their controllers, not at a rate";
@@ -1266,7 +1245,7 @@ impl Resolver<'_> {
                 self.errors.push(self.document.diagnostic("workload.arrivals.process", message, Some(hint)));
             }
             // The Jobs of CronJobs come last, and nobody else creates them.
-            let scheduled: usize = self.cron_jobs.iter().map(|c| c.times_ns.len()).sum();
+            let scheduled: usize = self.found.cron_jobs.iter().map(|c| c.times_ns.len()).sum();
             let created = owned.saturating_sub(scheduled) as u64;
             let times_ns = Arc::new((0..created).map(|i| i * interval_ns).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
@@ -1338,33 +1317,8 @@ fn workload(
     scheduling::add_objects(&mut cluster, &spec.cluster);
     objects::add_quotas(&mut cluster, &spec.cluster);
     let (creation, lifetimes) = r.workload(&mut cluster, &streams);
-    let Resolver {
-        provenance,
-        default_limit_ns,
-        errors,
-        replica_sets,
-        owners,
-        daemon_sets,
-        cron_jobs,
-        jobs_beside,
-        facts,
-        ..
-    } = r;
-    let made = Workload {
-        cluster,
-        creation,
-        lifetimes,
-        provenance,
-        default_limit_ns,
-        templates,
-        replica_sets,
-        owners,
-        daemon_sets,
-        cron_jobs,
-        jobs_beside,
-        facts,
-    };
-    (made, streams.were_used(), errors)
+    let made = Workload { cluster, creation, lifetimes, templates, found: r.found };
+    (made, streams.were_used(), r.errors)
 }
 
 /// [`resolve`] for many runs, which share their workloads.
@@ -1381,30 +1335,14 @@ pub fn resolve_shared(
     let mut r = Resolver::new(spec, document, profiles);
     let seed = spec.seed.unwrap_or(1);
     let (shared, errors) = workloads.get(spec, document, seed, || workload(spec, document, profiles, seed));
-    let Workload {
-        mut cluster,
-        creation,
-        mut lifetimes,
-        provenance,
-        default_limit_ns,
-        templates,
-        replica_sets,
-        owners,
-        daemon_sets,
-        cron_jobs,
-        jobs_beside,
-        facts,
-    } = shared;
-    (r.errors, r.provenance, r.default_limit_ns) = (errors, provenance, default_limit_ns);
-    (r.replica_sets, r.owners, r.daemon_sets, r.cron_jobs) = (replica_sets, owners, daemon_sets, cron_jobs);
-    r.jobs_beside = jobs_beside;
+    let Workload { mut cluster, creation, mut lifetimes, templates, found } = shared;
+    (r.errors, r.found) = (errors, found);
     let api_server = r.api_server();
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
     r.for_volcano(&scheduler.settings, &cluster);
     r.for_autoscaler(&cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
-    r.facts = facts;
     let mut agents = r.agents();
     agents.stages = r.stages(&mut lifetimes);
     let autoscaler = autoscaler::resolve(spec, &mut cluster);
@@ -1477,10 +1415,10 @@ pub fn resolve_shared(
             Some(SpecStopWhen::Time) => StopWhen::Time,
             Some(SpecStopWhen::AllBound) | None => StopWhen::AllBound,
         },
-        limit_ns: spec.stop.limit.map_or(r.default_limit_ns, |d| d.0),
+        limit_ns: spec.stop.limit.map_or(r.found.default_limit_ns, |d| d.0),
         stall_ns: DEFAULT_STALL_NS,
         window_ns: spec.measure.window.map_or(DEFAULT_WINDOW_NS, |d| d.0),
         step_ns: spec.measure.step.map_or(DEFAULT_STEP_NS, |d| d.0),
-        provenance: r.provenance,
+        provenance: r.found.provenance,
     })
 }

@@ -195,7 +195,7 @@ pub struct ControlPlaneSpec {
     /// etcd.
     #[serde(default)]
     pub etcd: EtcdSpec,
-    /// kube-controller-manager: the controllers of Deployments, ReplicaSets and Jobs.
+    /// kube-controller-manager: its controllers.
     #[serde(default)]
     pub controller_manager: ControllerManagerSpec,
     /// What brings bound pods to Running.
@@ -578,7 +578,8 @@ pub struct WorkloadSpec {
     pub transform: TransformSpec,
 }
 
-/// What is changed about a trace before it runs; in the order of these fields.
+/// What is changed about a trace before it runs, in this order: `window`, `timeScale`, `loadScale` with `jitter`, `nodeScale`,
+/// `capacityScale`, `mapping`, `gpuResources`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TransformSpec {
@@ -821,7 +822,8 @@ macro_rules! pod_group {
             /// Anti-affinity to other pods, in full.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub pod_anti_affinity: Option<PodAffinitySpec>,
-            /// kube-scheduler: the profile that schedules the pod. Default: the first.
+            /// kube-scheduler: the profile that schedules the pod. Default: `default-scheduler`, or the first if there is none of that
+            /// name.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub scheduler_name: Option<String>,
             /// kube-scheduler: what holds the pod back, and for how long.
@@ -838,7 +840,8 @@ macro_rules! pod_group {
             pub topology_spread: Vec<TopologySpreadSpec>,
             /// Node affinity.
             pub node_affinity: Option<NodeAffinitySpec>,
-            /// YuniKorn queue. Default `root.default`; with `scheduler.config`, none is asked for.
+            /// Queue of YuniKorn (default `root.default`; with `scheduler.config` none is asked for) or of Volcano (default `default`);
+            /// with Kueue a LocalQueue of the namespace.
             pub queue: Option<String>,
             /// YuniKorn: who submits the application. Default `nobody`.
             pub user: Option<String>,
@@ -847,7 +850,7 @@ macro_rules! pod_group {
             pub groups: Vec<String>,
             /// Namespace. Default `default`. YuniKorn: the tag `namespace` of placement rules.
             pub namespace: Option<String>,
-            /// YuniKorn: the pods are a gang. Default no gang.
+            /// YuniKorn, Volcano: the pods are a gang. Default no gang.
             pub gang: Option<GangSpec>,
             /// Application's name, the label `app`. Default: the group's name, numbered if there are several.
             pub app: Option<String>,
@@ -1439,7 +1442,8 @@ pub enum StopWhen {
 pub struct StopSpec {
     /// Condition. Default `allBound`.
     pub when: Option<StopWhen>,
-    /// Virtual time after which it ends in any case. Default 1h.
+    /// Virtual time after which it ends in any case. Default 1h; with a trace or manifests an hour more than the last creation
+    /// and the longest run time. Required with `when: time`.
     pub limit: Option<DurationNs>,
 }
 

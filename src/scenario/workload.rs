@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::document::Document;
 use super::duration::DurationNs;
 use super::plan::{Creation, Lifetimes, OwnerPlan, Provenance, RecordedPod};
+use super::resolve::DEFAULT_LIMIT_NS;
 use super::spec::{ClusterSpec, Ignored, ScenarioSpec, WorkloadSpec};
 use super::{Diagnostic, to_yaml};
 use crate::cluster::Cluster;
@@ -40,11 +41,17 @@ pub(super) struct Workload {
     pub(super) cluster: Cluster,
     pub(super) creation: Creation,
     pub(super) lifetimes: Lifetimes,
+    /// The template of each group of nodes.
+    pub(super) templates: Vec<u32>,
+    pub(super) found: Found,
+}
+
+/// What resolving finds out about the pods while it makes them: where they are from, and what owns them.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
     pub(super) provenance: Provenance,
     /// Largest virtual time of a scenario that doesn't say.
     pub(super) default_limit_ns: Nanos,
-    /// The template of each group of nodes.
-    pub(super) templates: Vec<u32>,
     /// Ranges of pods that belong to Deployments.
     pub(super) replica_sets: Vec<(u32, u32)>,
     /// What owns the ranges of pods that controllers make.
@@ -59,6 +66,21 @@ pub(super) struct Workload {
     pub(super) facts: (Vec<Facts>, Vec<u32>),
 }
 
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            provenance: Provenance::default(),
+            default_limit_ns: DEFAULT_LIMIT_NS,
+            replica_sets: Vec::new(),
+            owners: Vec::new(),
+            daemon_sets: Vec::new(),
+            cron_jobs: Vec::new(),
+            jobs_beside: Vec::new(),
+            facts: (vec![Facts::default()], Vec::new()),
+        }
+    }
+}
+
 impl Workload {
     fn bytes(&self) -> u64 {
         let times = match &self.creation {
@@ -69,7 +91,7 @@ impl Workload {
             Lifetimes::Run(spans) | Lifetimes::Hold(spans) => spans.len(),
             Lifetimes::Endless => 0,
         };
-        let recorded = self.provenance.recorded.len() * size_of::<RecordedPod>();
+        let recorded = self.found.provenance.recorded.len() * size_of::<RecordedPod>();
         self.cluster.pods.len() as u64 * POD_BYTES
             + self.cluster.nodes.len() as u64 * NODE_BYTES
             + ((times + spans) * size_of::<Nanos>() + recorded) as u64

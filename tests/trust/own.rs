@@ -333,9 +333,9 @@ fn seen(files: &[(&str, &str)]) -> String {
     for (name, text) in files {
         fs::write(run.join(name), text).unwrap();
     }
-    let arguments = ["calibrate", "runs", "--profile", "kube-scheduler-1.36", "--out", "new.yaml"];
+    let arguments = ["calibrate", "runs", "--profile", "kube-scheduler-1.36", "--out", "new/profile.yaml"];
     let output = podpace_with(folder.path(), &arguments);
-    assert!(!folder.path().join("new.yaml").exists());
+    assert!(!folder.path().join("new").exists());
     assert_eq!(stdout(&output), "");
     format!("exit code {}\n{}", code(&output), stderr(&output))
 }

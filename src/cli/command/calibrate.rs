@@ -1,4 +1,6 @@
 //! `podpace calibrate`: unit costs of a profile, fitted to measured runs.
+use std::path::{Path, PathBuf};
+
 use super::{pool, profiles};
 use crate::calibrate::fit::{
     CalibrateError, Calibration, Options, QUANTITIES, Residual, Told, calibrate, read_runs, summary,
@@ -34,13 +36,6 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         let file = file.display();
         return Err(Failure::input(format!("{file}: exists; name another file, or remove it yourself")));
     }
-    for file in files.into_iter().flatten() {
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if let Some(parent) = parent {
-            std::fs::create_dir_all(parent)
-                .map_err(|e| Failure::input(format!("{}: can't make the folder: {e}", parent.display())))?;
-        }
-    }
     if !(args.prior_factor.is_finite() && args.prior_factor > 1.0) {
         return Err(Failure::input(format!(
             "--prior-factor {}: expected a number above 1",
@@ -57,14 +52,17 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         profile_likelihood: !args.no_profile_likelihood,
     };
     let runs = read_runs(&args.folder, &args.sets, &options.profiles)?;
+    let pool = pool(&args.job)?;
+    // Before the fit, which takes long and should not fail at its end.
+    let made = make_folders(files.into_iter().flatten())?;
     let bar = terminal::progress(quiet, "fitting", 2);
     let progress = |done: u32, total: u32| {
         bar.set_length(u64::from(total));
         bar.set_position(u64::from(done));
     };
-    let result = pool(&args.job)?.install(|| calibrate(&runs, &options, &progress));
+    let result = pool.install(|| calibrate(&runs, &options, &progress));
     bar.finish_and_clear();
-    let fitted = result?;
+    let fitted = result.inspect_err(|_| remove_folders(&made))?;
     write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())?;
     let report = to_json(&fitted.json());
     if let Some(file) = &args.report {
@@ -79,6 +77,31 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         Format::Json => report,
     };
     Ok(Output { text, notes, ..Output::default() })
+}
+
+/// Makes the folders that files need, and says which were not there, outer ones before what is in them. If one can't be
+/// made, none stays.
+fn make_folders<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let mut made = Vec::new();
+    for file in files {
+        let parents = file.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let mut missing: Vec<&Path> = parents.take_while(|parent| !parent.is_dir()).collect();
+        while let Some(folder) = missing.pop() {
+            if let Err(e) = std::fs::create_dir(folder) {
+                remove_folders(&made);
+                return Err(Failure::input(format!("{}: can't make the folder: {e}", folder.display())));
+            }
+            made.push(folder.to_owned());
+        }
+    }
+    Ok(made)
+}
+
+/// Removes them, those excepted that hold something.
+fn remove_folders(made: &[PathBuf]) {
+    for folder in made.iter().rev() {
+        let _ = std::fs::remove_dir(folder);
+    }
 }
 
 fn table(fitted: &Calibration, colour: bool) -> String {

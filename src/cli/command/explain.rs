@@ -30,15 +30,15 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
         }
         return finished(args);
     }
-    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = environment(&args.model)?;
+    let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
+    let environment = environment(&args.with.model)?;
     let mut specs = run::runs_of(&document)?;
     // One seed a run: the pairs share it.
     specs.dedup_by(|a, b| a.name == b.name);
     if let Some(pod) = args.pod {
         return one_pod(args, &specs, &environment, pod);
     }
-    let pool = pool(&args.job)?;
+    let pool = pool(&args.with.job)?;
     let mut explained = Vec::new();
     for spec in &specs {
         let bar: OnceLock<ProgressBar> = OnceLock::new();

@@ -15,9 +15,9 @@ use crate::experiment::sweep::parse_vary;
 /// # Errors
 /// Bad input.
 pub fn execute(args: &KneeArgs, quiet: bool) -> Result<Output, Failure> {
-    let document = run::scenario_only(&run::load(&args.file, &args.set.sets, args.set.seed)?)?;
-    let environment = environment(&args.model)?;
-    let pool = pool(&args.job)?;
+    let document = run::scenario_only(&run::load(&args.file, &args.with.set.sets, args.with.set.seed)?)?;
+    let environment = environment(&args.with.model)?;
+    let pool = pool(&args.with.job)?;
     let (path, values) = match &args.vary {
         Some(vary) => {
             let (path, values) = parse_vary(vary).map_err(|error| Failure::from(vec![*error]))?;

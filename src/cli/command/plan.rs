@@ -29,15 +29,15 @@ fn one_error(error: Box<crate::scenario::Diagnostic>) -> Failure {
 /// # Errors
 /// Bad input.
 pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
-    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = environment(&args.model)?;
+    let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
+    let environment = environment(&args.with.model)?;
     let options = options(args)?;
     let bar = terminal::progress(quiet, "runs", 2);
     let done = || {
         bar.inc_length(1);
         bar.inc(1);
     };
-    let result = pool(&args.job)?.install(|| search(&document, &environment, &options, &done));
+    let result = pool(&args.with.job)?.install(|| search(&document, &environment, &options, &done));
     bar.finish_and_clear();
     let found = result?;
     let text = match args.format {
@@ -90,10 +90,10 @@ pub fn options(args: &PlanArgs) -> Result<Options, Failure> {
 /// The command that runs the scenario as it is.
 fn repeat(args: &PlanArgs) -> String {
     let mut words = vec!["podpace run".to_owned(), quoted(&args.file.display().to_string())];
-    if let Some(models) = &args.model.models {
+    if let Some(models) = &args.with.model.models {
         words.push(format!("--models {}", quoted(&models.display().to_string())));
     }
-    words.extend(args.set.sets.iter().map(|set| format!("--set {}", quoted(set))));
+    words.extend(args.with.set.sets.iter().map(|set| format!("--set {}", quoted(set))));
     words.join(" ")
 }
 

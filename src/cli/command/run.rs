@@ -51,8 +51,8 @@ fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
 /// # Errors
 /// Bad input, a destination that is no result, a full disk, a difference between two runs.
 pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
-    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = environment(&args.model)?;
+    let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
+    let environment = environment(&args.with.model)?;
     if let Some(out) = &args.out {
         output::check_destination(out)?;
     }
@@ -96,7 +96,7 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
         Some(draws) => {
             let bar = terminal::progress(quiet, "draws", draws + 1);
             let done = || bar.inc(1);
-            let result = pool(&args.job)?.install(|| uncertainty(&spec, &environment, draws, done));
+            let result = pool(&args.with.job)?.install(|| uncertainty(&spec, &environment, draws, done));
             bar.finish_and_clear();
             Some(result?)
         }
@@ -230,7 +230,7 @@ fn experiment(
     let stopwatch = Stopwatch::start();
     let beyond = std::sync::Mutex::new(std::collections::BTreeSet::new());
     // A run's pods are dropped as soon as they are measured and written.
-    let done: Vec<Result<(Observed, Summary), Failure>> = pool(&args.job)?.install(|| {
+    let done: Vec<Result<(Observed, Summary), Failure>> = pool(&args.with.job)?.install(|| {
         runs.par_iter()
             .map(|run| {
                 let completed = run.simulate(environment)?;

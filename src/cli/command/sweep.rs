@@ -52,8 +52,8 @@ struct Line<'a> {
 /// # Errors
 /// Bad input, a folder that holds something else, a full disk.
 pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
-    let document = run::load(&args.file, &args.set.sets, args.set.seed)?;
-    let environment = environment(&args.model)?;
+    let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
+    let environment = environment(&args.with.model)?;
     let until: Result<Vec<Until>, _> = args.until.iter().map(|u| Until::parse(u)).collect();
     let replication = Replication { until: until.map_err(|error| vec![*error])? };
     let seeds = args.uncertainty.or(args.seeds);
@@ -86,7 +86,7 @@ pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
             *told = std::mem::replace(&mut *told, Ok(())).and_then(|()| terminal::print(&text));
         }
     };
-    let pool = pool(&args.job)?;
+    let pool = pool(&args.with.job)?;
     let options = Options {
         replication: replication.clone(),
         store: store.as_ref(),

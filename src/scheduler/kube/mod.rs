@@ -69,6 +69,7 @@ use crate::cluster::{Cluster, NO_NODE, NodeId, NodeTemplate, PodId, PodSpec, Spe
 use crate::cost::{Meter, OpId, ProfileError, picos_to_nanos};
 use crate::engine::Nanos;
 use crate::engine::codec::{self, CodecError};
+use crate::engine::random::{FNV_OFFSET, fnv1a};
 
 use api_calls::ApiCalls;
 use batching::Batch;
@@ -929,14 +930,4 @@ fn profile_of(profiles: &[ProfileState], cluster: &Cluster, spec: SpecId) -> usi
 
 fn next_multiple(now: Nanos, period: Nanos) -> Nanos {
     (now / period + 1) * period
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, to compare messages without keeping them.
-fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
 }

@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, NodeId, PodId, PodSpec, VolumeClaim, term_matches};
 use crate::engine::Nanos;
+use crate::engine::random::fnv1a;
 use crate::scheduler::{Action, Context};
 
 use super::queue::Place;
-use super::{KubeScheduler, TAG_VOLUMES, fnv1a};
+use super::{KubeScheduler, TAG_VOLUMES};
 
 /// What is said of a node on which a bound volume can't be used.
 pub const REASON_CONFLICT: &str = "node(s) had volume node affinity conflict";

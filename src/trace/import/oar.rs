@@ -70,7 +70,7 @@ impl Importer for Oar {
     }
 
     fn tested_on(&self) -> &'static str {
-        "22 Gantt files of Grid'5000 runs (800 jobs each), evalys' jobs.csv and OWF trace"
+        "22 Gantt files of Grid'5000 runs (796 to 800 jobs), evalys' jobs.csv and OWF trace"
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
