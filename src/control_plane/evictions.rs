@@ -161,6 +161,13 @@ impl Evictions {
         }
     }
 
+    /// The controller of a pod has another size.
+    pub fn resized(&mut self, pod: PodId, before: u32, after: u32) {
+        if let Some(guard) = self.guard(pod) {
+            guard.scale = (guard.scale + u64::from(after)).saturating_sub(u64::from(before));
+        }
+    }
+
     /// Whether a running pod may be evicted.
     #[must_use]
     pub fn ask(&self, pod: PodId, ready: bool) -> Verdict {

@@ -348,6 +348,13 @@ impl Store {
         }
     }
 
+    /// The controller that owns a pod is to have so many pods, and not as many as before.
+    pub fn resize(&mut self, pod: PodId, before: u32, after: u32) {
+        if let Some(evictions) = &mut self.evictions {
+            evictions.resized(pod, before, after);
+        }
+    }
+
     /// Whether a pod is stored, and whether it is healthy for a budget.
     fn health(&self, pod: PodId) -> (bool, bool) {
         (self.exists(pod), self.is_ready(pod))

@@ -317,14 +317,16 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
         m.set("jobs.passed_over", passed_over as f64);
         m.set("jobs.replaced", replaced as f64);
     }
-    if let Some((took_ns, superseded, open)) = &faults.rollouts {
-        m.set("rollouts.completed", took_ns.len() as f64);
-        m.set("rollouts.superseded", *superseded as f64);
-        m.set("rollouts.not_completed", *open as f64);
+    for (what, outcome) in [("rollouts", &faults.rollouts), ("scalings", &faults.scalings)] {
+        let Some((took_ns, superseded, open)) = outcome else { continue };
+        m.set(format!("{what}.completed"), took_ns.len() as f64);
+        m.set(format!("{what}.superseded"), *superseded as f64);
+        m.set(format!("{what}.not_completed"), *open as f64);
         if let Some(longest) = took_ns.iter().max() {
             let seconds = |ns: u64| ns as f64 / 1e9;
-            m.set("rollouts.mean_s", seconds(took_ns.iter().sum::<u64>() / took_ns.len() as u64));
-            m.set("rollouts.max_s", seconds(*longest));
+            let mean_ns = took_ns.iter().sum::<u64>() / took_ns.len() as u64;
+            m.set(format!("{what}.mean_s"), seconds(mean_ns));
+            m.set(format!("{what}.max_s"), seconds(*longest));
         }
     }
     if let Some(refused) = faults.creations_refused {

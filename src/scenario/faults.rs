@@ -19,6 +19,7 @@ use super::limits;
 use super::plan::{FaultKind, FaultPlan, FaultTimes, NodeChoice, PodChoice};
 use super::quantity::Ratio;
 use super::rollout::{self, TemplateChangeSpec};
+use super::scale;
 use super::scheduling::IntOrPercent;
 use super::spec::{ApiServerSpec, EtcdSpec, NodeLifecycleKind, ScenarioSpec, TimeDistribution};
 use super::validate::{Check, pod_groups};
@@ -65,6 +66,8 @@ pub enum FaultKindSpec {
     WatchDisconnect,
     /// A Deployment's pod template changes, and its pods are replaced.
     Rollout,
+    /// `replicas` of a Deployment or a StatefulSet change.
+    Scale,
 }
 
 impl FaultKindSpec {
@@ -89,6 +92,7 @@ impl FaultKindSpec {
             Self::ControllerManagerLeaderChange => "controllerManagerLeaderChange",
             Self::WatchDisconnect => "watchDisconnect",
             Self::Rollout => "rollout",
+            Self::Scale => "scale",
         }
     }
 }
@@ -175,16 +179,22 @@ pub struct FaultSpec {
     /// one of `controlPlane.watchers`). Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watchers: Vec<String>,
-    /// rollout: the Deployment, or the group of `workload.deployments`, by its name.
+    /// rollout, scale: the Deployment, or the group of `workload.deployments`, by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// scale: the StatefulSet, or the group of `workload.statefulSets`, by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stateful_set: Option<String>,
+    /// scale: how many pods it has from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u64>,
     /// rollout: what changes about its pods. Default: nothing that is modelled, as with `kubectl rollout restart`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateChangeSpec>,
 }
 
 /// The fields of each kind, besides `kind`, `name`, `at`, `every`, `from`, `to` and `most`, which go with all.
-const FIELDS: [(FaultKindSpec, &[&str]); 17] = [
+const FIELDS: [(FaultKindSpec, &[&str]); 18] = [
     (FaultKindSpec::NodeFailure, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodePartition, &["mtbf", "nodes", "duration"]),
     (FaultKindSpec::NodeFlap, &["mtbf", "nodes", "duration", "pause", "times"]),
@@ -202,6 +212,7 @@ const FIELDS: [(FaultKindSpec, &[&str]); 17] = [
     (FaultKindSpec::ControllerManagerLeaderChange, &["duration"]),
     (FaultKindSpec::WatchDisconnect, &["watchers", "duration"]),
     (FaultKindSpec::Rollout, &["deployment", "template"]),
+    (FaultKindSpec::Scale, &["deployment", "statefulSet", "replicas"]),
 ];
 
 /// The largest factor.
@@ -233,6 +244,8 @@ fn given(fault: &FaultSpec) -> impl Iterator<Item = &'static str> {
         ("leaderElection", fault.leader_election.is_some()),
         ("watchers", !fault.watchers.is_empty()),
         ("deployment", fault.deployment.is_some()),
+        ("statefulSet", fault.stateful_set.is_some()),
+        ("replicas", fault.replicas.is_some()),
         ("template", fault.template.is_some()),
     ]
     .into_iter()
@@ -352,6 +365,7 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
     servers(path, fault, spec, check);
     drain(path, fault, spec, check);
     rollout::validate_rollout(path, fault, spec, check);
+    scale::validate(path, fault, spec, check);
     let needs_agents =
         matches!(kind, FaultKindSpec::NodeFailure | FaultKindSpec::NodePartition | FaultKindSpec::NodeFlap);
     let lifecycle = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
@@ -617,6 +631,7 @@ pub(super) fn resolve(
         FaultKindSpec::Rollout => {
             FaultKind::Rollout { to: rollouts.get(&index).cloned().unwrap_or_default() }
         }
+        FaultKindSpec::Scale => FaultKind::Scale { to: scale::resolve(fault, &spec.workload) },
     };
     Ok(FaultPlan { name, kind_name: fault.kind.name(), times, kind })
 }

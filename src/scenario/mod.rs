@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod reference;
 mod resolve;
 pub mod rollout;
+mod scale;
 pub mod scheduling;
 pub mod schema;
 pub mod spec;

@@ -12,7 +12,7 @@ use crate::autoscaler;
 use crate::cluster::{Amount, Cluster, NodeId, SpecId};
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::DaemonSetSettings;
-use crate::control_plane::controllers::deployment::DeploymentSettings;
+use crate::control_plane::controllers::deployment::{DeploymentSettings, Strategy};
 use crate::control_plane::controllers::job::JobSettings;
 use crate::control_plane::controllers::kueue;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
@@ -332,6 +332,22 @@ pub enum FaultKind {
         /// Whose pods (their owner), and what they are from then on.
         to: Vec<(u32, SpecId)>,
     },
+    /// `replicas` of Deployments and StatefulSets change.
+    Scale {
+        /// Whose, and to what.
+        to: Vec<Scaling>,
+    },
+}
+
+/// A change of `replicas`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaling {
+    /// Whose: the owner of its pods.
+    pub owner: u32,
+    /// How many.
+    pub replicas: u32,
+    /// Of a Deployment: what its `strategy` comes to with so many.
+    pub strategy: Option<Strategy>,
 }
 
 /// A fault.
@@ -365,7 +381,7 @@ pub struct ChangesPlan {
     pub daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs; they come after those.
     pub cron_jobs: Vec<CronJobSettings>,
-    /// Deployments that are rolled out.
+    /// Deployments that are rolled out or scaled.
     pub deployments: Vec<DeploymentSettings>,
     /// Ranges of pods of Jobs that stand beside pods that a load client creates; they come after `replica_sets`.
     pub jobs_beside: Vec<(u32, u32)>,

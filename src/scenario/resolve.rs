@@ -28,7 +28,6 @@ use super::plan::{
     Lifetimes, OwnerPlan, Placement, Plan, SchedulerPlan, StopWhen, WatcherPlan,
 };
 use super::quantity::{Rate, ResourceList};
-use super::rollout;
 use super::scheduling;
 use super::spec::{
     AntiAffinityMode, ArrivalProcess, ClientSpec, FsyncSpec, GangSpec, GangStyle, Identity, Ignored, JobSpec,
@@ -41,6 +40,7 @@ use super::spec::{
 use super::stages;
 use super::workload::{Found, Workload, Workloads};
 use super::{DEFAULT_NODE_PODS, Diagnostic};
+use super::{rollout, scale};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NodeTemplate,
     Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId, SpreadConstraint, Taint,
@@ -909,7 +909,8 @@ impl Resolver<'_> {
         if by_hand && !has_objects && !preempts && !self.stages_disturb {
             return None;
         }
-        let (deployments, rollouts) = rollout::resolve(spec, &self.found.replica_sets, cluster);
+        let (mut deployments, rollouts) = rollout::resolve(spec, &self.found.replica_sets, cluster);
+        scale::add_deployments(spec, &mut deployments);
         let mut plans = Vec::new();
         for (index, fault) in spec.faults.iter().enumerate() {
             let template = |group: usize| templates.get(group).copied().unwrap_or(0);
@@ -953,7 +954,7 @@ impl Resolver<'_> {
             owners: std::mem::take(&mut self.found.owners),
             daemon_sets: std::mem::take(&mut self.found.daemon_sets),
             cron_jobs: std::mem::take(&mut self.found.cron_jobs),
-            deployments,
+            deployments: deployments.into_values().collect(),
             jobs_beside: std::mem::take(&mut self.found.jobs_beside),
         })
     }

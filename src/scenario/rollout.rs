@@ -7,7 +7,9 @@
 //! Source: `staging/src/k8s.io/api/apps/v1/types.go`, `pkg/apis/apps/validation/validation.go` (`ValidateDeploymentStrategy`), `ResolveFenceposts` in
 //! `pkg/controller/deployment/util/deployment_util.go` of k/k.
 //!
-//! Left out: rollouts of StatefulSets and DaemonSets, changes of `replicas`.
+//! Changes of `replicas` are [`scale`](super::scale)'s.
+//!
+//! Left out: rollouts of StatefulSets and DaemonSets.
 //!
 //! Cost: O(Deployments + rollouts x log).
 use std::collections::BTreeMap;
@@ -77,12 +79,15 @@ pub struct TemplateChangeSpec {
     pub images: Vec<String>,
 }
 
-/// Deployments by name in the order of their ReplicaSets, with the group that they are of.
-fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
+/// Objects of groups by their names, in their order, each with the index of its group.
+pub(super) fn names_of<'a>(
+    groups: impl Iterator<Item = (Option<&'a str>, Option<u64>)>,
+    default: &str,
+) -> Vec<(String, usize)> {
     let mut out = Vec::new();
-    for (index, group) in workload.deployments.iter().enumerate() {
-        let base = group.name.clone().unwrap_or_else(|| format!("deployment{index}"));
-        let copies = group.count.unwrap_or(1);
+    for (index, (name, count)) in groups.enumerate() {
+        let base = name.map_or_else(|| format!("{default}{index}"), str::to_owned);
+        let copies = count.unwrap_or(1);
         out.extend(
             (0..copies)
                 .map(|copy| (if copies == 1 { base.clone() } else { format!("{base}-{copy}") }, index)),
@@ -91,34 +96,38 @@ fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
     out
 }
 
-/// Which Deployments a rollout is of: one, or all of a group by its name.
-fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
+/// Deployments by name in the order of their ReplicaSets, with the group that they are of.
+pub(super) fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
+    let groups = workload.deployments.iter().map(|group| (group.name.as_deref(), group.count));
+    names_of(groups, "deployment")
+}
+
+/// Which Deployments are meant: one, or all of a group by its name.
+pub(super) fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
     let all = names(workload);
     let of_group = |index: usize| workload.deployments[index].name.as_deref() == Some(wanted);
     let found = all.iter().zip(0..).filter(|((name, group), _)| name == wanted || of_group(*group));
     found.map(|(_, owner)| owner).collect()
 }
 
-fn resolved(group: &DeploymentSpec) -> Strategy {
+/// What the `strategy` of a Deployment comes to with so many replicas.
+pub(super) fn strategy(group: &DeploymentSpec, replicas: u64) -> Strategy {
     let strategy = group.strategy.unwrap_or_default();
     if strategy.kind == Some(StrategyType::Recreate) {
         return Strategy::Recreate;
     }
     let given = strategy.rolling_update.unwrap_or_default();
     let quarter = Amount::Percent(25);
-    let surge = given.max_surge.map_or(quarter, |amount| amount.0).of(group.replicas);
+    let surge = given.max_surge.map_or(quarter, |amount| amount.0).of(replicas);
     let unavailable = match given.max_unavailable.map_or(quarter, |amount| amount.0) {
         Amount::Pods(pods) => u64::from(pods),
         // Rounded down.
-        Amount::Percent(share) => group.replicas * u64::from(share) / 100,
+        Amount::Percent(share) => replicas * u64::from(share) / 100,
     };
     // Shares that come to nothing would make no progress.
     let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
     let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Strategy::RollingUpdate {
-        max_surge: count(surge),
-        max_unavailable: count(unavailable.min(group.replicas)),
-    }
+    Strategy::RollingUpdate { max_surge: count(surge), max_unavailable: count(unavailable.min(replicas)) }
 }
 
 /// The spec of pods of a ReplicaSet that has this hash.
@@ -216,12 +225,23 @@ pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpe
     }
 }
 
-/// Deployments that are rolled out, and by the number of the fault whose pods become what.
+/// What the controller is told of a Deployment.
+pub(super) fn settings(group: &DeploymentSpec, owner: u32) -> DeploymentSettings {
+    DeploymentSettings {
+        owner,
+        replicas: u32::try_from(group.replicas).unwrap_or(u32::MAX),
+        strategy: strategy(group, group.replicas),
+        min_ready_ns: group.min_ready_seconds.unwrap_or(0).saturating_mul(SECOND),
+        rollouts: 0,
+    }
+}
+
+/// Deployments that are rolled out, by their owner, and by the number of the fault whose pods become what.
 pub(super) fn resolve(
     spec: &ScenarioSpec,
     ranges: &[(PodId, PodId)],
     cluster: &mut Cluster,
-) -> (Vec<DeploymentSettings>, Changes) {
+) -> (BTreeMap<u32, DeploymentSettings>, Changes) {
     let workload = &spec.workload;
     let mut rollouts: Vec<(Nanos, usize, &FaultSpec)> = Vec::new();
     for (index, fault) in spec.faults.iter().enumerate() {
@@ -232,7 +252,7 @@ pub(super) fn resolve(
     rollouts.sort_unstable_by_key(|(at, index, _)| (*at, *index));
     let all = names(workload);
     let mut current: BTreeMap<u32, SpecId> = BTreeMap::new();
-    let mut settings: BTreeMap<u32, DeploymentSettings> = BTreeMap::new();
+    let mut known: BTreeMap<u32, DeploymentSettings> = BTreeMap::new();
     let mut changes = Changes::new();
     for (_, index, fault) in rollouts {
         let wanted = fault.deployment.as_deref().unwrap_or_default();
@@ -257,16 +277,10 @@ pub(super) fn resolve(
             current.insert(owner, after);
             to.push((owner, after));
             let group = &workload.deployments[all[owner as usize].1];
-            let known = settings.entry(owner).or_insert_with(|| DeploymentSettings {
-                owner,
-                replicas: u32::try_from(group.replicas).unwrap_or(u32::MAX),
-                strategy: resolved(group),
-                min_ready_ns: group.min_ready_seconds.unwrap_or(0).saturating_mul(SECOND),
-                rollouts: 0,
-            });
+            let known = known.entry(owner).or_insert_with(|| settings(group, owner));
             known.rollouts += 1;
         }
         changes.insert(index, to);
     }
-    (settings.into_values().collect(), changes)
+    (known, changes)
 }

@@ -11,6 +11,7 @@ mod nodes;
 mod objects;
 mod random;
 mod rollouts;
+mod scalings;
 mod servers;
 mod stages;
 mod support;

@@ -108,6 +108,40 @@ fn fault(dice: &mut Dice, has_server: bool, restarts: bool) -> String {
     }
 }
 
+/// Scalings and rollouts of what has a size, by dice of their own: the rest of a scenario is as without them.
+fn changes_of_size(seed: u64, groups: &str, nodes: u64) -> Vec<String> {
+    let dice = &mut Dice(seed ^ 0x5ca1_e000);
+    let mut faults = Vec::new();
+    // What ends by itself is not scaled.
+    let sized = groups.split("{name: ").skip(1).zip(0..).filter(|(set, _)| !set.contains("runTime"));
+    let sized: Vec<String> = sized.map(|(_, i)| format!("d{i}")).collect();
+    for name in &sized {
+        for _ in 0..if dice.chance(30) { dice.roll(1, 3) } else { 0 } {
+            let (at, replicas) = (dice.roll(1, LAST_FAULT_S), dice.roll(0, 3 * nodes));
+            faults.push(format!("{{kind: scale, at: {at}s, deployment: {name}, replicas: {replicas}}}"));
+        }
+        if dice.chance(10) {
+            let at = dice.roll(1, LAST_FAULT_S);
+            faults.push(format!("{{kind: rollout, at: {at}s, deployment: {name}}}"));
+        }
+    }
+    if groups.contains("statefulSets") && dice.chance(50) {
+        let (at, replicas) = (dice.roll(1, LAST_FAULT_S), dice.roll(0, 2 * nodes));
+        faults.push(format!("{{kind: scale, at: {at}s, statefulSet: statefulset0, replicas: {replicas}}}"));
+    }
+    faults
+}
+
+/// What the last scaling of a Deployment says, if there is one: of two at a time it is the later in the file.
+fn last_size(text: &str, name: &str) -> Option<u64> {
+    let of = format!("deployment: {name},");
+    let number = |line: &str, key: &str| -> Option<u64> {
+        line.split(key).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let scalings = text.lines().filter(|line| line.contains("kind: scale") && line.contains(&of));
+    scalings.max_by_key(|line| number(line, "at: ")).and_then(|line| number(line, "replicas: "))
+}
+
 /// A random scenario. Its size is that of a unit test.
 fn scenario(seed: u64) -> String {
     let dice = &mut Dice(seed);
@@ -190,6 +224,9 @@ fn scenario(seed: u64) -> String {
     for _ in 0..dice.roll(1, 6) {
         let _ = writeln!(text, "  - {}", fault(dice, has_server, !is_gang));
     }
+    for change in changes_of_size(seed, &groups, nodes) {
+        let _ = writeln!(text, "  - {change}");
+    }
     text.push_str("stop: {when: time, limit: 90m}\n");
     text
 }
@@ -244,6 +281,7 @@ fn check(seed: u64) {
             }
             let replicas = set.split("replicas: ").nth(1).and_then(|t| t.split(',').next());
             let replicas: u64 = replicas.unwrap().parse().unwrap();
+            let replicas = last_size(&text, &format!("d{i}")).unwrap_or(replicas);
             let (there, bound) = active[format!("d{i}").as_str()];
             // What takes a server a millisecond takes it minutes: requests may be under way when the time is over.
             if finished.control_plane.in_flight() > 0 && servers_get_slower(&text) > 10_000 {

@@ -1,23 +1,27 @@
-//! Rollouts: the Deployment controller, and the ReplicaSets of the Deployments that are rolled out.
+//! Rollouts and scalings: the Deployment controller, and the ReplicaSets of the Deployments that are rolled out or scaled.
 //!
 //! A Deployment whose pod template changes gets a new ReplicaSet. With `RollingUpdate` a sync scales the new one up as far as `replicas` and `maxSurge` allow for all
 //! ReplicaSets together; one that could not, scales the old ones down: pods that are not available first, then so many that `replicas - maxUnavailable` stay available. Pods
 //! of the new one that are not available yet count against that. With `Recreate` the old ones go to 0, and the new one is created when their pods are gone. Each write of a
 //! ReplicaSet's size, its creation and the Deployment's status is a request, one after the other, in the controller's own bucket (20/s, burst 30); five syncs run at once.
 //!
+//! A Deployment whose `replicas` change scales the one ReplicaSet that has pods. If several have, because a rollout is under way, what is added to, or taken from, `replicas` and
+//! `maxSurge` together is shared among them by their sizes (proportional scaling); the rollout goes on with the next sync. ReplicaSets note for which `replicas` and `maxSurge` they
+//! were sized, by which the controller tells that the Deployment was scaled. From 0 the newest grows as in a rollout.
+//!
 //! A ReplicaSet makes what is missing in batches of 1, 2, 4, .., and deletes what is too much at once, at most 500 of each a sync: pods without a node first, then those that
 //! have not started, that are not ready, that share their node with more pods of the Deployment, and that are younger by the power of two of their age. Its
 //! status (pods, ready, available) is written when it differs, and tells the Deployment. These requests share the ReplicaSet controller's bucket. A pod is
 //! available when it has been ready for `minReadySeconds`; its ReplicaSet is looked at a second later.
 //!
-//! Until its first rollout a Deployment is a ReplicaSet like others ([`replica_set`](super::replica_set)), which then hands its pods over.
+//! Until its first rollout or scaling a Deployment is a ReplicaSet like others ([`replica_set`](super::replica_set)), which then hands its pods over.
 //!
-//! Source: k/k `pkg/controller/deployment/{rolling,recreate,sync}.go`, `util/deployment_util.go`, `pkg/controller/replicaset/replica_set.go`,
+//! Source: k/k `pkg/controller/deployment/{rolling,recreate,sync}.go` (`scale`, `isScalingEvent`), `util/deployment_util.go`, `pkg/controller/replicaset/replica_set.go`,
 //! `pkg/controller/controller_utils.go` (`ActivePodsWithRanks`).
 //!
-//! Left out: changes of `replicas` (and with them proportional scaling), pauses, rollbacks, `progressDeadlineSeconds`, `revisionHistoryLimit`, deletion costs, restarts of containers,
+//! Left out: pauses, rollbacks, `progressDeadlineSeconds`, `revisionHistoryLimit`, deletion costs (the pods of a template have the same), restarts of containers,
 //! the wait for the informer to see what was written (the answers stand for it). The five workers for ReplicaSets are none of those that
-//! sync the others.
+//! sync the others. A ReplicaSet that has the Deployment's size already, while another without pods is the new one, does not keep the real controller from rolling out here.
 //!
 //! Cost: O(pods of the ReplicaSet x log) a sync of one.
 use std::cmp::Reverse;
@@ -26,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::kernel::ControllerEvent;
 use super::super::store::Refusal;
 use super::super::{ClientId, Verb};
+use super::progress::{Outcome, Progress};
 use super::replica_set::Handover;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env, retry_after_ns};
@@ -142,15 +147,119 @@ pub fn reconcile_old(olds: &[Size], new: Size, replicas: u32, max_unavailable: u
     writes
 }
 
+/// What a ReplicaSet looks at of a pod that may have to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    /// It is bound.
+    pub has_node: bool,
+    /// Its phase is Running.
+    pub started: bool,
+    /// Since when it is ready, ns; none: it is not.
+    pub ready_ns: Option<Nanos>,
+    /// Pods of the Deployment on its node.
+    pub beside: u32,
+    /// When it was created, ns; none: it is not known.
+    pub created_ns: Option<Nanos>,
+}
+
+/// The order of [`Candidate`]s, the first to go first.
+pub type Rank = (bool, bool, bool, Reverse<u32>, u32, u32);
+
+impl Candidate {
+    /// Its place in the order (`ActivePodsWithRanks`).
+    #[must_use]
+    pub fn rank(self, now: Nanos) -> Rank {
+        // Ages are told apart by their power of two.
+        let age =
+            |since: Nanos| (now.saturating_sub(since) / SECOND).checked_ilog2().map_or(0, |log| log + 1);
+        let (ready, created) = (self.ready_ns.map_or(0, age), self.created_ns.map_or(0, age));
+        (self.has_node, self.started, self.ready_ns.is_some(), Reverse(self.beside), ready, created)
+    }
+}
+
+/// For which size of its Deployment a ReplicaSet was sized (annotations `deployment.kubernetes.io/desired-replicas` and `max-replicas`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SizedFor {
+    /// `replicas`.
+    pub replicas: u32,
+    /// `replicas` and `maxSurge`.
+    pub most: u32,
+}
+
+/// `getReplicaSetFraction`: how many pods more, or less, are a ReplicaSet's share.
+fn fraction(set: Size, was: SizedFor, now: SizedFor) -> i64 {
+    if now.replicas == 0 {
+        return -i64::from(set.replicas);
+    }
+    let (size, was) = (u64::from(set.replicas) * u64::from(now.most), u64::from(was.most).max(1));
+    // Rounded, halves up.
+    let rounded = (2 * size + was) / (2 * was);
+    i64::try_from(rounded).unwrap_or(i64::MAX) - i64::from(set.replicas)
+}
+
+/// `scale`: the writes (index, size) that a change of `replicas` comes to. ReplicaSets are told oldest first; with `has_new` the last one is the newest template's.
+#[must_use]
+pub fn scale(sets: &[(Size, SizedFor)], has_new: bool, now: SizedFor, rolling: bool) -> Vec<(usize, u32)> {
+    let active: Vec<usize> = (0..sets.len()).filter(|at| sets[*at].0.replicas > 0).collect();
+    let newest = sets.len().checked_sub(1);
+    let one = match active[..] {
+        [] => newest,
+        [one] => Some(one),
+        _ => None,
+    };
+    if let Some(one) = one {
+        let differs = sets[one].0.replicas != now.replicas;
+        return if differs { vec![(one, now.replicas)] } else { Vec::new() };
+    }
+    let is_saturated = |(size, was): (Size, SizedFor)| {
+        (size.replicas, was.replicas, size.available) == (now.replicas, now.replicas, now.replicas)
+    };
+    if let Some(newest) = newest.filter(|newest| has_new && is_saturated(sets[*newest])) {
+        return active.into_iter().filter(|at| *at != newest).map(|at| (at, 0)).collect();
+    }
+    if !rolling {
+        return Vec::new();
+    }
+    let total: i64 = active.iter().map(|at| i64::from(sets[*at].0.replicas)).sum();
+    let to_add = if now.replicas > 0 { i64::from(now.most) } else { 0 } - total;
+    let mut order = active;
+    // The largest first; of the same size the newest when pods are added, the oldest when they are taken away.
+    if to_add > 0 {
+        order.sort_by_key(|at| (Reverse(sets[*at].0.replicas), Reverse(*at)));
+    } else if to_add < 0 {
+        order.sort_by_key(|at| (Reverse(sets[*at].0.replicas), *at));
+    }
+    let mut added = 0;
+    let mut sizes: Vec<(usize, i64)> = Vec::new();
+    for at in order {
+        let (size, was) = sets[at];
+        let share = match to_add - added {
+            0 => 0,
+            left if to_add > 0 => fraction(size, was, now).min(left),
+            left => fraction(size, was, now).max(left),
+        };
+        added += share;
+        sizes.push((at, i64::from(size.replicas) + share));
+    }
+    if let Some((_, size)) = sizes.first_mut() {
+        *size += to_add - added;
+    }
+    let write = |(at, size): (usize, i64)| {
+        let size = u32::try_from(size.max(0)).unwrap_or(u32::MAX);
+        (sets[at].0.replicas != size || sets[at].1 != now).then_some((at, size))
+    };
+    sizes.into_iter().filter_map(write).collect()
+}
+
 /// Pods, ready ones, available ones.
 type Status = (u32, u32, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Write {
-    /// A new ReplicaSet, of a size. Another may be the newest by the time of the answer.
-    Create(u32, u32),
+    /// A new ReplicaSet, of a size, and for which size of the Deployment. Another may be the newest by the time of the answer.
+    Create(u32, u32, SizedFor),
     /// A ReplicaSet's size.
-    Scale(u32, u32),
+    Scale(u32, u32, SizedFor),
     /// The Deployment's status.
     Status,
 }
@@ -160,6 +269,7 @@ struct ReplicaSet {
     spec: SpecId,
     created: bool,
     replicas: u32,
+    sized_for: SizedFor,
     /// Pods that are wanted and not lost, with the time since when they are ready.
     pods: BTreeMap<PodId, Option<Nanos>>,
     /// Pods that are being deleted.
@@ -193,12 +303,23 @@ struct Deployment {
     status: (Status, u32),
     failed: bool,
     failures: u32,
-    since_ns: Nanos,
-    /// The rollout is not complete.
-    rolling: bool,
+    /// One of the pods that it had at first.
+    first: PodId,
 }
 
-/// The Deployments of a run that are rolled out.
+impl Deployment {
+    /// For which size its ReplicaSets are sized from now on.
+    const fn sized_for(&self) -> SizedFor {
+        let replicas = self.settings.replicas;
+        let surge = match self.settings.strategy {
+            Strategy::Recreate => 0,
+            Strategy::RollingUpdate { max_surge, .. } => max_surge,
+        };
+        SizedFor { replicas, most: replicas.saturating_add(surge) }
+    }
+}
+
+/// The Deployments of a run that are rolled out or scaled.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Deployments {
     client: ClientId,
@@ -211,17 +332,14 @@ pub struct Deployments {
     by_owner: BTreeMap<u32, u32>,
     /// Deployment and ReplicaSet of each pod.
     places: BTreeMap<PodId, (u32, u32)>,
-    /// How long each rollout took that is complete, ns; rollouts that others took the place of.
-    took_ns: Vec<Nanos>,
-    superseded: u64,
-    /// How many are not complete.
-    rolling: u32,
+    rollouts: Progress,
+    scalings: Progress,
     /// Timers for pods that are ready and not available.
     waits: u32,
 }
 
 impl Deployments {
-    /// Deployments that will be rolled out; they write by one client, their ReplicaSets by the other.
+    /// Deployments that will be rolled out or scaled; they write by one client, their ReplicaSets by the other.
     #[must_use]
     pub fn new(
         client: ClientId,
@@ -238,8 +356,7 @@ impl Deployments {
             status: Default::default(),
             failed: false,
             failures: 0,
-            since_ns: 0,
-            rolling: false,
+            first: PodId::MAX,
         };
         let mut sets = 0;
         let mut first_set = Vec::new();
@@ -256,9 +373,8 @@ impl Deployments {
             by_owner: all.iter().map(|settings| settings.owner).zip(0..).collect(),
             all: all.iter().map(deployment).collect(),
             places: BTreeMap::new(),
-            took_ns: Vec::new(),
-            superseded: 0,
-            rolling: 0,
+            rollouts: Progress::default(),
+            scalings: Progress::default(),
             waits: 0,
         }
     }
@@ -275,17 +391,16 @@ impl Deployments {
         self.by_owner.get(&owner).copied().filter(|at| !self.all[*at as usize].sets.is_empty())
     }
 
-    /// How long each rollout took, ns; how many others took the place of; how many are not complete.
+    /// What rollouts came to, and what scalings did.
     #[must_use]
-    pub fn report(&self) -> (&[Nanos], u64, u64) {
-        debug_assert_eq!(self.all.iter().filter(|it| it.rolling).count(), self.rolling as usize);
-        (&self.took_ns, self.superseded, u64::from(self.rolling))
+    pub fn outcomes(&self) -> (Outcome, Outcome) {
+        (self.rollouts.outcome(), self.scalings.outcome())
     }
 
-    /// Whether a rollout is not complete.
+    /// Whether a rollout or a scaling is not complete.
     #[must_use]
-    pub const fn are_rolling(&self) -> bool {
-        self.rolling > 0
+    pub fn are_moving(&self) -> bool {
+        self.rollouts.is_open() || self.scalings.is_open()
     }
 
     /// Whether pods that are ready become available in time.
@@ -294,43 +409,72 @@ impl Deployments {
         self.waits > 0
     }
 
-    /// The Deployment's template changes: from now on its pods are as the spec says. The first time it takes over what its ReplicaSet has.
+    /// The first time it takes over what its ReplicaSet has.
+    fn take_over(&mut self, env: &mut Env<'_>, at: u32, taken: Option<Handover>) {
+        let Some(Handover { pods, again, lost, making }) = taken else { return };
+        let it = &mut self.all[at as usize];
+        let first = pods.iter().chain(&again).next().copied();
+        it.app = first.map_or(0, |pod| env.cluster.pods.app_id(pod));
+        it.first = first.unwrap_or(PodId::MAX);
+        let mut set = ReplicaSet {
+            spec: first.map_or(0, |pod| env.cluster.pods.spec_id(pod)),
+            created: true,
+            replicas: it.settings.replicas,
+            sized_for: it.sized_for(),
+            again,
+            lost,
+            ..ReplicaSet::default()
+        };
+        let store = env.control_plane.store();
+        for pod in pods {
+            self.places.insert(pod, (at, 0));
+            if store.is_active(pod) || making.contains(&pod) {
+                let since_ns = env.cluster.pods.timeline(pod).running_ns;
+                set.pods.insert(pod, store.is_ready(pod).then_some(since_ns));
+            } else if store.exists(pod) && !store.is_over(pod) {
+                set.leaving.insert(pod);
+            }
+        }
+        // What it was waiting for is answered like a sync of this one's.
+        set.under_way = making;
+        set.status = Self::status_of(&set, it.settings.min_ready_ns, env);
+        it.sets.push(set);
+    }
+
+    /// The Deployment's template changes: from now on its pods are as the spec says.
     pub fn change(&mut self, env: &mut Env<'_>, owner: u32, spec: SpecId, taken: Option<Handover>) {
         let Some(at) = self.by_owner.get(&owner).copied() else { return };
+        self.take_over(env, at, taken);
+        self.all[at as usize].sets.push(ReplicaSet { spec, ..ReplicaSet::default() });
+        self.rollouts.begin(at, env.kernel.now());
+    }
+
+    /// The Deployment's `replicas` change, and with it what its strategy comes to.
+    pub fn resize(
+        &mut self,
+        env: &mut Env<'_>,
+        owner: u32,
+        replicas: u32,
+        strategy: Strategy,
+        taken: Option<Handover>,
+    ) {
+        let Some(at) = self.by_owner.get(&owner).copied() else { return };
+        self.take_over(env, at, taken);
         let it = &mut self.all[at as usize];
-        if let Some(Handover { pods, again, lost, making }) = taken {
-            let first = pods.iter().chain(&again).next();
-            it.app = first.map_or(0, |pod| env.cluster.pods.app_id(*pod));
-            let mut set = ReplicaSet {
-                spec: first.map_or(spec, |pod| env.cluster.pods.spec_id(*pod)),
-                created: true,
-                replicas: it.settings.replicas,
-                again,
-                lost,
-                ..ReplicaSet::default()
-            };
-            let store = env.control_plane.store();
-            for pod in pods {
-                self.places.insert(pod, (at, 0));
-                if store.is_active(pod) || making.contains(&pod) {
-                    let since_ns = env.cluster.pods.timeline(pod).running_ns;
-                    set.pods.insert(pod, store.is_ready(pod).then_some(since_ns));
-                } else if store.exists(pod) && !store.is_over(pod) {
-                    set.leaving.insert(pod);
-                }
+        let before = std::mem::replace(&mut it.settings.replicas, replicas);
+        it.settings.strategy = strategy;
+        env.control_plane.store_mut().resize(it.first, before, replicas);
+        // In whose place nobody is to come.
+        let mut too_many = before.saturating_sub(replicas);
+        for set in &mut it.sets {
+            while too_many > 0
+                && let Some(pod) = set.lost.pop_front()
+            {
+                env.dropped.push(pod);
+                too_many -= 1;
             }
-            // What it was waiting for is answered like a sync of this one's.
-            set.under_way = making;
-            set.status = Self::status_of(&set, it.settings.min_ready_ns, env);
-            it.sets.push(set);
         }
-        it.sets.push(ReplicaSet { spec, ..ReplicaSet::default() });
-        if std::mem::replace(&mut it.rolling, true) {
-            self.superseded += 1;
-        } else {
-            self.rolling += 1;
-        }
-        it.since_ns = env.kernel.now();
+        self.scalings.begin(at, env.kernel.now());
     }
 
     /// It is due.
@@ -450,14 +594,29 @@ impl Deployments {
         let size = |set: &ReplicaSet| Size { replicas: set.replicas, available: set.status.2 };
         let total: u32 = olds.iter().map(|old| old.replicas).sum();
         let newest = olds.len() as u32;
+        let now_for = it.sized_for();
         let mut writes = Vec::new();
+        if it.sets.iter().any(|set| set.replicas > 0 && set.sized_for.replicas != replicas) {
+            let created: Vec<u32> =
+                it.sets.iter().zip(0..).filter(|(set, _)| set.created).map(|(_, nth)| nth).collect();
+            let of = |nth: &u32| &it.sets[*nth as usize];
+            let sizes: Vec<_> = created.iter().map(|nth| (size(of(nth)), of(nth).sized_for)).collect();
+            let rolling = it.settings.strategy != Strategy::Recreate;
+            let scaled = scale(&sizes, new.created, now_for, rolling).into_iter();
+            writes.extend(scaled.map(|(at, size)| Write::Scale(created[at], size, now_for)));
+        }
         match it.settings.strategy {
+            _ if !writes.is_empty() => {}
             Strategy::Recreate => {
                 let to_scale = olds.iter().zip(0..).filter(|(old, _)| old.replicas > 0);
-                writes.extend(to_scale.map(|(_, nth)| Write::Scale(nth, 0)));
+                writes.extend(to_scale.map(|(_, nth)| Write::Scale(nth, 0, now_for)));
                 let none_left = olds.iter().all(|old| old.pods.is_empty() && old.leaving.is_empty());
-                if writes.is_empty() && none_left && !new.created {
-                    writes.extend([Write::Create(newest, replicas), Write::Status]);
+                if writes.is_empty() && none_left {
+                    if !new.created {
+                        writes.extend([Write::Create(newest, replicas, now_for), Write::Status]);
+                    } else if new.replicas != replicas {
+                        writes.push(Write::Scale(newest, replicas, now_for));
+                    }
                 }
             }
             Strategy::RollingUpdate { max_surge, max_unavailable } => {
@@ -465,15 +624,16 @@ impl Deployments {
                 let mut scaled = false;
                 if !new.created {
                     now.replicas = new_size(replicas, max_surge, total, 0);
-                    writes.extend([Write::Create(newest, now.replicas), Write::Status]);
+                    writes.extend([Write::Create(newest, now.replicas, now_for), Write::Status]);
                 } else if let Some(size) = reconcile_new(replicas, max_surge, total, new.replicas) {
-                    writes.push(Write::Scale(newest, size));
+                    writes.push(Write::Scale(newest, size, now_for));
                     scaled = true;
                 }
                 if !scaled {
                     let sizes: Vec<Size> = olds.iter().map(size).collect();
                     let less = reconcile_old(&sizes, now, replicas, max_unavailable);
-                    writes.extend(less.into_iter().map(|(nth, size)| Write::Scale(nth as u32, size)));
+                    let less = less.into_iter();
+                    writes.extend(less.map(|(nth, size)| Write::Scale(nth as u32, size, now_for)));
                 }
             }
         }
@@ -523,9 +683,9 @@ impl Deployments {
                     && (new.status.0, new.status.2) == (replicas, replicas)
                     && olds.iter().all(|old| old.replicas == 0 && old.status.0 == 0)
             });
-            if complete && std::mem::take(&mut it.rolling) {
-                self.took_ns.push(now - it.since_ns);
-                self.rolling -= 1;
+            if complete {
+                self.rollouts.complete(at, now);
+                self.scalings.complete(at, now);
             }
         }
         self.queue.done(at);
@@ -540,11 +700,13 @@ impl Deployments {
         let changed = match write {
             _ if !answer.ok => None,
             Write::Status => None,
-            Write::Create(nth, size) | Write::Scale(nth, size) => Some((nth, size)),
+            Write::Create(nth, size, sized_for) | Write::Scale(nth, size, sized_for) => {
+                Some((nth, size, sized_for))
+            }
         };
-        if let Some((nth, size)) = changed {
+        if let Some((nth, size, sized_for)) = changed {
             let set = &mut it.sets[nth as usize];
-            (set.created, set.replicas) = (true, size);
+            (set.created, set.replicas, set.sized_for) = (true, size, sized_for);
             self.set_queue.add(self.first_set[at as usize] + nth);
             // Its informer shows the ReplicaSet.
             self.queue.add(at);
@@ -615,18 +777,19 @@ impl Deployments {
         for pod in it.sets.iter().flat_map(|set| set.pods.keys()) {
             *on_node.entry(pods.node(*pod)).or_default() += 1;
         }
-        // Ages are told apart by their power of two; names are chance.
-        let age =
-            |since: Nanos| (now.saturating_sub(since) / SECOND).checked_ilog2().map_or(0, |log| log + 1);
         let set = &mut it.sets[nth as usize];
         let rank = |(pod, ready): (&PodId, &Option<Nanos>)| {
             let node = pods.node(*pod);
-            let created = pods.timeline(*pod).created_ns;
-            let shared = Reverse(on_node.get(&node).copied().filter(|_| node != NO_NODE).unwrap_or(0));
-            let started = pods.timeline(*pod).running_ns != Nanos::MAX;
-            let younger = (ready.map_or(0, age), if created == Nanos::MAX { 0 } else { age(created) });
-            let tried = !store.is_wanted_away(*pod);
-            ((tried, node != NO_NODE, started, ready.is_some(), shared, younger), name(*pod), *pod)
+            let times = pods.timeline(*pod);
+            let candidate = Candidate {
+                has_node: node != NO_NODE,
+                started: times.running_ns != Nanos::MAX,
+                ready_ns: *ready,
+                beside: on_node.get(&node).copied().filter(|_| node != NO_NODE).unwrap_or(0),
+                created_ns: (times.created_ns != Nanos::MAX).then_some(times.created_ns),
+            };
+            // What was to go before goes; names are chance.
+            (!store.is_wanted_away(*pod), candidate.rank(now), name(*pod), *pod)
         };
         let mut ranked: Vec<_> = set.pods.iter().map(rank).collect();
         ranked.sort_unstable();
@@ -783,6 +946,86 @@ mod tests {
         // "got invalid request to scale down": the status lags behind.
         assert_eq!(clean_up_unhealthy(&mut [size(17, 20)], 3, &mut Vec::new()), None);
         assert_eq!(reconcile_old(&[size(17, 20)], size(3, 3), 20, 3), []);
+    }
+
+    /// `sync_test.go`, TestScale: sizes before and after, oldest first. Where nothing else is said there is no surge, and the last ReplicaSet is the new one.
+    #[test]
+    fn a_change_of_replicas_is_shared_by_the_sizes_of_replica_sets() {
+        let sized = |from: SizedFor, to: SizedFor, has_new: bool, before: &[u32]| {
+            let sets: Vec<_> = before.iter().map(|replicas| (size(*replicas, *replicas), from)).collect();
+            let mut after = before.to_vec();
+            for (at, replicas) in scale(&sets, has_new, to, true) {
+                after[at] = replicas;
+            }
+            after
+        };
+        let plain = |replicas| SizedFor { replicas, most: replicas };
+        for (from, to, before, after) in [
+            (10, 12, &[10][..], &[12][..]),
+            (10, 5, &[10], &[5]),
+            (5, 10, &[3, 2], &[6, 4]),
+            (5, 3, &[3, 2], &[2, 1]),
+            (9, 4, &[1, 8], &[0, 4]),
+            (7, 10, &[2, 3, 2], &[3, 4, 3]),
+            (13, 8, &[3, 8, 2], &[2, 5, 1]),
+            (3, 4, &[1, 1, 1], &[1, 1, 2]),
+            (3, 2, &[1, 1, 1], &[0, 1, 1]),
+            (6, 0, &[1, 2, 3], &[0, 0, 0]),
+            (6, 6, &[0, 0, 0], &[0, 0, 6]),
+        ] {
+            assert_eq!(sized(plain(from), plain(to), true, before), after, "{from} -> {to}");
+        }
+        // No ReplicaSet is the new one: a template has changed, too.
+        assert_eq!(sized(plain(4), plain(5), false, &[2, 2]), [2, 3]);
+        assert_eq!(sized(plain(10), plain(14), false, &[3, 7]), [4, 10]);
+        let surge = |replicas, surge| SizedFor { replicas, most: replicas + surge };
+        assert_eq!(sized(surge(10, 2), surge(20, 2), true, &[6, 6]), [11, 11]);
+        assert_eq!(sized(surge(10, 3), surge(50, 6), true, &[8, 5]), [34, 22]);
+        // One was written before a write failed: another is brought to where it should be, and the third stays.
+        let done = [(size(1, 1), plain(5)), (size(1, 1), plain(3)), (size(2, 2), plain(5))];
+        let writes = scale(&done, true, plain(5), true);
+        assert!(writes.contains(&(1, 2)) && writes.len() == 1, "{writes:?}");
+        // As large as it should be, but broken: what is old and serves stays.
+        let broken = [(size(1, 1), surge(2, 1)), (size(2, 0), surge(2, 1))];
+        assert_eq!(scale(&broken, true, surge(2, 1), true), []);
+        // And well: nobody needs the old one.
+        let saturated = [(size(1, 1), surge(2, 1)), (size(2, 2), surge(2, 1))];
+        assert_eq!(scale(&saturated, true, surge(2, 1), true), [(0, 0)]);
+    }
+
+    /// `controller_utils_test.go`, TestSortingActivePodsWithRanks: who goes before whom. The phase Unknown, deletion costs and restarts are not modelled.
+    #[test]
+    fn pods_go_in_the_order_of_the_real_controller() {
+        const HOUR: Nanos = 3600 * SECOND;
+        let now = 2000 * HOUR;
+        let unscheduled = Candidate { created_ns: Some(now), ..Candidate::default() };
+        let pending = Candidate { has_node: true, beside: 1, ..unscheduled };
+        let not_ready = Candidate { started: true, ..pending };
+        let ready = |hours: u64, created_hours: u64| Candidate {
+            ready_ns: Some(now - hours * HOUR),
+            created_ns: Some(now - created_hours * HOUR),
+            ..not_ready
+        };
+        let beside = |candidate: Candidate, beside: u32| Candidate { beside, ..candidate };
+        let (young, old, month) = (ready(0, 0), ready(720, 720), ready(0, 720));
+        for (first, then) in [
+            (unscheduled, beside(pending, 2)),
+            (beside(unscheduled, 2), pending),
+            (pending, beside(not_ready, 2)),
+            (not_ready, young),
+            (young, old),
+            (beside(young, 2), old),
+            (beside(old, 2), young),
+            (young, month),
+            (beside(month, 2), young),
+            (ready(2, 720), ready(5, 720)),
+        ] {
+            assert!(first.rank(now) < then.rank(now), "{first:?} {then:?}");
+        }
+        let waits = |hours: u64| Candidate { created_ns: Some(now - hours * HOUR), ..unscheduled };
+        for (one, other) in [(waits(5), waits(8)), (ready(5, 720), ready(8, 720))] {
+            assert_eq!(one.rank(now), other.rank(now), "names decide");
+        }
     }
 
     /// TestDeploymentController_scaleDownOldReplicaSetsForRollingUpdate.

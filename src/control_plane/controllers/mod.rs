@@ -6,11 +6,12 @@
 //! | `node_lifecycle` | the Ready condition and the taints of nodes that are not heard of          |
 //! | `taint_eviction` | pods deleted from nodes whose taints they don't tolerate                   |
 //! | `pod_gc`         | pods of nodes that are gone                                                |
-//! | `deployment`     | Deployments that are rolled out, and their ReplicaSets from then on         |
+//! | `deployment`     | Deployments that are rolled out or scaled, and their ReplicaSets from then on |
 //! | `stateful_set`   | StatefulSets: pods with names, one after the other or all at once           |
 //! | `daemon_set`     | DaemonSets: a pod for each node that should have one                        |
 //! | `job`            | Jobs: completions, parallelism, back-off of pods that fail, a limit of them |
 //! | `cron_job`       | CronJobs: when a Job is due, beside which others it may run                 |
+//! | `progress`       | how long rollouts and scalings take                                        |
 //! | `owners`         | the numbers by which pods and answers name a controller's objects           |
 //! | `work_queue`     | objects that wait for a sync, and workers                                   |
 //! | `sync`           | a sync: requests in batches, the status, and when it is tried again         |
@@ -36,6 +37,7 @@ pub mod kueue;
 pub mod node_lifecycle;
 mod owners;
 pub mod pod_gc;
+pub mod progress;
 pub mod replica_set;
 pub mod stateful_set;
 mod sync;
@@ -51,10 +53,12 @@ use crate::engine::{MILLISECOND, Nanos, SECOND};
 
 use cron_job::CronJobs;
 use daemon_set::DaemonSets;
-use deployment::Deployments;
+use deployment::{Deployments, Strategy};
 use job::Jobs;
 use node_lifecycle::NodeLifecycle;
 use pod_gc::PodGc;
+use progress::Outcome;
+use replica_set::Handover;
 use stateful_set::StatefulSets;
 use taint_eviction::TaintEviction;
 
@@ -160,7 +164,7 @@ pub struct Controllers {
     pub daemon_sets: Option<DaemonSets>,
     /// CronJobs, if there are any.
     pub cron_jobs: Option<CronJobs>,
-    /// Deployments that are rolled out, if there are any.
+    /// Deployments that are rolled out or scaled, if there are any.
     pub deployments: Option<Deployments>,
 }
 
@@ -189,6 +193,49 @@ impl Controllers {
             deployments.on_timer(env, at);
         }
         self.tell_cron_jobs(env);
+    }
+
+    /// An object's `replicas` change; a Deployment tells what its strategy comes to, and what its ReplicaSet hands over.
+    pub fn resize(
+        &mut self,
+        env: &mut Env<'_>,
+        (owner, replicas): (u32, u32),
+        strategy: Option<Strategy>,
+        taken: Option<Handover>,
+    ) {
+        if let (Some(deployments), Some(strategy)) = (&mut self.deployments, strategy) {
+            deployments.resize(env, owner, replicas, strategy, taken);
+        } else if let Some(sets) = &mut self.stateful_sets
+            && let Some(at) = sets.index_of(owner)
+        {
+            sets.resize(env, at, replicas);
+        }
+    }
+
+    /// The informer has shown that an object was changed.
+    pub fn on_changed(&mut self, env: &mut Env<'_>, owner: u32) {
+        if let Some(deployments) = &mut self.deployments
+            && let Some(at) = deployments.index_of(owner)
+        {
+            deployments.start(env, at);
+        } else {
+            self.start(env, owner);
+        }
+    }
+
+    /// What rollouts came to, and what scalings did.
+    #[must_use]
+    pub fn outcomes(&self) -> (Outcome, Outcome) {
+        let deployments = self.deployments.as_ref().map(Deployments::outcomes).unwrap_or_default();
+        let sets = self.stateful_sets.as_ref().map(StatefulSets::outcome).unwrap_or_default();
+        (deployments.0, progress::sum([deployments.1, sets]))
+    }
+
+    /// Whether a rollout or a scaling is not complete.
+    #[must_use]
+    pub fn are_moving(&self) -> bool {
+        self.deployments.as_ref().is_some_and(Deployments::are_moving)
+            || self.stateful_sets.as_ref().is_some_and(StatefulSets::are_moving)
     }
 
     /// Tells CronJobs which of their Jobs have ended.

@@ -6,22 +6,27 @@
 //! gone: while its node does not answer, it is not. A pod that has failed is deleted first. Each sync that has changed
 //! something writes the StatefulSet's status.
 //!
+//! Where `replicas` change, places are added at the end or taken away from it. A place that is taken away loses its pod. `OrderedReady`: when all places that stay have a
+//! running and ready pod, the last pod goes, and the next when it is gone; one that is not ready goes only if no pod before it is not ready either. `Parallel`: all of them at
+//! once, in batches of 1, 2, 4, .. Its budget, if there is one, is of the new size from then on.
+//!
 //! Five syncs run at once (`--concurrent-statefulset-syncs`); the controller's client has a token bucket of its own. A
 //! sync whose request fails is tried again after 5 ms, doubled for each failure in a row.
 //!
 //! Source: k/k `pkg/controller/statefulset/{stateful_set,stateful_set_control}.go`.
 //!
-//! Left out: scaling, rolling updates, ControllerRevisions, claims, `minReadySeconds`, ordinals that begin elsewhere.
+//! Left out: rolling updates, ControllerRevisions, claims, `minReadySeconds`, ordinals that begin elsewhere.
 //!
 //! Cost: O(log replicas) a change of a pod.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::{ClientId, Verb};
 use super::owners::Owners;
+use super::progress::{Outcome, Progress};
 use super::sync::Sync;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env};
-use crate::cluster::{NO_NODE, PodId};
+use crate::cluster::{AppId, Cluster, NO_NODE, PodId, SpecId};
 
 /// What a StatefulSet is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +42,8 @@ enum Slot {
     Planned,
     /// Nobody; the pod that was there is gone.
     Missing,
+    /// Nobody, and nobody is missed: the place is new, or was taken away.
+    Vacant,
     /// A pod, in good order but for being ready.
     There,
     /// A running and ready pod.
@@ -50,10 +57,21 @@ enum Slot {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct StatefulSet {
     settings: StatefulSetSettings,
+    /// `replicas`: places from here on are taken away.
+    replicas: u32,
     /// By place: the pod and how it is.
     slots: Vec<(PodId, Slot)>,
     /// Places without a ready pod.
     unready: BTreeSet<u32>,
+    /// Places that are taken away and have a pod.
+    condemned: BTreeSet<u32>,
+    /// Pods that this sync deletes when it has made what is missing.
+    to_delete: VecDeque<PodId>,
+    /// It is at that.
+    deleting: bool,
+    /// What its pods are.
+    spec: SpecId,
+    app: AppId,
     /// Places whose pod is to be made, in this sync.
     to_make: VecDeque<u32>,
     sync: Sync,
@@ -70,6 +88,7 @@ pub struct StatefulSets {
     /// Place of each pod.
     places: BTreeMap<PodId, u32>,
     queue: WorkQueue,
+    scalings: Progress,
 }
 
 impl StatefulSets {
@@ -80,9 +99,18 @@ impl StatefulSets {
         first_owner: u32,
         workers: u32,
         sets: &[((PodId, PodId), StatefulSetSettings)],
+        cluster: &Cluster,
     ) -> Self {
+        // One without places has no pods, and is never scaled.
+        let last = (cluster.pods.len() as PodId).saturating_sub(1);
         let set = |&((from, to), settings): &((PodId, PodId), StatefulSetSettings)| StatefulSet {
             settings,
+            replicas: to - from,
+            condemned: BTreeSet::new(),
+            to_delete: VecDeque::new(),
+            deleting: false,
+            spec: cluster.pods.spec_id(from.min(last)),
+            app: cluster.pods.app_id(from.min(last)),
             slots: (from..to).map(|pod| (pod, Slot::Planned)).collect(),
             unready: (0..to - from).collect(),
             to_make: VecDeque::new(),
@@ -97,6 +125,7 @@ impl StatefulSets {
             sets: sets.iter().map(set).collect(),
             places,
             queue,
+            scalings: Progress::default(),
         }
     }
 
@@ -112,6 +141,34 @@ impl StatefulSets {
         self.owners.index_of(owner)
     }
 
+    /// What scalings came to.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.scalings.outcome()
+    }
+
+    /// Whether a scaling is not complete.
+    #[must_use]
+    pub fn are_moving(&self) -> bool {
+        self.scalings.is_open()
+    }
+
+    /// The StatefulSet's `replicas` change.
+    pub fn resize(&mut self, env: &mut Env<'_>, at: u32, replicas: u32) {
+        let set = &mut self.sets[at as usize];
+        let before = std::mem::replace(&mut set.replicas, replicas);
+        if let Some((pod, _)) = set.slots.first() {
+            env.control_plane.store_mut().resize(*pod, before, replicas);
+        }
+        if set.slots.len() < replicas as usize {
+            set.slots.resize(replicas as usize, (PodId::MAX, Slot::Vacant));
+        }
+        for place in before.min(replicas)..before.max(replicas) {
+            Self::look(env, set, place);
+        }
+        self.scalings.begin(at, env.kernel.now());
+    }
+
     /// A StatefulSet was created, or is due again.
     pub fn start(&mut self, env: &mut Env<'_>, at: u32) {
         self.sets[at as usize].begun = true;
@@ -125,6 +182,7 @@ impl StatefulSets {
         for at in 0..self.sets.len() as u32 {
             let set = &mut self.sets[at as usize];
             set.to_make.clear();
+            set.to_delete.clear();
             set.sync = Sync::default();
             for place in 0..set.slots.len() as u32 {
                 Self::look(env, set, place);
@@ -165,12 +223,28 @@ impl StatefulSets {
         } else {
             Slot::There
         };
+        let is_wanted = place < set.replicas;
+        let is = match is {
+            Slot::Missing if !is_wanted => {
+                if !store.was_scaled_down(pod) {
+                    // In its place nobody is to come.
+                    env.dropped.push(pod);
+                }
+                Slot::Vacant
+            }
+            is => is,
+        };
         set.slots[place as usize].1 = is;
-        if is == Slot::Ready {
-            set.unready.remove(&place);
-        } else {
-            set.unready.insert(place);
-        }
+        let mut keep = |places: fn(&mut StatefulSet) -> &mut BTreeSet<u32>, has: bool| {
+            let places = places(set);
+            if has {
+                places.insert(place)
+            } else {
+                places.remove(&place)
+            };
+        };
+        keep(|set| &mut set.unready, is_wanted && is != Slot::Ready);
+        keep(|set| &mut set.condemned, !is_wanted && is != Slot::Vacant);
     }
 
     fn pump(&mut self, env: &mut Env<'_>) {
@@ -186,11 +260,12 @@ impl StatefulSets {
         let mut to_delete = Vec::new();
         for place in set.unready.iter().copied().take(most) {
             match set.slots[place as usize] {
-                (_, Slot::Planned | Slot::Missing) => set.to_make.push_back(place),
+                (_, Slot::Planned | Slot::Missing | Slot::Vacant) => set.to_make.push_back(place),
                 (pod, Slot::Failed) => to_delete.push(pod),
                 (_, Slot::There | Slot::Ready | Slot::Leaving) => {}
             }
         }
+        Self::condemn(env, set);
         for pod in to_delete {
             set.sync.wait_for(pod);
             env.control_plane.submit(env.kernel, self.client, Verb::DeletePod, pod, NO_NODE);
@@ -200,19 +275,58 @@ impl StatefulSets {
         }
     }
 
+    /// Which pods of places that are taken away go (`processCondemned`).
+    fn condemn(env: &mut Env<'_>, set: &mut StatefulSet) {
+        (set.deleting, set.to_delete) = (false, VecDeque::new());
+        if set.condemned.is_empty() {
+            return;
+        }
+        let planned = |place: &u32| set.slots[*place as usize].1 == Slot::Planned;
+        for place in set.condemned.iter().copied().filter(planned).collect::<Vec<_>>() {
+            // Never made.
+            env.dropped.push(set.slots[place as usize].0);
+            set.slots[place as usize].1 = Slot::Vacant;
+            set.condemned.remove(&place);
+        }
+        let of = |place: &u32| set.slots[*place as usize];
+        if !set.settings.ordered {
+            let going = set.condemned.iter().rev().map(of).filter(|(_, slot)| *slot != Slot::Leaving);
+            set.to_delete = going.map(|(pod, _)| pod).collect();
+        } else if set.unready.is_empty()
+            && let Some(last) = set.condemned.last()
+        {
+            let (pod, slot) = of(last);
+            let first_unhealthy = set.condemned.iter().find(|place| of(place).1 != Slot::Ready);
+            let goes = slot == Slot::Ready || slot != Slot::Leaving && first_unhealthy == Some(last);
+            set.to_delete.extend(goes.then_some(pod));
+        }
+    }
+
     /// The next batch, or the end of the sync.
     fn make(&mut self, env: &mut Env<'_>, at: u32) {
         let owner = self.owners.of(at);
         let set = &mut self.sets[at as usize];
-        if set.sync.has_failed() || set.to_make.is_empty() {
+        if set.sync.has_failed() || set.to_make.is_empty() && set.to_delete.is_empty() {
             set.to_make.clear();
             self.write_status(env, at);
             return;
         }
+        if set.to_make.is_empty() {
+            if !std::mem::replace(&mut set.deleting, true) {
+                set.sync.start_slowly();
+            }
+            for pod in set.sync.next_batch(&mut set.to_delete) {
+                env.control_plane.store_mut().is_scaled_down(pod);
+                set.sync.wait_for(pod);
+                env.control_plane.submit(env.kernel, self.client, Verb::DeleteGracefully, pod, NO_NODE);
+            }
+            return;
+        }
         for place in set.sync.next_batch(&mut set.to_make) {
             let (mut pod, slot) = set.slots[place as usize];
-            if slot == Slot::Missing {
-                pod = env.make(pod, owner);
+            if matches!(slot, Slot::Missing | Slot::Vacant) {
+                let is_missed = slot == Slot::Missing && !env.control_plane.store().was_scaled_down(pod);
+                pod = env.make_of(set.spec, set.app, owner, is_missed.then_some(pod));
                 self.places.insert(pod, place);
                 set.slots[place as usize] = (pod, Slot::Planned);
             }
@@ -229,7 +343,11 @@ impl StatefulSets {
     }
 
     fn end(&mut self, env: &mut Env<'_>, at: u32) {
-        self.sets[at as usize].sync.end(env, self.owners.of(at));
+        let set = &mut self.sets[at as usize];
+        if !set.sync.has_failed() && set.unready.is_empty() && set.condemned.is_empty() {
+            self.scalings.complete(at, env.kernel.now());
+        }
+        set.sync.end(env, self.owners.of(at));
         self.queue.done(at);
         self.pump(env);
     }

@@ -37,6 +37,11 @@ impl Sync {
         (self.changed, self.failed, self.batch) = (false, false, 1);
     }
 
+    /// The next batch is of one again.
+    pub fn start_slowly(&mut self) {
+        self.batch = 1;
+    }
+
     /// A request has failed.
     pub const fn has_failed(&self) -> bool {
         self.failed

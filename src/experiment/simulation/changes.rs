@@ -24,6 +24,7 @@ use crate::control_plane::controllers::deployment::Deployments;
 use crate::control_plane::controllers::job::Jobs;
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycle;
 use crate::control_plane::controllers::pod_gc::PodGc;
+use crate::control_plane::controllers::progress::Outcome;
 use crate::control_plane::controllers::replica_set::ReplicaSets;
 use crate::control_plane::controllers::stateful_set::StatefulSets;
 use crate::control_plane::controllers::taint_eviction::TaintEviction;
@@ -38,7 +39,9 @@ use crate::control_plane::{ClientId, ControlPlane, PodChange, Verb};
 use crate::engine::Nanos;
 use crate::measure::recovery::Recovery;
 use crate::measure::station::Station;
-use crate::scenario::plan::{ClientIdentity, Creation, FaultKind, Lifetimes, OwnerPlan, Plan, StopWhen};
+use crate::scenario::plan::{
+    ClientIdentity, Creation, FaultKind, Lifetimes, OwnerPlan, Plan, Scaling, StopWhen,
+};
 
 pub use drains::DrainReport;
 use drains::Drains;
@@ -80,7 +83,9 @@ pub(super) struct Changes {
     /// Pods lost, by what became of them.
     pub(super) replaced: u64,
     pub(super) failed_pods: u64,
-    /// In a run with rollouts, pods that were bound, and that ended before they ran.
+    /// Some fault makes a controller take pods away.
+    takes_away: bool,
+    /// Then pods that were bound, and that ended before they ran.
     pub(super) gone_early: u64,
     /// Empty between events.
     #[serde(skip)]
@@ -113,8 +118,10 @@ pub struct FaultsReport {
     pub jobs: Option<(u64, u64)>,
     /// With CronJobs: times that never had a Job, and Jobs in whose place others came.
     pub cron_jobs: Option<(u64, u64)>,
-    /// With rollouts: how long each took that is complete, ns; how many others took the place of; how many are not complete.
-    pub rollouts: Option<(Vec<Nanos>, u64, u64)>,
+    /// With rollouts: what they came to.
+    pub rollouts: Option<Outcome>,
+    /// With scalings: what they came to.
+    pub scalings: Option<Outcome>,
     /// Whether the scenario has faults; else controllers alone are the reason for this report.
     pub has_faults: bool,
 }
@@ -251,7 +258,7 @@ impl Simulation {
         let controllers = Controllers {
             stateful_sets: (!stateful_sets.is_empty()).then(|| {
                 let client = client("statefulset-controller");
-                StatefulSets::new(client, first_set, OBJECT_SYNCS, &stateful_sets)
+                StatefulSets::new(client, first_set, OBJECT_SYNCS, &stateful_sets, cluster)
             }),
             jobs: (!jobs.is_empty())
                 .then(|| Jobs::new(client("job-controller"), first_job, OBJECT_SYNCS, &jobs)),
@@ -285,6 +292,10 @@ impl Simulation {
             later_run_ns: Vec::new(),
             replaced: 0,
             failed_pods: 0,
+            takes_away: plan
+                .faults
+                .iter()
+                .any(|fault| matches!(fault.kind, FaultKind::Rollout { .. } | FaultKind::Scale { .. })),
             gone_early: 0,
             made: Vec::new(),
             dropped: Vec::new(),
@@ -465,6 +476,21 @@ impl Simulation {
         self.sets(ReplicaSets::go_on);
     }
 
+    /// `replicas` of Deployments and StatefulSets change.
+    pub(super) fn scale(&mut self, to: &[Scaling]) {
+        for &Scaling { owner, replicas, strategy } in to {
+            let sets = self.replica_sets.as_mut().filter(|_| strategy.is_some());
+            let taken = sets.and_then(|sets| sets.hand_over(owner));
+            // Whoever is to see it may be away.
+            self.reach_controllers(|controllers, env| {
+                controllers.resize(env, (owner, replicas), strategy, taken);
+            });
+            self.welcome();
+            self.control(|controllers, env| controllers.on_changed(env, owner));
+        }
+        self.sets(ReplicaSets::go_on);
+    }
+
     /// An answer to a ReplicaSet that its Deployment has taken over; false: it is none of those.
     pub(super) fn on_rollout_answered(&mut self, answer: Answer) -> bool {
         let has = self.changes.as_ref().is_some_and(|changes| changes.controllers.deployments.is_some());
@@ -596,8 +622,7 @@ impl Simulation {
                 if node != NO_NODE {
                     store.leave_node(pod, node);
                     let never_ran = self.cluster.pods.timeline(pod).running_ns == Nanos::MAX;
-                    let rolls = changes.controllers.deployments.is_some();
-                    changes.gone_early += u64::from(never_ran && rolls);
+                    changes.gone_early += u64::from(never_ran && changes.takes_away);
                 }
                 self.agents.forget(pod);
                 if store.is_wanted_away(pod) {
@@ -639,8 +664,8 @@ impl Simulation {
             };
             let daemons =
                 || c.controllers.daemon_sets.as_ref().is_some_and(|sets| sets.are_open(&self.cluster));
-            let rollouts = || c.controllers.deployments.as_ref().is_some_and(Deployments::are_rolling);
-            c.faults.are_scripted_to_come() || c.recovery.is_open() || rollouts() || jobs() || daemons()
+            let moving = || c.controllers.are_moving();
+            c.faults.are_scripted_to_come() || c.recovery.is_open() || moving() || jobs() || daemons()
         })
     }
 
@@ -660,6 +685,7 @@ impl Simulation {
         for (occurrence, over_ns) in changes.drains.iter().flat_map(|drains| drains.ends()) {
             cases[occurrence].drained_ns = over_ns;
         }
+        let (rollouts, scalings) = changes.controllers.outcomes();
         Some(FaultsReport {
             cases,
             pods_replaced: changes.replaced,
@@ -671,10 +697,14 @@ impl Simulation {
             creations_refused: self.control_plane.store().quotas().map(Quotas::refused),
             jobs: changes.controllers.jobs.as_ref().map(Jobs::ended),
             cron_jobs: changes.controllers.cron_jobs.as_ref().map(CronJobs::counts),
-            rollouts: changes.controllers.deployments.as_ref().map(|all| {
-                let (took_ns, superseded, open) = all.report();
-                (took_ns.to_vec(), superseded, open)
-            }),
+            rollouts: changes
+                .faults
+                .are_some(|kind| matches!(kind, FaultKind::Rollout { .. }))
+                .then_some(rollouts),
+            scalings: changes
+                .faults
+                .are_some(|kind| matches!(kind, FaultKind::Scale { .. }))
+                .then_some(scalings),
             has_faults: changes.faults.are_any(),
         })
     }

@@ -12,7 +12,7 @@
 //! | nodes join | the kubelet registers its node, tainted `not-ready`, and reports it as ready when it has its answer |
 //! | pods fail | the node's agent reports `Failed`; without agents somebody else does |
 //! | servers, components, watches | see `servers` |
-//! | Deployments are rolled out | see `control_plane::controllers::deployment` |
+//! | Deployments are rolled out or scaled, StatefulSets are scaled | see `control_plane::controllers::{deployment, stateful_set}` |
 //!
 //! Cost: O(nodes) or O(pods) an occurrence.
 use std::collections::BTreeMap;
@@ -162,6 +162,11 @@ impl Faults {
         !self.plan.is_empty()
     }
 
+    /// Whether the plan has faults that do such a thing.
+    pub(super) fn are_some(&self, such: impl Fn(&FaultKind) -> bool) -> bool {
+        self.plan.iter().any(|fault| such(&fault.kind))
+    }
+
     /// What a fault does.
     pub(super) fn kind(&self, index: usize) -> &FaultKind {
         &self.plan[index].kind
@@ -304,6 +309,7 @@ impl Simulation {
             }
             FaultKind::WatchBreak { watchers, lasts } => self.break_watches(index, &watchers, lasts),
             FaultKind::Rollout { to } => self.roll_out(&to),
+            FaultKind::Scale { to } => self.scale(&to),
         }
     }
 

@@ -1,0 +1,170 @@
+//! Scalings: `faults: [{kind: scale, deployment: web, replicas: 40, ..}]`, and the same of a `statefulSet`: `replicas` change at a time.
+//!
+//! A list of them is what an autoscaler of pods, or a schedule, comes to. Of a Deployment `strategy` is of the new size from then on: its shares are
+//! taken of that. What has no pods at first can't be scaled: no pod says what the new ones are like.
+//!
+//! Left out: the HorizontalPodAutoscaler itself, which would need what pods use; the request that changes the object.
+//!
+//! Cost: O(scalings x objects).
+use std::collections::BTreeMap;
+
+use super::diagnostic::did_you_mean;
+use super::faults::{FaultKindSpec, FaultSpec};
+use super::limits;
+use super::plan::Scaling;
+use super::rollout;
+use super::spec::{NodeLifecycleKind, PodShape, ScenarioSpec, WorkloadSpec, WorkloadStart};
+use super::validate::Check;
+use crate::control_plane::controllers::deployment::DeploymentSettings;
+
+/// What is scaled.
+struct Target {
+    owner: u32,
+    name: String,
+    /// Index of its group in the list of its kind.
+    group: usize,
+}
+
+/// StatefulSets by name in their order, with the group that they are of.
+fn stateful_sets(workload: &WorkloadSpec) -> Vec<(String, usize)> {
+    let groups = workload.stateful_sets.iter().map(|group| (group.name.as_deref(), group.count));
+    rollout::names_of(groups, "statefulset")
+}
+
+/// What a scaling is of: one object, or all of a group by its name.
+fn targets(fault: &FaultSpec, workload: &WorkloadSpec) -> Vec<Target> {
+    let deployments = rollout::names(workload);
+    if let Some(wanted) = &fault.deployment {
+        let found = rollout::targets(workload, wanted).into_iter();
+        return found
+            .map(|owner| {
+                let (name, group) = deployments[owner as usize].clone();
+                Target { owner, name, group }
+            })
+            .collect();
+    }
+    let Some(wanted) = fault.stateful_set.as_deref() else { return Vec::new() };
+    // Owners are the Deployments, then these.
+    let all = stateful_sets(workload).into_iter().zip(deployments.len() as u32..);
+    let of_group = |group: usize| workload.stateful_sets[group].name.as_deref() == Some(wanted);
+    all.filter(|((name, group), _)| name == wanted || of_group(*group))
+        .map(|((name, group), owner)| Target { owner, name, group })
+        .collect()
+}
+
+/// The size and the shape of a target's group.
+fn group(fault: &FaultSpec, workload: &WorkloadSpec, target: &Target) -> (u64, PodShape) {
+    if fault.deployment.is_some() {
+        let group = &workload.deployments[target.group];
+        (group.replicas, group.shape())
+    } else {
+        let group = &workload.stateful_sets[target.group];
+        (group.replicas, group.shape())
+    }
+}
+
+/// Rules of a scaling.
+pub(super) fn validate(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
+    if fault.kind != FaultKindSpec::Scale {
+        return;
+    }
+    for (field, is_given) in [("every", fault.every.is_some()), ("mtbf", fault.mtbf.is_some())] {
+        if is_given {
+            let message = "a scaling comes at one time";
+            check.report(&format!("{path}.{field}"), message, "give it `at`, and write one for each change");
+        }
+    }
+    if spec.control_plane.node_lifecycle.kind.unwrap_or_default() == NodeLifecycleKind::None {
+        let message = "without node agents no pod is ever ready, and no scaling is complete";
+        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+    let field = format!("{path}.replicas");
+    if fault.replicas.is_none() {
+        check.report(&field, "required with scale, but missing", "how many pods it has from then on");
+    }
+    check.optional_count(&field, fault.replicas, 0, limits::PODS);
+    let workload = &spec.workload;
+    let (kind, wanted, all) = match (&fault.deployment, &fault.stateful_set) {
+        (Some(wanted), None) => ("deployment", wanted, rollout::names(workload)),
+        (None, Some(wanted)) => ("statefulSet", wanted, stateful_sets(workload)),
+        (None, None) => {
+            let hint = "`deployment` or `statefulSet`, by its name";
+            check.report(path, "the scaling does not say what it is of", hint);
+            return;
+        }
+        (Some(_), Some(_)) => {
+            let hint = "write two of them";
+            check.report(
+                &format!("{path}.statefulSet"),
+                "a scaling is of one object, or group of them",
+                hint,
+            );
+            return;
+        }
+    };
+    let field = format!("{path}.{kind}");
+    let what = if kind == "deployment" { "Deployment" } else { "StatefulSet" };
+    let found = targets(fault, workload);
+    let Some(last) = found.last() else {
+        let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        let hint = match known[..] {
+            [] => format!("there is none; add `workload.{kind}s`"),
+            _ => did_you_mean(wanted, &known),
+        };
+        check.expected(&field, &format!("the name of a {what}"), hint);
+        return;
+    };
+    // The last of them is created last.
+    let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
+    let is_there = workload.start == Some(WorkloadStart::Backlog);
+    let created_ns = if is_there { 0 } else { u64::from(last.owner).saturating_mul(interval_ns) };
+    if fault.at.is_some_and(|at| at.0 < created_ns) {
+        let message = format!("the {what} is not created by then");
+        check.report(&format!("{path}.at"), message, "later, or with a shorter `workload.arrivals.interval`");
+    }
+    if let Some(empty) = found.iter().find(|target| group(fault, workload, target).0 == 0) {
+        let message =
+            format!("the {what} `{}` has no pods at first, and no others are like them", empty.name);
+        check.report(&field, message, "begin with `replicas: 1` or more");
+    }
+    let (_, shape) = group(fault, workload, last);
+    for (what, is_given) in [
+        ("runTime", shape.run_time.is_some()),
+        ("hold", shape.hold.is_some()),
+        ("gang", shape.gang.is_some()),
+        ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
+    ] {
+        if is_given {
+            let message = format!("scalings of pods with `{what}` are not modelled");
+            check.report(&field, message, "leave one of them out");
+        }
+    }
+}
+
+/// Deployments that are scaled are told to the controller, too.
+pub(super) fn add_deployments(spec: &ScenarioSpec, known: &mut BTreeMap<u32, DeploymentSettings>) {
+    for fault in spec.faults.iter().filter(|fault| fault.kind == FaultKindSpec::Scale) {
+        for target in targets(fault, &spec.workload) {
+            if let Some(group) =
+                spec.workload.deployments.get(target.group).filter(|_| fault.deployment.is_some())
+            {
+                known.entry(target.owner).or_insert_with(|| rollout::settings(group, target.owner));
+            }
+        }
+    }
+}
+
+/// Whose `replicas` become what.
+pub(super) fn resolve(fault: &FaultSpec, workload: &WorkloadSpec) -> Vec<Scaling> {
+    let replicas = fault.replicas.unwrap_or(0);
+    let scaling = |target: Target| Scaling {
+        owner: target.owner,
+        replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
+        strategy: fault
+            .deployment
+            .as_ref()
+            .map(|_| rollout::strategy(&workload.deployments[target.group], replicas)),
+    };
+    targets(fault, workload).into_iter().map(scaling).collect()
+}
