@@ -3,7 +3,7 @@
 //! Fields, defaults and rules are those of 1.36: `k8s.io/kube-scheduler/config/v1/types.go`,
 //! `pkg/scheduler/apis/config/v1/{defaults,default_plugins}.go`, `pkg/scheduler/apis/config/validation/*.go` and
 //! `pkg/scheduler/framework/runtime/framework.go`. A value that the real kube-scheduler refuses is refused here in its
-//! words, with the line. What it accepts falls into three groups:
+//! words, with the line: each rule was held against the binary of 1.36.3. What it accepts falls into three groups:
 //! - it changes what pods wait for: it is honoured;
 //! - it has no such effect (lock names, profiling, arguments of plugins without work here): a note says so;
 //! - it would have one that is not modelled (extenders, plugins from outside the tree): an error says so.
@@ -27,6 +27,7 @@ use super::duration::DurationNs;
 use super::resolve::operator;
 use super::spec::{MatchExpressionSpec, MatchOperator};
 use super::tree::{Path, Step};
+use super::validate::{is_label_value, is_qualified};
 use crate::cluster::{Expression, SpreadConstraint, Term, WeightedTerm};
 use crate::engine::SECOND;
 use crate::scheduler::kube::{NamedProfile, Plugins, ResourceWeight, Weights, system_default_constraints};
@@ -38,7 +39,7 @@ const KIND: &str = "KubeSchedulerConfiguration";
 const DEFAULT_NAME: &str = "default-scheduler";
 
 /// The extension points, as the file names them.
-const POINTS: [&str; 12] = [
+const POINTS: [&str; 14] = [
     "preEnqueue",
     "queueSort",
     "preFilter",
@@ -51,6 +52,8 @@ const POINTS: [&str; 12] = [
     "preBind",
     "bind",
     "postBind",
+    "placementGenerate",
+    "placementScore",
 ];
 
 /// Plugins in the tree, all in the default profile: name, weight in `multiPoint` (0: none is given), extension points.
@@ -80,6 +83,9 @@ const IN_TREE: [(&str, i64, &[&str]); 20] = [
     ("DefaultBinder", 0, &["bind"]),
     ("NodeDeclaredFeatures", 0, &["preFilter", "filter"]),
 ];
+
+/// Plugins in the tree that no profile has by default: they need feature gates of 1.36 that are off.
+const OFF_BY_DEFAULT: [&str; 3] = ["GangScheduling", "PodGroupPodsCount", "TopologyPlacementGenerator"];
 
 /// Plugins that v1 no longer has.
 const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
@@ -127,7 +133,7 @@ struct ExtenderSpec {
     #[serde(rename = "enableHTTPS")]
     _enable_https: Option<bool>,
     #[serde(rename = "tlsConfig")]
-    _tls_config: Option<IgnoredAny>,
+    _tls_config: Option<TlsConfig>,
     #[serde(rename = "httpTimeout")]
     _http_timeout: Option<DurationNs>,
     #[serde(rename = "nodeCacheCapable")]
@@ -136,6 +142,27 @@ struct ExtenderSpec {
     managed_resources: Vec<ManagedResource>,
     #[serde(rename = "ignorable")]
     _ignorable: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TlsConfig {
+    #[serde(rename = "insecure")]
+    _insecure: Option<bool>,
+    #[serde(rename = "serverName")]
+    _server_name: Option<String>,
+    #[serde(rename = "certFile")]
+    _cert_file: Option<String>,
+    #[serde(rename = "keyFile")]
+    _key_file: Option<String>,
+    #[serde(rename = "caFile")]
+    _ca_file: Option<String>,
+    #[serde(rename = "certData")]
+    _cert_data: Option<String>,
+    #[serde(rename = "keyData")]
+    _key_data: Option<String>,
+    #[serde(rename = "caData")]
+    _ca_data: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -276,7 +303,9 @@ struct RatioSpec {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ShapePoint {
+    #[serde(default)]
     utilization: i64,
+    #[serde(default)]
     score: i64,
 }
 
@@ -294,7 +323,7 @@ struct DefaultConstraint {
     topology_key: Option<String>,
     when_unsatisfiable: Option<String>,
     label_selector: Option<IgnoredAny>,
-    min_domains: Option<u32>,
+    min_domains: Option<i64>,
     node_affinity_policy: Option<String>,
     node_taints_policy: Option<String>,
     #[serde(default)]
@@ -328,6 +357,7 @@ struct NodeSelectorTerm {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PreferredTerm {
+    #[serde(default)]
     weight: i64,
     #[serde(default)]
     preference: NodeSelectorTerm,
@@ -404,11 +434,31 @@ impl Reader<'_> {
 
     fn range(&mut self, path: &Path, value: Option<i64>, least: i64, most: i64, detail: &str) -> Option<i64> {
         let value = value?;
+        if !self.fits(path, value) {
+            return None;
+        }
         if (least..=most).contains(&value) {
             return Some(value);
         }
         self.invalid(path, value, detail);
         None
+    }
+
+    /// Whether a number fits the field, whose type is int32 in all that [`Self::range`] reads.
+    fn fits(&mut self, path: &Path, value: i64) -> bool {
+        let fits = i32::try_from(value).is_ok();
+        if !fits {
+            self.refused(path, &format!("json: cannot unmarshal number {value} into a field of type int32"));
+        }
+        fits
+    }
+
+    /// The key of a label, or the name of a resource.
+    fn label_name(&mut self, path: &Path, name: &str) {
+        if !is_qualified(name) {
+            let detail = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+            self.invalid(path, quoted(name), detail);
+        }
     }
 
     fn configuration(&mut self, spec: &Configuration) -> SchedulerConfig {
@@ -489,7 +539,10 @@ impl Reader<'_> {
             for (j, resource) in extender.managed_resources.iter().enumerate() {
                 let path = path.key("managedResources").child(Step::Index(j)).key("name");
                 let name = resource.name.as_str();
-                if !name.contains('/') || name.contains("kubernetes.io/") {
+                let native = !name.contains('/') || name.contains("kubernetes.io/");
+                if !is_qualified(name) {
+                    self.label_name(&path, name);
+                } else if native || name.starts_with("requests.") {
                     self.invalid(&path, quoted(name), "is an invalid extended resource name");
                 }
                 if managed.contains(&name) {
@@ -565,21 +618,22 @@ impl Reader<'_> {
         if spec.leader_elect == Some(false) {
             return;
         }
-        let lease = spec.lease_duration.map_or(15 * SECOND, |d| d.0);
-        let renew = spec.renew_deadline.map_or(10 * SECOND, |d| d.0);
-        let retry = spec.retry_period.map_or(2 * SECOND, |d| d.0);
-        for (key, span) in [("leaseDuration", lease), ("renewDeadline", renew), ("retryPeriod", retry)] {
-            if span == 0 {
-                self.invalid(&path.key(key), "0s", "must be greater than zero");
-            }
+        // Zero stands for the default in all three.
+        let or = |span: Option<DurationNs>, default: u64| {
+            span.map(|d| d.0).filter(|ns| *ns > 0).unwrap_or(default)
+        };
+        let lease = or(spec.lease_duration, 15 * SECOND);
+        let renew = or(spec.renew_deadline, 10 * SECOND);
+        let retry = or(spec.retry_period, 2 * SECOND);
+        if lease <= renew {
+            let detail = "must be greater than `RenewDeadline`";
+            self.invalid(&path.key("leaseDuration"), quoted(&DurationNs(renew).to_string()), detail);
         }
-        if lease < renew {
-            let detail = "LeaseDuration must be greater than RenewDeadline";
-            self.invalid(&path.key("leaseDuration"), DurationNs(renew), detail);
-        }
-        if renew < retry {
-            let detail = "RenewDeadline must be greater than RetryPeriod";
-            self.invalid(&path.key("renewDeadline"), DurationNs(renew), detail);
+        // client-go's JitterFactor is 1.2.
+        if renew <= retry.saturating_add(retry / 5) {
+            let words =
+                "couldn't create leader elector: renewDeadline must be greater than retryPeriod*JitterFactor";
+            self.refused(&path.key("renewDeadline"), words);
         }
         if let Some(lock) = spec.resource_lock.as_deref().filter(|lock| !lock.is_empty() && *lock != "leases")
         {
@@ -604,6 +658,11 @@ impl Reader<'_> {
                 }
             }
             let sort = |p: &ProfileSpec| p.plugins.get("queueSort").cloned().unwrap_or_default();
+            let sorts = sort(profile).enabled.len();
+            if i == 0 && sorts > 1 {
+                let path = path.key("plugins").key("queueSort").key("enabled");
+                self.invalid(&path, sorts, "only one queue sort plugin can be enabled");
+            }
             if i > 0 && sort(profile) != sort(&profiles[0]) {
                 let detail = "must be the same for all profiles";
                 self.invalid(&path.key("plugins").key("queueSort"), "{...}", detail);
@@ -687,14 +746,26 @@ impl Reader<'_> {
         for (i, plugin) in set.enabled.iter().enumerate() {
             let path = path.key("enabled").child(Step::Index(i));
             let name = plugin.name.as_str();
-            if seen.contains(&name) {
-                self.refused(&path.key("name"), &format!("plugin \"{name}\" already registered"));
+            if seen.contains(&name) && point != "queueSort" {
+                let first = IN_TREE.iter().find(|(known, ..)| *known == name).map(|(.., points)| points[0]);
+                let point = if point == "multiPoint" { first.unwrap_or(point) } else { point };
+                let words = format!("plugin \"{name}\" already registered as \"{}\"", point_type(point));
+                self.refused(&path.key("name"), &words);
             }
             seen.push(name);
+            if point == "multiPoint" && REMOVED.contains(&name) {
+                // The framework says it, at the first point that it expands.
+                self.refused(&path.key("name"), &format!("PreFilterPlugin \"{name}\" does not exist"));
+                continue;
+            }
             if self.removed(name, &path.key("name")) {
                 continue;
             }
             match IN_TREE.iter().find(|(known, ..)| *known == name) {
+                None if OFF_BY_DEFAULT.contains(&name) => {
+                    let what = format!("the plugin `{name}`, whose feature gate is off by default");
+                    self.not_modelled(&path.key("name"), &what, "take it out to study the rest");
+                }
                 None => {
                     let names: Vec<&str> = IN_TREE.iter().map(|(name, ..)| *name).collect();
                     let what = format!("the plugin `{name}`, which is not in the tree");
@@ -705,14 +776,17 @@ impl Reader<'_> {
                     self.not_modelled(&path.key("name"), &what, &hint);
                 }
                 Some((_, _, points)) if point != "multiPoint" && !points.contains(&point) => {
-                    let words = format!("plugin \"{name}\" does not extend {point} plugin");
+                    let words = format!("plugin \"{name}\" does not extend {} plugin", point_type(point));
                     self.refused(&path.key("name"), &words);
                 }
                 Some(_) => {}
             }
             match plugin.weight {
-                Some(weight) if !(0..=i64::from(i32::MAX)).contains(&weight) => {
-                    let what = "a weight that is negative or above 2147483647";
+                Some(weight) if i32::try_from(weight).is_err() => {
+                    self.fits(&path.key("weight"), weight);
+                }
+                Some(weight) if weight < 0 => {
+                    let what = "a weight that is negative";
                     self.not_modelled(&path.key("weight"), what, "give a weight from 1 on");
                 }
                 Some(_) if point != "multiPoint" && point != "score" => {
@@ -724,7 +798,10 @@ impl Reader<'_> {
         for (i, plugin) in set.disabled.iter().enumerate() {
             let path = path.key("disabled").child(Step::Index(i)).key("name");
             let name = plugin.name.as_str();
-            if name != "*" && !IN_TREE.iter().any(|(known, ..)| *known == name) && !REMOVED.contains(&name) {
+            let known = IN_TREE.iter().any(|(known, ..)| *known == name)
+                || REMOVED.contains(&name)
+                || OFF_BY_DEFAULT.contains(&name);
+            if name != "*" && !known {
                 let names: Vec<&str> = IN_TREE.iter().map(|(name, ..)| *name).collect();
                 let why = format!("there is no plugin `{name}`; {}", did_you_mean(name, &names));
                 self.note(&path, &why);
@@ -736,7 +813,7 @@ impl Reader<'_> {
         let removed = REMOVED.contains(&name);
         if removed {
             let detail = format!(
-                "was invalid in version \"{API_VERSION}\" (KubeSchedulerConfiguration is version \"{API_VERSION}\")"
+                "was invalid in version \"v1\" (KubeSchedulerConfiguration is version \"{API_VERSION}\")"
             );
             self.invalid(path, quoted(name), &detail);
         }
@@ -767,7 +844,10 @@ impl Reader<'_> {
                 "VolumeBinding" => self.volumes(&args, settings),
                 "DynamicResources" => self.devices(&args),
                 _ if IN_TREE.iter().any(|(known, ..)| *known == name) => {
-                    self.refused(&path.key("name"), &format!("the plugin {name} takes no arguments"));
+                    self.note(
+                        &path,
+                        &format!("the plugin `{name}` takes no arguments, and kube-scheduler reads none"),
+                    );
                 }
                 _ => self.note(&path, &format!("the plugin `{name}` does not run")),
             }
@@ -782,10 +862,21 @@ impl Reader<'_> {
         }
         match self.file.decode::<T>(path) {
             Ok(args) => {
-                for (key, wanted) in [("apiVersion", API_VERSION), ("kind", kind)] {
-                    if node.get(key).is_some_and(|value| value.shown() != wanted) {
-                        self.refused(&path.key(key), &format!("has to match plugin args, `{wanted}`"));
-                    }
+                let given = |key: &str, wanted: &str| {
+                    node.get(key).map(super::tree::Node::shown).filter(|found| found != wanted)
+                };
+                let plugin = kind.trim_end_matches("Args");
+                if let Some(version) = given("apiVersion", API_VERSION) {
+                    let words = format!(
+                        "decoding args for plugin {plugin}: no kind \"{kind}\" is registered for version \"{version}\""
+                    );
+                    self.refused(&path.key("apiVersion"), &words);
+                } else if let Some(found) = given("kind", kind) {
+                    let group = API_VERSION.trim_end_matches("/v1");
+                    let words = format!(
+                        "args for plugin {plugin} were not of type {kind}.{group}, got {found}.{group}"
+                    );
+                    self.refused(&path.key("kind"), &words);
                 }
                 Some(args)
             }
@@ -844,10 +935,21 @@ impl Reader<'_> {
         let path = path.key("preferredDuringSchedulingIgnoredDuringExecution");
         for (i, preferred) in added.preferred_during_scheduling_ignored_during_execution.iter().enumerate() {
             let path = path.child(Step::Index(i));
-            let weight =
-                self.range(&path.key("weight"), Some(preferred.weight), 1, 100, "must be in the range 1-100");
+            let key = path.key("weight");
+            // The scheduler skips a term that weighs nothing, and looks at no other weight.
+            if preferred.weight == 0 || !self.fits(&key, preferred.weight) {
+                continue;
+            }
+            if !(1..=100).contains(&preferred.weight) {
+                self.not_modelled(
+                    &key,
+                    "a weight outside of 1 to 100",
+                    "give one that a pod could have, too",
+                );
+                continue;
+            }
             let term = self.term(&path.key("preference"), &preferred.preference);
-            if let Some(weight) = weight.and_then(|w| i32::try_from(w).ok()) {
+            if let Ok(weight) = i32::try_from(preferred.weight) {
                 settings.kube.added_preferred.push(WeightedTerm { weight, term });
             }
         }
@@ -864,37 +966,51 @@ impl Reader<'_> {
                 let path = path.key(list).child(Step::Index(i));
                 let fields = list == "matchFields";
                 let values = e.values.len();
+                let list = format!("[{}]", e.values.iter().map(|v| quoted(v)).collect::<Vec<_>>().join(","));
                 match e.operator {
-                    _ if fields && e.key != "metadata.name" => {
-                        self.invalid(&path.key("key"), quoted(&e.key), "not a valid field selector key");
-                    }
                     MatchOperator::In | MatchOperator::NotIn if fields && values != 1 => {
-                        self.refused(&path.key("values"), "Required value: must have one element");
+                        self.invalid(&path.key("values"), list, "must have one element");
+                    }
+                    MatchOperator::In | MatchOperator::NotIn if fields => {}
+                    other if fields => {
+                        let words =
+                            format!("Unsupported value: \"{other:?}\": supported values: \"In\", \"NotIn\"");
+                        self.refused(&path.key("operator"), &words);
                     }
                     MatchOperator::In | MatchOperator::NotIn if values == 0 => {
-                        let words =
-                            "Invalid value: []: for 'in', 'notin' operators, values set can't be empty";
-                        self.refused(&path.key("values"), words);
+                        let detail = "for 'in', 'notin' operators, values set can't be empty";
+                        self.invalid(&path.key("values"), list, detail);
                     }
                     MatchOperator::Exists | MatchOperator::DoesNotExist if values > 0 => {
-                        let words = "Invalid value: values set must be empty for exists and does not exist";
-                        self.refused(&path.key("values"), words);
+                        let detail = "values set must be empty for exists and does not exist";
+                        self.invalid(&path.key("values"), list, detail);
                     }
-                    MatchOperator::Gt | MatchOperator::Lt
-                        if values != 1 || e.values[0].parse::<i64>().is_err() =>
-                    {
-                        let words = "Invalid value: for 'Gt', 'Lt' operators, exactly one value is required, an integer";
-                        self.refused(&path.key("values"), words);
+                    MatchOperator::Gt | MatchOperator::Lt if values != 1 => {
+                        let detail = "for 'Gt', 'Lt' operators, exactly one value is required";
+                        self.invalid(&path.key("values"), list, detail);
                     }
-                    MatchOperator::Exists
-                    | MatchOperator::DoesNotExist
-                    | MatchOperator::Gt
-                    | MatchOperator::Lt
-                        if fields =>
-                    {
-                        self.refused(&path.key("operator"), "not a valid selector operator");
+                    MatchOperator::Gt | MatchOperator::Lt if e.values[0].parse::<i64>().is_err() => {
+                        let path = path.key("values").child(Step::Index(0));
+                        let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
+                        self.invalid(&path, quoted(&e.values[0]), detail);
                     }
                     _ => {}
+                }
+                if fields && e.key != "metadata.name" {
+                    // kube-scheduler takes it, and no node has such a field.
+                    let what = format!("the field `{}` of nodes", super::diagnostic::shorten(&e.key));
+                    self.not_modelled(
+                        &path.key("key"),
+                        &what,
+                        "metadata.name is the only one that nodes have",
+                    );
+                } else if !fields {
+                    self.label_name(&path.key("key"), &e.key);
+                    for (j, value) in e.values.iter().enumerate().filter(|(_, v)| !is_label_value(v)) {
+                        let path = path.key("values").child(Step::Index(j));
+                        let detail = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+                        self.invalid(&path, quoted(value), detail);
+                    }
                 }
                 into.push(Expression {
                     key: e.key.clone(),
@@ -908,10 +1024,15 @@ impl Reader<'_> {
 
     fn fit(&mut self, path: &Path, settings: &mut Settings) {
         let Some(args) = self.args::<NodeResourcesFitArgs>(path, "NodeResourcesFitArgs") else { return };
+        for (i, resource) in args.ignored_resources.iter().enumerate() {
+            self.label_name(&path.key("ignoredResources").child(Step::Index(i)), resource);
+        }
         for (i, group) in args.ignored_resource_groups.iter().enumerate() {
             if group.contains('/') {
                 let path = path.key("ignoredResourceGroups").child(Step::Index(i));
                 self.invalid(&path, quoted(group), "resource group name can't contain '/'");
+            } else {
+                self.label_name(&path.key("ignoredResourceGroups").child(Step::Index(i)), group);
             }
         }
         settings.kube.ignored_resources = args.ignored_resources;
@@ -1020,7 +1141,8 @@ impl Reader<'_> {
 
     fn spread(&mut self, path: &Path, settings: &mut Settings) {
         let Some(args) = self.args::<PodTopologySpreadArgs>(path, "PodTopologySpreadArgs") else { return };
-        let kind = args.defaulting_type.as_deref().unwrap_or("System");
+        // Empty stands for the default.
+        let kind = args.defaulting_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("System");
         let before = self.errors.len();
         match kind {
             "System" if !args.default_constraints.is_empty() => {
@@ -1038,8 +1160,12 @@ impl Reader<'_> {
             let path = path.key("defaultConstraints").child(Step::Index(i));
             let skew = constraint.max_skew.or(Some(0));
             self.range(&path.key("maxSkew"), skew, 1, i64::from(i32::MAX), "not in valid range (0, inf)");
-            if constraint.topology_key.as_deref().unwrap_or("").is_empty() {
-                self.refused(&path.key("topologyKey"), "Required value: can not be empty");
+            match constraint.topology_key.as_deref().unwrap_or("") {
+                "" => self.refused(&path.key("topologyKey"), "Required value: can not be empty"),
+                key => self.label_name(&path.key("topologyKey"), key),
+            }
+            if let Some(least) = constraint.min_domains {
+                self.fits(&path.key("minDomains"), least);
             }
             match constraint.when_unsatisfiable.as_deref().unwrap_or("") {
                 "DoNotSchedule" | "ScheduleAnyway" => {}
@@ -1080,7 +1206,8 @@ impl Reader<'_> {
                 max_skew: c.max_skew.and_then(|s| u32::try_from(s).ok()).unwrap_or(1),
                 topology_key: c.topology_key.clone().unwrap_or_default(),
                 hard: c.when_unsatisfiable.as_deref() == Some("DoNotSchedule"),
-                min_domains: c.min_domains.unwrap_or(0),
+                // The scheduler takes a negative one, and there are never fewer domains.
+                min_domains: c.min_domains.and_then(|least| u32::try_from(least).ok()).unwrap_or(0),
                 ignore_node_affinity: c.node_affinity_policy.as_deref() == Some("Ignore"),
                 honor_node_taints: c.node_taints_policy.as_deref() == Some("Honor"),
                 ..SpreadConstraint::default()
@@ -1122,6 +1249,13 @@ impl Reader<'_> {
         let seconds = u64::try_from(args.bind_timeout_seconds.unwrap_or(600)).unwrap_or(600);
         settings.kube.volume_bind_timeout_ns = seconds.saturating_mul(SECOND);
     }
+}
+
+/// The interface of an extension point, as the framework's messages name it: `FilterPlugin`.
+fn point_type(point: &str) -> String {
+    let mut letters = point.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect::<String>() + "Plugin"
 }
 
 fn quoted(text: &str) -> String {

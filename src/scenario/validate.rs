@@ -382,11 +382,14 @@ const QUALIFIED_HINT: &str =
     "such as `app` or `example.com/app`: letters, digits, `-`, `_`, `.`, at most 63 after the `/`";
 
 /// A label key as Kubernetes allows it.
-fn is_qualified(key: &str) -> bool {
+pub(super) fn is_qualified(key: &str) -> bool {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     prefix.is_none_or(|prefix| {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-        !prefix.is_empty() && prefix.len() <= 253 && prefix.bytes().all(allowed)
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        prefix.len() <= 253
+            && prefix.bytes().all(allowed)
+            && prefix.split('.').all(|part| edge(part.bytes().next()) && edge(part.bytes().next_back()))
     }) && !name.is_empty()
         && is_label_value(name)
 }

@@ -31,7 +31,7 @@ impl Imported {
     pub(crate) fn outcome(&self, uid: &str) -> &OutcomeRow {
         self.outcomes.iter().find(|o| o.uid == uid).unwrap()
     }
-    fn deleted_at(&self, uid: &str) -> Option<u64> {
+    pub(crate) fn deleted_at(&self, uid: &str) -> Option<u64> {
         self.deletions.iter().find(|(u, _)| u == uid).map(|d| d.1)
     }
     pub(crate) fn dropped(&self, table: &str, reason: &str) -> u64 {

@@ -142,7 +142,7 @@ fn a_limit_range_is_for_what_is_created_in_its_namespace() {
     assert_eq!(i.dropped("objects", "forbidden"), 1);
 }
 
-/// `ValidateLimitRange`, and what is not modelled.
+/// `ValidateLimitRange` in the words of kube-apiserver 1.36.3 (2026-11-29), and what is not modelled.
 #[test]
 fn wrong_limit_ranges_say_where() {
     for (limits, field, says) in [
@@ -167,7 +167,12 @@ fn wrong_limit_ranges_say_where() {
         (
             "{type: Container, defaultRequest: {memory: 1.5Gi}, default: {memory: 1Gi}}",
             "spec.limits[0].defaultRequest.memory",
-            "defaultRequest value 1536Mi is greater than default value 1Gi",
+            "default request value 1536Mi is greater than default limit value 1Gi",
+        ),
+        (
+            "{type: Container, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 4}}",
+            "spec.limits[0].maxLimitRequestRatio.cpu",
+            "ratio 4 is greater than max/min = 2.000000",
         ),
         (
             "{type: Pod, maxLimitRequestRatio: {cpu: 0.5}}",

@@ -196,6 +196,28 @@ fn exports() {
     assert!(trace::export(&a, "yaml", &dir.path().join("x"), &o).is_err());
 }
 
+/// kube-apiserver 1.36.3 refuses a pod with huge pages and no limit of them ("Limit must be set for non overcommitable resources").
+#[test]
+fn what_cannot_be_overcommitted_has_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("a");
+    std::fs::create_dir(&from).unwrap();
+    let put = |name: &str, text: &str| std::fs::write(from.join(name), text).unwrap();
+    put("pods.jsonl", "{\"submit_ns\":0,\"seq\":0,\"uid\":\"p\",\"spec_id\":0}\n");
+    put(
+        "specs.jsonl",
+        "{\"spec_id\":0,\"requests\":{\"cpu_millicores\":100,\"hugepages-2Mi\":4194304,\"nvidia.com/gpu\":1}}\n",
+    );
+    let k8s = dir.path().join("k8s");
+    trace::export(&from, "k8s", &k8s, &ImportOptions::default()).unwrap();
+    let pods = std::fs::read_to_string(k8s.join("pods.yaml")).unwrap();
+    let pod: serde_json::Value = serde_yaml::from_str(pods.trim_start_matches("---\n")).unwrap();
+    assert_eq!(
+        pod["spec"]["containers"][0]["resources"]["limits"],
+        serde_json::json!({"hugepages-2Mi": "4194304", "nvidia.com/gpu": "1"})
+    );
+}
+
 #[test]
 fn arrival_processes_have_their_rate() {
     let dir = tempfile::tempdir().unwrap();

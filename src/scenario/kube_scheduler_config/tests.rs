@@ -218,8 +218,48 @@ fn what_has_no_effect_is_noted() {
     }
 }
 
-/// Wrong files: what is said, at which path and line. Words after "refuses this" are those of
-/// `pkg/scheduler/apis/config/validation/validation_test.go`, `validation_pluginargs_test.go` and `framework.go`.
+/// What the kube-scheduler binary 1.36.3 accepts (run on 2026-11-29), although it looks wrong.
+#[test]
+fn what_kube_scheduler_takes_is_taken() {
+    let affinity = |term: &str| {
+        format!(
+            "profiles: [{{pluginConfig: [{{name: NodeAffinity, args: {{addedAffinity: {{preferredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}}}]}}]\n"
+        )
+    };
+    let selects = "preference: {matchExpressions: [{key: a, operator: In}]}";
+    for body in [
+        // Zero is the default.
+        "leaderElection: {leaseDuration: 0s, renewDeadline: 0s, retryPeriod: 0s}\n".to_owned(),
+        "leaderElection: {renewDeadline: 2401ms, leaseDuration: 3s}\n".to_owned(),
+        "leaderElection: {leaderElect: false, leaseDuration: 1s, resourceLock: endpoints}\n".to_owned(),
+        "profiles: [{pluginConfig: [{name: PodTopologySpread, args: {defaultingType: ''}}]}]\n".to_owned(),
+        // Plugins that read no arguments.
+        "profiles: [{pluginConfig: [{name: NodeName, args: {a: 1}}, {name: ImageLocality}]}]\n".to_owned(),
+        "profiles: [{plugins: {placementScore: {disabled: [{name: '*'}]}}}]\n".to_owned(),
+        "profiles: [{plugins: {multiPoint: {disabled: [{name: GangScheduling}]}}}]\n".to_owned(),
+        // A term that weighs nothing is not looked at.
+        affinity(&format!("{{weight: 0, {selects}}}")),
+        affinity(&format!("{{{selects}}}")),
+    ] {
+        let config = good(&body);
+        assert!(config.settings.kube.added_preferred.is_empty());
+        assert_eq!(config.settings, Settings::default(), "{body}");
+    }
+    let constraint = good(
+        "profiles: [{pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, minDomains: -1}]}}]}]\n",
+    );
+    assert_eq!(
+        constraint.settings.kube.default_constraints[0].min_domains, 0,
+        "never fewer domains than that"
+    );
+    let shape = good(
+        "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{}, {utilization: 10}]}}}}]}]\n",
+    );
+    assert_eq!(shape.settings.kube.fit_shape, [(0, 0), (10, 0)], "a number that is left out is 0");
+}
+
+/// Wrong files: what is said, at which path and line. Words after "refuses this" are those of the binary of 1.36.3 (run on
+/// 2026-11-29) and of `pkg/scheduler/apis/config/validation/validation_test.go`, `validation_pluginargs_test.go` and `framework.go`.
 #[test]
 fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
     let profile = |yaml: &str| format!("profiles:\n- plugins: {{{yaml}}}\n");
@@ -274,17 +314,37 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
         (
             "leaderElection: {leaseDuration: 5s}\n".into(),
             "leaderElection.leaseDuration",
-            "LeaseDuration must be greater than RenewDeadline",
+            "Invalid value: \"10s\": must be greater than `RenewDeadline`",
         ),
         (
-            "leaderElection: {renewDeadline: 1s}\n".into(),
+            "leaderElection: {leaseDuration: 10s}\n".into(),
+            "leaderElection.leaseDuration",
+            "Invalid value: \"10s\": must be greater than `RenewDeadline`",
+        ),
+        (
+            "leaderElection: {renewDeadline: 2400ms}\n".into(),
             "leaderElection.renewDeadline",
-            "RenewDeadline must be greater than RetryPeriod",
+            "couldn't create leader elector: renewDeadline must be greater than retryPeriod*JitterFactor",
         ),
         (
-            "leaderElection: {retryPeriod: 0s}\n".into(),
-            "leaderElection.retryPeriod",
-            "must be greater than zero",
+            "parallelism: 2147483648\n".into(),
+            "parallelism",
+            "json: cannot unmarshal number 2147483648 into",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', managedResources: [{name: requests.a.b/c}]}]\n".into(),
+            "extenders[0].managedResources[0].name",
+            "is an invalid extended resource name",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', managedResources: [{name: 'a b/c'}]}]\n".into(),
+            "extenders[0].managedResources[0].name",
+            "Invalid value: \"a b/c\": ",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', tlsConfig: {foo: true}}]\n".into(),
+            "extenders[0].tlsConfig.foo",
+            "unknown key",
         ),
         ("leaderElection: {leaseDuration: 15}\n".into(), "leaderElection.leaseDuration", "15"),
         ("healthzBindAddress: 0.0.0.0:10251\n".into(), "healthzBindAddress", "unknown key"),
@@ -367,17 +427,52 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
         (
             profile("score: {enabled: [{name: NodeName}]}"),
             "profiles[0].plugins.score.enabled[0].name",
-            "plugin \"NodeName\" does not extend score plugin",
+            "plugin \"NodeName\" does not extend ScorePlugin plugin",
+        ),
+        (
+            profile("queueSort: {enabled: [{name: NodeName}]}"),
+            "profiles[0].plugins.queueSort.enabled[0].name",
+            "plugin \"NodeName\" does not extend QueueSortPlugin plugin",
+        ),
+        (
+            profile("queueSort: {enabled: [{name: PrioritySort}, {name: PrioritySort}]}"),
+            "profiles[0].plugins.queueSort.enabled",
+            "Invalid value: 2: only one queue sort plugin can be enabled",
         ),
         (
             profile("filter: {enabled: [{name: NodeName}, {name: NodeName}]}"),
             "profiles[0].plugins.filter.enabled[1].name",
-            "plugin \"NodeName\" already registered",
+            "plugin \"NodeName\" already registered as \"FilterPlugin\"",
+        ),
+        (
+            profile("multiPoint: {enabled: [{name: NodeName}, {name: NodeName}]}"),
+            "profiles[0].plugins.multiPoint.enabled[1].name",
+            "plugin \"NodeName\" already registered as \"FilterPlugin\"",
+        ),
+        (
+            profile("multiPoint: {enabled: [{name: GangScheduling}]}"),
+            "profiles[0].plugins.multiPoint.enabled[0].name",
+            "not modelled: the plugin `GangScheduling`, whose feature gate is off by default",
+        ),
+        (
+            profile("placementGenerate: {enabled: [{name: TopologyPlacementGenerator}]}"),
+            "profiles[0].plugins.placementGenerate.enabled[0].name",
+            "not modelled: the plugin `TopologyPlacementGenerator`",
+        ),
+        (
+            profile("multiPoint: {enabled: [{name: EBSLimits}]}"),
+            "profiles[0].plugins.multiPoint.enabled[0].name",
+            "PreFilterPlugin \"EBSLimits\" does not exist",
+        ),
+        (
+            profile("score: {enabled: [{name: NodeAffinity, weight: 2147483648}]}"),
+            "profiles[0].plugins.score.enabled[0].weight",
+            "cannot unmarshal number 2147483648",
         ),
         (
             profile("filter: {enabled: [{name: EBSLimits}]}"),
             "profiles[0].plugins.filter.enabled[0].name",
-            "was invalid in version \"kubescheduler.config.k8s.io/v1\"",
+            "was invalid in version \"v1\" (KubeSchedulerConfiguration is version \"kubescheduler.config.k8s.io/v1\")",
         ),
         (
             profile("score: {enabled: [{name: NodeAffinity, weight: -2}]}"),
@@ -414,11 +509,15 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "profiles[0].pluginConfig[0].name",
             "Invalid value: \"CinderLimits\": was invalid",
         ),
-        (args("NodeName", ""), "profiles[0].pluginConfig[0].name", "takes no arguments"),
         (
             args("InterPodAffinity", "kind: NodeAffinityArgs"),
             "profiles[0].pluginConfig[0].args.kind",
-            "has to match plugin args",
+            "args for plugin InterPodAffinity were not of type InterPodAffinityArgs.kubescheduler.config.k8s.io, got NodeAffinityArgs.kubescheduler.config.k8s.io",
+        ),
+        (
+            args("InterPodAffinity", "apiVersion: kubescheduler.config.k8s.io/v1beta3"),
+            "profiles[0].pluginConfig[0].args.apiVersion",
+            "no kind \"InterPodAffinityArgs\" is registered for version \"kubescheduler.config.k8s.io/v1beta3\"",
         ),
         (args("InterPodAffinity", "weight: 5"), "profiles[0].pluginConfig[0].args.weight", "unknown key"),
         (
@@ -498,6 +597,16 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             "resource group name can't contain '/'",
         ),
         (
+            args("NodeResourcesFit", "ignoredResources: [a/b/c]"),
+            "profiles[0].pluginConfig[0].args.ignoredResources[0]",
+            "Invalid value: \"a/b/c\": ",
+        ),
+        (
+            args("NodeResourcesFit", "ignoredResourceGroups: ['a b']"),
+            "profiles[0].pluginConfig[0].args.ignoredResourceGroups[0]",
+            "Invalid value: \"a b\": name part must consist of",
+        ),
+        (
             args("NodeResourcesBalancedAllocation", "resources: [{name: cpu, weight: 2}]"),
             "profiles[0].pluginConfig[0].args.resources[0].weight",
             "must be 1",
@@ -530,6 +639,13 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
             ),
             "profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey",
             "can not be empty",
+        ),
+        (
+            spread(
+                "defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: 'a b', whenUnsatisfiable: ScheduleAnyway}]",
+            ),
+            "profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey",
+            "Invalid value: \"a b\": name part must consist of",
         ),
         (
             spread("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z}]"),
@@ -570,7 +686,50 @@ fn wrong_configurations_are_refused_in_the_words_of_kube_scheduler() {
         (
             added("matchFields: [{key: metadata.uid, operator: In, values: [a]}]"),
             "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].key",
-            "not a valid field selector key",
+            "not modelled: the field `metadata.uid` of nodes",
+        ),
+        (
+            added("matchFields: [{key: metadata.name, operator: In, values: [a, b]}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].values",
+            "Invalid value: [\"a\",\"b\"]: must have one element",
+        ),
+        (
+            added("matchFields: [{key: metadata.name, operator: Exists}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].operator",
+            "Unsupported value: \"Exists\": supported values: \"In\", \"NotIn\"",
+        ),
+        (
+            added("matchExpressions: [{key: 'a b', operator: Exists}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key",
+            "Invalid value: \"a b\": name part must consist of",
+        ),
+        (
+            added("matchExpressions: [{key: a, operator: In, values: ['x y']}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0]",
+            "Invalid value: \"x y\": a valid label must be an empty string or consist of",
+        ),
+        (
+            added("matchExpressions: [{key: a, operator: Gt, values: [x]}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0]",
+            "the value must be an integer",
+        ),
+        (
+            added("matchExpressions: [{key: a, operator: Gt, values: ['1', '2']}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values",
+            "exactly one value is required",
+        ),
+        (
+            added("matchExpressions: [{key: a, operator: Lt, values: ['-5']}]"),
+            "profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0]",
+            "Invalid value: \"-5\": a valid label",
+        ),
+        (
+            args(
+                "NodeAffinity",
+                "addedAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 101, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}",
+            ),
+            "profiles[0].pluginConfig[0].args.addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight",
+            "not modelled: a weight outside of 1 to 100",
         ),
         (
             added("matchExpressions: [{key: a, operator: Equals, values: [b]}]"),

@@ -10,7 +10,7 @@
 //!
 //! Names are uids made into DNS names, with the uid kept as an annotation. Nodes carry KWOK's annotation. A pod that sits on
 //! a node from the beginning has `spec.nodeName`; a gang's placeholder has YuniKorn's annotation too, by which YuniKorn
-//! takes it up again. Extended resources get limits equal to their requests, as the API server wants. Priorities become
+//! takes it up again. Extended resources and huge pages get limits equal to their requests, as the API server wants. Priorities become
 //! PriorityClasses; one above 1,000,000,000 that is no system class becomes that, the most that a user may have.
 //!
 //! **Left out.** What containers do: on real kubelets pods run `pause` until they are deleted, run times are KWOK's to keep.
@@ -148,11 +148,12 @@ pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> V
         }],
         "restartPolicy": "Never",
     });
-    let extended: BTreeMap<String, String> =
-        quantities(&spec.requests).into_iter().filter(|(k, _)| k.contains('/')).collect();
-    if !extended.is_empty() {
-        // Extended resources need limits equal to their requests.
-        body["containers"][0]["resources"]["limits"] = json!(extended);
+    // What can't be overcommitted needs limits equal to the requests: extended resources and huge pages.
+    let whole = |name: &str| name.contains('/') || name.starts_with("hugepages-");
+    let limits: BTreeMap<String, String> =
+        quantities(&spec.requests).into_iter().filter(|(name, _)| whole(name)).collect();
+    if !limits.is_empty() {
+        body["containers"][0]["resources"]["limits"] = json!(limits);
     }
     if pod.priority != 0 || is_never(spec) {
         let (name, value) = priority_class(pod.priority, is_never(spec));

@@ -9,7 +9,8 @@
 //! it. create pods/binding: bound, node from `target.name`. patch and update of pods/status: running and finished from
 //! container states. delete pods: gone; a pod on a node is deleted twice, by a client (it then ends gracefully) and for
 //! good by its kubelet, and the last one counts. deletecollection pods: every pod that the response lists. create
-//! nodes, from the response (else the request), and delete nodes. create of Deployments, ReplicaSets, StatefulSets and Jobs
+//! nodes, from the response (else the request), without the taints that the API server gives a node until it is ready, and delete
+//! nodes. create of Deployments, ReplicaSets, StatefulSets and Jobs
 //! are expanded only when the log holds no pod; those that one of them makes (a Deployment its ReplicaSet) are not.
 //!
 //! **Names.** With generateName objectRef.name is absent; the name then comes from the response, so it is known at level
@@ -23,7 +24,8 @@
 //! unknown (0). Binding or deletion of pods created before the log began is counted and left out.
 //!
 //! Memory: O(pods alive, those deleted gracefully, and 8 bytes an event used). Source: Kubernetes docs, "Auditing"; audit.k8s.io/v1 Event. Tested
-//! on 37 Metadata events, 46 single events (10 pod creations) and GKE entries; no continuous log with bindings was at hand.
+//! on a log of kube-apiserver 1.36.3 with 400 creations and bindings (`tests/fixtures/recorded`), 37 Metadata events, 46 single
+//! events (10 pod creations) and GKE entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +54,7 @@ impl Importer for Audit {
     }
 
     fn tested_on(&self) -> &'static str {
-        "37 Metadata events, 46 single events (10 pod creations), GKE entries; no log with bindings"
+        "a log of kube-apiserver 1.36 with 400 creations and bindings, 37 Metadata events, 46 single events, GKE entries"
     }
 
     fn import(&self, files: &[InputFile], sink: &mut Sink) -> Result<(), TraceError> {
@@ -353,7 +355,11 @@ impl State {
                 }
             }
             What::AddNode => {
-                let node = k8s::node(&event.object, NodeOp::Add, place)?;
+                let mut node = k8s::node(&event.object, NodeOp::Add, place)?;
+                if let Some(started) = k8s::started(&node) {
+                    sink.report.invent("nodes.taints", k8s::STARTED);
+                    node = started;
+                }
                 self.nodes.insert(node.name.clone());
                 sink.node(time, &node)?;
             }

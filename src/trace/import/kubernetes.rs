@@ -423,6 +423,26 @@ pub fn node(object: &Value, op: NodeOp, place: &Place) -> Result<Node, TraceErro
     })
 }
 
+/// Taints that a node has as it registers: the API server (admission plugin TaintNodesByCondition) and cloud providers put them
+/// on, controllers take them off when it is ready.
+const STARTING: [&str; 4] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/network-unavailable",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+];
+
+/// How a node is once it is ready, if it has taints of one that starts.
+pub fn started(node: &Node) -> Option<Node> {
+    let taints: Vec<Value> = serde_json::from_str(&node.taints).unwrap_or_default();
+    let kept: Vec<&Value> = taints.iter().filter(|t| !STARTING.contains(&text(t, "/key"))).collect();
+    let text = if kept.is_empty() { String::new() } else { serde_json::to_string(&kept).unwrap_or_default() };
+    (kept.len() < taints.len()).then(|| Node { taints: text, ..node.clone() })
+}
+
+/// What the report says of such nodes.
+pub const STARTED: &str = "as the node is once it is ready: taints of a node that starts are left out";
+
 /// What an owner is known by: namespace, kind and name.
 type Name = (String, String, String);
 

@@ -174,10 +174,16 @@ impl Item {
             ("default", &default, "max", &max),
         ];
         for (low, small, high, large) in orders {
+            // The server's words for `defaultRequest`, and for `default` where that is compared with it.
+            let words =
+                |field: &'static str| if field == "defaultRequest" { "default request" } else { field };
+            let limit = if (low, high) == ("defaultRequest", "default") { " limit" } else { "" };
             for (name, amount) in small {
                 if let Some(other) = large.get(name).filter(|other| amount.milli > other.milli) {
                     let why = format!(
-                        "the API server refuses this: {low} value {amount} is greater than {high} value {other}; correct one"
+                        "the API server refuses this: {} value {amount} is greater than {}{limit} value {other}; correct one",
+                        words(low),
+                        words(high)
                     );
                     return refused(&format!("{low}.{name}"), &amount.to_string(), why);
                 }
@@ -186,6 +192,21 @@ impl Item {
         if let Some((name, amount)) = ratio.iter().find(|(_, amount)| amount.milli < 1000) {
             let why = format!("the API server refuses this: ratio {amount} is less than 1; correct it");
             return refused(&format!("maxLimitRequestRatio.{name}"), &amount.to_string(), why);
+        }
+        for (name, amount) in &ratio {
+            let (Some(least), Some(most)) = (min.get(name).map(|a| a.milli), max.get(name).map(|a| a.milli))
+            else {
+                continue;
+            };
+            let (least, most) = (u128::from(least), u128::from(most));
+            if least > 0 && u128::from(amount.milli) * least > most * 1000 {
+                let micro = most * 1_000_000 / least;
+                let (whole, rest) = (micro / 1_000_000, micro % 1_000_000);
+                let why = format!(
+                    "the API server refuses this: ratio {amount} is greater than max/min = {whole}.{rest:06}; correct one"
+                );
+                return refused(&format!("maxLimitRequestRatio.{name}"), &amount.to_string(), why);
+            }
         }
         if of == Type::Container {
             let fill = |to: &mut Amounts, from: &Amounts| {
