@@ -759,9 +759,7 @@ impl Simulation {
             Event::Autoscaler { what } => self.autoscale(|it, world| it.on_timer(world, what)),
         }
         self.drain_outcomes();
-        if let Some(changes) = &mut self.changes {
-            changes.recovery.settle(self.kernel.now());
-        }
+        self.settle_recovery();
         self.watch_stations();
         if self.scheduler.failed { Err(Ended::Failed) } else { Ok(()) }
     }

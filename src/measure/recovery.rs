@@ -5,6 +5,9 @@
 //! itself is over, if it has an end of its own that matters (a server that is down). What happens in between by itself
 //! changes the goal: a pod that ends as it should, and a pod that is lost and that nobody replaces, lower it by one.
 //!
+//! When an object has become smaller, nobody can tell any more who was to come for a pod that is gone: the cases that are open
+//! then are **set aside**, without times.
+//!
 //! Two faults at once share the pods that come back: each case has its own goal and looks at all pods.
 //!
 //! Cost: O(1) a change of a pod, times the cases that are open; O(pods) bytes.
@@ -29,14 +32,15 @@ pub struct Case {
     pub running_before: u64,
     /// Pods that it took out of service.
     pub pods_lost: u64,
-    /// When as many served again, ns; none: not yet.
+    /// When as many served again, ns; none: not yet, or set aside.
     pub bound_again_ns: Option<Nanos>,
-    /// When as many ran again, ns; none: not yet.
+    /// When as many ran again, ns; none: not yet, or set aside.
     pub running_again_ns: Option<Nanos>,
     /// When the first pod was bound after it was over, ns; none: not yet.
     pub next_bound_ns: Option<Nanos>,
     goal_bound: u64,
     goal_running: u64,
+    set_aside: bool,
     /// It has an end of its own and has not reached it.
     lasts: bool,
 }
@@ -177,11 +181,21 @@ impl Recovery {
         }
     }
 
+    /// An object has become smaller: cases that are open wait for nobody.
+    pub fn set_aside(&mut self) {
+        for case in &self.open {
+            self.cases[*case as usize].set_aside = true;
+        }
+    }
+
     /// Closes the cases whose goals are met. To be called after changes, when all of a moment have happened.
     pub fn settle(&mut self, now: Nanos) {
         let (bound, running, cases) = (self.bound, self.running, &mut self.cases);
         self.open.retain(|case| {
             let case = &mut cases[*case as usize];
+            if case.set_aside {
+                return case.lasts;
+            }
             if !case.lasts {
                 if case.bound_again_ns.is_none() && bound >= case.goal_bound {
                     case.bound_again_ns = Some(now);
@@ -268,6 +282,24 @@ mod tests {
         assert_eq!(recovery.cases()[0].running_again_ns, Some(140));
         assert_eq!(recovery.cases()[0].pods_lost, 3);
         assert!(!recovery.is_open());
+    }
+
+    #[test]
+    fn a_case_that_is_set_aside_waits_for_nobody_and_has_no_times() {
+        let mut recovery = serving(10);
+        let (fails, server) = (recovery.begin(100, false), recovery.begin(110, true));
+        recovery.lost(0, 100, Some(fails));
+        recovery.set_aside();
+        recovery.settle(120);
+        assert!(recovery.is_open(), "the server is down");
+        recovery.over(server, 130);
+        assert!(!recovery.is_open());
+        for case in recovery.cases() {
+            assert_eq!((case.bound_again_ns, case.running_again_ns), (None, None));
+        }
+        let later = recovery.begin(140, false);
+        recovery.settle(140);
+        assert_eq!(recovery.cases()[later as usize].running_again_ns, Some(140));
     }
 
     #[test]

@@ -115,6 +115,12 @@ pub(super) fn validate(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check
         check.expected(&field, &format!("the name of a {what}"), hint);
         return;
     };
+    let all = (found.len() as u64).saturating_mul(u64::from(fault.replicas.unwrap_or(0)));
+    if all > limits::PODS && found.len() > 1 {
+        let message = format!("{} {what}s of this size have {all} pods", found.len());
+        let hint = format!("together at most {}", limits::PODS);
+        check.report(&format!("{path}.replicas"), &message, &hint);
+    }
     // The last of them is created last.
     let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
     let is_there = workload.start == Some(WorkloadStart::Backlog);

@@ -452,3 +452,44 @@ fn what_a_reader_sees_of_wrong_scalings() {
     page += &format!("no node agents\n{}\n", message(&none));
     assert_page("scalings", &page);
 }
+
+/// Who was to come for pods that are lost can't be told once there are to be fewer: the fault has no times, and the run ends.
+#[test]
+fn a_scaling_down_during_a_fault_ends_the_wait_for_its_recovery() {
+    for faults in [
+        "{kind: nodeFailure, at: 2m, nodes: {count: 4}}, {kind: scale, at: 15m, deployment: web, replicas: 100}",
+        "{kind: podFailure, at: 2m, pods: {count: 50}}, {kind: scale, at: 121s, deployment: web, replicas: 60}",
+    ] {
+        let completed = run(&web(180, faults));
+        assert!(matches!(completed.finished.ended, Ended::Done), "{faults}: {:?}", completed.finished.ended);
+        let wanted = if faults.contains("100") { 100 } else { 60 };
+        assert_eq!((running(&completed), active(&completed)), (wanted, wanted), "{faults}");
+    }
+}
+
+/// `observedGeneration`: a status from before the scaling says nothing about it.
+#[test]
+fn a_scaling_up_right_after_one_down_is_complete_when_all_pods_are_back() {
+    for at in ["120500ms", "122s", "123s"] {
+        let completed = run(&web(
+            100,
+            &format!(
+                "{{kind: scale, at: 2m, deployment: web, replicas: 5}}, {{kind: scale, at: {at}, deployment: web, replicas: 100}}"
+            ),
+        ));
+        assert_eq!((running(&completed), active(&completed)), (100, 100), "{at}");
+    }
+}
+
+#[test]
+fn a_groups_new_size_counts_for_all_of_its_objects() {
+    let text = text(
+        "deployments: [{name: web, count: 1000, replicas: 1}]",
+        "{kind: scale, at: 2m, deployment: web, replicas: 1000000}",
+    );
+    assert!(
+        message(&text).contains("1000 Deployments of this size have 1000000000 pods"),
+        "{}",
+        message(&text)
+    );
+}

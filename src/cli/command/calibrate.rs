@@ -63,10 +63,11 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
     let result = pool.install(|| calibrate(&runs, &options, &progress));
     bar.finish_and_clear();
     let fitted = result.inspect_err(|_| remove_folders(&made))?;
-    write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())?;
+    write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())
+        .inspect_err(|_| remove_folders(&made))?;
     let report = to_json(&fitted.json());
     if let Some(file) = &args.report {
-        write_atomically(file, report.as_bytes())?;
+        write_atomically(file, report.as_bytes()).inspect_err(|_| remove_folders(&made))?;
     }
     let mut notes = vec![format!("profile in {}", args.out.display())];
     if args.out.file_name().is_none_or(|name| name.to_string_lossy() != format!("{}.yaml", args.profile)) {
@@ -88,6 +89,10 @@ fn make_folders<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<Path
         let mut missing: Vec<&Path> = parents.take_while(|parent| !parent.is_dir()).collect();
         while let Some(folder) = missing.pop() {
             if let Err(e) = std::fs::create_dir(folder) {
+                // A path through `..`, or somebody was faster.
+                if folder.is_dir() {
+                    continue;
+                }
                 remove_folders(&made);
                 return Err(Failure::input(format!("{}: can't make the folder: {e}", folder.display())));
             }

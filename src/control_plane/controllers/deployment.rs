@@ -449,7 +449,7 @@ impl Deployments {
         self.rollouts.begin(at, env.kernel.now());
     }
 
-    /// The Deployment's `replicas` change, and with it what its strategy comes to.
+    /// The Deployment's `replicas` change, and with it what its strategy comes to; says whether it has become smaller.
     pub fn resize(
         &mut self,
         env: &mut Env<'_>,
@@ -457,8 +457,8 @@ impl Deployments {
         replicas: u32,
         strategy: Strategy,
         taken: Option<Handover>,
-    ) {
-        let Some(at) = self.by_owner.get(&owner).copied() else { return };
+    ) -> bool {
+        let Some(at) = self.by_owner.get(&owner).copied() else { return false };
         self.take_over(env, at, taken);
         let it = &mut self.all[at as usize];
         let before = std::mem::replace(&mut it.settings.replicas, replicas);
@@ -475,6 +475,7 @@ impl Deployments {
             }
         }
         self.scalings.begin(at, env.kernel.now());
+        replicas < before
     }
 
     /// It is due.
@@ -676,12 +677,17 @@ impl Deployments {
             env.timer(now + wait_ns, ControllerEvent::Requeue { owner: it.settings.owner });
         } else {
             it.failures = 0;
-            let replicas = it.settings.replicas;
+            let (replicas, min_ready_ns) = (it.settings.replicas, it.settings.min_ready_ns);
+            // A status may be older than what its ReplicaSet is about: `observedGeneration` says so.
+            let is_told = |set: &ReplicaSet| {
+                set.under_way.is_empty() && set.status == Self::status_of(set, min_ready_ns, env)
+            };
             let complete = it.sets.split_last().is_some_and(|(new, olds)| {
                 new.created
                     && new.replicas == replicas
                     && (new.status.0, new.status.2) == (replicas, replicas)
                     && olds.iter().all(|old| old.replicas == 0 && old.status.0 == 0)
+                    && it.sets.iter().all(is_told)
             });
             if complete {
                 self.rollouts.complete(at, now);

@@ -195,20 +195,22 @@ impl Controllers {
         self.tell_cron_jobs(env);
     }
 
-    /// An object's `replicas` change; a Deployment tells what its strategy comes to, and what its ReplicaSet hands over.
+    /// An object's `replicas` change; says whether it has become smaller. A Deployment tells what its strategy comes to, and what its ReplicaSet hands over.
     pub fn resize(
         &mut self,
         env: &mut Env<'_>,
         (owner, replicas): (u32, u32),
         strategy: Option<Strategy>,
         taken: Option<Handover>,
-    ) {
+    ) -> bool {
         if let (Some(deployments), Some(strategy)) = (&mut self.deployments, strategy) {
-            deployments.resize(env, owner, replicas, strategy, taken);
+            deployments.resize(env, owner, replicas, strategy, taken)
         } else if let Some(sets) = &mut self.stateful_sets
             && let Some(at) = sets.index_of(owner)
         {
-            sets.resize(env, at, replicas);
+            sets.resize(env, at, replicas)
+        } else {
+            false
         }
     }
 

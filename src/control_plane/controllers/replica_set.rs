@@ -14,10 +14,10 @@
 //! With Kueue these are Jobs, which may be suspended: then a sync deletes all pods that are active, at once, and none is made until the Job is resumed
 //! (`deleteActivePods` of `pkg/controller/job/job_controller.go`).
 //!
-//! A Deployment that is rolled out takes its pods over ([`deployment`](super::deployment)).
+//! A Deployment that is rolled out or scaled takes its pods over ([`deployment`](super::deployment)).
 //!
 //! Left out: the Deployment's own few requests, the wait for the informer to see the created pods (the
-//! answers stand for it), `SuccessfulCreate` events, status updates, scaling by hand.
+//! answers stand for it), `SuccessfulCreate` events, status updates.
 //!
 //! Cost: O(1) a pod.
 use std::collections::{BTreeSet, VecDeque};

@@ -153,8 +153,8 @@ impl StatefulSets {
         self.scalings.is_open()
     }
 
-    /// The StatefulSet's `replicas` change.
-    pub fn resize(&mut self, env: &mut Env<'_>, at: u32, replicas: u32) {
+    /// The StatefulSet's `replicas` change; says whether it has become smaller.
+    pub fn resize(&mut self, env: &mut Env<'_>, at: u32, replicas: u32) -> bool {
         let set = &mut self.sets[at as usize];
         let before = std::mem::replace(&mut set.replicas, replicas);
         if let Some((pod, _)) = set.slots.first() {
@@ -167,6 +167,7 @@ impl StatefulSets {
             Self::look(env, set, place);
         }
         self.scalings.begin(at, env.kernel.now());
+        replicas < before
     }
 
     /// A StatefulSet was created, or is due again.

@@ -16,6 +16,9 @@ use super::super::{ClientId, Verb};
 use super::{Answer, Env, retry_after_ns};
 use crate::cluster::PodId;
 
+/// `MaxBatchSize` of `pkg/controller/statefulset/stateful_set_control.go`; a DaemonSet's `burstReplicas` of 250 end sooner.
+const MAX_BATCH: u32 = 500;
+
 /// Where the sync of an object stands.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Sync {
@@ -55,7 +58,7 @@ impl Sync {
     /// The next batch of what is left.
     pub fn next_batch<T>(&mut self, left: &mut VecDeque<T>) -> Vec<T> {
         let count = (self.batch as usize).min(left.len());
-        self.batch = self.batch.saturating_mul(2);
+        self.batch = self.batch.saturating_mul(2).min(MAX_BATCH);
         left.drain(..count).collect()
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Changes {
     pub(super) failed_pods: u64,
     /// Some fault makes a controller take pods away.
     takes_away: bool,
+    /// Some object was made smaller, and not all scalings are complete.
+    shrinks: bool,
     /// Then pods that were bound, and that ended before they ran.
     pub(super) gone_early: u64,
     /// Empty between events.
@@ -296,6 +298,7 @@ impl Simulation {
                 .faults
                 .iter()
                 .any(|fault| matches!(fault.kind, FaultKind::Rollout { .. } | FaultKind::Scale { .. })),
+            shrinks: false,
             gone_early: 0,
             made: Vec::new(),
             dropped: Vec::new(),
@@ -455,6 +458,17 @@ impl Simulation {
         }
     }
 
+    /// At the end of a moment: which faults are over.
+    pub(super) fn settle_recovery(&mut self) {
+        let now = self.kernel.now();
+        let Some(changes) = &mut self.changes else { return };
+        if changes.shrinks && !changes.controllers.are_moving() {
+            changes.shrinks = false;
+            changes.recovery.set_aside();
+        }
+        changes.recovery.settle(now);
+    }
+
     /// Deployments' templates change.
     pub(super) fn roll_out(&mut self, to: &[(u32, SpecId)]) {
         for (owner, spec) in to {
@@ -482,9 +496,13 @@ impl Simulation {
             let sets = self.replica_sets.as_mut().filter(|_| strategy.is_some());
             let taken = sets.and_then(|sets| sets.hand_over(owner));
             // Whoever is to see it may be away.
+            let mut is_smaller = false;
             self.reach_controllers(|controllers, env| {
-                controllers.resize(env, (owner, replicas), strategy, taken);
+                is_smaller = controllers.resize(env, (owner, replicas), strategy, taken);
             });
+            if let Some(changes) = &mut self.changes {
+                changes.shrinks |= is_smaller;
+            }
             self.welcome();
             self.control(|controllers, env| controllers.on_changed(env, owner));
         }
