@@ -318,10 +318,10 @@ mod tests {
     #[test]
     fn draws_are_as_wide_as_the_interval_and_their_mean_is_the_value() {
         let profile = profile(
-            "  a: {value: 2us, low: 1us, high: 8us, source: here}\n  b: {value: 5us, source: here}\n  c: {value: 3us, low: 2us, high: 4500ns, source: here}\n  d: {value: 3us, low: 0ns, high: 6us, source: here}\n",
+            "  a: {value: 2us, low: 1us, high: 5us, source: here}\n  b: {value: 5us, source: here}\n  c: {value: 3us, low: 2us, high: 4500ns, source: here}\n  d: {value: 3us, low: 0ns, high: 6us, source: here}\n",
         );
         assert!(drawn(&profile, "b", 50).iter().all(|us| (us - 5.0).abs() < 1e-9), "no interval, no draw");
-        for (name, value, below, above) in [("a", 2.0, 2.0, 4.0), ("c", 3.0, 1.5, 1.5), ("d", 3.0, 10.0, 2.0)]
+        for (name, value, below, above) in [("a", 2.0, 2.0, 2.5), ("c", 3.0, 1.5, 1.5), ("d", 3.0, 10.0, 2.0)]
         {
             let mut values = drawn(&profile, name, 4000);
             let mean = values.iter().sum::<f64>() / 4000.0;
