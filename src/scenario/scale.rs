@@ -115,7 +115,7 @@ pub(super) fn validate(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check
         check.expected(&field, &format!("the name of a {what}"), hint);
         return;
     };
-    let all = (found.len() as u64).saturating_mul(u64::from(fault.replicas.unwrap_or(0)));
+    let all = (found.len() as u64).saturating_mul(fault.replicas.unwrap_or(0));
     if all > limits::PODS && found.len() > 1 {
         let message = format!("{} {what}s of this size have {all} pods", found.len());
         let hint = format!("together at most {}", limits::PODS);
