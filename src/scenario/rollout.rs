@@ -103,7 +103,7 @@ pub(super) fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
 }
 
 /// Which Deployments are meant: one, or all of a group by its name.
-pub(super) fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
+fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
     let all = names(workload);
     let of_group = |index: usize| workload.deployments[index].name.as_deref() == Some(wanted);
     let found = all.iter().zip(0..).filter(|((name, group), _)| name == wanted || of_group(*group));
@@ -161,22 +161,62 @@ pub(super) fn validate(spec: &ScenarioSpec, check: &mut Check<'_>) {
     }
 }
 
+/// A change of an object comes at one time, to pods that can be ready: what it is, what to do instead of repeating it, and what never happens
+/// without agents.
+pub(super) fn validate_change(
+    path: &str,
+    (fault, spec): (&FaultSpec, &ScenarioSpec),
+    [what, instead, never]: [&str; 3],
+    check: &mut Check<'_>,
+) {
+    for (field, is_given) in [("every", fault.every.is_some()), ("mtbf", fault.mtbf.is_some())] {
+        if is_given {
+            check.report(&format!("{path}.{field}"), format!("a {what} comes at one time"), instead);
+        }
+    }
+    if spec.control_plane.node_lifecycle.kind.unwrap_or_default() == NodeLifecycleKind::None {
+        let message = format!("without node agents no pod is ever ready, and no {what} {never}");
+        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
+        check.report(&format!("{path}.kind"), message, hint);
+    }
+}
+
+/// The last object of a change, whose name stands in `field`, is there by then, and nothing about its pods is in the way.
+pub(super) fn validate_last(
+    (path, field): (&str, &str),
+    (fault, workload): (&FaultSpec, &WorkloadSpec),
+    (owner, shape): (u32, &PodShape),
+    [what, changes]: [&str; 2],
+    check: &mut Check<'_>,
+) {
+    // The last of them is created last.
+    let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
+    let is_there = workload.start == Some(WorkloadStart::Backlog);
+    let created_ns = if is_there { 0 } else { u64::from(owner).saturating_mul(interval_ns) };
+    if fault.at.is_some_and(|at| at.0 < created_ns) {
+        let message = format!("the {what} is not created by then");
+        let hint = "later, or with a shorter `workload.arrivals.interval`";
+        check.report(&format!("{path}.at"), message, hint);
+    }
+    for (what, is_given) in [
+        ("runTime", shape.run_time.is_some()),
+        ("hold", shape.hold.is_some()),
+        ("gang", shape.gang.is_some()),
+        ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
+    ] {
+        if is_given {
+            let message = format!("{changes} with `{what}` are not modelled");
+            check.report(field, message, "leave one of them out");
+        }
+    }
+}
+
 /// Rules of a rollout.
 pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>) {
     if fault.kind != FaultKindSpec::Rollout {
         return;
     }
-    for (field, is_given) in [("every", fault.every.is_some()), ("mtbf", fault.mtbf.is_some())] {
-        if is_given {
-            let message = "a rollout comes at one time";
-            check.report(&format!("{path}.{field}"), message, "give it `at`");
-        }
-    }
-    if spec.control_plane.node_lifecycle.kind.unwrap_or_default() == NodeLifecycleKind::None {
-        let message = "without node agents no pod is ever ready, and no rollout goes on";
-        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
-        check.report(&format!("{path}.kind"), message, hint);
-    }
+    validate_change(path, (fault, spec), ["rollout", "give it `at`", "goes on"], check);
     let workload = &spec.workload;
     let field = format!("{path}.deployment");
     let Some(wanted) = &fault.deployment else {
@@ -196,21 +236,6 @@ pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpe
         check.expected(&field, "the name of a Deployment", hint);
         return;
     };
-    // The last of them is created last.
-    let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
-    let created_ns =
-        if workload.start == Some(WorkloadStart::Backlog) { 0 } else { u64::from(*last) * interval_ns };
-    if fault.at.is_some_and(|at| at.0 < created_ns) {
-        let message = "the Deployment is not created by then";
-        check.report(&format!("{path}.at"), message, "later, or with a shorter `workload.arrivals.interval`");
-    }
-    let shape: PodShape = workload.deployments[all[*last as usize].1].shape();
-    let refused = [
-        ("runTime", shape.run_time.is_some()),
-        ("hold", shape.hold.is_some()),
-        ("gang", shape.gang.is_some()),
-        ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
-    ];
     let empty = found.iter().find(|owner| workload.deployments[all[**owner as usize].1].replicas == 0);
     if let Some(owner) = empty {
         let message = format!(
@@ -219,10 +244,9 @@ pub(super) fn validate_rollout(path: &str, fault: &FaultSpec, spec: &ScenarioSpe
         );
         check.report(&field, message, "give it `replicas`, or leave the rollout out");
     }
-    for (what, _) in refused.iter().filter(|(_, is_given)| *is_given) {
-        let message = format!("rollouts of Deployments with `{what}` are not modelled");
-        check.report(&field, message, "leave one of them out");
-    }
+    let shape = workload.deployments[all[*last as usize].1].shape();
+    let words = ["Deployment", "rollouts of Deployments"];
+    validate_last((path, &field), (fault, workload), (*last, &shape), words, check);
 }
 
 /// What the controller is told of a Deployment.

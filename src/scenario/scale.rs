@@ -13,7 +13,7 @@ use super::faults::{FaultKindSpec, FaultSpec};
 use super::limits;
 use super::plan::Scaling;
 use super::rollout;
-use super::spec::{NodeLifecycleKind, PodShape, ScenarioSpec, WorkloadSpec, WorkloadStart};
+use super::spec::{PodShape, ScenarioSpec, WorkloadSpec};
 use super::validate::Check;
 use crate::control_plane::controllers::deployment::DeploymentSettings;
 
@@ -34,20 +34,23 @@ fn stateful_sets(workload: &WorkloadSpec) -> Vec<(String, usize)> {
 /// What a scaling is of: one object, or all of a group by its name.
 fn targets(fault: &FaultSpec, workload: &WorkloadSpec) -> Vec<Target> {
     let deployments = rollout::names(workload);
-    if let Some(wanted) = &fault.deployment {
-        let found = rollout::targets(workload, wanted).into_iter();
-        return found
-            .map(|owner| {
-                let (name, group) = deployments[owner as usize].clone();
-                Target { owner, name, group }
-            })
-            .collect();
-    }
-    let Some(wanted) = fault.stateful_set.as_deref() else { return Vec::new() };
-    // Owners are the Deployments, then these.
-    let all = stateful_sets(workload).into_iter().zip(deployments.len() as u32..);
-    let of_group = |group: usize| workload.stateful_sets[group].name.as_deref() == Some(wanted);
-    all.filter(|((name, group), _)| name == wanted || of_group(*group))
+    let first_set = deployments.len() as u32;
+    let (wanted, all, first): (&String, _, _) = match (&fault.deployment, &fault.stateful_set) {
+        (Some(wanted), _) => (wanted, deployments, 0),
+        // Owners are the Deployments, then these.
+        (None, Some(wanted)) => (wanted, stateful_sets(workload), first_set),
+        (None, None) => return Vec::new(),
+    };
+    let of_group = |group: usize| {
+        let name = match fault.deployment {
+            Some(_) => &workload.deployments[group].name,
+            None => &workload.stateful_sets[group].name,
+        };
+        name.as_ref() == Some(wanted)
+    };
+    all.into_iter()
+        .zip(first..)
+        .filter(|((name, group), _)| name == wanted || of_group(*group))
         .map(|((name, group), owner)| Target { owner, name, group })
         .collect()
 }
@@ -68,17 +71,8 @@ pub(super) fn validate(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check
     if fault.kind != FaultKindSpec::Scale {
         return;
     }
-    for (field, is_given) in [("every", fault.every.is_some()), ("mtbf", fault.mtbf.is_some())] {
-        if is_given {
-            let message = "a scaling comes at one time";
-            check.report(&format!("{path}.{field}"), message, "give it `at`, and write one for each change");
-        }
-    }
-    if spec.control_plane.node_lifecycle.kind.unwrap_or_default() == NodeLifecycleKind::None {
-        let message = "without node agents no pod is ever ready, and no scaling is complete";
-        let hint = "set `controlPlane.nodeLifecycle.kind` to kubelet, hollow or kwok";
-        check.report(&format!("{path}.kind"), message, hint);
-    }
+    let words = ["scaling", "give it `at`, and write one for each change", "is complete"];
+    rollout::validate_change(path, (fault, spec), words, check);
     let field = format!("{path}.replicas");
     if fault.replicas.is_none() {
         check.report(&field, "required with scale, but missing", "how many pods it has from then on");
@@ -121,31 +115,14 @@ pub(super) fn validate(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check
         let hint = format!("together at most {}", limits::PODS);
         check.report(&format!("{path}.replicas"), &message, &hint);
     }
-    // The last of them is created last.
-    let interval_ns = workload.arrivals.interval.map_or(0, |interval| interval.0);
-    let is_there = workload.start == Some(WorkloadStart::Backlog);
-    let created_ns = if is_there { 0 } else { u64::from(last.owner).saturating_mul(interval_ns) };
-    if fault.at.is_some_and(|at| at.0 < created_ns) {
-        let message = format!("the {what} is not created by then");
-        check.report(&format!("{path}.at"), message, "later, or with a shorter `workload.arrivals.interval`");
-    }
     if let Some(empty) = found.iter().find(|target| group(fault, workload, target).0 == 0) {
         let message =
             format!("the {what} `{}` has no pods at first, and no others are like them", empty.name);
         check.report(&field, message, "begin with `replicas: 1` or more");
     }
     let (_, shape) = group(fault, workload, last);
-    for (what, is_given) in [
-        ("runTime", shape.run_time.is_some()),
-        ("hold", shape.hold.is_some()),
-        ("gang", shape.gang.is_some()),
-        ("volumeClaimTemplates", !shape.volume_claim_templates.is_empty()),
-    ] {
-        if is_given {
-            let message = format!("scalings of pods with `{what}` are not modelled");
-            check.report(&field, message, "leave one of them out");
-        }
-    }
+    let words = [what, "scalings of pods"];
+    rollout::validate_last((path, &field), (fault, workload), (last.owner, &shape), words, check);
 }
 
 /// Deployments that are scaled are told to the controller, too.

@@ -4,11 +4,10 @@
 use podpace::cluster::{PodId, Stage};
 use podpace::experiment::output::digest;
 use podpace::experiment::run::{Completed, Environment, RunSpec};
-use podpace::experiment::simulation::Simulation;
 use podpace::scenario::Document;
 use podpace::scenario::plan::Plan;
 
-use crate::support::{SECOND, assert_page, count, message_of};
+use crate::support::{SECOND, assert_goes_on, assert_page, count, message_of};
 
 fn text(scheduler: &str, workload: &str, more: &str) -> String {
     format!(
@@ -154,23 +153,10 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
     let jobs =
         cron_job("a", "schedule: '* * * * *'\n  concurrencyPolicy: Forbid", "completions: 2", ["20s", "90s"]);
     let stop = "stop: {when: time, limit: 9m}";
-    let environment = Environment::built_in();
     let plan: Plan = spec(&text("kube-scheduler", "manifests: [all.yaml]", stop), &(pod.to_owned() + &jobs))
-        .plan(&environment)
+        .plan(&Environment::built_in())
         .unwrap();
-    let times = |simulation: Simulation| {
-        let pods = simulation.run().cluster.pods;
-        (0..pods.len() as PodId).map(|pod| *pods.timeline(pod)).collect::<Vec<_>>()
-    };
-    let whole = times(Simulation::new(&plan, &environment.registry).unwrap());
-    for at_s in [30, 61, 130, 400] {
-        let mut first = Simulation::new(&plan, &environment.registry).unwrap();
-        assert_eq!(first.advance(at_s * SECOND), None);
-        let mut bytes = Vec::new();
-        first.save(&mut bytes).unwrap();
-        let again = Simulation::restore(&plan, &environment.registry, &bytes).unwrap();
-        assert_eq!(times(again), whole, "{at_s}");
-    }
+    assert_goes_on(&plan, [30, 61, 130, 400].map(|at_s| at_s * SECOND));
 }
 
 /// One that exists, of a cluster whose pods are in the input, has its pods among them.

@@ -9,7 +9,7 @@ use podpace::experiment::simulation::{Ended, Finished, Simulation};
 use podpace::scenario::Document;
 use podpace::scenario::plan::Plan;
 
-use crate::support::{SECOND, message_of};
+use crate::support::{SECOND, assert_goes_on, message_of};
 
 const AGENT: &str = "kind: DaemonSet
 metadata: {name: agent, namespace: kube-system}
@@ -204,19 +204,7 @@ fn no_node_has_two() {
 fn a_run_that_is_saved_goes_on_as_it_would_have() {
     let faults = "faults: [{kind: nodeAdd, at: 5m, count: 2, group: a}, {kind: podFailure, at: 6m, pods: {count: 2}}]\n";
     let plan = plan(&(AGENT.to_owned() + WEB), &text("kube-scheduler", &(faults.to_owned() + UNTIL_RUNNING)));
-    let registry = Environment::built_in().registry;
-    let times = |run: &Finished| -> Vec<_> {
-        (0..run.cluster.pods.len() as PodId).map(|p| *run.cluster.pods.timeline(p)).collect()
-    };
-    let whole = Simulation::new(&plan, &registry).unwrap().run();
-    for at_ns in [20_000_000, 310 * SECOND] {
-        let mut first = Simulation::new(&plan, &registry).unwrap();
-        assert_eq!(first.advance(at_ns), None);
-        let mut bytes = Vec::new();
-        first.save(&mut bytes).unwrap();
-        let again = Simulation::restore(&plan, &registry, &bytes).unwrap().run();
-        assert_eq!(times(&whole), times(&again));
-    }
+    assert_goes_on(&plan, [20_000_000, 310 * SECOND]);
 }
 
 /// LimitRanges go for a DaemonSet's pods; one that exists has its pods in the input.

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 
 use podpace::cluster::{PodId, Stage};
 use podpace::engine::Streams;
-use podpace::experiment::run::{Completed, Environment, RunSpec};
-use podpace::experiment::simulation::{Ended, Simulation};
-use podpace::scenario::Document;
+use podpace::experiment::run::Completed;
+use podpace::experiment::simulation::Ended;
 
-use crate::support::{SECOND, assert_page, count, message, metric, run, simulation};
+use crate::support::{SECOND, assert_goes_on, assert_page, count, message, metric, plan, run};
 
 fn text(scheduler: &str, deployment: &str, faults: &str) -> String {
     format!(
@@ -325,11 +324,6 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
         "{ROLLOUT}, {{kind: podFailure, at: 125s, pods: {{count: 3}}}}, {{kind: rollout, at: 130s, deployment: web}}"
     );
     let text = text("kube-scheduler", "minReadySeconds: 3", &faults);
-    let times = |simulation: Simulation| {
-        let pods = simulation.run().cluster.pods;
-        (0..pods.len() as PodId).map(|pod| *pods.timeline(pod)).collect::<Vec<_>>()
-    };
-    let environment = Environment::built_in();
     let of_first = [60_000, 120_020, 121_500, 126_000, 131_000, 140_000];
     // While the first ReplicaSet is still being made, its size is another, and what it had not made is given up.
     let half_made = text
@@ -337,17 +331,7 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
         .replace("at: 2m", "at: 5s");
     let of_half_made = [4_900, 5_050, 6_000, 9_000, 15_000, 125_500];
     for (text, at) in [(text, of_first), (half_made, of_half_made)] {
-        let whole = times(simulation(&text));
-        let document = Document::parse("scenario.yaml", &text, None).unwrap();
-        let plan = RunSpec::of_scenario(document).unwrap().plan(&environment).unwrap();
-        for at_ms in at {
-            let mut first = simulation(&text);
-            assert_eq!(first.advance(at_ms * SECOND / 1000), None);
-            let mut bytes = Vec::new();
-            first.save(&mut bytes).unwrap();
-            let again = Simulation::restore(&plan, &environment.registry, &bytes).unwrap();
-            assert_eq!(times(again), whole, "{at_ms} ms");
-        }
+        assert_goes_on(&plan(&text), at.map(|ms| ms * SECOND / 1000));
     }
 }
 

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 
 use podpace::cluster::{NO_NODE, PodId, Stage, Timeline};
 use podpace::engine::Streams;
-use podpace::experiment::run::{Completed, Environment, RunSpec};
-use podpace::experiment::simulation::{Ended, Simulation};
-use podpace::scenario::Document;
+use podpace::experiment::run::Completed;
+use podpace::experiment::simulation::Ended;
 
-use crate::support::{SECOND, assert_page, count, message, metric, run, simulation};
+use crate::support::{SECOND, assert_goes_on, assert_page, count, message, metric, plan, run};
 
 fn text(workload: &str, faults: &str) -> String {
     format!(
@@ -382,7 +381,6 @@ fn a_scaling_is_of_a_group_or_of_one() {
 /// A run that pauses and goes on is the one that does not.
 #[test]
 fn a_run_that_is_saved_goes_on_as_it_would_have() {
-    let environment = Environment::built_in();
     for text in [
         web(
             20,
@@ -400,21 +398,8 @@ fn a_run_that_is_saved_goes_on_as_it_would_have() {
         ),
     ] {
         let text = text.replace("{when: allRunning, limit: 1h}", "{when: time, limit: 4m}");
-        let times = |simulation: Simulation| {
-            let pods = simulation.run().cluster.pods;
-            (0..pods.len() as PodId).map(|pod| *pods.timeline(pod)).collect::<Vec<_>>()
-        };
-        let whole = times(simulation(&text));
-        let document = Document::parse("scenario.yaml", &text, None).unwrap();
-        let plan = RunSpec::of_scenario(document).unwrap().plan(&environment).unwrap();
-        for at_ms in [60_000, 120_020, 120_500, 121_020, 122_030, 124_000, 131_000] {
-            let mut first = simulation(&text);
-            assert_eq!(first.advance(at_ms * SECOND / 1000), None, "{text}");
-            let mut bytes = Vec::new();
-            first.save(&mut bytes).unwrap();
-            let again = Simulation::restore(&plan, &environment.registry, &bytes).unwrap();
-            assert_eq!(times(again), whole, "{at_ms} ms\n{text}");
-        }
+        let pauses_ms = [60_000, 120_020, 120_500, 121_020, 122_030, 124_000, 131_000];
+        assert_goes_on(&plan(&text), pauses_ms.map(|ms| ms * SECOND / 1000));
     }
 }
 

@@ -1,8 +1,10 @@
 //! What these tests share: the text of a scenario becomes a run, and a run tells its figures.
 use std::path::Path;
 
+use podpace::cluster::PodId;
 use podpace::experiment::run::{Completed, Environment, FaultSummary, RunSpec};
 use podpace::experiment::simulation::Simulation;
+use podpace::scenario::plan::Plan;
 use podpace::scenario::{Diagnostic, Document};
 
 /// In ns.
@@ -23,11 +25,32 @@ pub fn run(text: &str) -> Completed {
     spec(text).simulate(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
+/// What a run is of.
+pub fn plan(text: &str) -> Plan {
+    spec(text).plan(&Environment::built_in()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
 /// Has not begun.
 pub fn simulation(text: &str) -> Simulation {
-    let environment = Environment::built_in();
-    let plan = spec(text).plan(&environment).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    Simulation::new(&plan, &environment.registry).unwrap()
+    Simulation::new(&plan(text), &Environment::built_in().registry).unwrap()
+}
+
+/// A run that pauses, is saved and goes on is the one that does not.
+pub fn assert_goes_on(plan: &Plan, pauses_ns: impl IntoIterator<Item = u64>) {
+    let registry = Environment::built_in().registry;
+    let times = |simulation: Simulation| {
+        let pods = simulation.run().cluster.pods;
+        (0..pods.len() as PodId).map(|pod| *pods.timeline(pod)).collect::<Vec<_>>()
+    };
+    let whole = times(Simulation::new(plan, &registry).unwrap());
+    for at_ns in pauses_ns {
+        let mut first = Simulation::new(plan, &registry).unwrap();
+        assert_eq!(first.advance(at_ns), None, "{at_ns} ns");
+        let mut bytes = Vec::new();
+        first.save(&mut bytes).unwrap();
+        let again = Simulation::restore(plan, &registry, &bytes).unwrap();
+        assert_eq!(times(again), whole, "{at_ns} ns");
+    }
 }
 
 /// What a reader sees of a scenario in which something is wrong, and that it says what to do next.

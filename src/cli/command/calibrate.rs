@@ -60,15 +60,18 @@ pub fn execute(args: &CalibrateArgs, quiet: bool) -> Result<Output, Failure> {
         bar.set_length(u64::from(total));
         bar.set_position(u64::from(done));
     };
-    let result = pool.install(|| calibrate(&runs, &options, &progress));
-    bar.finish_and_clear();
-    let fitted = result.inspect_err(|_| remove_folders(&made))?;
-    write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())
-        .inspect_err(|_| remove_folders(&made))?;
-    let report = to_json(&fitted.json());
-    if let Some(file) = &args.report {
-        write_atomically(file, report.as_bytes()).inspect_err(|_| remove_folders(&made))?;
-    }
+    let fit_and_write = || -> Result<(Calibration, String), Failure> {
+        let result = pool.install(|| calibrate(&runs, &options, &progress));
+        bar.finish_and_clear();
+        let fitted = result?;
+        write_atomically(&args.out, fitted.profile.to_yaml().as_bytes())?;
+        let report = to_json(&fitted.json());
+        if let Some(file) = &args.report {
+            write_atomically(file, report.as_bytes())?;
+        }
+        Ok((fitted, report))
+    };
+    let (fitted, report) = fit_and_write().inspect_err(|_| remove_folders(&made))?;
     let mut notes = vec![format!("profile in {}", args.out.display())];
     if args.out.file_name().is_none_or(|name| name.to_string_lossy() != format!("{}.yaml", args.profile)) {
         notes.push(format!("note: --models DIR finds it as DIR/{}.yaml", args.profile));

@@ -85,10 +85,10 @@ pub(super) struct Changes {
     pub(super) failed_pods: u64,
     /// Some fault makes a controller take pods away.
     takes_away: bool,
-    /// Some object was made smaller, and not all scalings are complete.
-    shrinks: bool,
     /// Then pods that were bound, and that ended before they ran.
     pub(super) gone_early: u64,
+    /// Some object was made smaller, and not all scalings are complete.
+    shrinks: bool,
     /// Empty between events.
     #[serde(skip)]
     made: Vec<Made>,
@@ -298,8 +298,8 @@ impl Simulation {
                 .faults
                 .iter()
                 .any(|fault| matches!(fault.kind, FaultKind::Rollout { .. } | FaultKind::Scale { .. })),
-            shrinks: false,
             gone_early: 0,
+            shrinks: false,
             made: Vec::new(),
             dropped: Vec::new(),
         }))
