@@ -92,8 +92,13 @@ impl TokenBucket {
         if self.tokens >= 0 {
             return now;
         }
-        let wait_ns = self.tokens.unsigned_abs().div_ceil(u128::from(self.qps_milli));
-        let granted_ns = self.updated_ns.saturating_add(u64::try_from(wait_ns).unwrap_or(u64::MAX));
+        let short = self.tokens.unsigned_abs();
+        // Of 64 bits up to 18 million tokens.
+        let wait_ns = match u64::try_from(short) {
+            Ok(short) => short.div_ceil(self.qps_milli),
+            Err(_) => u64::try_from(short.div_ceil(u128::from(self.qps_milli))).unwrap_or(u64::MAX),
+        };
+        let granted_ns = self.updated_ns.saturating_add(wait_ns);
         self.throttled_ns += granted_ns - now.max(self.throttled_until_ns).min(granted_ns);
         self.throttled_until_ns = self.throttled_until_ns.max(granted_ns);
         granted_ns
@@ -106,6 +111,12 @@ impl TokenBucket {
         }
         let (tokens, _) = self.tokens_and_overflow(now);
         tokens.min(0).unsigned_abs().div_ceil(TOKEN.unsigned_abs()) as u64
+    }
+
+    /// Whether there are any, without counting them.
+    #[inline]
+    pub fn is_waiting(&self, now: u64) -> bool {
+        self.throttled_until_ns > now
     }
 
     /// Requests that may have gone by `now`, since the start.
@@ -269,6 +280,7 @@ mod tests {
             let now = 5 + later;
             let waiting = grants.iter().filter(|&&at| at > now).count() as u64;
             prop_assert_eq!(bucket.waiting(now), waiting);
+            prop_assert_eq!(bucket.is_waiting(now), waiting > 0);
             prop_assert_eq!(bucket.granted(now), calls as u64 - waiting);
         }
     }

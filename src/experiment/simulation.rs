@@ -156,7 +156,7 @@ struct SchedulerRuntime {
     /// It has said so itself.
     failed: bool,
     /// The model's, since its last call.
-    backlog: u64,
+    has_backlog: bool,
     jobs: u32,
     start_up_ps: (u64, u64, u64),
     start_up_delay_ns: Nanos,
@@ -473,7 +473,7 @@ impl Simulation {
                 watcher: scheduler_watcher,
                 started: false,
                 failed: false,
-                backlog: 0,
+                has_backlog: false,
                 jobs: 0,
                 start_up_ps,
                 start_up_delay_ns,
@@ -937,8 +937,8 @@ impl Simulation {
             self.act(action);
         }
         self.actions = actions;
-        self.scheduler.backlog = self.scheduler.model.backlog();
-        let busy = self.scheduler.jobs > 0 && self.scheduler.backlog > 0;
+        self.scheduler.has_backlog = self.scheduler.model.has_backlog();
+        let busy = self.scheduler.jobs > 0 && self.scheduler.has_backlog;
         self.stations.at(Station::Scheduler).set(now, busy);
     }
 
@@ -1364,17 +1364,15 @@ impl Simulation {
     fn watch_stations(&mut self) {
         let now = self.kernel.now();
         let bucket = &self.control_plane.clients()[self.scheduler.client].bucket;
-        let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
-        self.stations.at(Station::BindTokens).set(now, tokens);
+        self.stations.at(Station::BindTokens).set(now, bucket.is_waiting(now));
         if self.counts.created + self.counts.dropped < self.counts.total {
             let bucket = &self.control_plane.clients()[self.creator].bucket;
-            let tokens = !bucket.is_unlimited() && bucket.waiting(now) > 0;
-            self.stations.at(Station::CreationTokens).set(now, tokens);
+            self.stations.at(Station::CreationTokens).set(now, bucket.is_waiting(now));
         } else {
             self.stations.at(Station::CreationTokens).set(now, false);
         }
         let scheduler = &self.scheduler;
-        let left = self.queued > self.counts.assumed && scheduler.jobs == 0 && scheduler.backlog == 0;
+        let left = self.queued > self.counts.assumed && scheduler.jobs == 0 && !scheduler.has_backlog;
         // Pods that are in back-off, and none that waits for the cluster to change.
         let in_backoff = left
             && scheduler.model.queues().is_some_and(|queues| queues.backoff > 0 && queues.unschedulable == 0);
@@ -1383,7 +1381,7 @@ impl Simulation {
         if let Some(client) = self.agents.client() {
             let bucket = &self.control_plane.clients()[client].bucket;
             let stages = self.stages.as_ref().is_some_and(|stages| stages.has_queue());
-            let busy = self.agents.has_queue() || stages || !bucket.is_unlimited() && bucket.waiting(now) > 0;
+            let busy = self.agents.has_queue() || stages || bucket.is_waiting(now);
             self.stations.node_agents.set(now, busy);
         }
         if self.control_plane.is_ideal() {
@@ -1392,13 +1390,13 @@ impl Simulation {
         self.stations.etcd_sync.set(now, self.control_plane.is_in_etcd());
         if self.control_plane.queued() > 0 {
             // Two flows may share a level.
-            let accounts = self.control_plane.accounts();
-            for (level, _) in accounts.waiting() {
-                let waits = accounts.waiting().any(|(other, waiting)| other == level && waiting > 0);
-                self.stations.set_level(now, level, waits);
+            let waiting = || self.control_plane.accounts().waiting().filter(|(_, waiting)| *waiting > 0);
+            for (level, _) in waiting() {
+                self.stations.level_waits(now, level);
             }
+            self.stations.end_levels(now, |level| !waiting().any(|(other, _)| other == level));
         } else if self.stations.get(Station::Seats).is_busy() {
-            self.stations.no_level(now);
+            self.stations.end_levels(now, |_| true);
         }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);

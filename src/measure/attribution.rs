@@ -123,25 +123,25 @@ impl Stations {
         &mut self.busy[station as usize]
     }
 
-    /// Whether requests wait for seats of a level from now on.
+    /// Requests wait for seats of a level from now on.
     #[inline]
-    pub fn set_level(&mut self, now: Nanos, level: &str, busy: bool) {
-        match self.levels.iter_mut().find(|(name, _)| name == level) {
-            Some((_, intervals)) => intervals.set(now, busy),
-            None if busy => {
-                let mut intervals = BusyIntervals::default();
-                intervals.set(now, true);
-                self.levels.push((level.to_owned(), intervals));
-            }
-            None => {}
+    pub fn level_waits(&mut self, now: Nanos, level: &str) {
+        if let Some((_, intervals)) = self.levels.iter_mut().find(|(name, _)| name == level) {
+            intervals.set(now, true);
+        } else {
+            let mut intervals = BusyIntervals::default();
+            intervals.set(now, true);
+            self.levels.push((level.to_owned(), intervals));
         }
     }
 
-    /// No level has waiting requests from now on.
+    /// No requests wait from now on for seats of the levels for which `ends` says so.
     #[inline]
-    pub fn no_level(&mut self, now: Nanos) {
-        for (_, intervals) in &mut self.levels {
-            intervals.set(now, false);
+    pub fn end_levels(&mut self, now: Nanos, ends: impl Fn(&str) -> bool) {
+        for (level, intervals) in &mut self.levels {
+            if intervals.is_busy() && ends(level) {
+                intervals.set(now, false);
+            }
         }
     }
 
@@ -291,9 +291,9 @@ mod tests {
         stations.at(Station::Seats).add(0, 10 * SECOND);
         stations.server_saturated.add(0, 4 * SECOND);
         assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::Station(Station::Seats));
-        stations.set_level(SECOND, "workload-low", true);
-        stations.set_level(2 * SECOND, "workload-high", true);
-        stations.no_level(3 * SECOND);
+        stations.level_waits(SECOND, "workload-low");
+        stations.level_waits(2 * SECOND, "workload-high");
+        stations.end_levels(3 * SECOND, |_| true);
         assert_eq!(stations.critical_path(10 * SECOND)[0].limit.name(), "seats of level workload-low");
         stations.server_saturated.add(4 * SECOND, 6 * SECOND);
         assert_eq!(stations.critical_path(10 * SECOND)[0].limit, Limit::HostCpu("vm".into()));

@@ -193,6 +193,10 @@ pub trait SchedulerModel: Send {
     /// Whether pods wait in a queue and could be tried now (not backing off, not unschedulable): says whether the
     /// scheduler is behind.
     fn backlog(&self) -> u64;
+    /// Whether there is a [`backlog`](Self::backlog), which is asked after each call.
+    fn has_backlog(&self) -> bool {
+        self.backlog() > 0
+    }
     /// Pods in kube-scheduler's queues, for schedulers that have these queues.
     fn queues(&self) -> Option<QueueLengths> {
         None

@@ -48,10 +48,12 @@ fn random_template(rng: &mut Rng, kinds: &Kinds) -> NodeTemplate {
 }
 
 /// Which features appear.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Kinds {
     labels: bool,
     topology: bool,
+    /// No constraint that filters, no affinity: soft spread alone, on clusters large enough for tables.
+    soft_spread: bool,
     /// Weights and arguments of a profile are drawn, too.
     profile: bool,
 }
@@ -140,7 +142,8 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
         }
     }
     if kinds.topology {
-        for _ in 0..rng.below(3) {
+        let terms = if kinds.soft_spread { 0 } else { rng.below(3) };
+        for _ in 0..terms {
             spec.pod_affinity.push(PodAffinityTerm {
                 selector: selector(rng),
                 topology_key: key(rng),
@@ -153,7 +156,7 @@ fn random_spec(rng: &mut Rng, kinds: &Kinds) -> PodSpec {
             spec.topology_spread.push(SpreadConstraint {
                 max_skew: 1 + rng.below(3) as u32,
                 topology_key: key(rng),
-                hard: rng.chance(0.4),
+                hard: !kinds.soft_spread && rng.chance(0.4),
                 selector: selector(rng),
                 min_domains: rng.below(5) as u32,
                 ignore_node_affinity: rng.chance(0.3),
@@ -289,28 +292,34 @@ proptest! {
     #[test]
     fn plain_pods(seed: u64, nodes in 0_u64..40, packs: bool) {
         let strategy = if packs { ScoringStrategy::MostAllocated } else { ScoringStrategy::LeastAllocated };
-        compare(seed, nodes, 400, 0, strategy, Kinds { labels: false, topology: false, profile: false });
+        compare(seed, nodes, 400, 0, strategy, Kinds::default());
     }
 
     #[test]
     fn sampled_nodes(seed: u64, nodes in 100_u64..300, percentage in 0_u32..60) {
-        compare(seed, nodes, 120, percentage, ScoringStrategy::LeastAllocated, Kinds { labels: false, topology: false, profile: false });
+        compare(seed, nodes, 120, percentage, ScoringStrategy::LeastAllocated, Kinds::default());
     }
 
     #[test]
     fn labels_and_taints(seed: u64, nodes in 1_u64..30) {
-        compare(seed, nodes, 400, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: false, profile: false });
+        compare(seed, nodes, 400, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, ..Kinds::default() });
     }
 
     #[test]
     fn profiles(seed: u64, nodes in 1_u64..16) {
-        let kinds = Kinds { labels: true, topology: true, profile: true };
+        let kinds = Kinds { labels: true, topology: true, profile: true, ..Kinds::default() };
         compare(seed, nodes, 150, 0, ScoringStrategy::LeastAllocated, kinds);
     }
 
     #[test]
+    fn soft_spread(seed: u64, nodes in 20_u64..130, percentage in 0_u32..60, profile: bool) {
+        let kinds = Kinds { topology: true, soft_spread: true, profile, ..Kinds::default() };
+        compare(seed, nodes, 100, percentage, ScoringStrategy::LeastAllocated, kinds);
+    }
+
+    #[test]
     fn affinity_and_spread(seed: u64, nodes in 1_u64..16) {
-        compare(seed, nodes, 250, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: true, profile: false });
+        compare(seed, nodes, 250, 0, ScoringStrategy::LeastAllocated, Kinds { labels: true, topology: true, ..Kinds::default() });
     }
 }
 

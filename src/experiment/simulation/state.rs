@@ -80,7 +80,7 @@ impl Simulation {
             controller_client: _,
             watcher: _,
             failed: _,
-            backlog: _,
+            has_backlog: _,
             start_up_delay_ns: _,
             model,
             rng,
@@ -124,7 +124,7 @@ impl Simulation {
         drop(built);
         let s = &mut it.scheduler;
         s.model.restore(&codec::read::<Vec<u8>>(bytes, "scheduler")?)?;
-        s.backlog = s.model.backlog();
+        s.has_backlog = s.model.has_backlog();
         (s.rng, s.started, s.jobs, s.start_up_ps, s.early, s.epoch) =
             codec::read(bytes, "scheduler's process")?;
         let built_stages = it.stages.take();

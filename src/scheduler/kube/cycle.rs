@@ -27,6 +27,7 @@ use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Plugins;
 use super::sampling::{NodeOrder, num_feasible_nodes_to_find};
 use super::scan::Scores;
+use super::spread_cells::{Cells, Scratch};
 use super::topology::{Plan, Topology};
 
 /// What a cycle decided.
@@ -98,6 +99,17 @@ pub(super) struct Search<'a> {
     pub keeps_candidates: bool,
     pub next_start: &'a mut usize,
     pub candidates: &'a mut Vec<Candidate>,
+    pub scratch: &'a mut Scratch,
+}
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug)]
+struct Searched {
+    visited: usize,
+    scored: u64,
+    /// Pods on the nodes scored, if a constraint counts them.
+    pods: u64,
+    chosen: Option<NodeId>,
 }
 
 impl<'a> Search<'a> {
@@ -135,7 +147,7 @@ impl<'a> Search<'a> {
             if self.classes.evaluate(self.cluster, self.nodes, class, node) != 0
                 && self.topology_rejects(plan, node).is_none()
             {
-                let walks = self.walks(plan, 0);
+                let walks = self.walks(plan, 0, 0);
                 let visited = u64::from(self.plugins.filters());
                 return Decision { outcome: Ok(node), visited, scored: 0, listed, walks };
             }
@@ -143,7 +155,7 @@ impl<'a> Search<'a> {
         let plain = plan.is_none()
             && !self.keeps_candidates
             && self.classes.prefers_all_alike(self.cluster, self.known, class);
-        let (visited, scored, chosen) = if let Among::Named(nodes) = self.among {
+        let Searched { visited, scored, pods, chosen } = if let Among::Named(nodes) = self.among {
             let visited = self.collect(nodes, plan, enough, |s, _, node| {
                 s.classes.evaluate(s.cluster, s.nodes, class, node)
             });
@@ -153,14 +165,18 @@ impl<'a> Search<'a> {
                 View::Table if plain => {
                     let table = self.classes.table(class);
                     let (visited, scored, place) = choose_in_table(table, start, enough, rng);
-                    (visited, scored, place.map(|at| self.order.list()[at]))
+                    let chosen = place.map(|at| self.order.list()[at]);
+                    Searched { visited, scored, pods: 0, chosen }
                 }
-                View::Table => {
-                    let visited = self.collect(self.order.list(), plan, enough, |s, at, _| {
-                        u64::from(s.classes.table(class).at(at))
-                    });
-                    self.choose(class, plan, visited, rng)
-                }
+                View::Table => match plan.and_then(|plan| self.cells(plan, class, enough)) {
+                    Some(cells) => self.choose_in_cells(&cells, class, (start, enough), rng),
+                    None => {
+                        let visited = self.collect(self.order.list(), plan, enough, |s, at, _| {
+                            u64::from(s.classes.table(class).at(at))
+                        });
+                        self.choose(class, plan, visited, rng)
+                    }
+                },
                 View::OneByOne => {
                     let visited = self.collect(self.order.list(), plan, enough, |s, _, node| {
                         s.classes.evaluate(s.cluster, s.nodes, class, node)
@@ -176,7 +192,7 @@ impl<'a> Search<'a> {
         };
         // Without filters nodes are taken as they come.
         let visited = if self.plugins.filters() { visited as u64 + tried } else { 0 };
-        Decision { outcome, visited, scored, listed, walks: self.walks(plan, scored) }
+        Decision { outcome, visited, scored, listed, walks: self.walks(plan, scored, pods) }
     }
 
     /// All feasible nodes with their totals.
@@ -225,21 +241,43 @@ impl<'a> Search<'a> {
         plan?.rejects(&self.plugins, self.cluster, self.topology, node)
     }
 
-    fn choose(
-        &mut self,
-        class: ClassId,
-        plan: Option<Plan<'_>>,
-        visited: usize,
-        rng: &mut Rng,
-    ) -> (usize, u64, Option<NodeId>) {
+    fn choose(&mut self, class: ClassId, plan: Option<Plan<'_>>, visited: usize, rng: &mut Rng) -> Searched {
         match self.candidates.as_slice() {
-            [] => (visited, 0, None),
-            [only] => (visited, 0, Some(only.node)),
+            [] => Searched { visited, scored: 0, pods: 0, chosen: None },
+            [only] => Searched { visited, scored: 0, pods: 0, chosen: Some(only.node) },
             _ => {
                 self.score(class, plan);
-                (visited, self.candidates.len() as u64, Some(draw_best(self.candidates, rng)))
+                let pods = plan.map_or(0, |plan| plan.spread.pods_on(self.nodes, self.candidates));
+                let chosen = Some(draw_best(self.candidates, rng));
+                Searched { visited, scored: self.candidates.len() as u64, pods, chosen }
             }
         }
+    }
+
+    /// The cells of nodes that are alike but for their byte in the table, if soft spread is all that a pod regards beside.
+    fn cells(&mut self, plan: Plan<'a>, class: ClassId, enough: usize) -> Option<Cells<'a>> {
+        let alone = !self.keeps_candidates
+            && self.plugins.weights.spread > 0
+            && !plan.affinity.regards_anything(self.topology)
+            && plan.filter(&self.plugins, self.topology).admits_all()
+            && self.classes.prefers_all_alike(self.cluster, self.known, class);
+        if alone { plan.spread.cells(self.topology, enough) } else { None }
+    }
+
+    fn choose_in_cells(
+        &mut self,
+        cells: &Cells<'_>,
+        class: ClassId,
+        (start, enough): (usize, usize),
+        rng: &mut Rng,
+    ) -> Searched {
+        let table = self.classes.table(class);
+        let (first, second, _) = visit(table, start, enough);
+        let (order, weight) = (self.order.list(), self.plugins.weights.spread);
+        let ranges = [start..start + first, 0..second];
+        let found = cells.choose(table, order, self.nodes, ranges, weight, (&mut *self.scratch, rng));
+        let chosen = found.place.map(|at| order[at]);
+        Searched { visited: first + second, scored: found.scored, pods: found.pods, chosen }
     }
 
     fn diagnose(&mut self, class: ClassId, plan: Option<Plan<'_>>) -> Diagnosis {
@@ -271,7 +309,8 @@ impl<'a> Search<'a> {
         diagnosis
     }
 
-    fn walks(&self, plan: Option<Plan<'_>>, scored: u64) -> Walks {
+    /// `on_scored`: pods on the nodes scored.
+    fn walks(&self, plan: Option<Plan<'_>>, scored: u64, on_scored: u64) -> Walks {
         let scored = scored > 0;
         let (nodes, pods) = (self.order.list().len() as u64, self.nodes.pods);
         let mut walks = Walks::default();
@@ -295,7 +334,7 @@ impl<'a> Search<'a> {
             walks.spread_nodes = nodes * (u64::from(hard > 0) + u64::from(soft > 0));
             walks.spread_pods = pods * (hard + by_zone as u64);
             if scores {
-                walks.spread_pods += plan.spread.pods_scored(self.nodes, self.candidates);
+                walks.spread_pods += plan.spread.soft_by_host() * on_scored;
             }
         }
         walks
@@ -363,15 +402,11 @@ fn draw_best(candidates: &[Candidate], rng: &mut Rng) -> NodeId {
     candidates.iter().filter(|c| c.total == best).nth(nth).expect("counted").node
 }
 
-/// The same over a table: nodes visited, nodes scored, place of the chosen one.
-fn choose_in_table(
-    scores: &Scores,
-    start: usize,
-    enough: usize,
-    rng: &mut Rng,
-) -> (usize, u64, Option<usize>) {
+/// How many places from `start` on, and then from the first on, have to be visited to see `enough` feasible ones, and how
+/// many of those are seen.
+fn visit(scores: &Scores, start: usize, enough: usize) -> (usize, usize, usize) {
     let all = scores.len();
-    let (first, second, feasible) = match scores.feasible() {
+    match scores.feasible() {
         0 => (all - start, start, 0),
         feasible if feasible == all => {
             let first = enough.min(all - start);
@@ -382,7 +417,17 @@ fn choose_in_table(
             let (second, more) = scores.visit(0, start, enough - seen);
             (first, second, seen + more)
         }
-    };
+    }
+}
+
+/// Draws over a table: nodes visited, nodes scored, place of the chosen one.
+fn choose_in_table(
+    scores: &Scores,
+    start: usize,
+    enough: usize,
+    rng: &mut Rng,
+) -> (usize, u64, Option<usize>) {
+    let (first, second, feasible) = visit(scores, start, enough);
     let visited = first + second;
     if feasible == 0 {
         return (visited, 0, None);

@@ -26,6 +26,7 @@
 //! | `api_calls`            | API calls that are waited for or not                                           |
 //! | `profile`              | which plugins are on, their weights and arguments                              |
 //! | `classes`, `scan`      | our own speed: a byte a node for pods of one kind, summed up by blocks of 128  |
+//! | `spread_cells`         | our own speed: soft spread over these bytes                                    |
 //!
 //! After a rejection the goroutine that schedules patches the pod's status and waits for the answer before the next
 //! cycle (`handleSchedulingFailure`), unless `SchedulerAsyncAPICalls` is on; a failed binding is reported from its own.
@@ -56,6 +57,7 @@ mod profile;
 mod queue;
 mod sampling;
 mod scan;
+mod spread_cells;
 pub(in crate::scheduler) mod taint_toleration;
 mod topology;
 mod volumes;
@@ -203,6 +205,9 @@ pub struct KubeScheduler {
     /// Empty between cycles.
     #[serde(skip)]
     candidates: Vec<Candidate>,
+    /// Empty between cycles.
+    #[serde(skip)]
+    scratch: spread_cells::Scratch,
     started: bool,
     cycle: Option<InCycle>,
     /// The pod whose status patch the scheduling goroutine waits for.
@@ -292,6 +297,7 @@ impl KubeScheduler {
             names_nodes,
             next_start: 0,
             candidates: Vec::new(),
+            scratch: spread_cells::Scratch::default(),
             started: false,
             cycle: None,
             asking_ns: 0,
@@ -319,7 +325,7 @@ impl KubeScheduler {
         let at = self.profile_of(cluster, spec);
         let profile = &mut self.profiles[at];
         profile.topology.learn(cluster, spec, || self.queue.placed());
-        let (mut start, mut candidates) = (0, Vec::new());
+        let (mut start, mut candidates, mut scratch) = (0, Vec::new(), spread_cells::Scratch::default());
         let mut search = Search {
             cluster,
             plugins: profile.plugins,
@@ -334,6 +340,7 @@ impl KubeScheduler {
             keeps_candidates: false,
             next_start: &mut start,
             candidates: &mut candidates,
+            scratch: &mut scratch,
         };
         search.scores(pod)
     }
@@ -413,6 +420,7 @@ impl KubeScheduler {
             keeps_candidates: signed,
             next_start: &mut self.next_start,
             candidates: &mut self.candidates,
+            scratch: &mut self.scratch,
         };
         let decision = search.decide(pod, cx.rng);
         // The node that the last pod got was filtered once for the hint.

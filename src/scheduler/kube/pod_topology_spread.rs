@@ -27,6 +27,7 @@ use crate::cluster::{Cluster, HOSTNAME_LABEL, LabelSelector, NodeId, PodSpec, Sp
 use super::cycle::Candidate;
 use super::node_resources::{MAX_NODE_SCORE, NodeCache};
 use super::profile::Profile;
+use super::spread_cells::{Axis, Cells};
 use super::topology::{Counts, Eligible, TableId, Topology, View};
 
 const REASON: &str = "node(s) didn't match pod topology spread constraints";
@@ -150,14 +151,31 @@ impl SpreadPlan {
         (self.soft.len(), self.soft.iter().filter(|c| c.key != HOSTNAME_LABEL).count())
     }
 
-    /// Pods that the soft constraints by host count while scoring: those on the candidates.
+    /// Soft constraints by host, each of which counts the pods on the candidates while scoring.
     #[must_use]
-    pub fn pods_scored(&self, nodes: &NodeCache, candidates: &[Candidate]) -> u64 {
-        let by_host = (self.soft.len() - self.soft().1) as u64;
-        if by_host == 0 {
+    pub fn soft_by_host(&self) -> u64 {
+        (self.soft.len() - self.soft().1) as u64
+    }
+
+    /// Pods on the candidates, if a soft constraint counts them.
+    #[must_use]
+    pub fn pods_on(&self, nodes: &NodeCache, candidates: &[Candidate]) -> u64 {
+        if self.soft_by_host() == 0 {
             return 0;
         }
-        by_host * candidates.iter().map(|c| u64::from(nodes.row(c.node).pods_used)).sum::<u64>()
+        candidates.iter().map(|c| u64::from(nodes.row(c.node).pods_used)).sum()
+    }
+
+    /// Cells of nodes that the soft constraints score alike, if they are at most `most`.
+    #[must_use]
+    pub fn cells<'a>(&self, topology: &'a Topology, most: usize) -> Option<Cells<'a>> {
+        let axis = |c: &Constraint| Axis {
+            view: topology.view(c.table),
+            most_by_host: topology.is_by_host(c.table).then(|| topology.most(c.table)),
+            domains: topology.domains(c.table),
+            more: (c.max_skew - 1) as f64,
+        };
+        Cells::new(self.soft.iter().map(axis).collect(), self.any_key, most)
     }
 
     /// Whether there is anything to filter or score by.
@@ -233,7 +251,7 @@ impl SpreadPlan {
                     }
                     domains + usize::from(self.any_key && without)
                 };
-                let weight = libm::log((size + 2) as f64);
+                let weight = topology_weight(size);
                 Soft { view: *view, weight, more: (constraint.max_skew - 1) as f64 }
             })
             .collect();
@@ -285,7 +303,7 @@ impl SpreadFilter<'_> {
 /// A soft constraint while a cycle scores.
 struct Soft<'a> {
     view: View<'a>,
-    /// ln(domains + 2), `topologyNormalizingWeight`.
+    /// See [`topology_weight`].
     weight: f64,
     /// `maxSkew - 1`.
     more: f64,
@@ -298,15 +316,24 @@ impl Soft<'_> {
     }
 }
 
+/// `topologyNormalizingWeight` of so many domains.
+pub(super) fn topology_weight(domains: usize) -> f64 {
+    libm::log((domains + 2) as f64)
+}
+
 /// `math.Round` of what is not negative and below 2^52, where a float's whole part and the rest are exact.
 #[inline]
-fn rounded(score: f64) -> i64 {
+pub(super) fn rounded(score: f64) -> i64 {
     let whole = score as i64;
     whole + i64::from(score - whole as f64 >= 0.5)
 }
 
-/// `NormalizeScore` of the plugin: the smallest raw score gets the most. Raw scores are few where nodes are many, so that
-/// each is divided once.
+/// `NormalizeScore` of the plugin: the smallest raw score gets the most.
+pub(super) fn normalised(least: i64, most: i64, raw: i64) -> i64 {
+    if most == 0 { MAX_NODE_SCORE } else { MAX_NODE_SCORE * (most + least - raw) / most }
+}
+
+/// The same for many nodes. Raw scores are few where nodes are many, so that each is divided once.
 struct Normalised {
     least: i64,
     most: i64,
@@ -324,11 +351,7 @@ impl Normalised {
     }
 
     fn divided(&self, raw: i64) -> i64 {
-        if self.most == 0 {
-            MAX_NODE_SCORE
-        } else {
-            MAX_NODE_SCORE * (self.most + self.least - raw) / self.most
-        }
+        normalised(self.least, self.most, raw)
     }
 
     #[inline]

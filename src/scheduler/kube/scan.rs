@@ -78,6 +78,13 @@ impl Scores {
         self.bytes[place]
     }
 
+    /// The scores of a range of places.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
+    }
+
     /// Changes the score at a place.
     #[inline]
     pub fn set(&mut self, place: usize, score: u8) {

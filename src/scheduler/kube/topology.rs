@@ -113,6 +113,8 @@ struct Table {
     selectors: Selectors,
     what: Counts,
     counts: Vec<i64>,
+    /// No domain has, or has had since the table was filled, a larger count.
+    most: i64,
     /// Pods counted, each as often as it counts.
     pods: i64,
     /// How many domains have each count (only for [`Counts::Spread`]).
@@ -179,6 +181,12 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
+    /// Whether they pass all nodes.
+    #[must_use]
+    pub fn admits_all(&self) -> bool {
+        self.spread.is_none() && self.affinity.is_none()
+    }
+
     /// Whether all filters pass the node.
     #[inline]
     #[must_use]
@@ -404,8 +412,15 @@ impl Topology {
         let next = self.tables.len();
         let id = *self.table_index.entry((axis, selectors.clone(), what)).or_insert(next);
         if id == next {
-            let mut table =
-                Table { axis, selectors, what, counts: Vec::new(), pods: 0, histogram: BTreeMap::new() };
+            let mut table = Table {
+                axis,
+                selectors,
+                what,
+                counts: Vec::new(),
+                most: 0,
+                pods: 0,
+                histogram: BTreeMap::new(),
+            };
             table.open_domains(&self.axes[axis]);
             self.tables.push(table);
         }
@@ -481,6 +496,7 @@ impl Topology {
         self.stale = false;
         for table in &mut self.tables {
             table.counts.clear();
+            table.most = 0;
             table.pods = 0;
             table.histogram.clear();
             table.open_domains(&self.axes[table.axis]);
@@ -541,6 +557,12 @@ impl Topology {
         self.tables[table].histogram.values().sum()
     }
 
+    /// What no domain's count is above.
+    #[must_use]
+    pub fn most(&self, table: TableId) -> i64 {
+        self.tables[table].most
+    }
+
     /// Whether the table is by host name.
     #[must_use]
     pub fn is_by_host(&self, table: TableId) -> bool {
@@ -597,6 +619,7 @@ impl Table {
         }
         let before = self.counts[at];
         self.counts[at] += by;
+        self.most = self.most.max(self.counts[at]);
         self.pods += sign;
         if self.what == Counts::Spread {
             self.count_domains(before, false);

@@ -327,8 +327,18 @@ impl Core {
     /// Pending asks that were not found to fit nowhere.
     #[must_use]
     pub fn placeable(&self) -> u64 {
+        self.placeable_by_kind().sum()
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub fn has_placeable(&self) -> bool {
+        self.placeable_by_kind().any(|asks| asks > 0)
+    }
+
+    fn placeable_by_kind(&self) -> impl Iterator<Item = u64> {
         let free = |k: &&super::queues::Kind| !k.stuck && !k.over_quota && !k.no_slot;
-        self.queues.leaves().flat_map(|(_, q)| q.kinds.iter()).filter(free).map(|k| k.apps.total()).sum()
+        self.queues.leaves().flat_map(|(_, q)| q.kinds.iter()).filter(free).map(|k| k.apps.total())
     }
 
     /// A node came or changed.

@@ -841,6 +841,10 @@ impl SchedulerModel for YuniKorn {
         self.shim.waiting() + self.shim.dispatching() + self.core.placeable()
     }
 
+    fn has_backlog(&self) -> bool {
+        self.shim.waiting() > 0 || self.shim.dispatching() > 0 || self.core.has_placeable()
+    }
+
     fn save(&self) -> Result<Vec<u8>, CodecError> {
         codec::encode(self.kind(), self)
     }
