@@ -7,12 +7,15 @@ for it: a call into the interpreter a pod, some microseconds to milliseconds, an
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
+import linecache
 import marshal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import CodeType
 from typing import ClassVar, final
 
 from ._native import Nodes, Pod
@@ -100,9 +103,33 @@ class Scheduler(ABC):
 
 
 def _source(cls: type) -> bytes:
-    """The text of a class; where there is none (at the prompt), the code that it was compiled to."""
+    """The text of a class; where there is none (at the prompt of some Pythons), the code that it was compiled to."""
     try:
         return inspect.getsource(cls).encode()
     except (OSError, TypeError):
-        codes = [value.__code__ for _, value in sorted(vars(cls).items()) if inspect.isfunction(value)]
-        return cls.__qualname__.encode() + b"".join(marshal.dumps(code, 2) for code in codes)
+        functions = [value for _, value in sorted(vars(cls).items()) if inspect.isfunction(value)]
+    for function in functions:
+        if text := _text_around(cls, function.__code__):
+            return text.encode()
+    return cls.__qualname__.encode() + b"".join(marshal.dumps(_placeless(each.__code__), 2) for each in functions)
+
+
+def _text_around(cls: type, code: CodeType) -> str:
+    """The class in the text that one of its functions came from: a notebook keeps its cells, but inspect finds no class in them."""
+    lines = linecache.getlines(code.co_filename)
+    try:
+        nodes = list(ast.walk(ast.parse("".join(lines))))
+    except SyntaxError:
+        return ""
+    for node in nodes:
+        if isinstance(node, ast.ClassDef) and node.name == cls.__name__ and node.end_lineno:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if first <= code.co_firstlineno <= node.end_lineno:
+                return "".join(lines[first - 1 : node.end_lineno])
+    return ""
+
+
+def _placeless(code: CodeType) -> CodeType:
+    """The code without the name of its file, which may be another one each time: a cell's has the number of a process."""
+    constants = (_placeless(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_filename="", co_consts=tuple(constants))

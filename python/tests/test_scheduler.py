@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,21 @@ def test_code_without_a_text_is_an_input_too() -> None:
     first, last = at_the_prompt("nodes.feasible()[0]"), at_the_prompt("nodes.feasible()[-1]")
     assert run(first).inputs == run(at_the_prompt("nodes.feasible()[0]")).inputs
     assert run(first).inputs != run(last).inputs
+
+
+def test_the_file_of_a_cell_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel names the file of a cell by the number of its process, and keeps the text for tracebacks."""
+
+    def in_a_cell(file: str, weight: int) -> type[podpace.Scheduler]:
+        names: dict[str, type[podpace.Scheduler]] = {"WorstFit": WorstFit}
+        text = f"class Cell(WorstFit):\n    weight = {weight}\n\n    def schedule(self, pod, nodes):\n        return min(nodes.feasible())\n"
+        monkeypatch.setitem(linecache.cache, file, (len(text), None, text.splitlines(keepends=True), file))
+        exec(compile(text, file, "exec"), names)
+        return names["Cell"]
+
+    first = run(in_a_cell("/tmp/ipykernel_1/1.py", 1)).inputs
+    assert run(in_a_cell("/tmp/ipykernel_2/1.py", 1)).inputs == first
+    assert run(in_a_cell("/tmp/ipykernel_1/1.py", 2)).inputs != first
 
 
 def test_order_and_hooks() -> None:

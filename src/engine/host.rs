@@ -588,8 +588,12 @@ impl Hosts {
     /// CPU time of a component in core-ns of its host, background included, as of the last change or `advance`.
     pub fn busy_core_ns(&self, component: ComponentId) -> u64 {
         let it = &self.components[component.index()];
-        let speed_ppm = self.hosts[it.host as usize].speed_ppm;
-        let milli = it.work * 1000 + it.background_work_milli;
+        self.core_ns(it.host as usize, it.work * 1000 + it.background_work_milli)
+    }
+
+    /// Thousandths of service in core-ns of a host.
+    fn core_ns(&self, host: usize, milli: u128) -> u64 {
+        let speed_ppm = self.hosts[host].speed_ppm;
         let core_ns = (milli >> SERVICE_BITS) * u128::from(PPM) / (1000 * u128::from(speed_ppm));
         u64::try_from(core_ns).expect("busy time fits in u64")
     }
@@ -597,6 +601,13 @@ impl Hosts {
     /// Core-ns during which the host's cores were busy, background included, as of the last change or `advance`.
     pub fn host_busy_core_ns(&self, host: HostId) -> u64 {
         u64::try_from(self.hosts[host.index()].busy_milli_core_ns / 1000).expect("busy time fits in u64")
+    }
+
+    /// Core-ns that went to the background of the host's components, as of the last change or `advance`.
+    pub fn host_background_core_ns(&self, host: HostId) -> u64 {
+        let components = &self.hosts[host.index()].components;
+        let milli = components.iter().map(|&it| self.components[it as usize].background_work_milli).sum();
+        self.core_ns(host.index(), milli)
     }
 
     /// Sum of `cpu_ns` over the component's finished jobs.

@@ -416,12 +416,14 @@ pub fn bottleneck(run: &Finished) -> Bottleneck {
     }
     for host in run.kernel.hosts().host_ids() {
         let hosts = run.kernel.hosts();
-        let busy = hosts.host_busy_core_ns(host);
-        if hosts.host_name(host) != "unlimited" {
-            let cores = f64::from(hosts.cores(host));
+        // Heartbeats take their part of the cores, however many pods there are. Less than a microsecond is rounding.
+        let background = hosts.host_background_core_ns(host);
+        let for_pods = hosts.host_busy_core_ns(host).saturating_sub(background);
+        if hosts.host_name(host) != "unlimited" && for_pods > 1000 {
+            let cores = f64::from(hosts.cores(host)) - background as f64 / run.kernel.now() as f64;
             add(
                 Limit::HostCpu(hosts.host_name(host).to_owned()).name(),
-                n * SECOND as f64 * cores / busy as f64,
+                n * SECOND as f64 * cores / for_pods as f64,
             );
         }
     }
@@ -443,6 +445,15 @@ pub fn bottleneck(run: &Finished) -> Bottleneck {
     Bottleneck { path, shares, next }
 }
 
+/// A rate to whole pods, a small one to two digits.
+fn about(rate: f64) -> String {
+    if rate >= 10.0 {
+        return format!("{rate:.0}");
+    }
+    let rounded: f64 = format!("{rate:.1e}").parse().unwrap_or(rate);
+    rounded.to_string()
+}
+
 /// One sentence: what limited the run, and the next limit behind it.
 #[must_use]
 pub fn sentence(run: &Finished, bottleneck: &Bottleneck) -> String {
@@ -462,7 +473,7 @@ pub fn sentence(run: &Finished, bottleneck: &Bottleneck) -> String {
     text += ")";
     match &bottleneck.next {
         Some((name, capacity)) => {
-            text += &format!("; the next limit is {name}, at about {capacity:.0} pods/s.")
+            text += &format!("; the next limit is {name}, at about {} pods/s.", about(*capacity))
         }
         None => text += "; no other limit is near.",
     }
@@ -517,5 +528,11 @@ mod tests {
         let bent = [0, 10, 20, 30, 40, 50, 60, 70, 160, 1000];
         assert!((rate_p10_p90(&ms(&bent)) - 50.0).abs() < 1e-9);
         assert!(rate_p10_p90(&[]) == 0.0 && rate_p10_p90(&[7]) == 0.0);
+    }
+
+    #[test]
+    fn a_small_rate_is_not_zero() {
+        let texts = [49_639.7, 62.6, 9.96, 0.030_449, 0.000_947_2].map(about);
+        assert_eq!(texts, ["49640", "63", "10", "0.03", "0.00095"]);
     }
 }

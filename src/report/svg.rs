@@ -94,7 +94,7 @@ fn time_ticks(max_s: f64) -> Vec<f64> {
     }
 }
 
-/// `0`, `30s`, `5m`, `2h`, `1d`.
+/// `0`, `30s`, `5m`, `1h20m`, `1d`.
 fn time_label(seconds: f64) -> String {
     if seconds <= 0.0 {
         "0".to_owned()
@@ -104,7 +104,8 @@ fn time_label(seconds: f64) -> String {
         let (minutes, rest) = ((seconds / 60.0) as u64, seconds % 60.0);
         if rest < 0.5 { format!("{minutes}m") } else { format!("{minutes}m{rest:.0}s") }
     } else if seconds < 172_800.0 {
-        format!("{}h", number(seconds / 3600.0))
+        let (hours, rest) = ((seconds / 3600.0) as u64, seconds % 3600.0 / 60.0);
+        if rest < 0.5 { format!("{hours}h") } else { format!("{hours}h{rest:.0}m") }
     } else {
         format!("{}d", number(seconds / 86_400.0))
     }
@@ -454,6 +455,7 @@ mod tests {
         assert_eq!(time_ticks(65.0), [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
         assert_eq!(time_label(90.0), "1m30s");
         assert_eq!(time_label(7200.0), "2h");
+        assert_eq!(time_label(4800.0), "1h20m");
     }
 
     #[test]

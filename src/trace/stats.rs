@@ -399,6 +399,11 @@ pub fn sparkline(values: &[u64]) -> String {
         .collect()
 }
 
+/// A resource's name without the unit that its amounts are counted in: they are shown as cores and as Mi or Gi.
+fn label(key: &str) -> &str {
+    if key == CPU { "cpu" } else { key.strip_suffix("_bytes").unwrap_or(key) }
+}
+
 fn amount(key: &str, n: u64) -> String {
     match key {
         CPU => format!("{}.{:03}", thousands(n / 1000), n % 1000),
@@ -456,16 +461,17 @@ impl fmt::Display for Stats {
             self.starts
         )?;
         writeln!(f)?;
+        let width = self.resources.keys().map(|key| label(key).len()).max().unwrap_or(0).max(13);
         writeln!(
             f,
-            "{:13} {:>12} {:>12} {:>12} {:>12} {:>12}  smallest to largest, doubling",
+            "{:width$} {:>12} {:>12} {:>12} {:>12} {:>12}  smallest to largest, doubling",
             "", "mean", "p50", "p90", "p99", "max"
         )?;
         for (name, q) in [("gap", &self.gap_ns), ("run time", &self.run_ns), ("wait", &self.wait_ns)] {
             if q.count > 0 {
                 writeln!(
                     f,
-                    "{name:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
+                    "{name:width$} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
                     duration_text(q.mean),
                     duration_text(q.p50),
                     duration_text(q.p90),
@@ -476,13 +482,14 @@ impl fmt::Display for Stats {
             }
         }
         if self.run_unknown > 0 {
-            writeln!(f, "{:13} {} pods have no run time", "", thousands(self.run_unknown))?;
+            writeln!(f, "{:width$} {} pods have no run time", "", thousands(self.run_unknown))?;
         }
         for (key, r) in &self.resources {
             let q = &r.request;
             writeln!(
                 f,
-                "{key:13} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
+                "{:width$} {:>12} {:>12} {:>12} {:>12} {:>12}  {}",
+                label(key),
                 amount(key, q.mean),
                 amount(key, q.p50),
                 amount(key, q.p90),
@@ -496,14 +503,15 @@ impl fmt::Display for Stats {
             let capacity = r.capacity.iter().copied().max().unwrap_or(0);
             let of = if capacity > 0 {
                 format!(
-                    " of {} ({} %)",
+                    " of {} ({:.1} %)",
                     amount(key, capacity),
-                    u128::from(r.peak_demand) * 100 / u128::from(capacity)
+                    r.peak_demand as f64 / capacity as f64 * 100.0
                 )
             } else {
                 " (no capacity in the trace)".to_string()
             };
-            writeln!(f, "{key:13} {}  peak {}{of}", sparkline(&r.demand), amount(key, r.peak_demand))?;
+            let (name, peak) = (label(key), amount(key, r.peak_demand));
+            writeln!(f, "{name:width$} {}  peak {peak}{of}", sparkline(&r.demand))?;
         }
         Ok(())
     }

@@ -31,6 +31,18 @@ fn a_workload_that_does_not_fit_ends_and_says_why() {
     assert!(text.contains("The run ended because") || text.contains("limit of virtual time"), "{text}");
 }
 
+/// Ten pods in three hours: the cores that an idle control plane takes say nothing about how many pods it could carry.
+#[test]
+fn heartbeats_are_no_limit_of_pods() {
+    let folder = workspace();
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/week.yaml");
+    let output = podpace(folder.path(), &format!("run {scenario} --quiet"));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let next = "; the next limit is bind tokens of client scheduler, at about 50 pods/s.";
+    assert!(text.trim_end().ends_with(next), "{text}");
+}
+
 #[test]
 fn the_table_of_an_experiment() {
     let folder = workspace();

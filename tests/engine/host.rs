@@ -228,6 +228,8 @@ fn background_takes_its_part_only_where_cores_are_short() {
         assert_eq!(hosts.busy_core_ns(components[0]), 1_000);
         let both = hosts.busy_core_ns(components[0]) + hosts.busy_core_ns(components[1]);
         assert!(hosts.host_busy_core_ns(host).abs_diff(both) <= 1);
+        let background = hosts.busy_core_ns(components[1]);
+        assert!(hosts.host_background_core_ns(host).abs_diff(background) <= 1);
     }
 }
 
