@@ -136,6 +136,9 @@ pub struct Classes {
     /// Nodes changed, oldest first; the first has number `log_start`.
     log: Vec<NodeId>,
     log_start: u64,
+    /// Place, new byte and byte so far of the nodes that a table catches up with.
+    #[serde(skip)]
+    changes: Vec<(usize, u8, u8)>,
     table_bytes: usize,
     uses: u64,
 }
@@ -164,6 +167,7 @@ impl Classes {
             of_spec: Vec::new(),
             log: Vec::new(),
             log_start: 0,
+            changes: Vec::new(),
             table_bytes: 0,
             uses: 0,
         }
@@ -289,6 +293,8 @@ impl Classes {
             && end - table.synced <= limit
         {
             let from = usize::try_from(table.synced - self.log_start).expect("within the log");
+            // Bytes are read here, where nothing waits for them, so that those that are in no cache are fetched together.
+            self.changes.clear();
             for node in &self.log[from..] {
                 let Some(at) = order.position(*node) else { continue };
                 let score = if table.blocked.get(at).copied().unwrap_or(false) {
@@ -302,7 +308,12 @@ impl Classes {
                         *node,
                     ))
                 };
-                table.scores.set(at, score);
+                self.changes.push((at, score, table.scores.at(at)));
+            }
+            for (at, score, before) in &self.changes {
+                if score != before {
+                    table.scores.set(*at, *score);
+                }
             }
             table.synced = end;
             table.last_used = self.uses;

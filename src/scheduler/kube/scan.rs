@@ -4,7 +4,7 @@
 //! bytes of a whole block and the block's own bytes only where it begins, ends, or holds the node that is drawn.
 //! In a block, the compiler turns loops into vector instructions.
 //!
-//! Cost: a change O(block), a search O(nodes visited / block + block). A block is 128 nodes.
+//! Cost: a change O(1), or O(block) where it takes the block's last best score; a search O(nodes visited / block + block). A block is 128 nodes.
 use std::ops::Range;
 
 /// Nodes a block; its counts fit into a byte.
@@ -91,12 +91,27 @@ impl Scores {
         if self.bytes[place] == score {
             return;
         }
-        self.bytes[place] = score;
+        let before = std::mem::replace(&mut self.bytes[place], score);
         let block = place / BLOCK;
-        let end = self.bytes.len().min((block + 1) * BLOCK);
-        let now = Summary::of(&self.bytes[block * BLOCK..end]);
-        let before = std::mem::replace(&mut self.blocks[block], now);
-        self.feasible = self.feasible + usize::from(now.feasible) - usize::from(before.feasible);
+        let summary = &mut self.blocks[block];
+        if before == 0 {
+            summary.feasible += 1;
+            self.feasible += 1;
+        } else if score == 0 {
+            summary.feasible -= 1;
+            self.feasible -= 1;
+        }
+        if score > summary.best {
+            (summary.best, summary.of_best) = (score, 1);
+        } else if score == summary.best {
+            summary.of_best += 1;
+        } else if before == summary.best {
+            summary.of_best -= 1;
+            if summary.of_best == 0 {
+                let end = self.bytes.len().min((block + 1) * BLOCK);
+                *summary = Summary::of(&self.bytes[block * BLOCK..end]);
+            }
+        }
     }
 
     /// The blocks that a range touches, each with the part of it that is in the range.
