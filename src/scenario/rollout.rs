@@ -102,12 +102,22 @@ pub(super) fn names(workload: &WorkloadSpec) -> Vec<(String, usize)> {
     names_of(groups, "deployment")
 }
 
-/// Which Deployments are meant: one, or all of a group by its name.
+/// Which objects are meant: one, or all of a group by its name. `all` are their names and groups.
+pub(super) fn meant<'a>(
+    all: &[(String, usize)],
+    name_of_group: impl Fn(usize) -> Option<&'a str>,
+    wanted: &str,
+) -> Vec<u32> {
+    let found = all.iter().zip(0..);
+    found
+        .filter(|((name, group), _)| name == wanted || name_of_group(*group) == Some(wanted))
+        .map(|(_, at)| at)
+        .collect()
+}
+
+/// Which Deployments are meant.
 fn targets(workload: &WorkloadSpec, wanted: &str) -> Vec<u32> {
-    let all = names(workload);
-    let of_group = |index: usize| workload.deployments[index].name.as_deref() == Some(wanted);
-    let found = all.iter().zip(0..).filter(|((name, group), _)| name == wanted || of_group(*group));
-    found.map(|(_, owner)| owner).collect()
+    meant(&names(workload), |group| workload.deployments[group].name.as_deref(), wanted)
 }
 
 /// What the `strategy` of a Deployment comes to with so many replicas.

@@ -34,25 +34,25 @@ fn stateful_sets(workload: &WorkloadSpec) -> Vec<(String, usize)> {
 /// What a scaling is of: one object, or all of a group by its name.
 fn targets(fault: &FaultSpec, workload: &WorkloadSpec) -> Vec<Target> {
     let deployments = rollout::names(workload);
+    // Owners are the Deployments, then the StatefulSets.
     let first_set = deployments.len() as u32;
-    let (wanted, all, first): (&String, _, _) = match (&fault.deployment, &fault.stateful_set) {
-        (Some(wanted), _) => (wanted, deployments, 0),
-        // Owners are the Deployments, then these.
-        (None, Some(wanted)) => (wanted, stateful_sets(workload), first_set),
+    let (all, first, found) = match (&fault.deployment, &fault.stateful_set) {
+        (Some(wanted), _) => {
+            let found = rollout::meant(&deployments, |at| workload.deployments[at].name.as_deref(), wanted);
+            (deployments, 0, found)
+        }
+        (None, Some(wanted)) => {
+            let sets = stateful_sets(workload);
+            let found = rollout::meant(&sets, |at| workload.stateful_sets[at].name.as_deref(), wanted);
+            (sets, first_set, found)
+        }
         (None, None) => return Vec::new(),
     };
-    let of_group = |group: usize| {
-        let name = match fault.deployment {
-            Some(_) => &workload.deployments[group].name,
-            None => &workload.stateful_sets[group].name,
-        };
-        name.as_ref() == Some(wanted)
+    let target = |at: u32| {
+        let (name, group) = all[at as usize].clone();
+        Target { owner: first + at, name, group }
     };
-    all.into_iter()
-        .zip(first..)
-        .filter(|((name, group), _)| name == wanted || of_group(*group))
-        .map(|((name, group), owner)| Target { owner, name, group })
-        .collect()
+    found.into_iter().map(target).collect()
 }
 
 /// The size and the shape of a target's group.
