@@ -92,13 +92,8 @@ impl TokenBucket {
         if self.tokens >= 0 {
             return now;
         }
-        let short = self.tokens.unsigned_abs();
-        // Of 64 bits up to 18 million tokens.
-        let wait_ns = match u64::try_from(short) {
-            Ok(short) => short.div_ceil(self.qps_milli),
-            Err(_) => u64::try_from(short.div_ceil(u128::from(self.qps_milli))).unwrap_or(u64::MAX),
-        };
-        let granted_ns = self.updated_ns.saturating_add(wait_ns);
+        let wait_ns = self.tokens.unsigned_abs().div_ceil(u128::from(self.qps_milli));
+        let granted_ns = self.updated_ns.saturating_add(u64::try_from(wait_ns).unwrap_or(u64::MAX));
         self.throttled_ns += granted_ns - now.max(self.throttled_until_ns).min(granted_ns);
         self.throttled_until_ns = self.throttled_until_ns.max(granted_ns);
         granted_ns

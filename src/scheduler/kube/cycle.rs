@@ -259,7 +259,7 @@ impl<'a> Search<'a> {
         let alone = !self.keeps_candidates
             && self.plugins.weights.spread > 0
             && !plan.affinity.regards_anything(self.topology)
-            && plan.filter(&self.plugins, self.topology).admits_all()
+            && (plan.spread.hard() == 0 || !self.plugins.spread)
             && self.classes.prefers_all_alike(self.cluster, self.known, class);
         if alone { plan.spread.cells(self.topology, enough) } else { None }
     }

@@ -101,9 +101,11 @@ impl<'a> Cells<'a> {
         if len > most.min(usize::from(u16::MAX)) {
             return None;
         }
-        let axes =
-            axes.into_iter().map(|axis| (axis.len() as u32, axis)).map(|(len, axis)| (axis, len)).collect();
-        Some(Self { axes, any_key, len })
+        let with_len = |axis: Axis<'a>| {
+            let len = axis.len() as u32;
+            (axis, len)
+        };
+        Some(Self { axes: axes.into_iter().map(with_len).collect(), any_key, len })
     }
 
     #[inline]

@@ -181,12 +181,6 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Whether they pass all nodes.
-    #[must_use]
-    pub fn admits_all(&self) -> bool {
-        self.spread.is_none() && self.affinity.is_none()
-    }
-
     /// Whether all filters pass the node.
     #[inline]
     #[must_use]
