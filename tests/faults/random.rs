@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use podpace::cluster::{PodId, Stage};
 use podpace::experiment::output::digest;
+use podpace::experiment::run::Completed;
 
 use crate::support::run;
 
@@ -242,6 +243,11 @@ fn servers_get_slower(text: &str) -> u64 {
     })
 }
 
+/// Whether a rollout or scaling was still open at the end.
+fn is_not_complete(completed: &Completed, change: &str) -> bool {
+    completed.summary.metrics.get(&format!("{change}.not_completed")).is_some_and(|open| *open > 0.0)
+}
+
 /// Runs a schedule and looks at what is left.
 fn check(seed: u64) {
     let text = scenario(seed);
@@ -283,12 +289,16 @@ fn check(seed: u64) {
             let replicas: u64 = replicas.unwrap().parse().unwrap();
             let replicas = last_size(&text, &format!("d{i}")).unwrap_or(replicas);
             let (there, bound) = active[format!("d{i}").as_str()];
-            // What takes a server a millisecond takes it minutes: requests are under way when the time is over, or fail again and again.
-            if servers_get_slower(&text) > 10_000 {
+            // What takes a server a millisecond takes it minutes: when the time is over requests are under way, or a scaling's fail again and again.
+            let is_open = |change: &str| is_not_complete(&completed, change);
+            if (finished.control_plane.in_flight() > 0 || is_open("scalings"))
+                && servers_get_slower(&text) > 10_000
+            {
                 continue;
             }
             // A rollout that pods without a node hold up: a quarter more (`maxSurge`, rounded up) or fewer (`maxUnavailable`, rounded down).
             let is_held_up = !finished.pending_reasons.is_empty()
+                && is_open("rollouts")
                 && text
                     .lines()
                     .any(|l| l.contains("kind: rollout") && l.contains(&format!("deployment: d{i}}}")));
