@@ -1,20 +1,15 @@
 //! Writes docs/accuracy.md: every measured run of a folder beside its prediction, the bad ones too.
 //!
 //! ```sh
-//! cargo run --release --example accuracy_page -- MEASURED_DIR [RUN:FIELD=VALUE]... > docs/accuracy.md
+//! cargo run --release --example accuracy_page -- MEASURED_DIR > docs/accuracy.md
 //! ```
 //!
-//! `RUN:FIELD=VALUE` names a condition that a run's file lacks; such runs are shown with and without it. Same version
-//! and folder, same bytes.
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+//! Same version and folder, same bytes.
+use std::path::Path;
 use std::process::ExitCode;
 
 use podpace::calibrate::measured::MeasuredError;
-use podpace::calibrate::run::runs_in;
-use podpace::calibrate::validate::{
-    ClassSummary, Comparison, Options, ValidatedRun, Validation, validate_files,
-};
+use podpace::calibrate::validate::{ClassSummary, Comparison, Options, Validation, validate};
 use podpace::cost::ProfileLibrary;
 
 const SEEDS: u32 = 60;
@@ -45,12 +40,11 @@ const CLASSES: [(&str, &str, &str); 4] = [
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let Some(folder) = args.next().map(PathBuf::from) else {
-        eprintln!("usage: accuracy_page MEASURED_DIR [RUN:FIELD=VALUE]...");
+    let (Some(folder), None) = (args.next(), args.next()) else {
+        eprintln!("usage: accuracy_page MEASURED_DIR");
         return ExitCode::from(2);
     };
-    let sets: Vec<String> = args.collect();
-    match written(&folder, &sets) {
+    match written(Path::new(&folder)) {
         Ok(page) => {
             print!("{page}");
             ExitCode::SUCCESS
@@ -62,36 +56,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn written(folder: &Path, sets: &[String]) -> Result<String, MeasuredError> {
-    let predict = |files: &[PathBuf], sets: &[String]| {
-        let profiles = ProfileLibrary::built_in();
-        let options = Options { profiles, seeds: SEEDS, draw_constants: true, sets: sets.to_vec() };
-        validate_files(files, &options, &|_, _| ())
-    };
-    let files = runs_in(folder)?;
-    let plain = predict(&files, &[])?;
-    // Only the runs that a condition is about are predicted again.
-    let is_named = |file: &&PathBuf| {
-        file.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| named(sets).contains(stem))
-    };
-    let changed: Vec<PathBuf> = files.iter().filter(is_named).cloned().collect();
-    let mut informed = plain.clone();
-    for run in predict(&changed, sets)?.runs {
-        informed.runs.iter_mut().filter(|other| other.run == run.run).for_each(|other| *other = run.clone());
-    }
-    Ok(page(&plain, &informed, sets))
+fn written(folder: &Path) -> Result<String, MeasuredError> {
+    let profiles = ProfileLibrary::built_in();
+    let options = Options { profiles, seeds: SEEDS, draw_constants: true, sets: Vec::new() };
+    Ok(page(&validate(folder, &options, &|_, _| ())?))
 }
 
-/// The runs that the settings are about.
-fn named(sets: &[String]) -> BTreeSet<&str> {
-    sets.iter().filter_map(|set| set.split_once(':').map(|s| s.0)).collect()
-}
-
-fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
-    let command: String = sets.iter().map(|set| format!(" {set}")).collect();
+fn page(validation: &Validation) -> String {
     let mut text = format!(
         "<!-- Generated; do not edit. Update: cargo run --release --example accuracy_page -- \
-         MEASURED_DIR{command} > docs/accuracy.md -->\n\n\
+         MEASURED_DIR > docs/accuracy.md -->\n\n\
          # Accuracy\n\n\
          Predictions beside {} measured runs of real control planes (etcd, kube-apiserver and kube-scheduler or YuniKorn on one machine \
          with 2 cores), made from each run's conditions only, with {SEEDS} seeds. Every run of the folder is here. Errors are those of \
@@ -102,32 +76,27 @@ fn page(plain: &Validation, informed: &Validation, sets: &[String]) -> String {
          (rate 0: kube-live) they are partly the server's doing, so that those predictions are told something of their outcome.\n\n\
          ## By class\n\n\
          Over throughput and the time of the last binding.\n\n",
-        plain.runs.len()
+        validation.runs.len()
     );
-    text += &classes(plain, None);
+    text += &classes(validation);
     text += "\nWhere the CPU decides, the same conditions repeated differ by some ± 15 % in reality (compare a run with its repetition \
              below). Where a rate limit decides, the range is hardly wider than measurements differ when repeated, ± 0.25 %: a measured \
              value outside it may still be near.\n\n## Every run\n\n";
-    text += &runs(&plain.runs.iter().collect::<Vec<_>>());
+    text += &runs(validation);
     text += "\n## Latency and CPU\n\nErrors of the median and 99th percentile of the time from creation to binding, and of CPU seconds by \
              process. Nothing of this is in the classes' figures.\n\n";
-    text += &details(&plain.runs.iter().collect::<Vec<_>>());
-    if !sets.is_empty() {
-        let named = named(sets);
-        let affected: Vec<&ValidatedRun> =
-            informed.runs.iter().filter(|run| named.contains(run.run.as_str())).collect();
-        let of: BTreeSet<&str> = affected.iter().map(|run| run.class.as_str()).collect();
-        text += "\n## With the conditions that a file lacks\n\nSome settings of a run are not in its file, so that the tables above predict it \
-                 without them:\n\n";
-        for set in sets {
-            text += &format!("- `--set {set}`\n");
-        }
-        text += "\nWith them:\n\n";
-        text += &runs(&affected);
-        text.push('\n');
-        text += &classes(informed, Some(&of));
+    text += &details(validation);
+    let noted: Vec<(&str, &String)> = validation
+        .runs
+        .iter()
+        .flat_map(|run| run.notes.iter().map(|note| (run.run.as_str(), note)))
+        .collect();
+    if !noted.is_empty() {
+        text += "\n## Settings that a file lacks\n\nSettings of a run that its file does not state, as its own counters tell them: counts of \
+                 calls, no times (`src/calibrate/sampling.rs`).\n\n";
+        noted.iter().for_each(|(run, note)| text += &format!("- `{run}`: {note}\n"));
     }
-    for (run, why) in &plain.left_out {
+    for (run, why) in &validation.left_out {
         text += &format!("\nLeft out: `{run}`: {why}\n");
     }
     text
@@ -137,14 +106,12 @@ fn percent(value: f64) -> String {
     format!("{:.1} %", value * 100.0)
 }
 
-fn classes(validation: &Validation, only: Option<&BTreeSet<&str>>) -> String {
+fn classes(validation: &Validation) -> String {
     let mut text =
         "| class | what it is | runs | median error | 90th percentile | worst | inside 5-95 % | held to |\n\
                     |---|---|---:|---:|---:|---:|---:|---|\n"
             .to_owned();
-    let summaries = validation.summary();
-    let wanted = |class: &str| only.is_none_or(|only| only.contains(class));
-    for (class, s) in summaries.iter().filter(|(class, _)| wanted(class)) {
+    for (class, s) in &validation.summary() {
         let ClassSummary { runs, median_abs_error, p90_abs_error, worst, coverage } = s;
         let (_, what, held_to) = CLASSES.iter().find(|c| c.0 == class).unwrap_or(&("", "", ""));
         text += &format!(
@@ -162,11 +129,11 @@ fn signed(comparison: Option<&Comparison>) -> String {
     comparison.map_or_else(|| "-".to_owned(), |c| format!("{:+.1} %", c.error() * 100.0))
 }
 
-fn runs(runs: &[&ValidatedRun]) -> String {
+fn runs(validation: &Validation) -> String {
     let mut text = "| run | class | pods/s measured | predicted | range | error | last bound, s | predicted | range | error |\n\
                     |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
-    for run in runs {
+    for run in &validation.runs {
         text += &format!("| {} | {}", run.run, run.class);
         if run.timed_out {
             text += &format!(" (timed out: {} bound, predicted {})", run.bound.0, run.bound.1);
@@ -192,7 +159,7 @@ fn runs(runs: &[&ValidatedRun]) -> String {
     text
 }
 
-fn details(runs: &[&ValidatedRun]) -> String {
+fn details(validation: &Validation) -> String {
     let columns = [
         ("p50", "latency_p50_s"),
         ("p99", "latency_p99_s"),
@@ -205,7 +172,7 @@ fn details(runs: &[&ValidatedRun]) -> String {
     text += "\n|---|";
     columns.iter().for_each(|_| text += "---:|");
     text.push('\n');
-    for run in runs {
+    for run in &validation.runs {
         text += &format!("| {} |", run.run);
         columns.iter().for_each(|(_, metric)| text += &format!(" {} |", signed(run.metrics.get(*metric))));
         text.push('\n');

@@ -4,6 +4,8 @@
 //! and of the pods' rows the two inputs (when each creation was sent, how long each pod was held). [`Measured`]
 //! holds the results and is read by a function of its own, after the prediction.
 //!
+//! `NAME.metrics.gz` beside it may tell a setting that the file does not state ([`sampling`](super::sampling)).
+//!
 //! Creations are replayed as they were sent. In a closed loop (rate 0) the generator sends the next one when the server has answered,
 //! so that their times are partly the server's doing: such a prediction is told something of its outcome.
 //!
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::run::{Outcome, Reading};
+use super::sampling::Calls;
 
 use crate::cluster::{
     App, Cluster, HOSTNAME_LABEL, NodeTemplate, PodAffinityTerm, PodSpec, Resources, SpreadConstraint,
@@ -97,7 +100,7 @@ pub struct Conditions {
     /// Shortest and longest time a bound pod is held before its deletion, s; 0: for good.
     #[serde(default)]
     pub hold_s: Option<[f64; 2]>,
-    /// kube-scheduler's `percentageOfNodesToScore`, where the run states it.
+    /// kube-scheduler's `percentageOfNodesToScore`, where the run states it or its counters tell it.
     #[serde(default)]
     pub percentage_of_nodes_to_score: Option<u32>,
     /// kube-scheduler's `parallelism`, where the run states it.
@@ -212,12 +215,39 @@ pub fn read_conditions(file: &Path) -> Result<(Conditions, Inputs), MeasuredErro
     Ok((conditions, inputs))
 }
 
-fn read_inputs(file: &Path, conditions: &Conditions) -> Result<Inputs, MeasuredError> {
+fn read_gzip(file: &Path) -> Result<String, MeasuredError> {
     let bytes = std::fs::read(file).map_err(|e| error(file, format!("can't read: {e}")))?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(bytes.as_slice())
         .read_to_string(&mut text)
         .map_err(|e| error(file, format!("not gzip-compressed text: {e}")))?;
+    Ok(text)
+}
+
+/// Fills in what the counters beside a run tell of settings that its file does not state, and says so.
+///
+/// # Errors
+/// The counters are there and can't be read.
+pub(super) fn read_settings(file: &Path, conditions: &mut Conditions) -> Result<Vec<String>, MeasuredError> {
+    let scrape = file.with_extension("metrics.gz");
+    let stated = conditions.percentage_of_nodes_to_score.is_some();
+    if stated || conditions.scheduler == "yunikorn" || !scrape.is_file() {
+        return Ok(Vec::new());
+    }
+    let calls = Calls::of_scrape(&read_gzip(&scrape)?).map_err(|message| error(&scrape, message))?;
+    let nodes = conditions.nodes;
+    let told = calls.and_then(|calls| Some((calls, calls.percentage_of_nodes_to_score(nodes)?)));
+    let Some((calls, percentage)) = told else { return Ok(Vec::new()) };
+    conditions.percentage_of_nodes_to_score = Some(percentage);
+    let scored = calls.score / calls.pre_score;
+    Ok(vec![format!(
+        "percentageOfNodesToScore is {percentage}, by its counters ({scored} of {nodes} nodes scored for each pod); the file does not \
+         state it"
+    )])
+}
+
+fn read_inputs(file: &Path, conditions: &Conditions) -> Result<Inputs, MeasuredError> {
+    let text = read_gzip(file)?;
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|e| error(file, e.to_string()))?.clone();
     let column = |name: &str| headers.iter().position(|h| h == name);

@@ -6,5 +6,6 @@ pub mod measured;
 pub mod own;
 pub mod plot;
 pub mod run;
+mod sampling;
 pub mod study;
 pub mod validate;

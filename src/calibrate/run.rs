@@ -2,7 +2,7 @@
 //!
 //! | input | conditions | outcome |
 //! |---|---|---|
-//! | `NAME.json` beside `NAME.pods.csv.gz` ([`measured`](super::measured)) | settings of the file, times of creation | its results |
+//! | `NAME.json` beside `NAME.pods.csv.gz` ([`measured`](super::measured)) | settings of the file, times of creation; `percentageOfNodesToScore` by the counters of `NAME.metrics.gz` | its results |
 //! | `NAME/` with a `scenario.yaml` ([`own`](super::own)) | the scenario | Prometheus' answers, scrapes, audit log, list of pods |
 //!
 //! Each input turns into the same [`Outcome`]: readings by the names of predictions, each with the error that its input's
@@ -99,6 +99,8 @@ pub struct MeasuredRun {
     pub class: String,
     /// Its file or folder, for messages.
     pub file: PathBuf,
+    /// Settings that its file does not state and its counters tell.
+    pub notes: Vec<String>,
     source: Source,
 }
 
@@ -142,7 +144,8 @@ impl MeasuredRun {
         for (field, value, set) in own_sets(sets, &conditions.run, file)? {
             conditions.set(field, value).map_err(|message| error(file, format!("--set {set}: {message}")))?;
         }
-        Ok(Self::recorded(file, conditions, inputs))
+        let notes = measured::read_settings(file, &mut conditions)?;
+        Ok(Self { notes, ..Self::recorded(file, conditions, inputs) })
     }
 
     /// A run from conditions at hand.
@@ -152,6 +155,7 @@ impl MeasuredRun {
             name: conditions.run.clone(),
             class: conditions.class.clone(),
             file: file.to_owned(),
+            notes: Vec::new(),
             source: Source::Recorded(Box::new(conditions), inputs),
         }
     }
@@ -163,6 +167,7 @@ impl MeasuredRun {
             name: name.to_owned(),
             class: "own".to_owned(),
             file: folder.to_owned(),
+            notes: Vec::new(),
             source: Source::Own(Box::new(spec)),
         }
     }

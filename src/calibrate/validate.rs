@@ -214,7 +214,7 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
         class: run.class,
         timed_out: outcome.timed_out,
         bound: (outcome.bound, float_quantile(&bound, 0.5) as u64),
-        notes: outcome.notes,
+        notes: run.notes.into_iter().chain(outcome.notes).collect(),
         not_told: outcome.not_told,
     })))
 }

@@ -136,6 +136,9 @@ pub struct Classes {
     /// Nodes changed, oldest first; the first has number `log_start`.
     log: Vec<NodeId>,
     log_start: u64,
+    /// By node, the number of its last change, less what is above 32 bits: of a node's changes in the log, a class catches up with the
+    /// last one only. A node whose room is taken as soon as it is free changes twice in a row.
+    last_change: Vec<u32>,
     /// Place, new byte and byte so far of the nodes that a table catches up with.
     #[serde(skip)]
     changes: Vec<(usize, u8, u8)>,
@@ -167,6 +170,7 @@ impl Classes {
             of_spec: Vec::new(),
             log: Vec::new(),
             log_start: 0,
+            last_change: Vec::new(),
             changes: Vec::new(),
             table_bytes: 0,
             uses: 0,
@@ -223,6 +227,11 @@ impl Classes {
     /// A pod came to or left a node.
     #[inline]
     pub fn pods_changed(&mut self, node: NodeId) {
+        let at = node as usize;
+        if self.last_change.len() <= at {
+            self.last_change.resize(at + 1, 0);
+        }
+        self.last_change[at] = self.log_end() as u32;
         self.log.push(node);
     }
 
@@ -248,7 +257,7 @@ impl Classes {
                 }
             }
         }
-        self.log.push(node);
+        self.pods_changed(node);
     }
 
     /// The visiting order was rebuilt: tables start anew.
@@ -295,7 +304,10 @@ impl Classes {
             let from = usize::try_from(table.synced - self.log_start).expect("within the log");
             // Bytes are read here, where nothing waits for them, so that those that are in no cache are fetched together.
             self.changes.clear();
-            for node in &self.log[from..] {
+            for (number, node) in (table.synced..).zip(&self.log[from..]) {
+                if self.last_change[*node as usize] != number as u32 {
+                    continue;
+                }
                 let Some(at) = order.position(*node) else { continue };
                 let score = if table.blocked.get(at).copied().unwrap_or(false) {
                     0
