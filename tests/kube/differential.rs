@@ -287,7 +287,7 @@ fn compare(seed: u64, nodes: u64, steps: u64, percentage: u32, strategy: Scoring
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn plain_pods(seed: u64, nodes in 0_u64..40, packs: bool) {

@@ -19,7 +19,8 @@
 //! Left out: the tie-break of equal queues by pending resources (it is no total order; ours is the order of creation),
 //! removal of queues that have fallen empty.
 //!
-//! Cost: O(log kinds + sqrt(applications)) a change of an ask; O(children log children) a parent a cycle.
+//! Cost: O(log kinds + sqrt(applications)) a change of an ask; O(children log children) a parent a cycle, and O(kinds) for a leaf whose
+//! pending asks have changed.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +103,9 @@ pub struct Queue {
     pub reserved_apps: Vec<AppId>,
     /// Being preempted, queues below included.
     pub preempting: Usage,
+    /// Priority as the queue above sees it, until the pending asks change.
+    #[serde(skip)]
+    priority: Option<i32>,
     #[serde(with = "crate::engine::codec::sorted")]
     kind_of: FxHashMap<(SpecId, u32), u32>,
     /// First application of each kind that may be placed.
@@ -131,6 +135,7 @@ impl Queue {
             kinds: Vec::new(),
             swaps: BTreeSet::new(),
             held: BTreeMap::new(),
+            priority: None,
             aside: BTreeSet::new(),
             apps: BTreeSet::new(),
             reserved_apps: Vec::new(),
@@ -463,7 +468,8 @@ impl Queues {
     /// Adds to the pending asks of a leaf and of the queues above it.
     pub fn add_pending(&mut self, leaf: QueueId, delta: i64) {
         self.up(leaf, |q| {
-            q.pending = q.pending.checked_add_signed(delta).expect("pending asks are never negative")
+            q.pending = q.pending.checked_add_signed(delta).expect("pending asks are never negative");
+            q.priority = None;
         });
     }
 
@@ -521,7 +527,7 @@ impl Queues {
     /// The children of a queue that have pending asks, in the order in which they are tried.
     #[must_use]
     pub fn sorted_children(
-        &self,
+        &mut self,
         queue: QueueId,
         by_priority: bool,
         priority_of: &impl Fn(SpecId) -> i32,
@@ -529,21 +535,36 @@ impl Queues {
         let mut children: Vec<QueueId> =
             self.get(queue).children.iter().copied().filter(|c| self.get(*c).pending > 0).collect();
         if children.len() > 1 {
+            if by_priority {
+                children.iter().for_each(|c| self.find_priority(*c, priority_of));
+            }
             let first = self.get(queue).properties.priority_sort;
             children.sort_by_cached_key(|c| {
-                let priority = Reverse(if by_priority { self.priority(*c, priority_of) } else { 0 });
-                let (before, after) = if first { (priority, Reverse(0)) } else { (Reverse(0), priority) };
+                let priority = Reverse(self.get(*c).priority.filter(|_| by_priority));
+                let (before, after) = if first { (priority, Reverse(None)) } else { (Reverse(None), priority) };
                 (before, self.share(*c), after, *c)
             });
         }
         children
     }
 
-    fn priority(&self, queue: QueueId, priority_of: &impl Fn(SpecId) -> i32) -> i32 {
-        let queue = self.get(queue);
+    /// Fills in [`Queue::priority`] of a queue and of those below.
+    fn find_priority(&mut self, id: QueueId, priority_of: &impl Fn(SpecId) -> i32) {
+        if self.get(id).priority.is_none() {
+            for at in 0..self.get(id).children.len() {
+                self.find_priority(self.get(id).children[at], priority_of);
+            }
+            self.list[id as usize].priority = Some(self.priority(id, priority_of));
+        }
+        debug_assert_eq!(self.get(id).priority, Some(self.priority(id, priority_of)), "the asks have not changed");
+    }
+
+    /// By its own asks and by what is known of the queues below.
+    fn priority(&self, id: QueueId, priority_of: &impl Fn(SpecId) -> i32) -> i32 {
+        let queue = self.get(id);
         let own = queue.kinds.iter().filter(|k| k.apps.first().is_some()).map(|k| priority_of(k.spec));
         let held = queue.held.keys().next_back().copied();
-        let below = queue.children.iter().map(|c| self.priority(*c, priority_of));
+        let below = queue.children.iter().filter_map(|c| self.get(*c).priority);
         queue.properties.outward(own.chain(held).chain(below).max().unwrap_or(i32::MIN))
     }
 }
