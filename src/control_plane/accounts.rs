@@ -114,6 +114,8 @@ pub struct Accounts {
     flows: Vec<FlowAccount>,
     /// By client: its flow's account.
     of_client: Vec<Option<usize>>,
+    /// How often a flow began or ended to have requests in queue.
+    waiting_changes: u64,
 }
 
 impl Default for Accounts {
@@ -124,7 +126,12 @@ impl Default for Accounts {
             rejected: 0,
             duration: Histogram::new(&REQUEST_BOUNDS_NS),
         };
-        Self { verbs: VERB_NAMES.iter().map(|_| verb()).collect(), flows: Vec::new(), of_client: Vec::new() }
+        Self {
+            verbs: VERB_NAMES.iter().map(|_| verb()).collect(),
+            flows: Vec::new(),
+            of_client: Vec::new(),
+            waiting_changes: 0,
+        }
     }
 }
 
@@ -166,6 +173,12 @@ impl Accounts {
         self.flows.iter().map(|flow| (flow.level, flow.in_queue))
     }
 
+    /// A number that changes whenever a flow begins or ends to have requests in [`waiting`](Self::waiting).
+    #[inline]
+    pub const fn waiting_changes(&self) -> u64 {
+        self.waiting_changes
+    }
+
     /// A request's handler starts after `wait_ns` at the server.
     #[inline]
     pub(super) fn dispatched(&mut self, client: u8, wait_ns: Nanos, was_queued: bool) {
@@ -174,6 +187,8 @@ impl Accounts {
             flow.executing += 1;
             flow.in_queue -= u64::from(was_queued);
             flow.wait.observe(wait_ns);
+            let last = was_queued && flow.in_queue == 0;
+            self.waiting_changes += u64::from(last);
         }
     }
 
@@ -181,6 +196,8 @@ impl Accounts {
     pub(super) fn queued(&mut self, client: u8) {
         if let Some(flow) = self.flow(client) {
             flow.in_queue += 1;
+            let first = flow.in_queue == 1;
+            self.waiting_changes += u64::from(first);
         }
     }
 
@@ -191,6 +208,8 @@ impl Accounts {
             if has_waited {
                 flow.in_queue -= 1;
                 flow.rejected_time_out += 1;
+                let last = flow.in_queue == 0;
+                self.waiting_changes += u64::from(last);
             } else {
                 flow.rejected_queue_full += 1;
             }
@@ -217,6 +236,7 @@ impl Accounts {
         for flow in &mut self.flows {
             (flow.executing, flow.in_queue) = (0, 0);
         }
+        self.waiting_changes += 1;
     }
 
     /// Names of the columns that [`Accounts::row`] fills.

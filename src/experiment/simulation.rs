@@ -1388,15 +1388,14 @@ impl Simulation {
             return;
         }
         self.stations.etcd_sync.set(now, self.control_plane.is_in_etcd());
-        if self.control_plane.queued() > 0 {
+        let accounts = self.control_plane.accounts();
+        if self.stations.levels_change(accounts.waiting_changes()) {
             // Two flows may share a level.
-            let waiting = || self.control_plane.accounts().waiting().filter(|(_, waiting)| *waiting > 0);
+            let waiting = || accounts.waiting().filter(|(_, waiting)| *waiting > 0);
             for (level, _) in waiting() {
                 self.stations.level_waits(now, level);
             }
             self.stations.end_levels(now, |level| !waiting().any(|(other, _)| other == level));
-        } else if self.stations.get(Station::Seats).is_busy() {
-            self.stations.end_levels(now, |_| true);
         }
         self.stations.at(Station::Streams).set(now, self.control_plane.waiting_for_streams() > 0);
         self.stations.at(Station::Seats).set(now, self.control_plane.queued() > 0);

@@ -85,6 +85,8 @@ pub struct Stations {
     busy: [BusyIntervals; Station::ALL.len()],
     /// When requests waited for seats of a priority level, by level.
     levels: Vec<(String, BusyIntervals)>,
+    /// Of which change of the queues these are; see [`Stations::levels_change`].
+    levels_as_of: Option<u64>,
     /// When most requests that were being handled waited for etcd's sync.
     pub etcd_sync: BusyIntervals,
     /// When the queue of the nodes' common agent held pods, or its client's requests waited for tokens.
@@ -121,6 +123,12 @@ impl Stations {
     #[inline]
     pub const fn at(&mut self, station: Station) -> &mut BusyIntervals {
         &mut self.busy[station as usize]
+    }
+
+    /// Whether the queues of levels have changed since they were told last, by the number of the change.
+    #[inline]
+    pub fn levels_change(&mut self, change: u64) -> bool {
+        self.levels_as_of.replace(change) != Some(change)
     }
 
     /// Requests wait for seats of a level from now on.

@@ -139,9 +139,9 @@ pub struct Classes {
     /// By node, the number of its last change, less what is above 32 bits: of a node's changes in the log, a class catches up with the
     /// last one only. A node whose room is taken as soon as it is free changes twice in a row.
     last_change: Vec<u32>,
-    /// Place, new byte and byte so far of the nodes that a table catches up with.
+    /// The nodes that a table catches up with, their places and bytes so far.
     #[serde(skip)]
-    changes: Vec<(usize, u8, u8)>,
+    changes: Vec<(NodeId, usize, u8)>,
     table_bytes: usize,
     uses: u64,
 }
@@ -302,14 +302,18 @@ impl Classes {
             && end - table.synced <= limit
         {
             let from = usize::try_from(table.synced - self.log_start).expect("within the log");
-            // Bytes are read here, where nothing waits for them, so that those that are in no cache are fetched together.
+            // The bytes as they are come first, in a loop of nothing else: those that are in no cache are fetched together.
             self.changes.clear();
             for (number, node) in (table.synced..).zip(&self.log[from..]) {
                 if self.last_change[*node as usize] != number as u32 {
                     continue;
                 }
-                let Some(at) = order.position(*node) else { continue };
-                let score = if table.blocked.get(at).copied().unwrap_or(false) {
+                if let Some(at) = order.position(*node) {
+                    self.changes.push((*node, at, table.scores.at(at)));
+                }
+            }
+            for (node, at, before) in &self.changes {
+                let score = if table.blocked.get(*at).copied().unwrap_or(false) {
                     0
                 } else {
                     byte(resource_score(
@@ -320,11 +324,8 @@ impl Classes {
                         *node,
                     ))
                 };
-                self.changes.push((at, score, table.scores.at(at)));
-            }
-            for (at, score, before) in &self.changes {
-                if score != before {
-                    table.scores.set(*at, *score);
+                if score != *before {
+                    table.scores.set(*at, score);
                 }
             }
             table.synced = end;

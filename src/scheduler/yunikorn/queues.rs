@@ -541,7 +541,8 @@ impl Queues {
             let first = self.get(queue).properties.priority_sort;
             children.sort_by_cached_key(|c| {
                 let priority = Reverse(self.get(*c).priority.filter(|_| by_priority));
-                let (before, after) = if first { (priority, Reverse(None)) } else { (Reverse(None), priority) };
+                let (before, after) =
+                    if first { (priority, Reverse(None)) } else { (Reverse(None), priority) };
                 (before, self.share(*c), after, *c)
             });
         }
@@ -556,7 +557,11 @@ impl Queues {
             }
             self.list[id as usize].priority = Some(self.priority(id, priority_of));
         }
-        debug_assert_eq!(self.get(id).priority, Some(self.priority(id, priority_of)), "the asks have not changed");
+        debug_assert_eq!(
+            self.get(id).priority,
+            Some(self.priority(id, priority_of)),
+            "the asks have not changed"
+        );
     }
 
     /// By its own asks and by what is known of the queues below.
