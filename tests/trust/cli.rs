@@ -265,3 +265,54 @@ fn what_is_asked_wrongly_is_told() {
         assert_eq!(stdout(&output), "");
     }
 }
+
+/// kube-scheduler's counters say that all of 1,000 nodes were scored for each pod, which the run's file does not.
+#[test]
+fn a_setting_that_a_run_does_not_state_is_read_off_its_counters() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["kube-pre-n1000.json", "kube-pre-n1000.pods.csv.gz"] {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments-measured/runs");
+        fs::copy(shipped.join(file), folder.path().join(file)).unwrap();
+    }
+    let scrape = |text: &str| {
+        let file = fs::File::create(folder.path().join("kube-pre-n1000.metrics.gz")).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        gzip.finish().unwrap();
+    };
+    let validated = |more: &[&str]| {
+        let run = json(folder.path(), &[&["validate", ".", "--seeds", "1", "--fixed-costs"], more].concat());
+        let run = &run["runs"][0];
+        (run["metrics"]["bound_per_s_p10_p90"]["predicted"].as_f64().unwrap(), run["notes"].clone())
+    };
+    let (plain, notes) = validated(&[]);
+    assert!(notes.is_null(), "{notes}");
+    let count = |point: &str, value: u64| {
+        format!(
+            "scheduler_plugin_evaluation_total{{extension_point=\"{point}\",plugin=\"NodeResourcesFit\",profile=\"p\"}} {value}\n"
+        )
+    };
+    scrape(
+        &[("PreFilter", 4000), ("Filter", 4_000_000), ("PreScore", 4000), ("Score", 4_000_000)]
+            .map(|(point, value)| count(point, value))
+            .concat(),
+    );
+    let (told, notes) = validated(&[]);
+    assert!(told < 0.8 * plain, "{told} {plain}");
+    assert_eq!(
+        notes,
+        serde_json::json!([
+            "percentageOfNodesToScore is 100, by its counters (1000 of 1000 nodes scored for each pod); the file does not state it"
+        ])
+    );
+    let (set, notes) = validated(&["--set", "kube-pre-n1000:percentage_of_nodes_to_score=0"]);
+    assert!((set - plain).abs() < 1e-9, "what is said comes first: {set} {plain}");
+    assert!(notes.is_null(), "{notes}");
+
+    scrape("scheduler_plugin_evaluation_total 1\nnonsense\n");
+    let output = podpace_with(folder.path(), &["validate", ".", "--seeds", "1"]);
+    assert_eq!(code(&output), 2);
+    let said = stderr(&output);
+    assert!(said.contains("kube-pre-n1000.metrics.gz: line 2: `nonsense` is no sample"), "{said}");
+}
