@@ -100,7 +100,7 @@ pub struct MeasuredRun {
     /// Its file or folder, for messages.
     pub file: PathBuf,
     /// Settings that its file does not state and its counters tell.
-    pub notes: Vec<String>,
+    notes: Vec<String>,
     source: Source,
 }
 
@@ -132,7 +132,8 @@ pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, MeasuredError> {
 }
 
 impl MeasuredRun {
-    /// Reads a run's conditions and inputs, and nothing else. `sets` are `RUN:FIELD=VALUE`, of this or other runs.
+    /// Reads a run's conditions and inputs and, where they lack a setting that counters tell, those. `sets` are
+    /// `RUN:FIELD=VALUE`, of this or other runs, and come first.
     ///
     /// # Errors
     /// The files can't be read, the rows don't agree with the conditions, the scenario has errors, or a setting is none.
@@ -217,7 +218,10 @@ impl MeasuredRun {
     /// Files that can't be read, or are not what they ought to be.
     pub fn outcome(&self, plan: &Plan) -> Result<Outcome, MeasuredError> {
         match &self.source {
-            Source::Recorded(..) => Ok(measured::read_measured(&self.file)?.outcome()),
+            Source::Recorded(..) => {
+                let outcome = measured::read_measured(&self.file)?.outcome();
+                Ok(Outcome { notes: self.notes.clone(), ..outcome })
+            }
             Source::Own(_) => own::read(&self.file, plan),
         }
     }

@@ -1,6 +1,7 @@
 //! Validation: predicted beside measured, for every run of a folder.
 //!
-//! A prediction takes a run's conditions only; what was measured is read after it. Each run is predicted with
+//! A prediction takes a run's conditions only, of which one may be told by counters ([`sampling`](super::sampling)); what was measured is
+//! read after it. Each run is predicted with
 //! several seeds: the seed draws the machine's run-to-run noise, disk latencies and ties, and if wanted the unit costs
 //! from their intervals, so that the predictions have a distribution. `predicted` is its median, `low` and `high` its 5th and 95th percentile.
 //!
@@ -214,7 +215,7 @@ fn validate_run(file: &Path, options: &Options) -> Result<RunResult, MeasuredErr
         class: run.class,
         timed_out: outcome.timed_out,
         bound: (outcome.bound, float_quantile(&bound, 0.5) as u64),
-        notes: run.notes.into_iter().chain(outcome.notes).collect(),
+        notes: outcome.notes,
         not_told: outcome.not_told,
     })))
 }
