@@ -600,6 +600,7 @@ impl Problem<'_> {
         weights: &[f64],
         scale: f64,
     ) -> Vec<Residual> {
+        let few = student90(2 * (self.options.seeds.max(2) as usize - 1));
         let mut all = Vec::new();
         for (index, with) in simulated {
             let (run, line) = (&self.runs[*index], &linear[*index]);
@@ -608,8 +609,11 @@ impl Problem<'_> {
                     continue;
                 };
                 let j = &line.jacobian[row];
-                let variance = dot(j, &times(covariance, j)) + line.noise[row][row] * scale * scale;
-                let half = Z90 * libm::sqrt(variance);
+                // Few seeds tell their variance badly: that of these runs and of those at the fit, by Student's distribution.
+                let of_seeds = (line.simulated.variance[*quantity] + with.variance[*quantity]) / 2.0;
+                let told = line.noise[row][row] - line.simulated.variance[*quantity];
+                let known = dot(j, &times(covariance, j)) + told * scale * scale;
+                let half = libm::hypot(Z90 * libm::sqrt(known), few * libm::sqrt(of_seeds) * scale);
                 all.push(Residual {
                     run: run.run.run.name.clone(),
                     quantity: QUANTITIES[*quantity],

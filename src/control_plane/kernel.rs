@@ -227,6 +227,8 @@ pub enum RequestEvent {
     QueueTimeout,
     /// Its client hears that nobody listens.
     Refused,
+    /// The dial that it has started is to be done by now.
+    DialTimeout,
 }
 
 /// What a node agent does next with a pod.

@@ -284,6 +284,8 @@ struct Request {
     pod: PodId,
     node: NodeId,
     connection: ConnectionId,
+    /// While it waits for a stream, the latest dial that it has started.
+    dial: u32,
     client: u8,
     verb: Verb,
     attempts: u8,
@@ -378,6 +380,8 @@ pub struct ControlPlane {
     stored: Vec<u32>,
     #[serde(skip)]
     served: Vec<(u32, ConnectionId)>,
+    #[serde(skip)]
+    again: Vec<u32>,
     outcomes: VecDeque<Outcome>,
     in_flight: u64,
     queued: u64,
@@ -416,6 +420,7 @@ impl ControlPlane {
             ready: Vec::new(),
             stored: Vec::new(),
             served: Vec::new(),
+            again: Vec::new(),
             outcomes: VecDeque::new(),
             in_flight: 0,
             queued: 0,
@@ -641,6 +646,7 @@ impl ControlPlane {
             pod,
             node,
             connection: 0,
+            dial: 0,
             client: client as u8,
             verb,
             attempts: 0,
@@ -702,18 +708,21 @@ impl ControlPlane {
         self.requests[id as usize].place = Place::Stream;
         match self.connections[transport].transport.acquire(id) {
             Some(connection) => self.arrive(kernel, id, connection),
-            None => self.dial(kernel, transport),
+            None => self.dial(kernel, transport, id),
         }
     }
 
-    /// A dial: the client's half of the handshake, then the server's. Both cost CPU; the order stands for the
+    /// A dial of a request: the client's half of the handshake, then the server's. Both cost CPU; the order stands for the
     /// round trips.
-    fn dial(&mut self, kernel: &mut Kernel, transport: usize) {
+    fn dial(&mut self, kernel: &mut Kernel, transport: usize, id: u32) {
         let Some(server) = &self.server else { return };
         let server_process = server.process;
         let at = u32::try_from(self.dials.len()).expect("dials are limited");
         let epoch = self.connections[transport].transport.epoch();
         self.dials.push(Dial { transport, process: server_process, started_ns: kernel.now(), epoch });
+        self.requests[id as usize].dial = at;
+        let late = Event::Request { id, what: RequestEvent::DialTimeout };
+        kernel.at(kernel.now() + TLS_HANDSHAKE_TIMEOUT_NS, late);
         match (self.connections[transport].process, self.connections[transport].tls_handshake) {
             (Some(process), Some(op)) => kernel.charge_cpu(process, op, Job::TlsClient(at)),
             _ => kernel.charge_cpu(server_process, server.tls_handshake, Job::TlsServer(at)),
@@ -725,15 +734,17 @@ impl ControlPlane {
         if epoch != self.connections[transport].transport.epoch() {
             return;
         }
-        if kernel.now() - started_ns > TLS_HANDSHAKE_TIMEOUT_NS {
-            // The dial fails; a request that still waits gets the error. The oldest waiter stands for it.
+        if kernel.now() - started_ns >= TLS_HANDSHAKE_TIMEOUT_NS {
+            // The client has closed the connection; the server has spent the work.
             return;
         }
         let mut served = std::mem::take(&mut self.served);
-        let again = self.connections[transport].transport.dialled(&mut served);
-        for _ in 0..again {
-            self.dial(kernel, transport);
+        let mut again = std::mem::take(&mut self.again);
+        self.connections[transport].transport.dialled(&mut served, &mut again);
+        for id in again.drain(..) {
+            self.dial(kernel, transport, id);
         }
+        self.again = again;
         for (id, connection) in served.drain(..) {
             self.arrive(kernel, id, connection);
         }
@@ -1005,6 +1016,17 @@ impl ControlPlane {
             RequestEvent::Token if self.is_abandoned(id) => self.answer(id, false),
             RequestEvent::Token => self.send(kernel, id),
             RequestEvent::Refused => self.answer(id, false),
+            RequestEvent::DialTimeout => {
+                let Request { place, dial, client, .. } = self.requests[id as usize];
+                // Another connection may have served it, it may have dialled again since, or a later request may have the id.
+                if place == Place::Stream
+                    && self.dials[dial as usize].started_ns + TLS_HANDSHAKE_TIMEOUT_NS == kernel.now()
+                {
+                    let transport = self.clients[client as usize].transport;
+                    self.connections[transport].transport.give_up(id);
+                    self.answer(id, false);
+                }
+            }
             RequestEvent::Retry => {
                 self.backing_off -= 1;
                 if self.is_abandoned(id) {

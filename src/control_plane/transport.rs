@@ -6,11 +6,13 @@
 //! **and starts a dial of its own**, TLS handshake included; nothing caps or merges these dials. When a dial
 //! completes and some older connection has a free stream by then, the new connection is closed at once (a wasted
 //! handshake), else it is kept; either way every waiting request is woken and tries again, and those that find
-//! all streams taken each start another dial. That herd is why a burst of bindings takes the API server's CPU.
+//! all streams taken each start another dial. That herd is why a burst of bindings takes the API server's CPU. A dial
+//! that is not done after 10 s fails ([the control plane](super) times it), and with it the request that started it, if that still waits
+//! and has not dialled again since.
 //!
 //! Left out: flow control windows, pings, GOAWAY, idle time-outs.
 //!
-//! Cost: O(connections) an acquisition, O(waiting) a completed dial.
+//! Cost: O(connections) an acquisition, O(waiting) a completed dial or a failed one that somebody waits for.
 use std::collections::VecDeque;
 
 /// Streams of every open connection, and who waits for one.
@@ -85,14 +87,13 @@ impl Transport {
         *used -= 1;
     }
 
-    /// A dial completed: pushes the requests that now have a stream, and returns how many start another dial.
-    pub fn dialled(&mut self, served: &mut Vec<(u32, ConnectionId)>) -> u32 {
+    /// A dial completed: pushes the requests that now have a stream, and those that start another dial.
+    pub fn dialled(&mut self, served: &mut Vec<(u32, ConnectionId)>, again: &mut Vec<u32>) {
         if self.streams.iter().any(|used| *used < self.max_streams) {
             self.dials_wasted += 1;
         } else {
             self.streams.push(0);
         }
-        let mut again = 0;
         for _ in 0..self.waiting.len() {
             let Some(request) = self.waiting.pop_front() else { break };
             match self.take_stream() {
@@ -100,11 +101,19 @@ impl Transport {
                 None => {
                     self.waiting.push_back(request);
                     self.dials_started += 1;
-                    again += 1;
+                    again.push(request);
                 }
             }
         }
-        again
+    }
+
+    /// A request no longer waits for a stream: its dial has failed.
+    ///
+    /// # Panics
+    /// It does not wait.
+    pub fn give_up(&mut self, request: u32) {
+        let at = self.waiting.iter().position(|waits| *waits == request).expect("it waits");
+        self.waiting.remove(at);
     }
 
     /// Requests that wait for a stream.
@@ -144,17 +153,30 @@ mod tests {
         assert_eq!(transport.acquire(2), None);
         assert_eq!(transport.acquire(3), None);
         assert_eq!(transport.acquire(4), None);
-        let mut served = Vec::new();
+        let (mut served, mut again) = (Vec::new(), Vec::new());
         // Three wait; the first dial brings two streams, the third request dials again.
-        assert_eq!(transport.dialled(&mut served), 1);
-        assert_eq!(served, [(2, 1), (3, 1)]);
+        transport.dialled(&mut served, &mut again);
+        assert_eq!((served.as_slice(), again.as_slice()), ([(2, 1), (3, 1)].as_slice(), [4].as_slice()));
         assert_eq!(transport.connections(), 2);
         transport.release(0);
         served.clear();
+        again.clear();
         // A stream is free: the second dial's connection is closed at once, the waiter gets the stream.
-        assert_eq!(transport.dialled(&mut served), 0);
-        assert_eq!(served, [(4, 0)]);
+        transport.dialled(&mut served, &mut again);
+        assert_eq!((served.as_slice(), again.len()), ([(4, 0)].as_slice(), 0));
         assert_eq!((transport.connections(), transport.dials_wasted()), (2, 1));
+    }
+
+    #[test]
+    fn who_gave_up_is_not_served() {
+        let mut transport = Transport::new(1);
+        for request in 0..4 {
+            transport.acquire(request);
+        }
+        transport.give_up(2);
+        let (mut served, mut again) = (Vec::new(), Vec::new());
+        transport.dialled(&mut served, &mut again);
+        assert_eq!((served.as_slice(), again.as_slice()), ([(1, 1)].as_slice(), [3].as_slice()));
     }
 
     /// W blocked requests cost at least W handshakes and about W + W²/200 in all.
@@ -168,9 +190,11 @@ mod tests {
             }
         }
         let mut done = 0;
-        let mut served = Vec::new();
+        let (mut served, mut again) = (Vec::new(), Vec::new());
         while transport.waiting() > 0 {
-            dials += u64::from(transport.dialled(&mut served));
+            again.clear();
+            transport.dialled(&mut served, &mut again);
+            dials += again.len() as u64;
             done += 1;
         }
         assert_eq!(done, 10, "ten connections carry the thousand that waited");

@@ -33,11 +33,47 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// An exponential span of the given rate (per second), in nanoseconds, rounded.
+}
+
+/// Draws that [`Exponentials`] makes at once.
+const BLOCK: usize = 64;
+
+/// Exponential spans from SplitMix64, one draw each, in the order of its draws.
+///
+/// `libm`'s logarithm, the same on every machine, takes some 60 cycles from its argument to its result. Where an event waits for one
+/// logarithm, these are 40 % of M/M/10's time; in a block, the processor works on several at once.
+#[derive(Clone, Debug)]
+struct Exponentials {
+    random: SplitMix64,
+    /// Spans of rate 1, s.
+    spans: [f64; BLOCK],
+    /// The next one of them.
+    next: usize,
+}
+
+impl Exponentials {
+    fn new(seed: u64) -> Self {
+        Self { random: SplitMix64::new(seed), spans: [0.0; BLOCK], next: BLOCK }
+    }
+
+    /// The next span, of the given rate (per second), in nanoseconds, rounded.
     #[inline]
-    pub fn exponential(&mut self, rate_per_s: f64) -> Nanos {
-        let uniform = ((self.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        (-libm::log(uniform) / rate_per_s * SECOND as f64 + 0.5) as Nanos
+    fn span(&mut self, rate_per_s: f64) -> Nanos {
+        if self.next == BLOCK {
+            self.refill();
+        }
+        let span = self.spans[self.next];
+        self.next += 1;
+        (span / rate_per_s * SECOND as f64 + 0.5) as Nanos
+    }
+
+    #[cold]
+    fn refill(&mut self) {
+        for span in &mut self.spans {
+            let uniform = ((self.random.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+            *span = -libm::log(uniform);
+        }
+        self.next = 0;
     }
 }
 
@@ -72,13 +108,13 @@ pub fn mm10(queue: &mut impl EventQueue<u32>, customers: u64) -> Mm10 {
     const ARRIVALS_PER_S: f64 = 9.0;
     const SERVED_PER_S: f64 = 1.0;
 
-    let mut random = SplitMix64::new(42);
+    let mut random = Exponentials::new(42);
     let mut waiting: VecDeque<Nanos> = VecDeque::new();
     let mut result = Mm10 { events: 0, wait_sum_ns: 0, end_ns: 0, customers };
     let mut arrived = 0;
     let mut busy = 0;
     if customers > 0 {
-        queue.push(random.exponential(ARRIVALS_PER_S), ARRIVAL);
+        queue.push(random.span(ARRIVALS_PER_S), ARRIVAL);
     }
     while let Some((now, event)) = queue.pop() {
         result.events += 1;
@@ -86,17 +122,17 @@ pub fn mm10(queue: &mut impl EventQueue<u32>, customers: u64) -> Mm10 {
         if event == ARRIVAL {
             arrived += 1;
             if arrived < customers {
-                queue.push(now + random.exponential(ARRIVALS_PER_S), ARRIVAL);
+                queue.push(now + random.span(ARRIVALS_PER_S), ARRIVAL);
             }
             if busy < SERVERS {
                 busy += 1;
-                queue.push(now + random.exponential(SERVED_PER_S), DEPARTURE);
+                queue.push(now + random.span(SERVED_PER_S), DEPARTURE);
             } else {
                 waiting.push_back(now);
             }
         } else if let Some(arrived_at) = waiting.pop_front() {
             result.wait_sum_ns += now - arrived_at;
-            queue.push(now + random.exponential(SERVED_PER_S), DEPARTURE);
+            queue.push(now + random.span(SERVED_PER_S), DEPARTURE);
         } else {
             busy -= 1;
         }
@@ -108,15 +144,15 @@ pub fn mm10(queue: &mut impl EventQueue<u32>, customers: u64) -> Mm10 {
 ///
 /// Returns the time of the last event and a checksum over the order in which timers fired.
 pub fn hold(queue: &mut impl EventQueue<u32>, pending: u32, events: u64) -> (Nanos, u64) {
-    let mut random = SplitMix64::new(42);
+    let mut random = Exponentials::new(42);
     for timer in 0..pending {
-        queue.push(random.exponential(1.0), timer);
+        queue.push(random.span(1.0), timer);
     }
     let mut order = 0_u64;
     for _ in 0..events {
         let Some((now, timer)) = queue.pop() else { break };
         order = order.wrapping_mul(31).wrapping_add(u64::from(timer));
-        queue.push(now + random.exponential(1.0), timer);
+        queue.push(now + random.span(1.0), timer);
     }
     (queue.now(), order)
 }
