@@ -1,4 +1,4 @@
-"""Times 1,000 small runs of the package beside the binary: `python speed.py BINARY`.
+"""Times 1,000 small runs of the package beside the binary: `python -P speed.py BINARY`.
 
 Both sweep 20 settings under 50 seeds each, in turn, `ROUNDS` times; the fastest of each counts. The binary's time has its
 start in it, the package's has not. CPU seconds are of all threads, and say more than those of the clock where others compute, too.

@@ -73,7 +73,7 @@ class Terminal:
 @pytest.fixture
 def long_run(binary: Path, scenario_file: Path) -> list[str]:
     """Some minutes, if nobody ends it."""
-    sets = ["--set", "workload.deployments[0].replicas=100000", "--set", "cluster.nodes[0].count=5000"]
+    sets = ["--set", "workload.deployments[0].replicas=1000000", "--set", "cluster.nodes[0].count=50000"]
     return [str(binary), "run", str(scenario_file), *sets]
 
 
