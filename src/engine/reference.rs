@@ -32,7 +32,6 @@ impl SplitMix64 {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-
 }
 
 /// Draws that [`Exponentials`] makes at once.
