@@ -5,12 +5,10 @@ use crate::control_plane::etcd::EtcdSettings;
 use crate::cost::ProfileLibrary;
 use crate::engine::Streams;
 
-/// `getRequestWaitContext` in `filters/priority-and-fairness.go` of the API server: a request leaves its queue when a quarter of
-/// its 60 s has passed since the server received it, however late it came into the queue.
-#[test]
-fn the_time_in_a_queue_counts_from_when_the_server_received_the_request() {
+/// A server with etcd on a host of one core of this speed, and the flow of some user.
+fn server(speed_ppm: u32) -> (Kernel, ControlPlane, FlowId) {
     let mut kernel = Kernel::new();
-    let host = kernel.add_host("h", 1, 1_000_000);
+    let host = kernel.add_host("h", 1, speed_ppm);
     let mut process = |name: &str| {
         let profile = ProfileLibrary::built_in().load(name).unwrap();
         kernel.add_process(name, host, None, Meter::new(profile))
@@ -21,6 +19,14 @@ fn the_time_in_a_queue_counts_from_when_the_server_received_the_request() {
     let admitter = Admitter::Apf(Box::new(Apf::with_defaults(10)));
     let mut plane = ControlPlane::with_server(&mut kernel, ServerParts { process, admitter, etcd }).unwrap();
     let flow = plane.admitter().unwrap().flow(Identity::User("u"), ResourceClass::Other, "");
+    (kernel, plane, flow)
+}
+
+/// `getRequestWaitContext` in `filters/priority-and-fairness.go` of the API server: a request leaves its queue when a quarter of
+/// its 60 s has passed since the server received it, however late it came into the queue.
+#[test]
+fn the_time_in_a_queue_counts_from_when_the_server_received_the_request() {
+    let (mut kernel, mut plane, flow) = server(1_000_000);
     let client = plane.add_client(&mut kernel, "c", None, 0, TokenBucket::unlimited(), flow);
     // All were received at 1 s; the server has read them at 7 s.
     kernel.at(7 * SECOND, Event::LimitsAdjusted);
@@ -63,19 +69,8 @@ fn the_time_in_a_queue_counts_from_when_the_server_received_the_request() {
 /// POST that failed on its way not again.
 #[test]
 fn a_handshake_that_is_not_done_in_ten_seconds_fails_the_request_that_waits_for_it() {
-    let mut kernel = Kernel::new();
     // So slow that no handshake is done in time.
-    let host = kernel.add_host("h", 1, 1);
-    let mut process = |name: &str| {
-        let profile = ProfileLibrary::built_in().load(name).unwrap();
-        kernel.add_process(name, host, None, Meter::new(profile))
-    };
-    let (process, etcd) = (process("apiserver-1.36"), process("etcd-3.6"));
-    let settings = EtcdSettings { fsync: None, members: 1, peer_rtt_ns: 0 };
-    let etcd = Etcd::new(&mut kernel, etcd, settings, Streams::new(1).stream("etcd.fsync")).unwrap();
-    let admitter = Admitter::Apf(Box::new(Apf::with_defaults(10)));
-    let mut plane = ControlPlane::with_server(&mut kernel, ServerParts { process, admitter, etcd }).unwrap();
-    let flow = plane.admitter().unwrap().flow(Identity::User("u"), ResourceClass::Other, "");
+    let (mut kernel, mut plane, flow) = server(1);
     let transport = plane.add_transport(&mut kernel, None, 1);
     let client = plane.add_client(&mut kernel, "c", None, transport, TokenBucket::unlimited(), flow);
     // The first takes the only stream, the second dials.
