@@ -42,6 +42,13 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.screen.resize(rows, columns)
 
+    def settle(self) -> None:
+        """Until nothing has come for a twentieth of a second: pictures are five a second, and a part of one must not meet another width."""
+        while select.select([self.master], [], [], 0.05)[0]:
+            data = os.read(self.master, 65536)
+            self.raw += data
+            self.stream.feed(data)
+
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display if line.strip()]
 
@@ -73,8 +80,8 @@ class Terminal:
 @pytest.fixture
 def long_run(binary: Path, scenario_file: Path) -> list[str]:
     """Some minutes, if nobody ends it."""
-    sets = ["--set", "workload.deployments[0].replicas=1000000", "--set", "cluster.nodes[0].count=50000"]
-    return [str(binary), "run", str(scenario_file), *sets]
+    sets = ["workload.deployments[0].replicas=1000000", "cluster.nodes[0].count=50000", "stop.limit=10000h"]
+    return [str(binary), "run", str(scenario_file), *(word for one in sets for word in ("--set", one))]
 
 
 def test_the_dashboard_is_drawn_anew_and_ctrl_c_leaves_a_sane_terminal(long_run: list[str]) -> None:
@@ -85,9 +92,11 @@ def test_the_dashboard_is_drawn_anew_and_ctrl_c_leaves_a_sane_terminal(long_run:
     assert all(word in words for word in ("virtual time ", "events, ", "created ", "in the sche"))
     assert terminal.read(lambda: terminal.lines()[:1] != first[:1])
     # Narrower, then wider again: nothing of an older picture stays.
+    terminal.settle()
     terminal.resize(60, 24)
     narrow = terminal.lines()
     assert terminal.read(lambda: terminal.lines() != narrow and terminal.shows("virtual time"))
+    terminal.settle()
     terminal.resize(140, 24)
     wide = terminal.lines()
     assert terminal.read(lambda: terminal.lines() != wide and sum("pods " in line for line in terminal.lines()) == 1)
