@@ -42,12 +42,23 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.screen.resize(rows, columns)
 
+    def comes(self, patience_s: float) -> bool:
+        return bool(select.select([self.master], [], [], patience_s)[0])
+
+    def feed(self) -> bool:
+        """Feeds the screen what has come; false when the program has ended."""
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # Linux says so when the other end has closed.
+            return False
+        self.raw += data
+        self.stream.feed(data)
+        return bool(data)
+
     def settle(self) -> None:
         """Until nothing has come for a twentieth of a second: pictures are five a second, and a part of one must not meet another width."""
-        while select.select([self.master], [], [], 0.05)[0]:
-            data = os.read(self.master, 65536)
-            self.raw += data
-            self.stream.feed(data)
+        while self.comes(0.05) and self.feed():
+            pass
 
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display if line.strip()]
@@ -57,16 +68,8 @@ class Terminal:
         end = time.monotonic() + PATIENCE_S
         while not until():
             assert time.monotonic() < end, self.lines()
-            if not select.select([self.master], [], [], 0.1)[0]:
-                continue
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:  # Linux says so when the other end has closed.
+            if self.comes(0.1) and not self.feed():
                 return False
-            if not data:
-                return False
-            self.raw += data
-            self.stream.feed(data)
         return True
 
     def ends(self) -> int:
