@@ -11,7 +11,8 @@
 //!
 //! **Transformations** (`workload.transform`) are those of `trace::transform`, applied while reading.
 //!
-//! **CronJobs among manifests** have Jobs whose pods come after those that have a time, made by their controllers.
+//! **Deployments, StatefulSets, Jobs and CronJobs among manifests** have pods that come after those that have a time, made by their controllers; so
+//! it is unless `workload.transform` changes them, or they are there before the run begins.
 //!
 //! **Recorded outcomes** come along for the pods to schedule, to be put beside the simulated ones; nothing else reads them.
 //!
@@ -30,9 +31,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::cron_manifests::{self, CronJob};
+use super::object_manifests::{self, Object, Surroundings};
 use super::plan::{OwnerPlan, RecordedPod};
 use super::resolve::{DEFAULT_LIMIT_NS, sampler};
-use super::spec::TransformSpec;
+use super::scheduling::{self, StorageClassSpec};
+use super::spec::{NodeLifecycleSpec, PodShape, TimeDistribution, TransformSpec};
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
     App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, Namespaces,
@@ -41,11 +44,13 @@ use crate::cluster::{
 };
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::{DaemonSetSettings, suits, tolerate};
-use crate::engine::{Nanos, Streams};
+use crate::engine::random::LazyStream;
+use crate::engine::{Nanos, SECOND, Streams};
 use crate::trace::error::Problem;
+use crate::trace::import::Controllers;
 use crate::trace::import::cron_jobs::{CronJobRow, cron_jobs};
 use crate::trace::import::daemon_sets::{DaemonSetRow, daemon_sets};
-use crate::trace::import::k8s_list::{CRON_JOB, DAEMON_SET, UNMODELLED};
+use crate::trace::import::k8s_list::{CONTROLLED, CRON_JOB, DAEMON_SET, UNMODELLED};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
@@ -64,8 +69,11 @@ pub(super) struct TraceWorkload {
     pub daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs.
     pub cron_jobs: Vec<CronJobSettings>,
-    /// Their Jobs, each with its pods, which come after those that have a time.
-    pub jobs: Vec<((PodId, PodId), OwnerPlan)>,
+    /// What controllers make pods for, each with its pods, which come after those that have a time: ReplicaSets, StatefulSets, Jobs, then the Jobs
+    /// of CronJobs.
+    pub owned: Vec<((PodId, PodId), OwnerPlan)>,
+    /// The first so many of these are created when the run begins.
+    pub begun: usize,
     /// Largest virtual time of a scenario that doesn't say.
     pub default_limit_ns: Nanos,
     /// How many pods lie outside of the window.
@@ -463,6 +471,12 @@ pub(super) struct RunOptions<'a> {
     pub(super) start_time: Option<&'a str>,
     /// The largest virtual time, where the scenario says it.
     pub(super) limit_ns: Option<Nanos>,
+    /// Pods are there before the run begins.
+    pub(super) backlog: bool,
+    /// Who runs pods.
+    pub(super) lifecycle: &'a NodeLifecycleSpec,
+    /// The StorageClasses that there are.
+    pub(super) storage_classes: &'a [StorageClassSpec],
 }
 
 /// Objects among manifests whose pods are made in a run.
@@ -470,6 +484,9 @@ pub(super) struct RunOptions<'a> {
 struct Made<'a> {
     daemon_sets: Vec<DaemonSetRow>,
     cron_jobs: Vec<CronJobRow>,
+    /// ReplicaSets first, then StatefulSets, then Jobs.
+    objects: Vec<Object>,
+    storage_classes: &'a [StorageClassSpec],
     start_time: &'a str,
     limit_ns: Option<Nanos>,
 }
@@ -490,7 +507,13 @@ pub(super) fn read_manifests(
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("podpace-manifests-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);
-    let import = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
+    // What is transformed has to be in the trace; what is there before the run began has no controller that makes it.
+    let controllers = match (options.backlog || *transform != TransformSpec::default(), apps.gangs) {
+        (true, _) => Controllers::Expanded,
+        (false, true) => Controllers::LeftButGangs,
+        (false, false) => Controllers::Left,
+    };
+    let import = ImportOptions { encoding: model::Encoding::Jsonl, controllers, ..ImportOptions::default() };
     let result = trace::import("k8s-list", paths, &folder, &import).map_err(FromTraceError::from).and_then(
         |manifest| {
             let report = manifest.report;
@@ -517,11 +540,29 @@ pub(super) fn read_manifests(
                 (made.cron_jobs, made.limit_ns) = (jobs, options.limit_ns);
                 left_alone.push((alone, "CronJobs"));
             }
+            let mut notes = Vec::new();
+            if found(CONTROLLED) {
+                let around =
+                    Surroundings { lifecycle: options.lifecycle, storage_classes: options.storage_classes };
+                for row in trace::import::controllers::controllers(paths, controllers)? {
+                    match object_manifests::read(row, around)? {
+                        Ok(object) => made.objects.push(object),
+                        Err(note) => notes.push(note),
+                    }
+                }
+                made.objects.sort_by_key(|object| match object.owner {
+                    OwnerPlan::ReplicaSet => 0,
+                    OwnerPlan::StatefulSet(_) => 1,
+                    OwnerPlan::Job(_) => 2,
+                });
+                made.storage_classes = options.storage_classes;
+            }
             let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, made)?;
+            out.notes.append(&mut notes);
             for (count, what) in left_alone.iter().filter(|(count, _)| *count > 0) {
                 out.notes.push(format!("{count} {what} were left alone: pods that exist are in the input"));
             }
-            let known = ["not-a-workload", DAEMON_SET, CRON_JOB];
+            let known = ["not-a-workload", DAEMON_SET, CRON_JOB, CONTROLLED];
             for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
                 out.notes.push(format!("{} objects are left out: {reason} ({})", rows.count, rows.first));
             }
@@ -576,6 +617,23 @@ fn fill(
             Ok(PodSpec { priority: row.priority, ..spec })
         })
         .collect::<Result<_, FromTraceError>>()?;
+    let of_objects: Vec<PodSpec> = made
+        .objects
+        .iter()
+        .map(|Object { row, owner, .. }| {
+            let spec = specs.spec(&row.spec, &mut cluster.resources)?;
+            // What default spreading looks at: the selector, which a manifest may leave out where it says no more than the labels.
+            let selector = match row.object.pointer("/spec/selector") {
+                Some(given) if row.kind == "ReplicationController" => {
+                    specs.selector(&serde_json::json!({ "matchLabels": given }))
+                }
+                Some(given) => specs.selector(given),
+                None => row.spec.labels.clone().into(),
+            };
+            let controller_selector = (!matches!(owner, OwnerPlan::Job(_))).then_some(selector);
+            Ok(PodSpec { priority: row.priority, controller_selector, ..spec })
+        })
+        .collect::<Result<_, FromTraceError>>()?;
     for (what, count) in &specs.inexact {
         out.notes.push(format!("{} terms of specs: {what}", thousands(*count)));
     }
@@ -583,6 +641,10 @@ fn fill(
         let mut labels = labels_in_use(&pod_specs);
         labels.extend(labels_in_use(&daemons));
         labels.extend(labels_in_use(&of_jobs));
+        labels.extend(labels_in_use(&of_objects));
+        if of_objects.iter().any(|spec| spec.controller_selector.is_some()) {
+            labels.extend([HOSTNAME_LABEL, ZONE_LABEL].map(str::to_owned));
+        }
         nodes(cluster, reader, &labels, &transform, &mut out)?;
     }
     add_daemon_sets(cluster, daemon_sets, daemons, apps, &mut out);
@@ -590,18 +652,33 @@ fn fill(
     let source = (reader, &transform, streams);
     let planned = pods(cluster, source, (&rows, &pod_specs), &mut specs, (apps, &mut gangs), &mut out)?;
     // Pods that sit on nodes are a beginning, too: of what ends, fails or comes later.
-    if planned.is_empty() && out.daemon_sets.is_empty() && made.cron_jobs.is_empty() {
+    let controlled = !out.daemon_sets.is_empty() || !made.cron_jobs.is_empty() || !made.objects.is_empty();
+    if planned.is_empty() && !controlled {
         return Err(nothing_left(reader, &out));
     }
     let ends = planned.iter().filter(|row| row.run_ns != u64::MAX).map(|row| row.run_ns);
     let comes = planned.iter().filter(|row| row.node == NO_NODE).map(|row| row.at_ns);
     out.default_limit_ns =
         comes.max().unwrap_or(0).saturating_add(ends.max().unwrap_or(0)).saturating_add(DEFAULT_LIMIT_NS);
+    for object in &made.objects {
+        out.default_limit_ns = out.default_limit_ns.saturating_add(longest_ns(object));
+    }
     let limit_ns = made.limit_ns.unwrap_or(out.default_limit_ns);
     let jobs = made.cron_jobs.into_iter().map(|row| cron_manifests::read(row, limit_ns, made.start_time));
     let jobs = jobs.collect::<Result<Vec<CronJob>, TraceError>>()?;
     place(cluster, planned, &mut out, |cluster, out| {
-        add_cron_jobs(cluster, jobs.iter().zip(of_jobs), (limit_ns, made.start_time), streams, apps, out)
+        let objects = made.objects.iter().zip(of_objects);
+        let mut lifetimes = streams.lazily("workload.lifetimes");
+        let mut volumes = streams.lazily("workload.volumes");
+        add_objects(cluster, objects, made.storage_classes, [&mut lifetimes, &mut volumes], apps, out)?;
+        add_cron_jobs(
+            cluster,
+            jobs.iter().zip(of_jobs),
+            (limit_ns, made.start_time),
+            &mut lifetimes,
+            apps,
+            out,
+        )
     })?;
     for ((app, name), gang) in gangs {
         let first = cluster.pods.len();
@@ -626,18 +703,85 @@ fn nothing_left(reader: &TraceReader, out: &TraceWorkload) -> FromTraceError {
     }
 }
 
+/// How long an object may take to make its pods and to see them end, generously.
+fn longest_ns(object: &Object) -> Nanos {
+    // Their controllers' clients make 20 requests a second, of which a pod takes two or three.
+    let made_ns = object.pods.saturating_mul(SECOND / 4);
+    let rounds = match object.owner {
+        OwnerPlan::Job(job) => object.pods.div_ceil(u64::from(job.parallelism.max(1))),
+        OwnerPlan::ReplicaSet | OwnerPlan::StatefulSet(_) => 0,
+    };
+    let longest_ns = match object.run_time {
+        Some(TimeDistribution::Fixed(span)) => span.0,
+        Some(TimeDistribution::Uniform { max, .. }) => max.0,
+        _ => 0,
+    };
+    made_ns.saturating_add(rounds.saturating_mul(longest_ns))
+}
+
+/// Deployments, StatefulSets and Jobs: an application each, and its pods.
+fn add_objects<'a>(
+    cluster: &mut Cluster,
+    objects: impl Iterator<Item = (&'a Object, PodSpec)>,
+    storage_classes: &[StorageClassSpec],
+    [lifetimes, volumes]: [&mut LazyStream<'_>; 2],
+    options: AppOptions,
+    out: &mut TraceWorkload,
+) -> Result<(), FromTraceError> {
+    for (object, spec) in objects {
+        let row = &object.row;
+        let what = format!("{} {}/{}", row.kind, namespace(&row.spec), row.name);
+        if cluster.pods.len() as u64 + object.pods > limits::PODS {
+            let why = format!("with it there are more than {} pods", limits::PODS);
+            return Err(row
+                .place
+                .error(Problem::Forbidden, "spec.replicas", &object.pods.to_string(), why)
+                .into());
+        }
+        let or = |text: &String, other: &str| if text.is_empty() { other.to_owned() } else { text.clone() };
+        let app = cluster.pods.add_app(App {
+            name: or(&row.app, &row.name),
+            queue: or(&row.queue, options.default_queue),
+            user: row.user.clone(),
+            namespace: row.spec.namespace.clone(),
+            ..App::default()
+        });
+        let shape = PodShape { volume_claim_templates: object.volumes.clone(), ..PodShape::default() };
+        let specs: Vec<SpecId> = scheduling::volume_claims(&shape, storage_classes)
+            .into_iter()
+            .map(|volume_claims| cluster.pods.add_spec(PodSpec { volume_claims, ..spec.clone() }))
+            .collect();
+        let mut provisioning: Vec<_> =
+            scheduling::provisioning(&shape, storage_classes).into_iter().map(sampler).collect();
+        let mut run = object.run_time.map(sampler);
+        let first = cluster.pods.len() as PodId;
+        for i in 0..object.pods {
+            let pod = cluster.pods.add(specs[i as usize % specs.len()], app);
+            if let Some(slowest) = provisioning.iter_mut().map(|draw| draw(volumes)).max() {
+                cluster.provisioning_ns.insert(pod, slowest);
+            }
+            out.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(lifetimes)));
+        }
+        out.owned.push(((first, cluster.pods.len() as PodId), object.owner));
+        // The trace does not hold them.
+        let hash = Sha256::digest(format!("{:?} {}", row.spec, row.object));
+        out.files.insert(what, hash.iter().map(|b| format!("{b:02x}")).collect());
+    }
+    out.begun = out.owned.len();
+    Ok(())
+}
+
 /// CronJobs: an application for each Job, which may come at each of their times. The label `app` stands for the Job's own, as in a scenario.
 fn add_cron_jobs<'a>(
     cluster: &mut Cluster,
     jobs: impl Iterator<Item = (&'a CronJob, PodSpec)>,
     (limit_ns, start_time): (Nanos, &str),
-    streams: &Streams,
+    lifetimes: &mut LazyStream<'_>,
     options: AppOptions,
     out: &mut TraceWorkload,
 ) -> Result<(), FromTraceError> {
-    let mut rng = streams.lazily("workload.lifetimes");
     for (CronJob { row, spec: job }, spec) in jobs {
-        let settings = job.settings(limit_ns, Some(start_time), out.jobs.len());
+        let settings = job.settings(limit_ns, Some(start_time), out.owned.len());
         let pods = job.completions.or(job.parallelism).unwrap_or(1);
         let mut run = job.run_time.map(sampler);
         for time in 0..settings.times_ns.len() {
@@ -663,9 +807,9 @@ fn add_cron_jobs<'a>(
             let first = cluster.pods.len() as PodId;
             for _ in 0..pods {
                 cluster.pods.add(spec, app);
-                out.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(&mut rng)));
+                out.run_ns.push(run.as_mut().map_or(u64::MAX, |draw| draw(lifetimes)));
             }
-            out.jobs.push(((first, cluster.pods.len() as PodId), job.job()));
+            out.owned.push(((first, cluster.pods.len() as PodId), job.job()));
         }
         out.cron_jobs.push(settings);
         // The trace does not hold them.

@@ -21,6 +21,7 @@ mod from_trace;
 mod kube_scheduler_config;
 mod kueue;
 pub mod limits;
+mod object_manifests;
 mod objects;
 pub mod plan;
 pub mod quantity;

@@ -234,7 +234,8 @@ impl CronJobSpec {
     }
 }
 
-fn job_owner(
+/// What a Job is to its controller.
+pub(super) fn job_owner(
     parallelism: Option<u64>,
     completions: Option<u64>,
     mode: Option<CompletionMode>,

@@ -374,8 +374,8 @@ pub struct ChangesPlan {
     pub default_toleration_ns: Nanos,
     /// Ranges of pods that ReplicaSets own.
     pub replica_sets: Vec<(u32, u32)>,
-    /// What each owner of [`Creation::ReplicaSets`], or of `jobs_beside`, is, ReplicaSets first, then StatefulSets, then Jobs; those that are not
-    /// told are ReplicaSets.
+    /// What each owner of [`Creation::ReplicaSets`], or of `replica_sets` and `beside`, is, ReplicaSets first, then StatefulSets, then Jobs; those
+    /// that are not told are ReplicaSets.
     pub owners: Vec<OwnerPlan>,
     /// DaemonSets; they come after all other owners.
     pub daemon_sets: Vec<DaemonSetSettings>,
@@ -383,8 +383,10 @@ pub struct ChangesPlan {
     pub cron_jobs: Vec<CronJobSettings>,
     /// Deployments that are rolled out or scaled.
     pub deployments: Vec<DeploymentSettings>,
-    /// Ranges of pods of Jobs that stand beside pods that a load client creates; they come after `replica_sets`.
-    pub jobs_beside: Vec<(u32, u32)>,
+    /// Ranges of pods of objects that stand beside pods that a load client creates; they come after `replica_sets`.
+    pub beside: Vec<(u32, u32)>,
+    /// The first so many of these are created when the run begins; the others are Jobs of CronJobs.
+    pub begun: usize,
 }
 
 /// What owns a range of pods.

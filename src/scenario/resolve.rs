@@ -904,7 +904,8 @@ impl Resolver<'_> {
         let has_objects = self.found.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
             || !self.found.daemon_sets.is_empty()
-            || !self.found.cron_jobs.is_empty();
+            || !self.found.cron_jobs.is_empty()
+            || !self.found.beside.is_empty();
         let by_hand = spec.faults.is_empty() && spec.cluster.autoscaler.is_none();
         if by_hand && !has_objects && !preempts && !self.stages_disturb {
             return None;
@@ -955,7 +956,8 @@ impl Resolver<'_> {
             daemon_sets: std::mem::take(&mut self.found.daemon_sets),
             cron_jobs: std::mem::take(&mut self.found.cron_jobs),
             deployments: deployments.into_values().collect(),
-            jobs_beside: std::mem::take(&mut self.found.jobs_beside),
+            beside: std::mem::take(&mut self.found.beside),
+            begun: self.found.begun,
         })
     }
 
@@ -1048,6 +1050,9 @@ impl Resolver<'_> {
                 let options = from_trace::RunOptions {
                     start_time: w.start_time.as_deref(),
                     limit_ns: self.spec.stop.limit.map(|limit| limit.0),
+                    backlog: w.start == Some(WorkloadStart::Backlog),
+                    lifecycle: &self.spec.control_plane.node_lifecycle,
+                    storage_classes: &self.spec.cluster.storage_classes,
                 };
                 from_trace::read_manifests(cluster, &paths, &w.transform, streams, apps, options)
             }
@@ -1074,7 +1079,7 @@ impl Resolver<'_> {
             ));
         }
         self.found.default_limit_ns = trace.default_limit_ns;
-        let (ranges, owners): (Vec<_>, Vec<_>) = trace.jobs.into_iter().unzip();
+        let (ranges, owners): (Vec<_>, Vec<_>) = trace.owned.into_iter().unzip();
         (self.found.owners, self.found.cron_jobs) = (owners, trace.cron_jobs);
         let creation = if w.start == Some(WorkloadStart::Backlog) {
             if !self.found.cron_jobs.is_empty() {
@@ -1085,9 +1090,9 @@ impl Resolver<'_> {
             }
             Creation::Existing
         } else if !ranges.is_empty() && trace.times_ns.is_empty() {
-            Creation::ReplicaSets { ranges, times_ns: Arc::default() }
+            Creation::ReplicaSets { ranges, times_ns: Arc::new(vec![0; trace.begun]) }
         } else {
-            self.found.jobs_beside = ranges;
+            (self.found.beside, self.found.begun) = (ranges, trace.begun);
             Creation::Scheduled { times_ns: trace.times_ns.into() }
         };
         let ends = trace.run_ns.iter().any(|run| *run != u64::MAX);

@@ -60,8 +60,10 @@ pub(super) struct Found {
     pub(super) daemon_sets: Vec<DaemonSetSettings>,
     /// CronJobs.
     pub(super) cron_jobs: Vec<CronJobSettings>,
-    /// Ranges of pods of Jobs beside what a load client creates.
-    pub(super) jobs_beside: Vec<(u32, u32)>,
+    /// Ranges of pods of objects beside what a load client creates.
+    pub(super) beside: Vec<(u32, u32)>,
+    /// How many of these are created when the run begins.
+    pub(super) begun: usize,
     /// What stages read of pods, the first being nothing, and by application which of these its pods have.
     pub(super) facts: (Vec<Facts>, Vec<u32>),
 }
@@ -75,7 +77,8 @@ impl Default for Found {
             owners: Vec::new(),
             daemon_sets: Vec::new(),
             cron_jobs: Vec::new(),
-            jobs_beside: Vec::new(),
+            beside: Vec::new(),
+            begun: 0,
             facts: (vec![Facts::default()], Vec::new()),
         }
     }

@@ -170,7 +170,13 @@ fn troubled_nodes_keep_theirs() {
     // On a machine that fails for good it stays as it is, and nobody waits for it: `finished` says that the run came to its end.
     let for_good = dead.replace(", duration: 30m", "") + UNTIL_RUNNING;
     let run = finished(&(AGENT.to_owned() + WEB), &text("kube-scheduler", &for_good));
-    assert_eq!(running(&run.cluster, "web").values().sum::<usize>(), 12);
+    // Its pods of a Deployment are made anew elsewhere; there they stay until somebody removes the node.
+    let web = running(&run.cluster, "web");
+    assert_eq!(
+        web.iter().filter(|(node, _)| *node != "a-00002").map(|(_, n)| n).sum::<usize>(),
+        12,
+        "{web:?}"
+    );
 }
 
 /// Whatever goes wrong while they are made, each node has one in the end.

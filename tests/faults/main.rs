@@ -8,6 +8,7 @@ mod drains;
 mod errors;
 mod karpenter;
 mod nodes;
+mod object_manifests;
 mod objects;
 mod random;
 mod rollouts;

@@ -311,6 +311,13 @@ fn kubernetes_lists_in_json_and_yaml() {
     let i = import("k8s-list", &[("m.yaml", manifests)]);
     assert_eq!((i.pods.len(), i.requests("default/d-2", "cpu_millicores")), (3, 1000));
     assert_eq!(i.dropped("objects", "not-a-workload"), 1);
+    // A Pod that does not exist yet stands beside it; those that exist are the pods of a Deployment that does, and of no other.
+    let new = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c}]}\n---\n";
+    assert_eq!(import("k8s-list", &[("m.yaml", &(new.to_owned() + manifests))]).pods.len(), 4);
+    let there = manifests.replace("name: d\n", "name: d\n  creationTimestamp: \"2024-01-01T00:00:00Z\"\n");
+    for (text, pods) in [(manifests, 4), (&there, 1)] {
+        assert_eq!(import("k8s-list", &[("all.json", &list), ("m.yaml", text)]).pods.len(), pods);
+    }
     let options = ImportOptions { snapshot: true, ..ImportOptions::default() };
     let i = try_import("k8s-list", &[("all.json", &list)], &options).unwrap();
     assert_eq!(i.bound, [("u1".to_string(), "n1".to_string())]);

@@ -136,7 +136,7 @@ fn a_limit_range_is_for_what_is_created_in_its_namespace() {
         pod("p", "limits: {cpu: 500m}").replace("name: p", "name: ok")
     );
     let i = try_import("k8s-list", &[("m.yaml", &text)], &options).unwrap();
-    assert_eq!((i.requests("default/ok", "cpu_millicores"), i.dropped("objects", "forbidden")), (500, 0));
+    assert_eq!((i.requests("default/ok", "cpu_millicores"), i.dropped("objects", "forbidden")), (500, 1));
     let text = limit_range(BETWEEN) + &refused + job;
     let i = try_import("k8s-list", &[("m.yaml", &text)], &options).unwrap();
     assert_eq!(i.dropped("objects", "forbidden"), 1);

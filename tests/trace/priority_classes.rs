@@ -171,7 +171,7 @@ fn templates_are_admitted_and_pods_that_exist_are_not() {
     let options = ImportOptions { on_error: OnError::Skip, ..ImportOptions::default() };
     let text = text + &pod("p", "priorityClassName: c, ") + &pod("q", "priorityClassName: d, ");
     let i = try_import("k8s-list", &[("m.yaml", &text)], &options).unwrap();
-    assert_eq!((i.pod("default/p").priority, i.dropped("objects", "forbidden")), (5, 1));
+    assert_eq!((i.pod("default/p").priority, i.dropped("objects", "forbidden")), (5, 2));
     let old = pod("old", "priorityClassName: d, ")
         .replace("{name: old}", "{name: old, creationTimestamp: \"2024-01-01T00:00:10Z\"}");
     let i = import("k8s-list", &[("m.yaml", &(old + &class("c", "value: 5\nglobalDefault: true")))]);

@@ -88,12 +88,12 @@ pub struct ReplicaSets {
 }
 
 impl ReplicaSets {
-    /// ReplicaSets over consecutive ranges of pods, none started; if the pods `exist`, there is nothing to start.
+    /// ReplicaSets over consecutive ranges of pods, none started; the pods of the first so many `exist`: there is nothing to start.
     #[must_use]
-    pub fn new(client: ClientId, concurrent_syncs: u32, ranges: &[(PodId, PodId)], exist: bool) -> Self {
-        let set = |&(first, end): &(PodId, PodId)| ReplicaSet {
+    pub fn new(client: ClientId, concurrent_syncs: u32, ranges: &[(PodId, PodId)], exist: usize) -> Self {
+        let set = |(at, &(first, end)): (usize, &(PodId, PodId))| ReplicaSet {
             first,
-            next: if exist { end } else { first },
+            next: if at < exist { end } else { first },
             end,
             sync_left: 0,
             batch: 0,
@@ -111,7 +111,7 @@ impl ReplicaSets {
             handed_over: false,
         };
         let queue = WorkQueue::new(ranges.len(), concurrent_syncs);
-        Self { client, sets: ranges.iter().map(set).collect(), queue, suspended: Vec::new() }
+        Self { client, sets: ranges.iter().enumerate().map(set).collect(), queue, suspended: Vec::new() }
     }
 
     /// The client that creates.

@@ -78,6 +78,9 @@ pub(super) struct Changes {
     pub(super) drains: Option<Box<Drains>>,
     /// The controller manager's process.
     manager: ProcessId,
+    /// Owners that are created when the run begins; not looked at later.
+    #[serde(skip)]
+    begun: std::ops::Range<u32>,
     /// Run time of each pod that the plan did not know, ns; `u64::MAX`: it stays.
     later_run_ns: Vec<Nanos>,
     /// Pods lost, by what became of them.
@@ -176,9 +179,15 @@ impl Simulation {
                 let others = changes.iter().flat_map(|changes| &changes.owners);
                 let others = others.filter(|owner| **owner != OwnerPlan::ReplicaSet).count();
                 let ranges = &ranges[..ranges.len() - others];
-                Some(ReplicaSets::new(manager.client, syncs, ranges, false))
+                Some(ReplicaSets::new(manager.client, syncs, ranges, 0))
             }
-            (_, Some(changes)) => Some(ReplicaSets::new(manager.client, syncs, &changes.replica_sets, true)),
+            (_, Some(changes)) => {
+                let there = changes.replica_sets.len();
+                let beside = changes.owners.iter().skip(there);
+                let beside = beside.filter(|owner| **owner == OwnerPlan::ReplicaSet).count();
+                let ranges = [&changes.replica_sets[..], &changes.beside[..beside]].concat();
+                Some(ReplicaSets::new(manager.client, syncs, &ranges, there))
+            }
             _ => None,
         }
     }
@@ -196,10 +205,13 @@ impl Simulation {
         let limits = b.plan.controller_manager.as_ref()?.1;
         let cluster = &b.plan.cluster;
         let mut store = Store::new(cluster, agents.kind() != AgentKind::None);
-        // Ranges of pods, and how many of their owners are there from the beginning.
-        let (sets, there) = match &b.plan.creation {
-            Creation::ReplicaSets { ranges, .. } => (ranges.clone(), 0),
-            _ => ([&plan.replica_sets[..], &plan.jobs_beside].concat(), plan.replica_sets.len()),
+        // Ranges of pods, how many of their owners have made theirs, and which are created when the run begins.
+        let (sets, begun) = match &b.plan.creation {
+            Creation::ReplicaSets { ranges, .. } => (ranges.clone(), 0..0),
+            _ => {
+                let there = plan.replica_sets.len();
+                ([&plan.replica_sets[..], &plan.beside].concat(), there..there + plan.begun)
+            }
         };
         for (owner, (from, to)) in sets.iter().enumerate() {
             (*from..*to).for_each(|pod| store.set_owner(pod, owner as u32));
@@ -288,7 +300,8 @@ impl Simulation {
             controllers,
             faults: Faults::new(plan.faults.clone(), &b.streams, cloud),
             recovery: Recovery::default(),
-            servers: Servers::new((0..sets.len()).map(|set| set < there).collect(), rebuild),
+            servers: Servers::new((0..sets.len()).map(|set| set < begun.end).collect(), rebuild),
+            begun: begun.start as u32..begun.end as u32,
             drains,
             manager: manager.process,
             later_run_ns: Vec::new(),
@@ -319,7 +332,8 @@ impl Simulation {
         changes.faults.begin(&mut self.kernel, &self.cluster);
         // They were there before the workload; their pods come when it begins.
         let daemons = changes.controllers.daemon_sets.iter().flat_map(DaemonSets::owners);
-        for owner in daemons.chain(changes.controllers.cron_jobs.iter().flat_map(CronJobs::owners)) {
+        let first = changes.begun.clone().chain(daemons);
+        for owner in first.chain(changes.controllers.cron_jobs.iter().flat_map(CronJobs::owners)) {
             self.kernel.at(0, Event::Controller { what: ControllerEvent::Requeue { owner }, epoch: 0 });
         }
         for pod in 0..self.cluster.pods.len() as PodId {

@@ -43,11 +43,12 @@ pub struct CronJobRow {
 /// One that can't be read, that the API server refuses, that is there twice; a Job that is one's own.
 pub fn cron_jobs(paths: &[PathBuf]) -> Result<(Vec<CronJobRow>, usize), TraceError> {
     let mut jobs: Vec<(Value, Place)> = Vec::new();
-    let Found { objects, left_alone, admission } = of_kind(paths, "CronJob", &mut |object, place| {
-        if k8s::kind(&object) == "Job" {
-            jobs.push((object, place.clone()));
-        }
-    })?;
+    let Found { objects, left_alone, admission } =
+        of_kind(paths, &|object| k8s::kind(object) == "CronJob", &mut |object, place| {
+            if k8s::kind(&object) == "Job" {
+                jobs.push((object, place.clone()));
+            }
+        })?;
     let owners = k8s::names(objects.iter().map(|(object, _)| object));
     if let Some((job, place)) = jobs.iter().find(|(job, _)| k8s::is_owned(job, &owners)) {
         let name = k8s::text(job, "/metadata/name");

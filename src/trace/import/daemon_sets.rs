@@ -35,7 +35,8 @@ pub struct DaemonSetRow {
 /// # Errors
 /// One that can't be read, that the API server refuses, that is there twice, or that is not modelled.
 pub fn daemon_sets(paths: &[PathBuf]) -> Result<(Vec<DaemonSetRow>, usize), TraceError> {
-    let Found { objects, left_alone, admission } = of_kind(paths, "DaemonSet", &mut |_, _| {})?;
+    let Found { objects, left_alone, admission } =
+        of_kind(paths, &|object| k8s::kind(object) == "DaemonSet", &mut |_, _| {})?;
     let mut rows: Vec<DaemonSetRow> = Vec::new();
     for (mut object, place) in objects {
         let (spec, pod) = read(&mut object, "spec.template", &admission, &place)?;

@@ -1,8 +1,10 @@
 //! Kubernetes objects as kubectl prints them: `kubectl get pods,nodes -A -o json` or `-o yaml`, or manifests.
 //!
 //! **Input.** Lists (`List`; `PodList` and others of the API, whose items have no kind), single objects, several documents in
-//! a file, several files; JSON or YAML. Pods and Nodes become rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates only when the input holds
-//! no Pod at all (manifests); ReplicaSets of a Deployment in the same input are not expanded twice. LimitRanges go for what is
+//! a file, several files; JSON or YAML. Pods and Nodes become rows. Deployments, ReplicaSets, StatefulSets and Jobs are expanded from their templates; those that
+//! exist already (they have a creationTimestamp) only when the input holds no Pod that does: else their pods are among those. ReplicaSets of a Deployment in the
+//! same input are not expanded twice. A scenario leaves those that do not exist yet to their controllers
+//! ([`controllers`](super::controllers)). LimitRanges go for what is
 //! made from templates and for Pods that do not exist yet, those without a creationTimestamp ([`limit_range`](super::limit_range)), and so
 //! do PriorityClasses ([`priority_class`](super::priority_class)).
 //!
@@ -19,11 +21,13 @@
 //!
 //! Source: Kubernetes API reference (core/v1 Pod, Node); tested on a `kubectl get -o json` dump of 10 finished pods.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::admission::Admission;
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Importer, InputFile, Origin, Pod, Sink, TraceError};
+use super::{AT_ORIGIN, Controllers, Importer, InputFile, Origin, Pod, Sink, TraceError};
 use crate::trace::documents::{LIST_KEYS, each_document_of};
 use crate::trace::error::Problem;
 use crate::trace::model::NodeOp;
@@ -98,6 +102,8 @@ pub(super) fn read_objects_of(
 #[derive(Default)]
 pub(crate) struct List {
     pods: u64,
+    /// Some Pod of the input exists already.
+    pods_exist: bool,
     nodes: u64,
     controllers: Vec<(Value, Place)>,
     limit_ranges: Vec<(Value, Place)>,
@@ -112,6 +118,10 @@ pub const DAEMON_SET: &str = "daemon-set";
 
 /// Why a CronJob is none: when its pods come depends on the date of a run ([`cron_jobs`](super::cron_jobs)).
 pub const CRON_JOB: &str = "cron-job";
+
+/// Why a Deployment or another object whose pods a controller makes is none, where a scenario asks for that
+/// ([`controllers`](super::controllers)).
+pub const CONTROLLED: &str = "controlled";
 
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
@@ -132,7 +142,10 @@ impl List {
                 self.manifests.push((object, place.clone()));
                 Ok(true)
             }
-            "Pod" => self.pod(sink, &object, place),
+            "Pod" => {
+                self.pods_exist = true;
+                self.pod(sink, &object, place)
+            }
             "LimitRange" => {
                 self.limit_ranges.push((object, place.clone()));
                 Ok(true)
@@ -148,6 +161,11 @@ impl List {
                 "",
                 "a Kubernetes object with kind and metadata",
             )),
+            kind if is_controlled(&object, sink.options.controllers) => {
+                let what = format!("{}:{} (kind {kind})", place.file, place.at);
+                sink.report.drop_row(OBJECTS, CONTROLLED, || what);
+                Ok(false)
+            }
             _ if k8s::template(&object).is_some() => {
                 self.controllers.push((object, place.clone()));
                 Ok(true)
@@ -250,7 +268,11 @@ impl List {
     }
 
     pub(crate) fn finish(mut self, sink: &mut Sink) -> Result<(), TraceError> {
-        let creates = !self.manifests.is_empty() || self.pods == 0 && !self.controllers.is_empty();
+        let owners = k8s::names(self.controllers.iter().map(|(object, _)| object));
+        let (to_expand, there): (Vec<_>, Vec<_>) = std::mem::take(&mut self.controllers)
+            .into_iter()
+            .partition(|(object, _)| !(self.pods_exist && exists(object)));
+        let creates = !self.manifests.is_empty() || !to_expand.is_empty();
         let admission = if creates {
             let refused = &mut |error| sink.bad_kept(OBJECTS, error);
             Admission::read(&self.limit_ranges, &self.priority_classes, refused)?
@@ -264,12 +286,11 @@ impl List {
                 Err(e) => sink.bad_kept(OBJECTS, e)?,
             }
         }
-        if self.pods == 0 && !self.controllers.is_empty() {
-            expand(sink, self.controllers, &admission)?;
-        } else if !self.controllers.is_empty() {
+        expand(sink, to_expand, &owners, &admission)?;
+        if !there.is_empty() {
             sink.report.note(format!(
                 "{} controllers (Deployments, Jobs, ..) were not expanded: their pods are in the input",
-                self.controllers.len()
+                there.len()
             ));
         }
         if self.nodes == 0 {
@@ -278,7 +299,7 @@ impl List {
         }
         if sink.options.snapshot {
             sink.origin = Origin::Relative(None);
-        } else if self.pods > 0 {
+        } else if self.pods_exist {
             sink.report.note("a list shows what still exists: pods deleted before it was taken are missing");
         }
         Ok(())
@@ -290,6 +311,14 @@ pub(super) fn exists(object: &Value) -> bool {
     object.pointer("/metadata/creationTimestamp").is_some_and(|time| !time.is_null())
 }
 
+/// Whether a scenario leaves an object to its controller.
+pub(super) fn is_controlled(object: &Value, how: Controllers) -> bool {
+    how != Controllers::Expanded
+        && !exists(object)
+        && k8s::template(object)
+            .is_some_and(|(_, template)| how == Controllers::Left || !k8s::is_in_gang(&template["metadata"]))
+}
+
 /// Whether a Pod does not exist yet.
 fn is_manifest(object: &Value) -> bool {
     !exists(object) && !k8s::is_placeholder(object)
@@ -298,12 +327,12 @@ fn is_manifest(object: &Value) -> bool {
 fn expand(
     sink: &mut Sink,
     controllers: Vec<(Value, Place)>,
+    owners: &BTreeSet<k8s::Name>,
     admission: &Admission,
 ) -> Result<(), TraceError> {
-    let owners = k8s::names(controllers.iter().map(|(object, _)| object));
     for (mut object, place) in controllers {
         let place = &place;
-        if k8s::is_owned(&object, &owners) {
+        if k8s::is_owned(&object, owners) {
             continue;
         }
         let (namespace, name) =
@@ -352,11 +381,7 @@ fn expand(
             }
             sink.pod(&pod)?;
         }
-        sink.report.invent_n(
-            "pods",
-            "one a replica of a controller's template (no pods in the input)",
-            count,
-        );
+        sink.report.invent_n("pods", "one a replica of a controller's template", count);
         sink.report.invent_n("pods.run_ns", "none: made from a template, runs to the end", count);
     }
     Ok(())

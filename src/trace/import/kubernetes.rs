@@ -191,6 +191,19 @@ fn marked<'a>(meta: &'a Value, keys: &[&str]) -> &'a str {
     ""
 }
 
+/// Labels and annotations that name a pod's gang.
+const TASK_GROUP: [&str; 4] = [
+    "yunikorn.apache.org/task-group-name",
+    "scheduling.x-k8s.io/pod-group",
+    "pod-group.scheduling.sigs.k8s.io",
+    "scheduling.k8s.io/group-name",
+];
+
+/// Whether pods with this metadata belong to a gang.
+pub fn is_in_gang(meta: &Value) -> bool {
+    !marked(meta, &TASK_GROUP).is_empty()
+}
+
 /// Fills application, gang, queue, user and priority from metadata and spec.
 pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
     pod.app =
@@ -220,16 +233,7 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
         ],
     )
     .to_string();
-    pod.task_group = marked(
-        meta,
-        &[
-            "yunikorn.apache.org/task-group-name",
-            "scheduling.x-k8s.io/pod-group",
-            "pod-group.scheduling.sigs.k8s.io",
-            "scheduling.k8s.io/group-name",
-        ],
-    )
-    .to_string();
+    pod.task_group = marked(meta, &TASK_GROUP).to_string();
     if let Some(groups) = meta
         .get("annotations")
         .and_then(|a| a.get("yunikorn.apache.org/task-groups"))
@@ -444,7 +448,7 @@ pub fn started(node: &Node) -> Option<Node> {
 pub const STARTED: &str = "as the node is once it is ready: taints of a node that starts are left out";
 
 /// What an owner is known by: namespace, kind and name.
-type Name = (String, String, String);
+pub type Name = (String, String, String);
 
 /// The names of objects, as owners.
 pub fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<Name> {

@@ -34,6 +34,7 @@ pub mod audit;
 pub mod azure_packing;
 pub mod azure_vmtable;
 pub mod batsim;
+pub mod controllers;
 pub mod cron_jobs;
 pub mod daemon_sets;
 mod dag;
@@ -109,6 +110,17 @@ fn share(total: u64, parts: u64, k: u64) -> u64 {
     total / parts + u64::from(k < total % parts)
 }
 
+/// What becomes of Kubernetes objects whose pods a controller makes, and that do not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controllers {
+    /// A pod for each replica, at once: a trace holds pods.
+    Expanded,
+    /// They are left to their controllers, which make the pods in a run ([`controllers`]).
+    Left,
+    /// The same, but for those whose pods form a gang.
+    LeftButGangs,
+}
+
 /// Options of an import.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
@@ -128,6 +140,8 @@ pub struct ImportOptions {
     pub split: Split,
     /// Kubernetes objects are the state at time 0 and not a history.
     pub snapshot: bool,
+    /// What becomes of Deployments and other objects that make pods.
+    pub controllers: Controllers,
     /// Longest line read.
     pub max_line_bytes: usize,
     /// Memory for sorting, bytes.
@@ -145,6 +159,7 @@ impl Default for ImportOptions {
             memory_unit_bytes: 256 * GIB,
             split: Split::Auto,
             snapshot: false,
+            controllers: Controllers::Expanded,
             max_line_bytes: MAX_LINE_BYTES,
             sort_memory_bytes: 64 << 20,
         }

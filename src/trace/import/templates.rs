@@ -27,10 +27,10 @@ pub(super) struct Found {
     pub admission: Admission,
 }
 
-/// The objects of a kind in files and folders that [`k8s_list`](super::k8s_list) has read. The others are shown to `other`.
+/// The objects of a kind, or of several, in files and folders that [`k8s_list`](super::k8s_list) has read. The others are shown to `other`.
 pub(super) fn of_kind(
     paths: &[PathBuf],
-    kind: &str,
+    wanted: &dyn Fn(&Value) -> bool,
     other: &mut dyn FnMut(Value, &Place),
 ) -> Result<Found, TraceError> {
     let limit = ImportOptions::default().max_line_bytes;
@@ -42,7 +42,7 @@ pub(super) fn of_kind(
         each_document(file, limit, &mut |object, place| {
             let object = object?;
             match k8s::kind(&object) {
-                found if found == kind => objects.push((object, place.clone())),
+                _ if wanted(&object) => objects.push((object, place.clone())),
                 "LimitRange" => ranges.push((object, place.clone())),
                 "PriorityClass" => classes.push((object, place.clone())),
                 "Pod" => pods_exist |= exists(&object),
