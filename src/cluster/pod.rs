@@ -161,6 +161,8 @@ pub struct PodSpec {
     pub namespace_name: String,
     /// `spec.schedulerName`; empty: the scheduler's first profile.
     pub scheduler_name: String,
+    /// `spec.terminationGracePeriodSeconds`; none: 30.
+    pub termination_grace_s: Option<u32>,
     /// `spec.schedulingGates`.
     pub scheduling_gates: Vec<SchedulingGate>,
     /// Images of the containers, init containers included, one each, with their tags; empty: not known.

@@ -16,8 +16,11 @@
 //! **A full node.** Kubelets (hollow ones, too) refuse a pod for which its node has no room (`canAdmitPod`): it fails.
 //! That happens when a scheduler did not know of pods that were bound before it started.
 //!
-//! Left out: image pulls, probes, the kubelet's own events and reads, evictions under pressure, grace periods longer than
-//! the containers take to end, which is no time.
+//! **Pods that are deleted** with a grace period (victims of preemption, evicted, drained, scaled down) keep their place until their containers have ended
+//! and the agent has deleted them for good: after the termination latency, at the latest after `terminationGracePeriodSeconds` (`killPod` of
+//! `pkg/kubelet/kuberuntime/kuberuntime_container.go`). Without a latency that is at once.
+//!
+//! Left out: image pulls, probes, the kubelet's own events and reads, evictions under pressure, preStop hooks apart from the latency.
 //!
 //! Cost: one event and one or two requests a pod; O(pods on it) for a machine that comes back.
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +32,9 @@ use crate::engine::{Nanos, Rng, SECOND, random::LogNormal};
 
 /// Interval of a node's lease renewals (`nodeLeaseDurationSeconds` 40, renewed at a quarter).
 pub const LEASE_RENEW_INTERVAL_NS: Nanos = 10 * SECOND;
+
+/// `DefaultTerminationGracePeriodSeconds` of `pkg/apis/core/types.go`.
+const DEFAULT_GRACE_S: u32 = 30;
 
 /// KWOK's pod stage workers.
 const KWOK_POD_WORKERS: u32 = 4;
@@ -91,6 +97,8 @@ pub struct NodeAgents {
     client: Option<ClientId>,
     start_latency: LogNormal,
     rng: Rng,
+    /// How long containers take to end; none: no time.
+    termination: Option<(LogNormal, Rng)>,
     busy_workers: u32,
     queue: VecDeque<(PodId, Verb)>,
     /// Only where nodes can fail.
@@ -106,10 +114,24 @@ impl NodeAgents {
             client,
             start_latency: LogNormal::new(start_latency.0, start_latency.1),
             rng,
+            termination: None,
             busy_workers: 0,
             queue: VecDeque::new(),
             machines: None,
         }
+    }
+
+    /// Containers take a time to end: (median, 99th percentile) in ns.
+    #[must_use]
+    pub fn ending_after(self, latency_ns: (Nanos, Nanos), rng: Rng) -> Self {
+        Self { termination: Some((LogNormal::new(latency_ns.0, latency_ns.1), rng)), ..self }
+    }
+
+    /// When the containers of a pod have ended that is deleted now.
+    pub fn termination_ends_ns(&mut self, now: Nanos, grace_s: Option<u32>) -> Nanos {
+        let Some((latency, rng)) = &mut self.termination else { return now };
+        let grace_ns = Nanos::from(grace_s.unwrap_or(DEFAULT_GRACE_S)) * SECOND;
+        now + latency.sample(rng).min(grace_ns)
     }
 
     /// From now on machines may fail; the phases of their leases are drawn from `phase_rng`.

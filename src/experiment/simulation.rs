@@ -538,7 +538,12 @@ impl Simulation {
             flow,
         );
         let watcher = control_plane.add_watcher(&mut b.kernel, "node-agents", process);
-        (NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng), Some(watcher))
+        let agents = NodeAgents::new(plan.kind, Some(client), plan.start_latency_ns, rng);
+        let agents = match plan.termination_latency_ns {
+            Some(latency_ns) => agents.ending_after(latency_ns, b.streams.stream("agents.termination")),
+            None => agents,
+        };
+        (agents, Some(watcher))
     }
 
     /// With whose connections and tokens another watcher lists.
@@ -1158,8 +1163,10 @@ impl Simulation {
             // A stage is to end it.
             Verb::DeleteGracefully if self.has_stages_for(Kind::Pod) => {}
             Verb::DeleteGracefully => {
-                // The agent has ended the pod's containers and deletes it for good.
-                self.kernel.at(now, Event::Agent { pod, what: AgentEvent::Evicted });
+                // The agent ends the pod's containers and deletes it for good.
+                let at =
+                    self.agents.termination_ends_ns(now, self.cluster.pods.spec(pod).termination_grace_s);
+                self.kernel.at(at, Event::Agent { pod, what: AgentEvent::Evicted });
             }
             Verb::PatchCondition
             | Verb::PatchNotReady

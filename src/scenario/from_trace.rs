@@ -475,6 +475,8 @@ pub(super) struct RunOptions<'a> {
     pub(super) backlog: bool,
     /// Who runs pods.
     pub(super) lifecycle: &'a NodeLifecycleSpec,
+    /// Whether the scheduler binds volumes.
+    pub(super) binds_volumes: bool,
     /// The StorageClasses that there are.
     pub(super) storage_classes: &'a [StorageClassSpec],
 }
@@ -542,8 +544,11 @@ pub(super) fn read_manifests(
             }
             let mut notes = Vec::new();
             if found(CONTROLLED) {
-                let around =
-                    Surroundings { lifecycle: options.lifecycle, storage_classes: options.storage_classes };
+                let around = Surroundings {
+                    lifecycle: options.lifecycle,
+                    binds_volumes: options.binds_volumes,
+                    storage_classes: options.storage_classes,
+                };
                 for row in trace::import::controllers::controllers(paths, controllers)? {
                     match object_manifests::read(row, around)? {
                         Ok(object) => made.objects.push(object),
@@ -631,7 +636,9 @@ fn fill(
                 None => row.spec.labels.clone().into(),
             };
             let controller_selector = (!matches!(owner, OwnerPlan::Job(_))).then_some(selector);
-            Ok(PodSpec { priority: row.priority, controller_selector, ..spec })
+            let grace = row.object.pointer("/spec/template/spec/terminationGracePeriodSeconds");
+            let termination_grace_s = grace.and_then(Value::as_u64).and_then(|s| u32::try_from(s).ok());
+            Ok(PodSpec { priority: row.priority, controller_selector, termination_grace_s, ..spec })
         })
         .collect::<Result<_, FromTraceError>>()?;
     for (what, count) in &specs.inexact {

@@ -75,6 +75,8 @@ pub(super) struct Object {
 pub(super) struct Surroundings<'a> {
     /// Who runs pods.
     pub lifecycle: &'a NodeLifecycleSpec,
+    /// Whether the scheduler binds volumes.
+    pub binds_volumes: bool,
     /// The StorageClasses that there are.
     pub storage_classes: &'a [StorageClassSpec],
 }
@@ -327,6 +329,11 @@ fn volumes(
     place: &Place,
 ) -> Result<Vec<VolumeClaimTemplateSpec>, TraceError> {
     let claims = set.get("volumeClaimTemplates").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if !claims.is_empty() && !around.binds_volumes {
+        let why =
+            "only kube-scheduler binds volumes here; take it out, or set `scheduler.kind: kube-scheduler`";
+        return Err(place.error(Problem::Forbidden, "spec.volumeClaimTemplates", "", why));
+    }
     let mut found = Vec::new();
     for (at, claim) in claims.iter().enumerate() {
         let name = text(claim, "/spec/storageClassName");

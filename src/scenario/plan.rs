@@ -153,6 +153,8 @@ pub struct AgentsPlan {
     pub place: Option<Placement>,
     /// Median and 99th percentile of the time from bound to started, ns.
     pub start_latency_ns: (Nanos, Nanos),
+    /// The same of the time from deleted to ended; none: no time.
+    pub termination_latency_ns: Option<(Nanos, Nanos)>,
     /// Whether nodes renew leases.
     pub heartbeats: bool,
     /// Their clientset.

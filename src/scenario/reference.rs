@@ -109,6 +109,7 @@ pub fn plan(
             kind: AgentKind::None,
             place: None,
             start_latency_ns: (0, 0),
+            termination_latency_ns: None,
             heartbeats: false,
             client: no_limit,
             stages: None,

@@ -236,6 +236,7 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
             .collect(),
         namespace_name: shape.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE).unwrap_or_default(),
         scheduler_name: shape.scheduler_name.clone().unwrap_or_default(),
+        termination_grace_s: shape.termination_grace_period_seconds.map(count),
         scheduling_gates: scheduling::gates(shape),
         images: scheduling::images(shape),
         controller_selector: None,
@@ -835,6 +836,7 @@ impl Resolver<'_> {
             kind,
             place,
             start_latency_ns: quantiles(spec.start_latency, latency),
+            termination_latency_ns: spec.termination_latency.map(|given| quantiles(Some(given), (0, 0))),
             heartbeats: spec.heartbeats.unwrap_or(true),
             client: limits(spec.client, ClientLimits::NONE),
             stages: None,
@@ -1052,6 +1054,7 @@ impl Resolver<'_> {
                     limit_ns: self.spec.stop.limit.map(|limit| limit.0),
                     backlog: w.start == Some(WorkloadStart::Backlog),
                     lifecycle: &self.spec.control_plane.node_lifecycle,
+                    binds_volumes: self.spec.scheduler.kind == "kube-scheduler",
                     storage_classes: &self.spec.cluster.storage_classes,
                 };
                 from_trace::read_manifests(cluster, &paths, &w.transform, streams, apps, options)

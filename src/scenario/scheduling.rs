@@ -425,6 +425,8 @@ pub(super) fn check_shape(path: &str, shape: &PodShape, spec: &ScenarioSpec, che
         let hint = "`antiAffinity` is short for one term; write it as a term of `podAntiAffinity`";
         check.report(&format!("{path}.antiAffinity"), "`podAntiAffinity` is given, too", hint);
     }
+    let path_of_grace = format!("{path}.terminationGracePeriodSeconds");
+    check.optional_count(&path_of_grace, shape.termination_grace_period_seconds, 0, u64::from(u32::MAX >> 1));
     for (i, gate) in shape.scheduling_gates.iter().enumerate() {
         let path = format!("{path}.schedulingGates[{i}]");
         check.qualified(&format!("{path}.name"), &gate.name);

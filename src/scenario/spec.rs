@@ -309,6 +309,9 @@ pub struct NodeLifecycleSpec {
     pub host: Option<String>,
     /// From seeing the bound pod to reporting it Running. Default: the kind's.
     pub start_latency: Option<TimeDistribution>,
+    /// Kubelets and hollow nodes: from seeing the pod deleted to its containers having ended, at most the pod's `terminationGracePeriodSeconds`; until then
+    /// it keeps its place. Default 0s.
+    pub termination_latency: Option<TimeDistribution>,
     /// Leases and node status as background load. Default: true unless the kind is `none`.
     pub heartbeats: Option<bool>,
     /// The agent's token bucket. Default: the kind's.
@@ -746,6 +749,8 @@ pub struct PodShape {
     pub pod_anti_affinity: Option<PodAffinitySpec>,
     /// Profile of kube-scheduler.
     pub scheduler_name: Option<String>,
+    /// How long its containers may take to end.
+    pub termination_grace_period_seconds: Option<u64>,
     /// What holds the pod back.
     pub scheduling_gates: Vec<SchedulingGateSpec>,
     /// Images of the containers.
@@ -826,6 +831,10 @@ macro_rules! pod_group {
             /// name.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub scheduler_name: Option<String>,
+            /// How long the containers may take to end when the pod is deleted (preempted, evicted, drained, scaled down), see
+            /// `controlPlane.nodeLifecycle.terminationLatency`. Default 30.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub termination_grace_period_seconds: Option<u64>,
             /// kube-scheduler: what holds the pod back, and for how long.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             pub scheduling_gates: Vec<SchedulingGateSpec>,
@@ -879,6 +888,7 @@ macro_rules! pod_group {
                     pod_affinity: self.pod_affinity.clone(),
                     pod_anti_affinity: self.pod_anti_affinity.clone(),
                     scheduler_name: self.scheduler_name.clone(),
+                    termination_grace_period_seconds: self.termination_grace_period_seconds,
                     scheduling_gates: self.scheduling_gates.clone(),
                     images: self.images.clone(),
                     volume_claim_templates: self.volume_claim_templates.clone(),

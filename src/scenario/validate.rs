@@ -18,9 +18,9 @@ use super::quantity::{Rate, Ratio, ResourceList};
 use super::scheduling;
 use super::spec::{
     ArrivalProcess, ArrivalsSpec, ClientSpec, ExpectSpec, ExperimentSpec, FsyncSpec, Ignored,
-    MatchExpressionSpec, MatchOperator, NodeTemplateSpec, PodShape, QueueSpec, RatioExpectSpec, ScenarioSpec,
-    SchedulerSpec, StopWhen, StudySpec, SweepSpec, TaintEffect, TimeDistribution, TolerationOperator,
-    TransformSpec, WhenUnsatisfiable, WorkloadSpec,
+    MatchExpressionSpec, MatchOperator, NodeLifecycleKind, NodeTemplateSpec, PodShape, QueueSpec,
+    RatioExpectSpec, ScenarioSpec, SchedulerSpec, StopWhen, StudySpec, SweepSpec, TaintEffect,
+    TimeDistribution, TolerationOperator, TransformSpec, WhenUnsatisfiable, WorkloadSpec,
 };
 use super::threshold::ThresholdSpec;
 use super::tree::{Class, Path, Problem, Value};
@@ -470,15 +470,28 @@ fn control_plane(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
     check.host("controlPlane.nodeLifecycle.host", agents.host.as_deref(), hosts);
     check.distribution("controlPlane.nodeLifecycle.startLatency", agents.start_latency);
     check.client("controlPlane.nodeLifecycle.client", &agents.client);
-    if agents.kind.unwrap_or_default() == super::spec::NodeLifecycleKind::None
-        && agents.start_latency.is_some()
-    {
+    if agents.kind.unwrap_or_default() == NodeLifecycleKind::None && agents.start_latency.is_some() {
         let hint = "set `kind: hollow`, `kwok` or `kubelet`";
         let path = "controlPlane.nodeLifecycle.startLatency";
         check.report(path, "with `kind: none` no pod is started", hint);
     }
+    let path = "controlPlane.nodeLifecycle.terminationLatency";
+    check.distribution(path, agents.termination_latency);
+    if agents.termination_latency.is_some() {
+        match agents.kind.unwrap_or_default() {
+            NodeLifecycleKind::None => {
+                let hint = "set `kind: hollow` or `kubelet`";
+                check.report(path, "with `kind: none` nothing runs that would have to end", hint);
+            }
+            NodeLifecycleKind::Kwok => {
+                let hint = "leave it out, or give `stages` with a delay";
+                check.report(path, "with KWOK stages say how long a pod takes to end", hint);
+            }
+            NodeLifecycleKind::Hollow | NodeLifecycleKind::Kubelet => {}
+        }
+    }
     if !agents.stages.is_empty() {
-        if agents.kind != Some(super::spec::NodeLifecycleKind::Kwok) {
+        if agents.kind != Some(NodeLifecycleKind::Kwok) {
             let path = "controlPlane.nodeLifecycle.stages";
             check.report(path, "stages are KWOK's", "set `kind: kwok`");
         }
@@ -1159,7 +1172,7 @@ fn stop_can_come(spec: &ScenarioSpec, check: &mut Check<'_>) {
     let kind = spec.control_plane.node_lifecycle.kind.unwrap_or_default();
     let Some(when) = spec.stop.when else { return };
     // Without agents a run time counts from the binding and the load client deletes the pod: allFinished comes.
-    if when == StopWhen::AllRunning && kind == super::spec::NodeLifecycleKind::None {
+    if when == StopWhen::AllRunning && kind == NodeLifecycleKind::None {
         let hint = "set `controlPlane.nodeLifecycle.kind` to hollow, kwok or kubelet, or stop at allBound";
         check.report("stop.when", "without node agents no pod gets to Running", hint);
         return;

@@ -432,3 +432,48 @@ fn what_a_reader_sees_of_wrong_objects() {
     page += &message(&none);
     assert_page("objects", &page);
 }
+
+/// "Graceful termination of preemption victims: when Pods are preempted, the victims get their graceful termination period" (Kubernetes, "Pod Priority and
+/// Preemption"); after `terminationGracePeriodSeconds` the kubelet kills what still runs. Until then they keep their place, and the preemptor waits.
+#[test]
+fn victims_keep_their_place_until_their_containers_have_ended() {
+    let bound_s = |latency: &str, grace: &str| {
+        let text = format!(
+            "apiVersion: podpace/v1
+kind: Scenario
+name: victims
+cluster: {{nodes: [{{count: 1, template: {{allocatable: {{cpu: 4, memory: 64Gi, pods: 110}}}}}}]}}
+controlPlane: {{apiServer: {{profile: apiserver-1.36}}, nodeLifecycle: {{kind: kubelet, startLatency: 1s{latency}}}}}
+scheduler: {{kind: kube-scheduler}}
+workload:
+  arrivals: {{interval: 60s}}
+  deployments:
+    - {{name: low, replicas: 4, requests: {{cpu: 1}}{grace}}}
+    - {{name: high, replicas: 1, priority: 100, requests: {{cpu: 1}}}}
+stop: {{when: time, limit: 3m}}
+"
+        );
+        let (run, _) = finished(&text);
+        let pods = &run.cluster.pods;
+        (pods.timeline(4).bound_ns, pods.stage(4))
+    };
+    for (latency, grace, at_s) in [
+        ("", "", 60),
+        (", terminationLatency: 12s", "", 72),
+        (", terminationLatency: 12s", ", terminationGracePeriodSeconds: 5", 65),
+        // Nobody runs longer than 30 s unless the pod says so.
+        (", terminationLatency: 50s", "", 90),
+        (", terminationLatency: 50s", ", terminationGracePeriodSeconds: 60", 110),
+    ] {
+        let (bound_ns, stage) = bound_s(latency, grace);
+        assert!((at_s * SECOND..(at_s + 2) * SECOND).contains(&bound_ns), "{latency}{grace}: {bound_ns}");
+        assert_eq!(stage, Stage::Running);
+    }
+    for (kind, what) in
+        [("none", "nothing runs that would have to end"), ("kwok", "stages say how long a pod takes to end")]
+    {
+        let text = text("pods: [{count: 1}]", "")
+            .replace("kind: kubelet, startLatency: 10s", &format!("kind: {kind}, terminationLatency: 2s"));
+        assert!(message(&text).contains(what), "{kind}");
+    }
+}

@@ -197,6 +197,7 @@ impl Classes {
             namespace_name: String::new(),
             scheduler_name: String::new(),
             scheduling_gates: Vec::new(),
+            termination_grace_s: None,
             controller_selector: None,
             ..spec.clone()
         };
