@@ -9,6 +9,7 @@ mod errors;
 mod karpenter;
 mod nodes;
 mod objects;
+mod pod_failures;
 mod random;
 mod rollouts;
 mod scalings;
