@@ -826,7 +826,7 @@ macro_rules! pod_group {
             /// name.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub scheduler_name: Option<String>,
-            /// kube-scheduler: what holds the pod back, and for how long.
+            /// kube-scheduler and YuniKorn: what holds the pod back, and for how long.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             pub scheduling_gates: Vec<SchedulingGateSpec>,
             /// Images of the containers, init containers included; kube-scheduler prefers nodes that have them.
