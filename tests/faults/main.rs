@@ -6,6 +6,7 @@ mod cron_manifests;
 mod daemon_sets;
 mod drains;
 mod errors;
+mod evictions;
 mod karpenter;
 mod nodes;
 mod objects;
