@@ -864,7 +864,8 @@ impl Resolver<'_> {
         if self.spec.scheduler.kind != "first-fit" {
             return;
         }
-        let asks: [(fn(&PodSpec) -> bool, &str, &str); 4] = [
+        type Asks = fn(&PodSpec) -> bool;
+        let asks: [(Asks, &str, &str); 4] = [
             (|spec| !spec.host_ports.is_empty(), "pods with host ports", "hostPorts"),
             (|spec| !spec.scheduling_gates.is_empty(), "pods with scheduling gates", "schedulingGates"),
             (

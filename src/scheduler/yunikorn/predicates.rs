@@ -765,7 +765,7 @@ mod tests {
         let mut predicates = Predicates::new(true);
         predicates.set_node(&cluster, node);
         for other in [none, web, asks] {
-            predicates.learn_spec(&cluster, cluster.pods.spec_id(other), || std::iter::empty());
+            predicates.learn_spec(&cluster, cluster.pods.spec_id(other), std::iter::empty);
         }
         for other in [none, web] {
             predicates.add_pod(cluster.pods.spec_id(other), node);
