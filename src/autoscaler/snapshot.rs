@@ -2,17 +2,17 @@
 //!
 //! cluster-autoscaler calls kube-scheduler's filters on a copy of the cluster that it may change (`simulator/clustersnapshot`); Karpenter has a simulation of
 //! its own with the same rules. Here the filters are those that the schedulers share: resources by [`NodeTable`], everything else by the
-//! [predicates](crate::scheduler::yunikorn::predicates) (taints, selectors, affinities, hard topology spread, topology of volumes) of the default profile, and
-//! host ports. The copy has the nodes and pods that the API server stores; nodes that are only imagined come after them and can be forgotten again.
+//! [predicates](crate::scheduler::yunikorn::predicates) (taints, selectors, host ports, affinities, hard topology spread, topology of volumes) of the default
+//! profile. The copy has the nodes and pods that the API server stores; nodes that are only imagined come after them and can be forgotten again.
 //!
 //! Nodes are tried in order of their ids, the first that fits is taken; the real ones go over lists that Go's maps have shuffled.
 //!
-//! Left out: `minDomains` and inclusion policies of spread, preferences (they decide nothing about whether a pod fits), other profiles' arguments.
+//! Left out: preferences (they decide nothing about whether a pod fits), other profiles' arguments.
 //!
 //! Cost: O(nodes + pods) to copy; O(nodes) a search, from where the last search for pods alike ended where other pods don't matter.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, HostPort, NodeId, PodId, PodSpec, SpecId};
+use crate::cluster::{Cluster, NodeId, PodId, PodSpec, SpecId};
 use crate::control_plane::store::Store;
 use crate::scheduler::NodeTable;
 use crate::scheduler::kube::static_rejection;
@@ -109,17 +109,7 @@ impl Snapshot {
     /// Whether the pods that are there allow one of a spec on a node: affinities, spread, ports.
     pub fn others_allow(&mut self, spec: SpecId, node: NodeId) -> bool {
         self.learn(spec);
-        self.has_ports(spec, node) && self.predicates.pods_rejection(spec, node).is_none()
-    }
-
-    fn has_ports(&self, spec: SpecId, node: NodeId) -> bool {
-        let pod = self.cluster.pods.spec_by_id(spec);
-        let free = |port: &HostPort| {
-            let others = self.pods[node as usize].iter();
-            let mut ports = others.flat_map(|(_, other)| &self.cluster.pods.spec_by_id(*other).host_ports);
-            !ports.any(|other| other.conflicts(port))
-        };
-        pod.host_ports.iter().all(free)
+        self.predicates.pods_rejection(spec, node).is_none()
     }
 
     /// Puts a pod on the first of some nodes, in their order, on which it fits; says on which.
@@ -214,7 +204,7 @@ impl Snapshot {
         if !self.table.fits(node, pod) {
             return false;
         }
-        self.has_ports(spec, node) && self.predicates.accept(&self.cluster, spec, node)
+        self.predicates.accept(&self.cluster, spec, node)
     }
 
     /// Puts a pod on a node.

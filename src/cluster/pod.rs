@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{HOSTNAME_LABEL, LabelSelector, Namespaces, NodeId, PodSelector, Resources, Term, Toleration};
+use super::{
+    HOSTNAME_LABEL, LabelSelector, Namespaces, NodeId, Nodes, Operator, PodSelector, Resources, Term,
+    Toleration, term_matches,
+};
 
 /// Index of a pod.
 pub type PodId = u32;
@@ -102,6 +105,25 @@ pub struct VolumeClaim {
     pub bound: bool,
 }
 
+impl VolumeClaim {
+    /// The claim once it is bound to a volume that was made for a pod on this node: the volume has the node's values of the labels by which its class
+    /// tells places apart (a CSI driver's topology; external-provisioner, `GenerateVolumeNodeAffinity`).
+    #[must_use]
+    pub fn bound_at(&self, nodes: &Nodes, node: NodeId) -> Self {
+        let label = |key: &str| nodes.label(node, key);
+        if self.bound || self.topology.is_empty() {
+            return Self { topology: self.topology.clone(), bound: true };
+        }
+        let place = self.topology.iter().find(|term| term_matches(term, |key| label(key)));
+        let mut place = place.or(self.topology.first()).cloned().unwrap_or_default();
+        for expression in &mut place.expressions {
+            expression.operator = Operator::In;
+            expression.values = label(&expression.key).map(str::to_owned).into_iter().collect();
+        }
+        Self { topology: vec![place], bound: true }
+    }
+}
+
 /// A port of the node that a pod takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct HostPort {
@@ -191,6 +213,7 @@ impl PodSpec {
         self.node_name.is_some()
             || self.node_selector.contains_key(HOSTNAME_LABEL)
             || self.required_node_affinity.iter().any(by_term)
+            || self.volume_claims.iter().any(|claim| claim.topology.iter().any(by_term))
     }
 }
 

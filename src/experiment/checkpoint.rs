@@ -33,7 +33,7 @@ use crate::trace::native::CHECKPOINT;
 
 const MAGIC: &[u8] = b"podpace checkpoint\n";
 /// To be raised with every change of what the state is made of that the version's number does not show.
-const FORMAT: u32 = 11;
+const FORMAT: u32 = 12;
 const HASH_BYTES: usize = 32;
 /// Bytes that any state may have, and how many more a byte of the file may stand for (in practice 5 to 20).
 const STATE_FREE: u64 = 64 << 20;

@@ -334,6 +334,10 @@ fn fault_metrics(faults: &FaultsReport, m: &mut Metrics) {
     }
     if !faults.has_faults {
         m.set("pods.replaced", faults.pods_replaced as f64);
+        // Only where nodes have taints that evict.
+        if faults.pods_evicted > 0 {
+            m.set("pods.evicted", faults.pods_evicted as f64);
+        }
         return;
     }
     let cases = || faults.cases.iter().map(|c| &c.case);

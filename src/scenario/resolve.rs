@@ -47,6 +47,7 @@ use crate::cluster::{
     TaintEffect, Term, Toleration, WeightedTerm, tolerates,
 };
 use crate::control_plane::controllers::node_lifecycle::NodeLifecycleSettings;
+use crate::control_plane::controllers::taint_eviction;
 use crate::control_plane::etcd::EtcdSettings;
 use crate::control_plane::node_agents::AgentKind;
 use crate::control_plane::stages::{Facts, StageSet};
@@ -57,6 +58,7 @@ use crate::engine::{MILLISECOND, Nanos, SECOND, Streams};
 use crate::scheduler::process::ProcessCommand;
 use crate::scheduler::volcano::amount;
 use crate::scheduler::volcano::config::{self as volcano, DEFAULT_QUEUE};
+use crate::scheduler::yunikorn::config::QueueSettings;
 use crate::scheduler::{
     AppSort, FeatureGates, NodeSort, NodeSortPolicy, QueueConfig, Registry, ScoringStrategy, Settings,
 };
@@ -245,6 +247,46 @@ fn pod_spec(shape: &PodShape, app: &str, names: &mut ResourceNames) -> PodSpec {
         labels,
         task_group: shape.gang.as_ref().map(task_group),
     }
+}
+
+/// Whether some queue of YuniKorn is guaranteed anything, which it may take back from others.
+fn has_guarantee(settings: &Settings) -> bool {
+    fn in_tree(queue: &QueueSettings) -> bool {
+        let template = queue.template.as_ref().is_some_and(|template| template.guaranteed.is_positive());
+        queue.guaranteed.is_positive() || template || queue.queues.iter().any(in_tree)
+    }
+    match &settings.yunikorn {
+        Some(config) => in_tree(&config.root),
+        None => settings.queues.iter().any(|queue| queue.guaranteed.is_some()),
+    }
+}
+
+/// Whether pods may get to nodes from whose `NoExecute` taints they are evicted sooner or later.
+fn evicts_by_taint(cluster: &Cluster, scheduler: &SchedulerPlan) -> bool {
+    let settings = &scheduler.settings;
+    let heeds_taints = match scheduler.kind.as_str() {
+        "kube-scheduler" => {
+            let profiles = settings.more_profiles.iter().map(|named| &named.profile);
+            let mut plugins = profiles.chain([&settings.kube]).map(|profile| profile.plugins);
+            plugins.all(|on| on.without(&settings.disabled_plugins).taints)
+        }
+        "yunikorn" => settings.predicates && !settings.core_only,
+        "volcano" => settings.volcano.as_ref().is_none_or(|config| config.heeds_taints()),
+        "first-fit" => true,
+        _ => false,
+    };
+    let evicts = |taints: &[&Taint]| {
+        (0..cluster.pods.spec_count()).any(|id| {
+            let tolerations = &cluster.pods.spec_by_id(id as SpecId).tolerations;
+            let gets_there = !heeds_taints || taints.iter().all(|taint| tolerates(tolerations, taint));
+            gets_there && taint_eviction::stay_ns(tolerations, taints, DEFAULT_TOLERATION_NS).is_some()
+        })
+    };
+    cluster.nodes.templates().iter().any(|template| {
+        let taints = template.taints.iter().filter(|taint| taint.effect == TaintEffect::NoExecute);
+        let taints: Vec<&Taint> = taints.collect();
+        !taints.is_empty() && evicts(&taints)
+    })
 }
 
 /// Amounts as a queue of Volcano names them.
@@ -818,6 +860,69 @@ impl Resolver<'_> {
         }
     }
 
+    /// What pods may ask of kube-scheduler and not of first fit.
+    fn for_first_fit(&mut self, cluster: &Cluster) {
+        if self.spec.scheduler.kind != "first-fit" {
+            return;
+        }
+        type Asks = fn(&PodSpec) -> bool;
+        let asks: [(Asks, &str, &str); 4] = [
+            (|spec| !spec.host_ports.is_empty(), "pods with host ports", "hostPorts"),
+            (|spec| !spec.scheduling_gates.is_empty(), "pods with scheduling gates", "schedulingGates"),
+            (
+                |spec| spec.topology_spread.iter().any(|constraint| constraint.hard),
+                "pods that must be spread (`whenUnsatisfiable: DoNotSchedule`)",
+                "topologySpread",
+            ),
+            (
+                |spec| spec.pod_affinity.iter().any(|term| term.weight.is_none()),
+                "pods with required affinity or anti-affinity to pods",
+                "podAffinity, podAntiAffinity and antiAffinity",
+            ),
+        ];
+        let pods = &cluster.pods;
+        let specs = || (0..pods.spec_count()).map(|id| pods.spec_by_id(id as SpecId));
+        if let Some((_, what, field)) = asks.iter().find(|(asks, ..)| specs().any(asks)) {
+            let message = format!("not modelled with first-fit: {what}");
+            let hint = Some(format!("leave {field} out, or choose another scheduler"));
+            self.errors.push(self.document.diagnostic("scheduler.kind", message, hint));
+        }
+    }
+
+    /// Whether pods may be evicted, though nothing fails, in a way that somebody is to answer: by a scheduler, and a controller makes others in their
+    /// place; or by a `NoExecute` taint that nodes have from the beginning.
+    fn may_evict(&self, cluster: &Cluster, creation: &Creation, scheduler: &SchedulerPlan) -> bool {
+        let sets: &[(u32, u32)] = match creation {
+            Creation::ReplicaSets { ranges, .. } => ranges,
+            _ => &self.found.replica_sets,
+        };
+        // All pods of a set have one priority.
+        let priorities = || {
+            let first = sets.iter().filter(|(from, to)| from < to).map(|(from, _)| *from);
+            first.map(|pod| cluster.pods.spec(pod).priority)
+        };
+        let specs = || (0..cluster.pods.spec_count()).map(|id| cluster.pods.spec_by_id(id as SpecId));
+        let Some(lowest) = priorities().min() else { return evicts_by_taint(cluster, scheduler) };
+        let settings = &scheduler.settings;
+        let by_scheduler = match scheduler.kind.as_str() {
+            "kube-scheduler" => {
+                let profiles = settings.more_profiles.iter().map(|named| &named.profile);
+                let plugins = profiles.chain([&settings.kube]).map(|profile| profile.plugins);
+                plugins.into_iter().any(|on| on.without(&settings.disabled_plugins).preemption)
+                    && specs().any(|spec| spec.priority > lowest && !spec.never_preempts)
+            }
+            "yunikorn" => {
+                let may = settings.yunikorn.as_ref().is_none_or(|config| !config.no_preemption);
+                let since_1_3 = scheduler.place.profile.parameter("preemption").is_ok_and(|on| on != 0);
+                may && since_1_3 && !settings.core_only && has_guarantee(settings)
+            }
+            "volcano" | "first-fit" => false,
+            // What others do only they know.
+            _ => true,
+        };
+        by_scheduler || evicts_by_taint(cluster, scheduler)
+    }
+
     fn agents(&mut self) -> AgentsPlan {
         let spec = self.spec.control_plane.node_lifecycle.clone();
         let kind = match spec.kind.unwrap_or_default() {
@@ -901,7 +1006,7 @@ impl Resolver<'_> {
     }
 
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
-    fn changes(&mut self, cluster: &mut Cluster, templates: &[u32], preempts: bool) -> Option<ChangesPlan> {
+    fn changes(&mut self, cluster: &mut Cluster, templates: &[u32], evicts: bool) -> Option<ChangesPlan> {
         let spec = self.spec;
         let has_objects = self.found.owners.iter().any(|owner| *owner != OwnerPlan::ReplicaSet)
             || !cluster.resource_quotas.is_empty()
@@ -909,7 +1014,7 @@ impl Resolver<'_> {
             || !self.found.cron_jobs.is_empty()
             || !self.found.beside.is_empty();
         let by_hand = spec.faults.is_empty() && spec.cluster.autoscaler.is_none();
-        if by_hand && !has_objects && !preempts && !self.stages_disturb {
+        if by_hand && !has_objects && !evicts && !self.stages_disturb {
             return None;
         }
         let (mut deployments, rollouts) = rollout::resolve(spec, &self.found.replica_sets, cluster);
@@ -1003,7 +1108,9 @@ impl Resolver<'_> {
             ..App::default()
         });
         if let Some(gang) = given {
-            let mut placeholder = spec.clone();
+            // The shim gives a placeholder neither ports nor gates (`newPlaceholder`).
+            let mut placeholder =
+                PodSpec { host_ports: Vec::new(), scheduling_gates: Vec::new(), ..spec.clone() };
             if !gang.min_resource.0.is_empty() {
                 placeholder.requests =
                     Resources { pods: 0, ..resource_amount(&gang.min_resource, &mut cluster.resources) };
@@ -1350,14 +1457,16 @@ pub fn resolve_shared(
     let scheduler = r.scheduler(registry, &mut cluster.resources);
     r.scheduler_names(&scheduler.settings, &cluster);
     r.for_volcano(&scheduler.settings, &cluster);
+    r.for_first_fit(&cluster);
     r.for_autoscaler(&cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
     let mut agents = r.agents();
     agents.stages = r.stages(&mut lifetimes);
     let autoscaler = autoscaler::resolve(spec, &mut cluster);
     let cm = spec.control_plane.controller_manager.clone();
-    let preempts = kueue.as_ref().is_some_and(|kueue| kueue.config.may_preempt());
-    let changes = r.changes(&mut cluster, &templates, preempts);
+    let evicts = kueue.as_ref().is_some_and(|kueue| kueue.config.may_preempt())
+        || r.may_evict(&cluster, &creation, &scheduler);
+    let changes = r.changes(&mut cluster, &templates, evicts);
     let has_manager = changes.is_some() || matches!(creation, Creation::ReplicaSets { .. });
     let controller_manager = has_manager.then(|| {
         let place = r.placement(

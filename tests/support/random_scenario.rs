@@ -185,13 +185,17 @@ impl Random {
                 _ => "",
             };
             let key = if p.by_zone { "topology.kubernetes.io/zone" } else { "kubernetes.io/hostname" };
-            let anti = ["", "required", "preferred"][usize::from(p.anti_affinity)];
+            // First fit refuses what it does not look at.
+            let first_fit = self.scheduler == 0;
+            let anti = ["", if first_fit { "preferred" } else { "required" }, "preferred"]
+                [usize::from(p.anti_affinity)];
             let anti = if anti.is_empty() {
                 String::new()
             } else {
                 format!(", antiAffinity: {{mode: {anti}, topologyKey: {key}}}")
             };
-            let when = ["", "DoNotSchedule", "ScheduleAnyway"][usize::from(p.spread)];
+            let when = ["", if first_fit { "ScheduleAnyway" } else { "DoNotSchedule" }, "ScheduleAnyway"]
+                [usize::from(p.spread)];
             let spread = if when.is_empty() {
                 String::new()
             } else {
@@ -199,7 +203,7 @@ impl Random {
             };
             let selector = if p.needs_ssd { ", nodeSelector: {disk: ssd}" } else { "" };
             let tolerations = if p.tolerates { ", tolerations: [{key: t, operator: Exists}]" } else { "" };
-            let port = if p.port { ", hostPorts: [8080]" } else { "" };
+            let port = if p.port && !first_fit { ", hostPorts: [8080]" } else { "" };
             let queue = if self.scheduler == 2 {
                 ["", ", queue: root.a", ", queue: root.b"]
                     [usize::from(if self.max_cpu == 0 { p.queue } else { p.queue.max(1) })]

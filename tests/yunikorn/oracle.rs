@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use podpace::cluster::{
-    App, Cluster, HOSTNAME_LABEL, LabelSelector, NodeId, NodeTemplate, PodAffinityTerm, PodId, PodSpec,
-    Resources, SpreadConstraint, Taint, TaintEffect, Toleration, ZONE_LABEL,
+    App, Cluster, HOSTNAME_LABEL, HostPort, LabelSelector, NodeId, NodeTemplate, PodAffinityTerm, PodId,
+    PodSpec, Resources, SpreadConstraint, Taint, TaintEffect, Toleration, ZONE_LABEL,
 };
 use podpace::scheduler::yunikorn::{Core, Outcome, Version, Work};
 use podpace::scheduler::{AppSort, NodeSortPolicy, QueueConfig, Settings, kube};
@@ -92,6 +92,14 @@ impl Naive<'_> {
         if kube::static_rejection(cluster, spec, node).is_some() {
             return false;
         }
+        let mut taken = self.placed.iter().filter(|(_, n)| *n == node);
+        let conflicts = |p: &PodId| {
+            let taken = &cluster.pods.spec(*p).host_ports;
+            spec.host_ports.iter().any(|port| taken.iter().any(|t| port.conflicts(t)))
+        };
+        if taken.any(|(p, _)| conflicts(p)) {
+            return false;
+        }
         for term in spec.pod_affinity.iter().filter(|t| t.weight.is_none()) {
             let here = label(node, &term.topology_key);
             let near = here.as_ref().map_or(0, |v| matching(&term.topology_key, v, &term.selector));
@@ -123,12 +131,24 @@ impl Naive<'_> {
         }
         for constraint in spec.topology_spread.iter().filter(|c| c.hard) {
             let Some(here) = label(node, &constraint.topology_key) else { return false };
+            let key = &constraint.topology_key;
+            let counts = |n: &NodeId| {
+                let tolerated = |taint| spec.tolerations.iter().any(|t: &Toleration| t.covers(taint));
+                !constraint.honor_node_taints || cluster.nodes.template(*n).taints.iter().all(tolerated)
+            };
             let mut domains: Vec<String> =
-                self.nodes.keys().filter_map(|n| label(*n, &constraint.topology_key)).collect();
+                self.nodes.keys().filter(|n| counts(n)).filter_map(|n| label(*n, key)).collect();
             domains.sort();
             domains.dedup();
-            let count = |d: &String| matching(&constraint.topology_key, d, &constraint.selector);
-            let least = domains.iter().map(count).min().unwrap_or(0);
+            let count = |d: &String| {
+                let there =
+                    self.placed.iter().filter(|(_, n)| counts(n) && label(*n, key).as_ref() == Some(d));
+                there.filter(|(p, _)| constraint.selector.matches(&cluster.pods.spec(*p).labels)).count()
+            };
+            let mut least = domains.iter().map(count).min().unwrap_or(0);
+            if domains.len() < constraint.min_domains as usize {
+                least = 0;
+            }
             let own = usize::from(constraint.selector.matches(&spec.labels));
             if count(&here) + own > least + constraint.max_skew as usize {
                 return false;
@@ -609,6 +629,16 @@ fn spec(app: u32, size: u32, flavour: u32, priority: i32) -> PodSpec {
         }),
         8 => spec.required_node = Some(format!("n{}", size)),
         9 => spec.never_preempts = true,
+        10 => spec.host_ports.push(HostPort { port: 80, protocol: "TCP".to_owned(), ip: String::new() }),
+        11 | 12 => spec.topology_spread.push(SpreadConstraint {
+            max_skew: 1,
+            topology_key: [ZONE_LABEL, HOSTNAME_LABEL][size as usize % 2].to_owned(),
+            hard: true,
+            selector: labels(app).into(),
+            min_domains: if flavour == 11 { 3 } else { 0 },
+            honor_node_taints: flavour == 12,
+            ..SpreadConstraint::default()
+        }),
         _ => {}
     }
     spec
@@ -627,7 +657,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (0_u32..6, 0_u32..4, 0_u32..10, 0_i32..3)
+        6 => (0_u32..6, 0_u32..4, 0_u32..13, 0_i32..3)
             .prop_map(|(app, size, flavour, priority)| Op::Ask { app, size, flavour, priority }),
         4 => (1_u32..4).prop_map(Op::Cycles),
         2 => any::<usize>().prop_map(Op::Release),

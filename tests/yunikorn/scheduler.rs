@@ -2,7 +2,7 @@
 //! about its own speed. Sources are named at each test (k8shim and core by commit or file).
 
 use crate::harness::{Event, GIBI, Harness, MEBI, MILLI, add_app, add_pods, cluster, plain, resources};
-use podpace::cluster::{NodeTemplate, PodId, PodSpec, Taint, TaintEffect};
+use podpace::cluster::{HostPort, NodeTemplate, PodId, PodSpec, SchedulingGate, Taint, TaintEffect};
 use podpace::engine::{Nanos, SECOND};
 use podpace::scheduler::{AppSort, NodeSort, QueueConfig, Settings};
 
@@ -375,4 +375,53 @@ fn speed() {
         );
         assert_eq!(h.bound.len(), count);
     }
+}
+
+/// The shim makes no task of a pod that has scheduling gates (`context.go`): the pod's application begins when the last of them is gone, and pods
+/// without gates don't wait for it.
+#[test]
+fn a_pod_with_gates_is_seen_when_they_are_gone() {
+    let mut c = cluster(3, big_node());
+    let app = add_app(&mut c, "root.default");
+    let gate = |name: &str, after| SchedulingGate { name: name.to_owned(), removed_after_ns: after };
+    let gates = vec![gate("example.com/a", 20 * SECOND), gate("example.com/b", 40 * SECOND)];
+    let held = PodSpec { scheduling_gates: gates, ..plain(100, 500 * MEBI) };
+    let for_good = PodSpec { scheduling_gates: vec![gate("example.com/c", Nanos::MAX)], ..plain(100, MEBI) };
+    let (free, held) = (add_pods(&mut c, app, plain(100, 500 * MEBI), 1), add_pods(&mut c, app, held, 1));
+    let for_good = add_pods(&mut c, app, for_good, 1);
+    let mut h = Harness::new(c, &Settings::default(), "yunikorn-1.8");
+    h.start(&[free[0], held[0], for_good[0]]);
+    h.run_until(30 * SECOND);
+    assert_eq!(h.bound.iter().map(|b| b.0).collect::<Vec<_>>(), free);
+    assert!(h.model.waits_for_time());
+    let reasons = h.model.pending_reasons(&h.cluster);
+    assert_eq!(reasons["waiting for scheduling gates: [example.com/a example.com/b]"], 1, "{reasons:?}");
+    h.run_until(120 * SECOND);
+    let (pod, _, at) = h.bound[1];
+    assert_eq!(pod, held[0]);
+    assert!((40 * SECOND..44 * SECOND).contains(&at), "{at}");
+    assert!(!h.model.waits_for_time(), "the other gate stays");
+    assert_eq!(h.bound.len(), 2);
+}
+
+/// NodePorts is among the shim's predicates (`predicate_manager.go`): a port of a node is one pod's, and is free again when that one is gone.
+#[test]
+fn a_port_is_one_pods() {
+    let mut c = cluster(2, big_node());
+    let app = add_app(&mut c, "root.default");
+    let port = HostPort { port: 8080, protocol: "TCP".to_owned(), ip: String::new() };
+    let spec = PodSpec { host_ports: vec![port], ..plain(100, 500 * MEBI) };
+    let pods = add_pods(&mut c, app, spec, 3);
+    let mut h = Harness::new(c, &Settings::default(), "yunikorn-1.8");
+    h.start(&pods);
+    h.run_until(10 * SECOND);
+    assert_eq!(h.bound.len(), 2);
+    assert_ne!(h.bound[0].1, h.bound[1].1);
+    let reasons = h.model.pending_reasons(&h.cluster);
+    assert_eq!(reasons["node(s) didn't have free ports for the requested pod ports"], 1, "{reasons:?}");
+    let (pod, node, _) = h.bound[0];
+    h.at(20 * SECOND, Event::Gone(pod, node));
+    h.run_until(30 * SECOND);
+    assert_eq!(h.bound.len(), 3);
+    assert_eq!(h.bound[2].1, node);
 }

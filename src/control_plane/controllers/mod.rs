@@ -122,6 +122,11 @@ impl Env<'_> {
     /// Makes a pod, in the place of another or as the first there.
     pub fn make_of(&mut self, spec: SpecId, app: AppId, owner: u32, instead_of: Option<PodId>) -> PodId {
         let pod = self.cluster.pods.add_later(spec, app);
+        // Volumes of its own are made anew.
+        let lost = instead_of.and_then(|lost| self.cluster.provisioning_ns.get(&lost).copied());
+        if let Some(ns) = lost {
+            self.cluster.provisioning_ns.insert(pod, ns);
+        }
         let store = self.control_plane.store_mut();
         store.set_owner(pod, owner);
         store.know(self.cluster, pod, false);

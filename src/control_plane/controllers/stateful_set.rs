@@ -6,6 +6,9 @@
 //! gone: while its node does not answer, it is not. A pod that has failed is deleted first. Each sync that has changed
 //! something writes the StatefulSet's status.
 //!
+//! A place keeps its claims: whoever comes to it has those of the pod before. A claim that waited for its first consumer is bound since that
+//! consumer got a node, to a volume where this node is, and stays so (`persistentVolumeClaimRetentionPolicy: Retain`, the default).
+//!
 //! Where `replicas` change, places are added at the end or taken away from it. A place that is taken away loses its pod. `OrderedReady`: when all places that stay have a
 //! running and ready pod, the last pod goes, and the next when it is gone; one that is not ready goes only if no pod before it is not ready either. `Parallel`: all of them at
 //! once, in batches of 1, 2, 4, .. Its budget, if there is one, is of the new size from then on.
@@ -15,7 +18,7 @@
 //!
 //! Source: k/k `pkg/controller/statefulset/{stateful_set,stateful_set_control}.go`.
 //!
-//! Left out: rolling updates, ControllerRevisions, claims, `minReadySeconds`, ordinals that begin elsewhere.
+//! Left out: rolling updates, ControllerRevisions, requests for claims, `minReadySeconds`, ordinals that begin elsewhere.
 //!
 //! Cost: O(log replicas) a change of a pod.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,7 +29,7 @@ use super::progress::{Outcome, Progress};
 use super::sync::Sync;
 use super::work_queue::WorkQueue;
 use super::{Answer, Env};
-use crate::cluster::{AppId, Cluster, NO_NODE, PodId, SpecId};
+use crate::cluster::{AppId, Cluster, NO_NODE, PodId, PodSpec, SpecId};
 
 /// What a StatefulSet is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,6 +75,9 @@ struct StatefulSet {
     /// What its pods are.
     spec: SpecId,
     app: AppId,
+    /// Its first pod of the plan, and how many there are.
+    first: PodId,
+    planned: u32,
     /// Places whose pod is to be made, in this sync.
     to_make: VecDeque<u32>,
     sync: Sync,
@@ -89,6 +95,18 @@ pub struct StatefulSets {
     places: BTreeMap<PodId, u32>,
     queue: WorkQueue,
     scalings: Progress,
+}
+
+/// The spec of a pod that takes over the claims of the one before: they are bound to volumes where that one's node is, if it had one.
+fn with_its_claims(cluster: &mut Cluster, before: PodId) -> SpecId {
+    let (id, node) = (cluster.pods.spec_id(before), cluster.pods.node(before));
+    let spec = cluster.pods.spec_by_id(id);
+    if node == NO_NODE || spec.volume_claims.iter().all(|claim| claim.bound) {
+        return id;
+    }
+    let volume_claims = spec.volume_claims.iter().map(|claim| claim.bound_at(&cluster.nodes, node)).collect();
+    let spec = PodSpec { volume_claims, ..spec.clone() };
+    cluster.pods.add_spec(spec)
 }
 
 impl StatefulSets {
@@ -111,6 +129,8 @@ impl StatefulSets {
             deleting: false,
             spec: cluster.pods.spec_id(from.min(last)),
             app: cluster.pods.app_id(from.min(last)),
+            first: from,
+            planned: to - from,
             slots: (from..to).map(|pod| (pod, Slot::Planned)).collect(),
             unready: (0..to - from).collect(),
             to_make: VecDeque::new(),
@@ -327,7 +347,15 @@ impl StatefulSets {
             let (mut pod, slot) = set.slots[place as usize];
             if matches!(slot, Slot::Missing | Slot::Vacant) {
                 let is_missed = slot == Slot::Missing && !env.control_plane.store().was_scaled_down(pod);
-                pod = env.make_of(set.spec, set.app, owner, is_missed.then_some(pod));
+                let before = (pod != PodId::MAX).then_some(pod);
+                let spec = before.map_or(set.spec, |before| with_its_claims(env.cluster, before));
+                // A place that nobody has had is like the one of the plan that is as many turns before.
+                let like = before.unwrap_or_else(|| set.first + place % set.planned.max(1));
+                let provisioning_ns = env.cluster.provisioning_ns.get(&like).copied();
+                pod = env.make_of(spec, set.app, owner, before.filter(|_| is_missed));
+                if let Some(ns) = provisioning_ns {
+                    env.cluster.provisioning_ns.insert(pod, ns);
+                }
                 self.places.insert(pod, place);
                 set.slots[place as usize] = (pod, Slot::Planned);
             }

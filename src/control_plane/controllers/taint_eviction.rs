@@ -19,7 +19,7 @@ use super::super::kernel::ControllerEvent;
 use super::super::store::{NOT_READY, Refusal, UNREACHABLE};
 use super::super::{ClientId, Verb};
 use super::{Answer, Env};
-use crate::cluster::{Cluster, NO_NODE, NodeChange, NodeId, PodId, Taint, TaintEffect};
+use crate::cluster::{NO_NODE, NodeChange, NodeId, PodId, Taint, TaintEffect, Toleration};
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 
 /// Tries of a deletion.
@@ -61,9 +61,9 @@ pub struct TaintEviction {
     evicted: u64,
 }
 
-/// How long a pod stays on a node with these taints, ns; none: for good.
-fn stay_ns(cluster: &Cluster, pod: PodId, taints: &[&Taint], default_ns: Nanos) -> Option<Nanos> {
-    let tolerations = &cluster.pods.spec(pod).tolerations;
+/// How long a pod with these tolerations stays on a node with these `NoExecute` taints, ns; none: for good.
+#[must_use]
+pub fn stay_ns(tolerations: &[Toleration], taints: &[&Taint], default_ns: Nanos) -> Option<Nanos> {
     let mut shortest: Option<Nanos> = None;
     let mut shorten = |ns: Nanos| shortest = Some(shortest.map_or(ns, |s: Nanos| s.min(ns)));
     for taint in taints {
@@ -163,7 +163,7 @@ impl TaintEviction {
             return;
         }
         let now = env.kernel.now();
-        match stay_ns(env.cluster, pod, &taints, self.default_toleration_ns) {
+        match stay_ns(&env.cluster.pods.spec(pod).tolerations, &taints, self.default_toleration_ns) {
             None => {
                 self.scheduled.remove(&pod);
             }
@@ -243,20 +243,15 @@ impl TaintEviction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{App, PodSpec, Toleration};
 
     fn stay(tolerations: Vec<Toleration>, taints: &[&str]) -> Option<Nanos> {
-        let mut cluster = Cluster::default();
-        let app = cluster.pods.add_app(App::default());
-        let spec = cluster.pods.add_spec(PodSpec { tolerations, ..PodSpec::default() });
-        let pod = cluster.pods.add(spec, app);
         let taint = |key: &&str| Taint {
             key: (*key).to_owned(),
             value: String::new(),
             effect: TaintEffect::NoExecute,
         };
         let taints: Vec<Taint> = taints.iter().map(taint).collect();
-        stay_ns(&cluster, pod, &taints.iter().collect::<Vec<_>>(), 300 * SECOND)
+        stay_ns(&tolerations, &taints.iter().collect::<Vec<_>>(), 300 * SECOND)
     }
 
     fn toleration(key: &str, seconds: Option<u64>) -> Toleration {

@@ -627,6 +627,14 @@ impl Simulation {
         if verb == Verb::Bind {
             changes.recovery.binds();
         }
+        // As `take_stored` takes it. (Objects that are no pods have numbers of their own.)
+        if matches!(verb, Verb::Bind | Verb::PatchSucceeded | Verb::PatchFailed | Verb::DeletePod) {
+            let bound = self.cluster.pods.node(pod) != NO_NODE;
+            let comes = verb == Verb::Bind;
+            if bound != comes && self.cluster.pods.stage(pod) != Stage::Finished {
+                changes.faults.count_pod(&mut self.kernel, &self.cluster, pod, comes);
+            }
+        }
         match verb {
             Verb::Bind if self.cluster.nodes.get(node).present && self.agents.trouble(node).is_none() => {
                 changes.recovery.serves(pod);

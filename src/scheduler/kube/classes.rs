@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::hints::PluginSet;
 use super::image_locality::KnownNodes;
 use super::node_affinity;
+use super::node_ports;
 use super::node_resources::{FitScore, NodeCache, Request, balanced_score, fit_score};
 use super::profile::Profile;
 use super::sampling::NodeOrder;
@@ -31,8 +32,6 @@ use super::{STATIC_FILTERS, static_rejection_by};
 /// Index of a class.
 pub type ClassId = usize;
 
-/// What NodePorts says of a node.
-const REASON_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 /// Bytes that all tables may take together.
 const TABLE_BYTES: usize = 256 << 20;
 
@@ -76,7 +75,7 @@ impl Rejections {
         for (count, (plugin, reason)) in self.fixed.iter().zip(STATIC_FILTERS) {
             diagnosis.count(plugin, reason, *count);
         }
-        diagnosis.count(PluginSet::PORTS, REASON_PORTS, self.ports);
+        diagnosis.count(PluginSet::PORTS, node_ports::REASON, self.ports);
         for (count, reason) in
             self.short.iter().zip(["Too many pods", "Insufficient cpu", "Insufficient memory"])
         {

@@ -15,6 +15,7 @@
 //! | `node_resources`       | the cache of nodes; NodeResourcesFit, NodeResourcesBalancedAllocation          |
 //! | `taint_toleration`     | TaintToleration, NodeUnschedulable                                             |
 //! | `node_affinity`        | NodeAffinity                                                                   |
+//! | `node_ports`           | NodePorts                                                                      |
 //! | `inter_pod_affinity`   | InterPodAffinity                                                               |
 //! | `pod_topology_spread`  | PodTopologySpread                                                              |
 //! | `topology`             | counts of pods by zone, host or other label, for those two                     |
@@ -50,6 +51,7 @@ mod hints;
 pub(in crate::scheduler) mod image_locality;
 mod inter_pod_affinity;
 pub(in crate::scheduler) mod node_affinity;
+pub(in crate::scheduler) mod node_ports;
 pub(in crate::scheduler) mod node_resources;
 mod pod_topology_spread;
 mod preemption;
@@ -92,6 +94,7 @@ pub use image_locality::normalised_name;
 pub use pod_topology_spread::system_default_constraints;
 pub use profile::{NamedProfile, Plugins, Profile, ResourceWeight, Weights};
 pub use sampling::num_feasible_nodes_to_find;
+pub(in crate::scheduler) use topology::Eligible;
 
 const TAG_SERIAL: u64 = 0;
 const TAG_PARALLEL: u64 = 1;
@@ -832,9 +835,7 @@ impl SchedulerModel for KubeScheduler {
             reasons.insert(REASON_QUEUED.to_owned(), fresh);
         }
         for pod in self.queue.gated() {
-            let gates = &cluster.pods.spec(pod).scheduling_gates;
-            let names: Vec<&str> = gates.iter().map(|g| g.name.as_str()).collect();
-            *reasons.entry(format!("{REASON_GATED}: [{}]", names.join(" "))).or_default() += 1;
+            *reasons.entry(gates_reason(cluster.pods.spec(pod))).or_default() += 1;
         }
         reasons
     }
@@ -859,6 +860,13 @@ impl SchedulerModel for KubeScheduler {
     fn queues(&self) -> Option<QueueLengths> {
         Some(self.queue.lengths())
     }
+}
+
+/// Why a pod with scheduling gates waits.
+#[must_use]
+pub fn gates_reason(spec: &PodSpec) -> String {
+    let names: Vec<&str> = spec.scheduling_gates.iter().map(|g| g.name.as_str()).collect();
+    format!("{REASON_GATED}: [{}]", names.join(" "))
 }
 
 /// Why a node can't take a pod, whatever runs there: cordoned, another name asked for, taints, node selector or

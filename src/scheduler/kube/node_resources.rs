@@ -10,12 +10,11 @@
 //! defaults for BalancedAllocation, too.
 //!
 //! Cost: O(1) a node, and O(extended resources) to filter.
-use std::collections::BTreeMap;
-
 use crate::cluster::{Cluster, HostPort, NodeId, PodSpec, Resources};
 
 use crate::scheduler::ScoringStrategy;
 
+use super::node_ports::NodePorts;
 use super::profile::{Profile, ResourceWeight};
 
 /// Default CPU request for scoring, millicores.
@@ -142,8 +141,8 @@ pub struct NodeCache {
     rows: Vec<Row>,
     /// By resource, then node: allocatable and used.
     extended: Vec<Vec<(u64, u64)>>,
-    /// Ports taken, by node, as often as they are; only nodes with such pods.
-    ports: BTreeMap<NodeId, Vec<HostPort>>,
+    /// Ports taken.
+    ports: NodePorts,
     /// Pods on nodes.
     pub pods: u64,
 }
@@ -201,9 +200,7 @@ impl NodeCache {
         self.change(node, spec, |used, by| used + by);
         self.rows[node as usize].pods_used += 1;
         self.pods += 1;
-        if !spec.host_ports.is_empty() {
-            self.ports.entry(node).or_default().extend_from_slice(&spec.host_ports);
-        }
+        self.ports.add(node, &spec.host_ports);
     }
 
     /// Takes a pod off a node.
@@ -211,11 +208,7 @@ impl NodeCache {
         self.change(node, spec, |used, by| used - by);
         self.rows[node as usize].pods_used -= 1;
         self.pods -= 1;
-        for port in &spec.host_ports {
-            let taken = self.ports.get_mut(&node).expect("its ports were taken");
-            let at = taken.iter().position(|p| p == port).expect("it was taken");
-            taken.swap_remove(at);
-        }
+        self.ports.remove(node, &spec.host_ports);
     }
 
     fn change(&mut self, node: NodeId, spec: &PodSpec, with: impl Fn(u64, u64) -> u64) {
@@ -235,11 +228,7 @@ impl NodeCache {
     /// NodePorts: whether a port that is asked for is taken.
     #[must_use]
     pub fn lacks_ports(&self, node: NodeId, ports: &[HostPort]) -> bool {
-        !ports.is_empty()
-            && self
-                .ports
-                .get(&node)
-                .is_some_and(|taken| ports.iter().any(|p| taken.iter().any(|t| p.conflicts(t))))
+        self.ports.lacks(node, ports)
     }
 
     /// Whether the pod fits beside what is there.

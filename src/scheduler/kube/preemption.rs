@@ -23,7 +23,7 @@
 //!   event does; with no victim left to delete nothing holds it, so that its cycle's events move it. The API server and the node's agent end the victim (see `experiment::simulation`).
 //!
 //! Left out: extenders; pods of a group. A nominated pod counts in scores, too, and the second run of the filters without
-//! nominated pods, which matters for affinity to them only, is left out. Victims are not created anew by a controller.
+//! nominated pods, which matters for affinity to them only, is left out.
 //!
 //! Cost: O(nodes + candidates x pods on a node x filters) an attempt; nothing while no pod of lower priority is placed.
 use std::cmp::Reverse;

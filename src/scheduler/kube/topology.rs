@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::{
-    Cluster, HOSTNAME_LABEL, NodeId, PodId, PodSelector, PodSpec, SpecId, SpreadConstraint,
+    Cluster, HOSTNAME_LABEL, NodeId, NodeTemplate, PodId, PodSelector, PodSpec, SpecId, SpreadConstraint,
 };
 
 use super::hints::PluginSet;
@@ -72,15 +72,10 @@ impl Axis {
             return NO_DOMAIN;
         }
         let Some(value) = cluster.nodes.label(node, &self.key) else { return NO_DOMAIN };
-        if let Some(eligible) = &self.eligible {
-            let has_keys = eligible.keys.iter().all(|k| cluster.nodes.label(node, k).is_some());
-            let tainted = || taint_toleration::rejects(&eligible.spec, cluster.nodes.template(node));
-            if !has_keys
-                || !node_affinity::matches(cluster, &eligible.spec, node)
-                || eligible.taints && tainted()
-            {
-                return NO_DOMAIN;
-            }
+        if let Some(eligible) = &self.eligible
+            && !eligible.includes(cluster, cluster.nodes.template(node), node)
+        {
+            return NO_DOMAIN;
         }
         if self.key == HOSTNAME_LABEL {
             return node;
@@ -590,6 +585,21 @@ impl Eligible {
             only.tolerations.clone_from(&spec.tolerations);
         }
         Self { spec: only, taints: constraint.honor_node_taints, keys }
+    }
+
+    /// Whether it counts a node, of which a scheduler knows this template.
+    #[must_use]
+    pub fn includes(&self, cluster: &Cluster, template: &NodeTemplate, node: NodeId) -> bool {
+        self.keys.iter().all(|k| cluster.nodes.label(node, k).is_some())
+            && node_affinity::matches(cluster, &self.spec, node)
+            && !(self.taints && taint_toleration::rejects(&self.spec, template))
+    }
+
+    /// Whether it counts every node that has a label of this key.
+    #[must_use]
+    pub fn is_every(&self, key: &str) -> bool {
+        let is_there = |k: &String| k == key || k == HOSTNAME_LABEL;
+        !self.taints && self.spec == PodSpec::default() && self.keys.iter().all(is_there)
     }
 }
 

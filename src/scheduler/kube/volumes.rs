@@ -7,7 +7,9 @@
 //!   only then the pod is bound. Before that the pod's `nominatedNodeName` is written (`NominatedNodeNameForExpectation`,
 //!   on in 1.36). Each write takes a token. Past `bindTimeoutSeconds` (600) the pod fails with an error and is tried again.
 //!
-//! How long the provisioner takes is drawn with the workload, a pod.
+//! How long the provisioner takes is drawn with the workload, a pod. A claim of a StatefulSet's place stays bound when its pod goes: the pod that comes
+//! after it can go only where the volume is, without PreBind (`control_plane::controllers::stateful_set`). A pod that a ReplicaSet or a Job puts in the place of another has a
+//! volume of its own, which takes as long as that of the other.
 //!
 //! Left out: volumes that exist already and wait for a claim, capacity of storage, limits of volumes a node, ReadWriteOncePod,
 //! where the volume is after the binding of the pod itself has failed, victims that are taken during PreBind.

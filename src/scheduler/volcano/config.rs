@@ -288,6 +288,16 @@ impl Config {
         self.tiers.iter().flatten()
     }
 
+    /// Whether taints keep pods out that don't tolerate them.
+    #[must_use]
+    pub fn heeds_taints(&self) -> bool {
+        let filters = |plugin: &Plugin| match plugin.kind {
+            PluginKind::Predicates(filters) => plugin.enabled.predicate && filters.taint_toleration,
+            _ => false,
+        };
+        self.plugins().any(filters)
+    }
+
     /// How many feasible nodes end a search (`CalculateNumOfFeasibleNodesToFind`).
     #[must_use]
     pub fn nodes_to_find(&self, nodes: usize) -> usize {

@@ -36,6 +36,8 @@
 //! is sent, and a cycle lets it take the place of a placeholder of its task group. The dispatcher deletes that placeholder;
 //! when the informer shows that it is gone, the core hands over the pod, which is assumed and bound.
 //!
+//! A pod with scheduling gates is none of the shim's business until the last of them is taken away.
+//!
 //! While asks are pending and nothing happens the core looks again every 100 ms (`poll_interval_ms` of the profile): asks
 //! grow old enough to reserve a node or to look for victims. A cycle that reserves a node counts as one in which nothing
 //! happened. Builds before 1.0 looked again at once (`poll_interval_ms: 0`); there the cycle after a reservation follows at
@@ -62,8 +64,9 @@ mod reservations;
 mod shim;
 mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::kube::gates_reason;
 use super::{Action, BindOutcome, Context, NodeChange, NodeSort, PendingReasons, SchedulerModel, Settings};
 use crate::cluster::{AppId, Cluster, NodeId, PodId};
 use crate::cost::{Meter, OpId, Picos, ProfileError, picos_to_nanos};
@@ -85,6 +88,8 @@ const TIMER_POLL: u64 = 2;
 const SPIN_POLL_MS: u64 = 100;
 /// Plus the application.
 const TIMER_GANG: u64 = 1 << 32;
+/// Plus the pod.
+const TIMER_UNGATED: u64 = 1 << 33;
 /// Plus the pod.
 const CPU_CONFIRM: u64 = 1 << 32;
 
@@ -156,6 +161,9 @@ pub struct YuniKorn {
     gang_timers: u32,
     /// Placeholders that the informer shows.
     exists: Vec<bool>,
+    /// Pods with scheduling gates, and how many of them will lose these.
+    gated: BTreeSet<PodId>,
+    gates_to_come: u64,
     /// Pods that were rejected or have failed, by reason.
     rejected: BTreeMap<String, u64>,
     /// Something happened during the cycle.
@@ -243,6 +251,8 @@ impl YuniKorn {
             creating: false,
             gang_timers: 0,
             exists: Vec::new(),
+            gated: BTreeSet::new(),
+            gates_to_come: 0,
             rejected: BTreeMap::new(),
             activity: false,
             poll_ns: poll_ms.max(1).saturating_mul(1_000_000),
@@ -508,6 +518,46 @@ impl YuniKorn {
         self.wake(cx);
     }
 
+    /// The shim makes a task only of a pod without gates (`Context.updateYuniKornPod`).
+    fn hold_back(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        self.gated.insert(pod);
+        let gates = &cx.cluster.pods.spec(pod).scheduling_gates;
+        let last = gates.iter().map(|g| g.removed_after_ns).max().unwrap_or(0);
+        if last < Nanos::MAX - cx.now {
+            self.gates_to_come += 1;
+            cx.timer(cx.now + last, TIMER_UNGATED + u64::from(pod));
+        }
+    }
+
+    /// The informer shows a pod that may be scheduled.
+    fn see(&mut self, cx: &mut Context<'_>, pod: PodId) {
+        self.core.now = cx.now;
+        self.core.complete();
+        for app in std::mem::take(&mut self.core.completed) {
+            self.shim.complete(app);
+        }
+        self.core.set_state(pod, PodState::New);
+        self.core.learn(cx.cluster, pod);
+        if self.core_only {
+            self.ask(cx, pod);
+            self.wake(cx);
+        } else {
+            let placeholder = cx.cluster.pods.is_placeholder(pod);
+            let app = cx.cluster.pods.app_id(pod);
+            if placeholder {
+                self.exists.resize(self.exists.len().max(pod as usize + 1), false);
+                self.exists[pod as usize] = true;
+            }
+            if !self.shim.add_pod(app, pod, placeholder) {
+                if !placeholder {
+                    self.give_up(cx, pod, "its application has failed");
+                }
+                return;
+            }
+            self.set_tick(cx);
+        }
+    }
+
     /// Whether a pod that was bound before we saw it belongs to an application here: the admission controller makes each pod
     /// one of YuniKorn's, but for those in `kube-system` (`admissionController.filtering.bypassNamespaces`).
     fn is_mine(&self, cluster: &Cluster, pod: PodId) -> bool {
@@ -641,38 +691,19 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_pod_pending(&mut self, cx: &mut Context<'_>, pod: PodId) {
-        if self.core.state(pod) != PodState::Unseen {
+        if self.core.state(pod) != PodState::Unseen || self.gated.contains(&pod) {
             return;
         }
-        self.core.now = cx.now;
-        self.core.complete();
-        for app in std::mem::take(&mut self.core.completed) {
-            self.shim.complete(app);
+        if !cx.cluster.pods.spec(pod).scheduling_gates.is_empty() {
+            self.hold_back(cx, pod);
+            return;
         }
-        self.core.set_state(pod, PodState::New);
-        self.core.learn(cx.cluster, pod);
-        if self.core_only {
-            self.ask(cx, pod);
-            self.wake(cx);
-        } else {
-            let placeholder = cx.cluster.pods.is_placeholder(pod);
-            let app = cx.cluster.pods.app_id(pod);
-            if placeholder {
-                self.exists.resize(self.exists.len().max(pod as usize + 1), false);
-                self.exists[pod as usize] = true;
-            }
-            if !self.shim.add_pod(app, pod, placeholder) {
-                if !placeholder {
-                    self.give_up(cx, pod, "its application has failed");
-                }
-                return;
-            }
-            self.set_tick(cx);
-        }
+        self.see(cx, pod);
     }
 
     fn on_pod_bound(&mut self, cx: &mut Context<'_>, pod: PodId, node: NodeId) {
         self.core.now = cx.now;
+        self.gated.remove(&pod);
         if self.core.state(pod) == PodState::Unseen && cx.cluster.pods.is_placeholder(pod) {
             self.recover_placeholder(cx, pod, node);
             return;
@@ -700,6 +731,7 @@ impl SchedulerModel for YuniKorn {
 
     fn on_pod_gone(&mut self, cx: &mut Context<'_>, pod: PodId, _node: NodeId) {
         self.core.now = cx.now;
+        self.gated.remove(&pod);
         if cx.cluster.pods.is_placeholder(pod) {
             Self::send_events(cx, self.events.completed);
             self.placeholder_gone(cx, pod);
@@ -801,6 +833,14 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, tag: u64) {
+        if tag >= TIMER_UNGATED {
+            self.gates_to_come -= 1;
+            let pod = PodId::try_from(tag - TIMER_UNGATED).expect("pods are limited");
+            if self.gated.remove(&pod) {
+                self.see(cx, pod);
+            }
+            return;
+        }
         if tag >= TIMER_GANG {
             self.gang_timers -= 1;
             self.gang_timeout(cx, AppId::try_from(tag - TIMER_GANG).expect("applications are limited"));
@@ -827,6 +867,9 @@ impl SchedulerModel for YuniKorn {
             reasons.insert("waits for its application's tick".to_owned(), waiting);
         }
         self.core.reasons(cluster, &mut reasons);
+        for pod in &self.gated {
+            *reasons.entry(gates_reason(cluster.pods.spec(*pod))).or_default() += 1;
+        }
         for (reason, pods) in &self.rejected {
             *reasons.entry(format!("given up: {reason}")).or_default() += pods;
         }
@@ -834,7 +877,7 @@ impl SchedulerModel for YuniKorn {
     }
 
     fn waits_for_time(&self) -> bool {
-        self.gang_timers > 0
+        self.gang_timers > 0 || self.gates_to_come > 0
     }
 
     fn backlog(&self) -> u64 {

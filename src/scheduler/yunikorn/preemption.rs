@@ -23,7 +23,7 @@
 //!
 //! Sources: `preemption.go`, `Queue.findEligiblePreemptionVictims`, `findPreemptionFenceRoot`, `predicates.go` of
 //! yunikorn-core 1.8; `PreemptionPredicates` of the shim: affinity and spread are judged as if the victims were still
-//! there. A build after 1.8 also fences where the ask itself would go past a maximum.
+//! there; where their ports are in the way, more of them go. A build after 1.8 also fences where the ask itself would go past a maximum.
 //!
 //! Cost: O(queues) for an ask that no guarantee helps; else O(pods on nodes x depth + nodes log nodes).
 use std::cmp::Reverse;
@@ -304,14 +304,13 @@ impl Search<'_> {
         (index >= 0).then_some((index, victims))
     }
 
-    /// `getSolutionScore`: by the victims of the node in order, as many as it takes.
-    fn score(&self, solution: &Solution, candidates: Option<&Vec<Victim>>) -> u64 {
+    /// `getSolutionScore`: by the victims of the node in order, as many as are taken.
+    fn score(&self, taken: usize, candidates: Option<&Vec<Victim>>) -> u64 {
         let Some(candidates) = candidates else { return SCORE_UNFIT };
-        let Ok(index) = usize::try_from(solution.index) else { return 0 };
-        if index >= candidates.len() {
+        if taken > candidates.len() {
             return SCORE_UNFIT;
         }
-        candidates[..=index].iter().fold(0, |score, victim| score | self.flags(victim.pod)) + index as u64 + 1
+        candidates[..taken].iter().fold(0, |score, victim| score | self.flags(victim.pod)) + taken as u64
     }
 
     /// What speaks against a victim.
@@ -564,25 +563,26 @@ impl Search<'_> {
         }
         let name = |node: NodeId| &self.cluster.nodes.get(node).name;
         solutions.sort_by(|a, b| a.index.cmp(&b.index).then_with(|| name(a.node).cmp(name(b.node))));
-        let mut best: Option<(u64, &Solution)> = None;
+        let mut best: Option<(u64, &Solution, usize)> = None;
         for batch in solutions.chunks(CHECK_BATCH) {
             for solution in batch {
                 core.count_predicates(self.cluster.pods.spec_id(pod), 1, work);
-                // What other pods refuse is judged as if the victims were there.
-                if !core.predicates.accepts_without(self.cluster, pod, solution.node) {
-                    continue;
-                }
-                let score = self.score(solution, by_node.get(&solution.node));
-                if best.is_none_or(|(least, _)| score < least) {
-                    best = Some((score, solution));
+                // What other pods refuse is judged as if the victims were there, but for their ports.
+                let victims: Vec<PodId> = solution.victims.iter().map(|victim| victim.pod).collect();
+                let least = usize::try_from(solution.index + 1).expect("-1 or an index");
+                let needed =
+                    core.predicates.victims_needed(self.cluster, pod, solution.node, &victims, least);
+                let Some(taken) = needed else { continue };
+                let score = self.score(taken, by_node.get(&solution.node));
+                if best.is_none_or(|(least, ..)| score < least) {
+                    best = Some((score, solution, taken));
                 }
             }
-            if best.is_some_and(|(score, _)| score < SCORE_FIT_MAX) {
+            if best.is_some_and(|(score, ..)| score < SCORE_FIT_MAX) {
                 break;
             }
         }
-        let (_, solution) = best?;
-        let taken = usize::try_from(solution.index + 1).expect("-1 or an index");
+        let (_, solution, taken) = best?;
         let mut victims = solution.victims[..taken].to_vec();
         victims.extend(self.additional(&victims)?);
         if victims.is_empty() {

@@ -4,6 +4,11 @@
 //! how long it lasts. An occurrence hits nodes that are in the cluster and in order, or pods that are bound and not being
 //! deleted; one that finds none passes without a trace. Each opens a [`Case`](crate::measure::recovery::Case).
 //!
+//! **`mtbf` of pods.** The rate of failures is that of one pod times how many there are that can fail, which changes all the time. So moments are drawn at
+//! the rate of a number of pods that is never smaller (the *bound*: pods on nodes, rounded up to a power of two), and at each of them one of that many is
+//! drawn: if it is one of those that can fail, it does, else nothing happens. This thinning (Lewis and Shedler, 1979) makes failures come as if each pod had
+//! a clock of its own. When there are more pods than the bound says, it is raised, and the next moment drawn anew: exponential gaps have no memory.
+//!
 //! | fault | what happens |
 //! |---|---|
 //! | machines fail | nothing on them happens any more, leases are not renewed; whether and when anybody notices is up to the controllers. A machine that comes back starts its pods anew, and its kubelet reports the node as ready; one that was cut off reports with its next lease |
@@ -14,10 +19,11 @@
 //! | servers, components, watches | see `servers` |
 //! | Deployments are rolled out or scaled, StatefulSets are scaled | see `control_plane::controllers::{deployment, stateful_set}` |
 //!
-//! Cost: O(nodes) or O(pods) an occurrence.
+//! Cost: O(nodes) or O(pods) an occurrence; with `mtbf` of pods O(labels) a pod that is bound or ends, and O(pods) a moment, of which at least half hit if
+//! all pods on nodes can fail.
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, NO_NODE, NodeId, PodId};
+use crate::cluster::{Cluster, NO_NODE, NodeId, PodId, Stage};
 use crate::control_plane::kernel::{Event, FaultEvent, Kernel};
 use crate::control_plane::node_agents::{LEASE_RENEW_INTERVAL_NS, Trouble};
 use crate::control_plane::store::{NodePatch, Ready};
@@ -49,6 +55,19 @@ struct Occurrence {
 pub(super) struct Source {
     pub(super) rng: Rng,
     times: u64,
+    /// Pods that fail one by one: what is known of them.
+    clock: PodClock,
+}
+
+/// The common clock of pods that fail one by one.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+struct PodClock {
+    /// Pods on nodes that the fault may mean.
+    pods: u64,
+    /// For how many the next moment was drawn.
+    bound: u64,
+    /// That moment, ns; others that were set before count no more.
+    next_ns: Option<Nanos>,
 }
 
 /// The faults of a run.
@@ -102,8 +121,11 @@ fn choose<T: Copy>(candidates: &[T], count: Option<u64>, share_ppm: Option<u64>,
 impl Faults {
     /// The faults of a plan, none begun.
     pub fn new(plan: Vec<FaultPlan>, streams: &Streams, cloud: ClientId) -> Self {
-        let source =
-            |fault: &FaultPlan| Source { rng: streams.stream(&format!("faults.{}", fault.name)), times: 0 };
+        let source = |fault: &FaultPlan| Source {
+            rng: streams.stream(&format!("faults.{}", fault.name)),
+            times: 0,
+            clock: PodClock::default(),
+        };
         Self {
             sources: plan.iter().map(source).collect(),
             plan,
@@ -128,8 +150,61 @@ impl Faults {
                     self.scripted_to_come += 1;
                     due(kernel, at, index);
                 }
-                FaultTimes::Random { from_ns, .. } => self.set_next(kernel, cluster, index, from_ns),
+                FaultTimes::Random { from_ns, .. } if !self.is_of_each_pod(index) => {
+                    self.set_next(kernel, cluster, index, from_ns);
+                }
+                FaultTimes::Random { .. } => {
+                    let on_nodes = |pod: &PodId| cluster.pods.stage(*pod) != Stage::Finished;
+                    for pod in (0..cluster.pods.len() as PodId).filter(on_nodes) {
+                        let mine = cluster.pods.node(pod) != NO_NODE && self.may_mean(cluster, index, pod);
+                        self.sources[index].clock.pods += u64::from(mine);
+                    }
+                    self.draw_moment(kernel, index);
+                }
             }
+        }
+    }
+
+    /// Whether a fault hits each pod at times of its own.
+    fn is_of_each_pod(&self, index: usize) -> bool {
+        let FaultPlan { times, kind, .. } = &self.plan[index];
+        matches!((times, kind), (FaultTimes::Random { each: true, .. }, FaultKind::Pods(_)))
+    }
+
+    /// Whether a fault of pods may mean a pod that is on a node.
+    fn may_mean(&self, cluster: &Cluster, index: usize, pod: PodId) -> bool {
+        let FaultKind::Pods(choice) = &self.plan[index].kind else { return false };
+        !cluster.pods.is_placeholder(pod) && has_labels(cluster, choice, pod)
+    }
+
+    /// A pod comes to a node, or one that is on a node ends.
+    pub(super) fn count_pod(&mut self, kernel: &mut Kernel, cluster: &Cluster, pod: PodId, comes: bool) {
+        for index in 0..self.plan.len() {
+            if !self.is_of_each_pod(index) || !self.may_mean(cluster, index, pod) {
+                continue;
+            }
+            let clock = &mut self.sources[index].clock;
+            clock.pods = if comes { clock.pods + 1 } else { clock.pods.saturating_sub(1) };
+            if clock.pods > clock.bound {
+                self.draw_moment(kernel, index);
+            }
+        }
+    }
+
+    /// Draws the next moment at which a pod of those that fail one by one may do so.
+    fn draw_moment(&mut self, kernel: &mut Kernel, index: usize) {
+        let FaultTimes::Random { mean_ns, from_ns, to_ns, most, .. } = self.plan[index].times else { return };
+        let Source { rng, times, clock } = &mut self.sources[index];
+        clock.next_ns = None;
+        clock.bound = if clock.pods == 0 { 0 } else { clock.pods.next_power_of_two() };
+        if clock.bound == 0 || *times >= most {
+            return;
+        }
+        let gap_ns = rng.exponential((mean_ns / clock.bound).max(1)).max(1);
+        let at = kernel.now().max(from_ns).saturating_add(gap_ns);
+        if at < to_ns {
+            clock.next_ns = Some(at);
+            due(kernel, at, index);
         }
     }
 
@@ -141,9 +216,6 @@ impl Faults {
         }
         let among = match &self.plan[index].kind {
             _ if !each => 1,
-            FaultKind::Pods(choice) => {
-                (0..cluster.pods.len() as PodId).filter(|pod| pod_matches(cluster, choice, *pod)).count()
-            }
             FaultKind::Machines { nodes, .. } | FaultKind::Remove { nodes } => {
                 (0..cluster.nodes.len() as NodeId).filter(|node| node_matches(cluster, nodes, *node)).count()
             }
@@ -226,10 +298,9 @@ fn node_matches(cluster: &Cluster, choice: &NodeChoice, node: NodeId) -> bool {
         && choice.labels.iter().all(|(key, value)| cluster.nodes.label(node, key) == Some(value))
 }
 
-fn pod_matches(cluster: &Cluster, choice: &PodChoice, pod: PodId) -> bool {
+fn has_labels(cluster: &Cluster, choice: &PodChoice, pod: PodId) -> bool {
     let labels = &cluster.pods.spec(pod).labels;
-    cluster.pods.node(pod) != NO_NODE
-        && choice.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    choice.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 impl Simulation {
@@ -255,6 +326,9 @@ impl Simulation {
         let now = self.kernel.now();
         let Some(changes) = self.changes.as_mut() else { return };
         let faults = &mut changes.faults;
+        if faults.is_of_each_pod(index) {
+            return self.on_moment_of_pods(index);
+        }
         faults.sources[index].times += 1;
         match faults.plan[index].times {
             FaultTimes::Once(_) => faults.scripted_to_come -= 1,
@@ -290,7 +364,7 @@ impl Simulation {
                 self.begin_drain(index, &nodes, at_once, options);
             }
             FaultKind::Add { template, zones, count, prefix } => self.join(template, &zones, count, &prefix),
-            FaultKind::Pods(choice) => self.fail_pods(index, &choice, each),
+            FaultKind::Pods(choice) => self.fail_pods(index, &choice),
             FaultKind::ApiServerDown { lasts, leader_election } => {
                 self.begin_server_fault(index, ServerFault::ServerDown, lasts, leader_election);
             }
@@ -521,20 +595,51 @@ impl Simulation {
         self.kernel.at(self.kernel.now(), event);
     }
 
-    /// Pods fail.
-    fn fail_pods(&mut self, fault: usize, choice: &PodChoice, each: bool) {
+    /// Pods that can fail: they are bound, on a machine in order, and nobody deletes them.
+    fn pods_that_can_fail(&self, choice: &PodChoice) -> impl Iterator<Item = PodId> {
         let store = self.control_plane.store();
-        let hit = |pod: &PodId| {
-            pod_matches(&self.cluster, choice, *pod)
+        (0..self.cluster.pods.len() as PodId).filter(move |pod| {
+            self.cluster.pods.node(*pod) != NO_NODE
+                && has_labels(&self.cluster, choice, *pod)
                 && !self.cluster.pods.is_placeholder(*pod)
                 && store.is_active(*pod)
                 && self.agents.trouble(self.cluster.pods.node(*pod)).is_none()
-        };
-        let candidates: Vec<PodId> = (0..self.cluster.pods.len() as PodId).filter(hit).collect();
-        let count = if each { Some(1) } else { choice.count };
+        })
+    }
+
+    /// A moment at which one of the pods that fail one by one may do so.
+    fn on_moment_of_pods(&mut self, index: usize) {
+        let now = self.kernel.now();
+        let Some(changes) = self.changes.as_mut() else { return };
+        let faults = &mut changes.faults;
+        let clock = &faults.sources[index].clock;
+        if clock.next_ns != Some(now) {
+            return;
+        }
+        let bound = clock.bound;
+        let nth = faults.sources[index].rng.below(bound) as usize;
+        let FaultKind::Pods(choice) = &faults.plan[index].kind else { return };
+        let choice = choice.clone();
+        let hit = self.pods_that_can_fail(&choice).nth(nth);
+        if let Some(changes) = self.changes.as_mut() {
+            changes.faults.sources[index].times += u64::from(hit.is_some());
+            changes.faults.draw_moment(&mut self.kernel, index);
+        }
+        if let Some(pod) = hit {
+            self.fail(index, vec![pod]);
+        }
+    }
+
+    /// Some pods fail.
+    fn fail_pods(&mut self, fault: usize, choice: &PodChoice) {
+        let candidates: Vec<PodId> = self.pods_that_can_fail(choice).collect();
         let Some(changes) = self.changes.as_mut() else { return };
         let rng = &mut changes.faults.sources[fault].rng;
-        let pods = choose(&candidates, count, choice.share_ppm, rng);
+        let pods = choose(&candidates, choice.count, choice.share_ppm, rng);
+        self.fail(fault, pods);
+    }
+
+    fn fail(&mut self, fault: usize, pods: Vec<PodId>) {
         if pods.is_empty() {
             return;
         }
