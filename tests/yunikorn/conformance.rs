@@ -759,15 +759,27 @@ fn the_config_map_is_read_as_it_is() {
             "maxapps",
             "field maxapps not found",
         ),
-        wrong("without queues", map("  log.level: INFO\n"), 6, "data", "queues.yaml"),
-        wrong(
-            "policyGroup names the key",
-            map(&format!("  service.policyGroup: blue\n{queues}")),
-            6,
-            "data",
-            "blue.yaml",
-        ),
     ]);
+}
+
+/// Without queues the shim hands over an empty text, and the core takes `DefaultSchedulerConfig`: a queue for each namespace.
+/// `service.policyGroup` names the key.
+#[test]
+fn a_config_map_without_queues_means_the_default() {
+    let queues =
+        "  queues.yaml: |\n    partitions:\n    - name: default\n      queues:\n      - name: root\n";
+    for (data, key) in [
+        ("  log.level: INFO\n".to_owned(), "queues.yaml"),
+        ("  queues.yaml: \"\"\n".to_owned(), "queues.yaml"),
+        (format!("  service.policyGroup: blue\n{queues}"), "blue.yaml"),
+    ] {
+        let map =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: yunikorn-configs}}\ndata:\n{data}");
+        let (settings, notes) = read(&map).unwrap();
+        assert!(notes[0].contains(key) && notes[0].contains("YuniKorn's default"), "{notes:?}");
+        let config = settings.yunikorn.unwrap();
+        assert_eq!(config.rules.len(), 1, "by namespace");
+    }
 }
 
 /// What YuniKorn takes and corrects is told in a note.
