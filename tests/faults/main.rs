@@ -9,6 +9,7 @@ mod errors;
 mod karpenter;
 mod nodes;
 mod objects;
+mod pod_manifests;
 mod random;
 mod rollouts;
 mod scalings;
