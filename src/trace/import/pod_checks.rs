@@ -407,8 +407,8 @@ static FEATURES: [Feature; 4] = [
     },
     Feature {
         found: |spec| filled(spec, "schedulingGates"),
-        what: "scheduling gates, which nobody takes away",
-        instead: "leave them out, or write the pods in the scenario, whose `schedulingGates` say when each is removed",
+        what: "scheduling gates",
+        instead: "nobody would take them away; leave them out, or write the pods in the scenario, whose `schedulingGates` say when each is removed",
         left_out: (
             "specs.schedulingGates",
             "none: scheduling gates are left out; a pod does not wait for who removes them",
