@@ -35,7 +35,7 @@ use crate::engine::Nanos;
 use crate::engine::codec::CodecError;
 use crate::engine::time::format_exact;
 use crate::trace::model::{
-    self, Counts, Encoding, EventOp, EventRow, Manifest, NodeOp, NodeRow, PodRow, SpecRow,
+    self, Counts, Encoding, EventOp, EventRow, HostPort, Manifest, NodeOp, NodeRow, PodRow, SpecRow,
 };
 use crate::trace::native::CHECKPOINT;
 use crate::trace::{Report, TraceError, TraceWriter, WriteOptions};
@@ -364,6 +364,18 @@ fn affinity(spec: &PodSpec) -> String {
     if out.is_empty() { String::new() } else { Value::Object(out).to_string() }
 }
 
+fn host_ports(spec: &PodSpec) -> String {
+    let unless = |given: &str, default: &str| if given == default { String::new() } else { given.to_owned() };
+    let ports: Vec<HostPort> = (spec.host_ports.iter())
+        .map(|p| HostPort {
+            host_port: p.port,
+            protocol: unless(&p.protocol, "TCP"),
+            host_ip: unless(&p.ip, "0.0.0.0"),
+        })
+        .collect();
+    if ports.is_empty() { String::new() } else { serde_json::to_string(&ports).unwrap_or_default() }
+}
+
 fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecRow {
     let tolerations = spec.tolerations.iter().map(|t| {
         let operator = if t.exists { "Exists" } else { "Equal" };
@@ -406,6 +418,7 @@ fn spec_row(names: &ResourceNames, spec: &PodSpec, app_namespace: &str) -> SpecR
         tolerations: list(tolerations.collect()),
         affinity: affinity(spec),
         topology_spread: list(spread.collect()),
+        host_ports: host_ports(spec),
         ..SpecRow::default()
     }
 }

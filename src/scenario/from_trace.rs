@@ -38,9 +38,9 @@ use super::scheduling::{self, StorageClassSpec};
 use super::spec::{NodeLifecycleSpec, PodShape, TimeDistribution, TransformSpec};
 use super::{DEFAULT_NODE_PODS, limits};
 use crate::cluster::{
-    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, LabelSelector, NO_NODE, Namespaces,
-    NodeId, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources, SpecId,
-    SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
+    App, AppId, Cluster, DEFAULT_NAMESPACE, Expression, HOSTNAME_LABEL, HostPort, LabelSelector, NO_NODE,
+    Namespaces, NodeId, NodeTemplate, Operator, PodAffinityTerm, PodId, PodSpec, ResourceNames, Resources,
+    SpecId, SpreadConstraint, Stage, Taint, TaintEffect, Term, Toleration, WeightedTerm, ZONE_LABEL,
 };
 use crate::control_plane::controllers::cron_job::CronJobSettings;
 use crate::control_plane::controllers::daemon_set::{DaemonSetSettings, suits, tolerate};
@@ -221,6 +221,16 @@ fn parse(json: &str, what: &str) -> Result<Value, FromTraceError> {
     })
 }
 
+/// A text of the trace as the type that it is of; the default for an empty one.
+fn decode<T: serde::de::DeserializeOwned + Default>(json: &str, what: &str) -> Result<T, FromTraceError> {
+    if json.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(json).map_err(|error| {
+        unusable(format!("{what} can't be read: {error}"), "`podpace trace validate` shows where; correct it")
+    })
+}
+
 fn effect(name: &str) -> Option<TaintEffect> {
     match name {
         "NoSchedule" => Some(TaintEffect::NoSchedule),
@@ -228,6 +238,16 @@ fn effect(name: &str) -> Option<TaintEffect> {
         "NoExecute" => Some(TaintEffect::NoExecute),
         _ => None,
     }
+}
+
+fn host_ports(json: &str) -> Result<Vec<HostPort>, FromTraceError> {
+    let ports: Vec<model::HostPort> = decode(json, "a spec's host_ports")?;
+    let port = |p: model::HostPort| HostPort {
+        port: p.host_port,
+        protocol: if p.protocol.is_empty() { "TCP".to_owned() } else { p.protocol },
+        ip: p.host_ip,
+    };
+    Ok(ports.into_iter().map(port).collect())
 }
 
 fn taints(json: &str) -> Result<Vec<Taint>, FromTraceError> {
@@ -321,6 +341,7 @@ impl SpecReader {
             },
             scheduler_name: row.scheduler_name.clone(),
             never_preempts: row.preemption_policy == "Never",
+            host_ports: host_ports(&row.host_ports)?,
             ..PodSpec::default()
         })
     }
@@ -507,7 +528,7 @@ pub(super) fn read_manifests(
 ) -> Result<TraceWorkload, FromTraceError> {
     /// Tells traces of one process apart.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("podpace-manifests-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("{MANIFESTS}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);
     // What is transformed has to be in the trace; what is there before the run began has no controller that makes it.
     let controllers = match (options.backlog || *transform != TransformSpec::default(), apps.gangs) {
@@ -699,9 +720,29 @@ fn fill(
     Ok(out)
 }
 
+/// How folders for the traces of manifests are named.
+const MANIFESTS: &str = "podpace-manifests";
+
+/// Whether a trace was made of manifests just now: nobody knows its folder.
+fn is_of_manifests(reader: &TraceReader) -> bool {
+    reader.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(MANIFESTS))
+}
+
 /// No pod is left.
 fn nothing_left(reader: &TraceReader, out: &TraceWorkload) -> FromTraceError {
-    if out.outside > 0 {
+    if is_of_manifests(reader) {
+        let left = if out.outside > 0 {
+            "no pod is left of the manifests"
+        } else {
+            "no object of the manifests makes a pod"
+        };
+        let hint = if out.outside > 0 {
+            "correct workload.transform"
+        } else {
+            "give them Pods, or controllers with `replicas` above 0; docs/objects.md says what is read"
+        };
+        unusable(left, hint)
+    } else if out.outside > 0 {
         let hint = "`podpace trace stats` shows when pods are created; correct workload.transform";
         unusable(format!("no pod is left of the trace {}", reader.path().display()), hint)
     } else {
@@ -927,8 +968,15 @@ fn nodes(
             return Err(too_many(0));
         }
         let hint = "describe the cluster in the scenario: `cluster: {nodes: [{count: 100, template: {allocatable: {cpu: 32, memory: 128Gi}}}]}`";
-        return Err(unusable(format!("the trace {} has no nodes", reader.path().display()), hint));
+        let what = if is_of_manifests(reader) {
+            "there are no Nodes among the manifests".to_owned()
+        } else {
+            format!("the trace {} has no nodes", reader.path().display())
+        };
+        return Err(unusable(what, hint));
     }
+    let mut labels_in_use = labels_in_use.clone();
+    labels_in_use.extend(labels_of_placeholders(&reader.specs()?, &mut cluster.resources)?);
     let mut templates: BTreeMap<NodeTemplate, u32> = BTreeMap::new();
     for row in &rows {
         let mut allocatable = resources(&row.allocatable, &mut cluster.resources)?;
@@ -953,6 +1001,57 @@ fn nodes(
         };
         let zone = row.labels.get(ZONE_LABEL).map(|zone| cluster.nodes.add_zone(zone));
         cluster.nodes.add(row.name.clone(), template, zone);
+    }
+    Ok(())
+}
+
+/// Node labels that placeholders of gangs look at.
+fn labels_of_placeholders(
+    rows: &[SpecRow],
+    names: &mut ResourceNames,
+) -> Result<BTreeSet<String>, FromTraceError> {
+    let mut specs = Vec::new();
+    for row in rows.iter().filter(|row| !row.gang.is_empty()) {
+        for group in decode::<model::Gang>(&row.gang, "a spec's gang")?.task_groups {
+            specs.push(SpecReader::default().spec(&placeholder(row, &group), names)?);
+        }
+    }
+    Ok(labels_in_use(&specs))
+}
+
+/// The spec of a group's placeholders, of a pod that names it.
+fn placeholder(row: &SpecRow, group: &model::TaskGroup) -> SpecRow {
+    SpecRow {
+        namespace: row.namespace.clone(),
+        requests: group.min_resource.clone(),
+        labels: group.labels.clone(),
+        node_selector: group.node_selector.clone(),
+        tolerations: group.tolerations.clone(),
+        affinity: group.affinity.clone(),
+        topology_spread: group.topology_spread.clone(),
+        scheduler_name: row.scheduler_name.clone(),
+        preemption_policy: row.preemption_policy.clone(),
+        ..SpecRow::default()
+    }
+}
+
+/// Notes what the pod that brings an application says of its gangs; one that comes later says nothing.
+fn declare(
+    cluster: &mut Cluster,
+    spec_reader: &mut SpecReader,
+    gangs: &mut Gangs,
+    (app, row, priority): (AppId, &SpecRow, i32),
+) -> Result<(), FromTraceError> {
+    let gang: model::Gang = decode(&row.gang, "a spec's gang")?;
+    let described = cluster.pods.app_mut(app);
+    described.gang_hard = gang.hard;
+    described.placeholder_timeout_ns = gang.placeholder_timeout_seconds.saturating_mul(1_000_000_000);
+    for group in gang.task_groups {
+        let spec = spec_reader.spec(&placeholder(row, &group), &mut cluster.resources)?;
+        let task_group = Some(group.name.clone());
+        let spec = cluster.pods.add_spec(PodSpec { priority, task_group, ..spec });
+        let found = Gang { members: group.min_member, spec, places: Vec::new() };
+        gangs.entry((app, group.name)).or_insert(found);
     }
     Ok(())
 }
@@ -1039,6 +1138,7 @@ fn pods(
     let mut spec_ids: FxHashMap<(u32, i32, Option<String>), SpecId> = FxHashMap::default();
     let mut renamed_ids: BTreeMap<(u32, i32, String, Option<String>), SpecId> = BTreeMap::new();
     let mut planned: Vec<Row> = Vec::new();
+    let mut brought: BTreeSet<AppId> = BTreeSet::new();
     let (mut gangs, mut homeless, mut placeholders) = (0u64, 0u64, 0u64);
     let left = transform.pods(reader, rows, streams, |taken| {
         let node = match taken.node {
@@ -1067,11 +1167,35 @@ fn pods(
             placeholders += 1;
             return Ok(());
         }
+        let autogenerated;
+        let app = match taken.app {
+            "" => {
+                // At most 63 characters, as a label value has.
+                let namespace = taken.namespace.unwrap_or_else(|| namespace(row));
+                autogenerated = format!("{:.63}", format!("yunikorn-{namespace}-autogen"));
+                autogenerated.as_str()
+            }
+            app => app,
+        };
+        let queue = match taken.queue {
+            "" => options.default_queue,
+            queue => queue,
+        };
+        let owner = (taken.user, taken.namespace.unwrap_or_else(|| namespace(row)));
+        let app = apps.id(cluster, app, queue, owner, taken.copy);
         let members = match (options.gangs, node, taken.placeholder) {
             (true, NO_NODE, _) | (true, _, true) => taken.min_member.max(u32::from(taken.placeholder)),
             _ => 0,
         };
-        let task_group = (members > 0 && !taken.task_group.is_empty()).then(|| taken.task_group.to_owned());
+        if options.gangs && node == NO_NODE && !row.gang.is_empty() && brought.insert(app) {
+            let renamed = taken.namespace.map(|name| SpecRow { namespace: name.to_owned(), ..row.clone() });
+            let row = renamed.as_ref().unwrap_or(row);
+            declare(cluster, spec_reader, gangs_of, (app, row, taken.priority))?;
+        }
+        let is_declared = || gangs_of.contains_key(&(app, taken.task_group.to_owned()));
+        let is_member = !taken.task_group.is_empty()
+            && (members > 0 || options.gangs && node == NO_NODE && brought.contains(&app) && is_declared());
+        let task_group = is_member.then(|| taken.task_group.to_owned());
         let (priority, in_gang) = (taken.priority, task_group.clone());
         let spec = match taken.namespace {
             None => *spec_ids.entry((taken.spec_id, priority, in_gang)).or_insert_with_key(|key| {
@@ -1092,25 +1216,9 @@ fn pods(
                 }
             }
         };
-        let autogenerated;
-        let app = match taken.app {
-            "" => {
-                // At most 63 characters, as a label value has.
-                let namespace = taken.namespace.unwrap_or_else(|| namespace(row));
-                autogenerated = format!("{:.63}", format!("yunikorn-{namespace}-autogen"));
-                autogenerated.as_str()
-            }
-            app => app,
-        };
-        let queue = match taken.queue {
-            "" => options.default_queue,
-            queue => queue,
-        };
         gangs += u64::from(taken.min_member > 1 && taken.copy == 0 && node == NO_NODE && !options.gangs);
         // Deleting is modelled as the end of a run that begins when the pod is created.
         let run_ns = taken.run_ns.unwrap_or(u64::MAX).min(taken.held_ns.unwrap_or(u64::MAX));
-        let owner = (taken.user, taken.namespace.unwrap_or_else(|| namespace(row)));
-        let app = apps.id(cluster, app, queue, owner, taken.copy);
         if let Some(task_group) = task_group {
             let group = gangs_of.entry((app, task_group)).or_insert_with(|| Gang {
                 members,
@@ -1152,6 +1260,11 @@ fn pods(
         if count > 0 {
             out.notes.push(format!("{} {what}", thousands(count)));
         }
+    }
+    let asked: u64 = gangs_of.values().map(|gang| u64::from(gang.members)).sum();
+    if asked > limits::PODS {
+        let message = format!("the gangs have {} members; there may be {}", thousands(asked), limits::PODS);
+        return Err(unusable(message, "correct min_member, or minMember of the task groups"));
     }
     out.outside = outside;
     // Stable: pods of the same time stay in the trace's order.

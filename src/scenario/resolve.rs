@@ -8,7 +8,7 @@
 //! `workload.*` of the scenario's seed, so that two runs that differ in a setting share their workload.
 //!
 //! Cost: O(nodes + pods).
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -668,7 +668,25 @@ impl Resolver<'_> {
 
     /// Pods whose profile is not there: the real kube-scheduler leaves them alone.
     fn scheduler_names(&mut self, settings: &Settings, cluster: &Cluster) {
-        if self.spec.scheduler.kind != "kube-scheduler" {
+        let kind = self.spec.scheduler.kind.as_str();
+        let recorded = self.spec.workload.trace.is_some() || !self.spec.workload.manifests.is_empty();
+        let takes_ports = |id| !cluster.pods.spec_by_id(id as SpecId).host_ports.is_empty();
+        if recorded
+            && matches!(kind, "yunikorn" | "first-fit")
+            && (0..cluster.pods.spec_count()).any(takes_ports)
+        {
+            let note = format!("some pods take ports of their node, which {kind} does not look at here");
+            self.found.provenance.notes.push(note);
+        }
+        let own = match kind {
+            "kube-scheduler" => "",
+            "volcano" => "volcano",
+            // With its admission controller every pod is YuniKorn's.
+            "yunikorn" => "yunikorn",
+            _ => return,
+        };
+        if !own.is_empty() {
+            self.foreign_schedulers(cluster, &[own], &format!("to {own}"));
             return;
         }
         let known: Vec<&str> = std::iter::once(settings.scheduler_name.as_str())
@@ -710,13 +728,29 @@ impl Resolver<'_> {
                 self.errors.push(self.document.diagnostic(&path, message, Some(hint)));
             }
         }
-        let foreign = (0..cluster.pods.spec_count())
-            .map(|id| &cluster.pods.spec_by_id(id as SpecId).scheduler_name)
-            .any(|name| !name.is_empty() && !known.contains(&name.as_str()));
-        if foreign && (w.trace.is_some() || !w.manifests.is_empty()) {
-            let note = "some pods name a scheduler of their own; all go to the scenario's";
-            self.found.provenance.notes.push(note.to_owned());
+        let first = known.first().copied().unwrap_or_default();
+        self.foreign_schedulers(cluster, &known, &format!("to the profile {first}"));
+    }
+
+    /// Notes pods of a trace or manifests that name a scheduler which the scenario does not have: in their cluster it was there.
+    fn foreign_schedulers(&mut self, cluster: &Cluster, known: &[&str], whither: &str) {
+        let w = &self.spec.workload;
+        if w.trace.is_none() && w.manifests.is_empty() {
+            return;
         }
+        let specs = (0..cluster.pods.spec_count()).map(|id| cluster.pods.spec_by_id(id as SpecId));
+        let named = specs.map(|spec| spec.scheduler_name.as_str());
+        let foreign: BTreeSet<&str> =
+            named.filter(|name| !name.is_empty() && !known.contains(name)).collect();
+        let Some(one) = foreign.first() else { return };
+        let others = match foreign.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        self.found.provenance.notes.push(format!(
+            "some pods name a scheduler that the scenario does not have ({one}{others}); they go {whither}, where a cluster without that \
+             scheduler would leave them pending"
+        ));
     }
 
     /// Kueue's plan, and how jobs arrive with it: one after the other, when their first pods would have come.

@@ -95,6 +95,18 @@ struct RawPartition {
     weights: BTreeMap<String, f64>,
 }
 
+/// `DefaultSchedulerConfig` of the core's `pkg/common/configs/config.go`: a queue for each namespace.
+const DEFAULT: &str = "partitions:
+  - name: default
+    placementrules:
+      - name: tag
+        value: namespace
+        create: true
+    queues:
+      - name: root
+        submitacl: '*'
+";
+
 /// Reads a configuration; resources that the cluster does not know yet are added to its names.
 pub(super) fn read(file: &ConfigFile, names: &mut ResourceNames) -> Result<SchedulerConfig, Vec<Diagnostic>> {
     let mut config = SchedulerConfig::default();
@@ -108,14 +120,18 @@ pub(super) fn read(file: &ConfigFile, names: &mut ResourceNames) -> Result<Sched
     config.notes.append(&mut outer.notes);
     let key = format!("{group}.yaml");
     let data = Path::default().key("data");
-    let Some((_, node)) = tree.get("data").and_then(|d| d.entry(&key)) else {
-        if outer.errors.is_empty() {
-            let hint =
-                format!("add `{key}: |` with the queues below `data:`, as YuniKorn's documentation shows");
-            let message = format!("the ConfigMap has no queues: `{key}` is missing");
-            outer.errors.push(file.diagnostic(&data, message, hint));
+    let found = tree.get("data").and_then(|d| d.entry(&key)).map(|(_, node)| node);
+    let is_empty = |node: &&Node| matches!(&node.value, Value::Scalar(text, class) if *class == Class::Null || text.is_empty());
+    let Some(node) = found.filter(|node| !is_empty(node)) else {
+        if !outer.errors.is_empty() {
+            return Err(outer.errors);
         }
-        return Err(outer.errors);
+        // The shim hands an empty text to the core, which takes its own.
+        config.notes.push(format!(
+            "{data}: `{key}` is not there, or empty: the queues are those of YuniKorn's default"
+        ));
+        let inner = ConfigFile::parse("YuniKorn's default", DEFAULT)?;
+        return queues(&inner, names, no_gangs, &mut config).map(|()| config);
     };
     let Value::Scalar(text, Class::Text) = &node.value else {
         let message = format!("expected the text of a queue configuration, got {}", node.kind());

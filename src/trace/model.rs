@@ -19,6 +19,9 @@
 //! An absent text is the empty string; an absent number is `null`. What a scheduler has to parse anyway
 //! (tolerations, affinity, taints) stays Kubernetes JSON text, so that nothing of it is lost on the way.
 //!
+//! Columns that came later (`preemption_policy`, `host_ports`, `gang` of specs) may be absent; the latter two are, where no row has them, so that
+//! a trace without them has the bytes that it had before there were such columns.
+//!
 //! Left out: container images, volumes, probes, environment: no scheduler model reads them.
 
 use std::collections::BTreeMap;
@@ -123,6 +126,75 @@ pub struct SpecRow {
     /// `spec.preemptionPolicy` if it is `Never`; empty: the pod may push others off a node.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub preemption_policy: String,
+    /// Ports of the node that the pod takes, as JSON text: a list of `{hostPort, protocol, hostIP}`; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_ports: String,
+    /// What the pod says of its application's gangs beyond its own group's name and size: a [`Gang`] as JSON text; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gang: String,
+}
+
+/// A port of the node that a pod takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPort {
+    /// Port.
+    pub host_port: u16,
+    /// `TCP`, `UDP` or `SCTP`; empty: TCP.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// Address; empty: all of the node.
+    #[serde(default, rename = "hostIP", skip_serializing_if = "String::is_empty")]
+    pub host_ip: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero_u64(n: &u64) -> bool {
+    *n == 0
+}
+
+/// The gangs of an application, as the pod that brings it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gang {
+    /// The application fails (`Hard`) when its placeholders can't all be placed in time, and does not run without its gang.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hard: bool,
+    /// How long they have; 0: the scheduler's default.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub placeholder_timeout_seconds: u64,
+    /// Its groups.
+    pub task_groups: Vec<TaskGroup>,
+}
+
+/// A task group of an application, with what its placeholders are made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskGroup {
+    /// Name.
+    pub name: String,
+    /// Placeholders.
+    pub min_member: u32,
+    /// What each asks for.
+    pub min_resource: Resources,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Node selector.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Tolerations as JSON text; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tolerations: String,
+    /// Affinity as JSON text; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub affinity: String,
+    /// Topology spread constraints as JSON text; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topology_spread: String,
 }
 
 /// What happens to a node.

@@ -181,10 +181,15 @@ impl PodBatch {
     }
 }
 
+/// A column that may be absent, and whether a row has it.
+pub type Optional<T> = (&'static str, fn(&T) -> bool);
+
 /// A row type of a native table other than `pods`.
-pub trait Row: Serialize + DeserializeOwned + Clone + Sized {
+pub trait Row: Serialize + DeserializeOwned + Clone + Sized + 'static {
     /// Table name.
     const TABLE: &'static str;
+    /// Columns that are there only if a row has them. A table with such columns is written when it is complete.
+    const OPTIONAL: &'static [Optional<Self>] = &[];
     /// Arrow columns of rows.
     #[cfg(feature = "parquet")]
     fn to_arrow(rows: &[Self]) -> Vec<(&'static str, arrow_array::ArrayRef, bool)>;
@@ -680,7 +685,7 @@ mod rows {
     use arrow_array::{Array, ArrayRef, UInt32Array, UInt64Array};
 
     use super::columnar::{Columns, from_json, json, option, options, texts};
-    use super::{EventRow, NodeRow, OutcomeRow, Row, SpecRow};
+    use super::{EventRow, NodeRow, Optional, OutcomeRow, Row, SpecRow};
     use crate::trace::model::{EventOp, NodeOp};
 
     type Named = Vec<(&'static str, ArrayRef, bool)>;
@@ -695,6 +700,8 @@ mod rows {
 
     impl Row for SpecRow {
         const TABLE: &'static str = "specs";
+        const OPTIONAL: &'static [Optional<Self>] =
+            &[("host_ports", |s| !s.host_ports.is_empty()), ("gang", |s| !s.gang.is_empty())];
 
         fn to_arrow(r: &[SpecRow]) -> Named {
             vec![
@@ -709,12 +716,15 @@ mod rows {
                 ("gpu_type", texts(r.iter().map(|s| s.gpu_type.as_str())), false),
                 ("scheduler_name", texts(r.iter().map(|s| s.scheduler_name.as_str())), false),
                 ("preemption_policy", texts(r.iter().map(|s| s.preemption_policy.as_str())), false),
+                ("host_ports", texts(r.iter().map(|s| s.host_ports.as_str())), false),
+                ("gang", texts(r.iter().map(|s| s.gang.as_str())), false),
             ]
         }
 
         fn from_arrow(c: &Columns<'_>) -> Result<Vec<SpecRow>, String> {
             // Traces from before it was kept do not have it.
-            let policy = if c.has("preemption_policy") { Some(c.text("preemption_policy")?) } else { None };
+            let later = |name| if c.has(name) { c.text(name).map(Some) } else { Ok(None) };
+            let (policy, ports, gang) = (later("preemption_policy")?, later("host_ports")?, later("gang")?);
             (0..c.rows())
                 .map(|i| {
                     Ok(SpecRow {
@@ -729,6 +739,8 @@ mod rows {
                         gpu_type: c.text("gpu_type")?.value(i).to_string(),
                         scheduler_name: c.text("scheduler_name")?.value(i).to_string(),
                         preemption_policy: policy.map(|p| p.value(i).to_string()).unwrap_or_default(),
+                        host_ports: ports.map(|p| p.value(i).to_string()).unwrap_or_default(),
+                        gang: gang.map(|g| g.value(i).to_string()).unwrap_or_default(),
                     })
                 })
                 .collect()
@@ -853,9 +865,26 @@ enum TableOut<T> {
     Json(JsonOut, PhantomData<T>),
     #[cfg(feature = "parquet")]
     Parquet {
-        out: Box<columnar::ParquetOut>,
+        path: PathBuf,
+        /// None: until the optional columns are known.
+        out: Option<Box<columnar::ParquetOut>>,
         rows: Vec<T>,
     },
+}
+
+/// A batch of these rows, without the optional columns that are not `used`.
+#[cfg(feature = "parquet")]
+fn columns<T: Row>(rows: &[T], used: &[&str]) -> Result<arrow_array::RecordBatch, String> {
+    let unused = |name: &str| T::OPTIONAL.iter().any(|(of, _)| *of == name) && !used.contains(&name);
+    let mut columns = T::to_arrow(rows);
+    columns.retain(|(name, ..)| !unused(name));
+    columnar::record(columns)
+}
+
+#[cfg(feature = "parquet")]
+fn create_table<T: Row>(path: &Path, used: &[&str]) -> Result<Box<columnar::ParquetOut>, TraceError> {
+    let empty = columns::<T>(&[], used).map_err(|e| TraceError::format(path, e))?;
+    Ok(Box::new(columnar::ParquetOut::create(path.to_path_buf(), empty.schema(), &[], &[])?))
 }
 
 impl<T: Row> TableOut<T> {
@@ -867,9 +896,8 @@ impl<T: Row> TableOut<T> {
             #[cfg(feature = "parquet")]
             Encoding::Parquet => {
                 let path = dir.join(format!("{}.parquet", T::TABLE));
-                let empty = columnar::record(T::to_arrow(&[])).map_err(|e| TraceError::format(&path, e))?;
-                let out = Box::new(columnar::ParquetOut::create(path, empty.schema(), &[], &[])?);
-                Ok(TableOut::Parquet { out, rows: Vec::new() })
+                let out = if T::OPTIONAL.is_empty() { Some(create_table::<T>(&path, &[])?) } else { None };
+                Ok(TableOut::Parquet { path, out, rows: Vec::new() })
             }
             #[cfg(not(feature = "parquet"))]
             Encoding::Parquet => Err(no_parquet()),
@@ -880,9 +908,16 @@ impl<T: Row> TableOut<T> {
         match self {
             TableOut::Json(out, _) => out.write(row),
             #[cfg(feature = "parquet")]
-            TableOut::Parquet { out, rows } => {
+            TableOut::Parquet { out, rows, .. } => {
                 rows.push(row.clone());
-                if rows.len() == BATCH_ROWS { flush(out, rows) } else { Ok(()) }
+                match out {
+                    Some(out) if rows.len() == BATCH_ROWS => {
+                        flush(out, rows, &[])?;
+                        rows.clear();
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -891,8 +926,16 @@ impl<T: Row> TableOut<T> {
         match self {
             TableOut::Json(out, _) => out.finish(),
             #[cfg(feature = "parquet")]
-            TableOut::Parquet { mut out, mut rows } => {
-                flush(&mut out, &mut rows)?;
+            TableOut::Parquet { path, out, rows } => {
+                let used = T::OPTIONAL.iter().filter(|(_, has)| rows.iter().any(has));
+                let used: Vec<&str> = used.map(|(name, _)| *name).collect();
+                let mut out = match out {
+                    Some(out) => out,
+                    None => create_table::<T>(&path, &used)?,
+                };
+                for batch in rows.chunks(BATCH_ROWS) {
+                    flush(&mut out, batch, &used)?;
+                }
                 out.finish()
             }
         }
@@ -900,13 +943,8 @@ impl<T: Row> TableOut<T> {
 }
 
 #[cfg(feature = "parquet")]
-fn flush<T: Row>(out: &mut columnar::ParquetOut, rows: &mut Vec<T>) -> Result<(), TraceError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let batch = columnar::record(T::to_arrow(rows)).map_err(TraceError::Usage)?;
-    rows.clear();
-    out.write(&batch)
+fn flush<T: Row>(out: &mut columnar::ParquetOut, rows: &[T], used: &[&str]) -> Result<(), TraceError> {
+    out.write(&columns(rows, used).map_err(TraceError::Usage)?)
 }
 
 #[cfg(not(feature = "parquet"))]

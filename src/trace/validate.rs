@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::TraceError;
-use super::model::{CPU, Counts, EventOp, MEMORY, NodeOp, NodeRow, Resources, SpecRow};
+use super::model::{CPU, Counts, EventOp, Gang, HostPort, MEMORY, NodeOp, NodeRow, Resources, SpecRow};
 use super::native::{self, PodBatch, TraceReader};
 use super::report::thousands;
 
@@ -30,7 +30,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E009", "an outcome belongs to no pod, or outcomes are not in the order of pods"),
     ("E010", "an outcome's times are not in the order created, bound, running, finished"),
     ("E011", "a gang without an application: min_member needs app and task_group"),
-    ("E012", "a JSON text (tolerations, affinity, topology_spread, taints) is not JSON"),
+    ("E012", "a JSON text (tolerations, affinity, topology_spread, taints, host_ports, gang) is not JSON"),
     ("E013", "node rows or events are not in order of (t_ns, seq)"),
     ("W001", "the trace has no nodes"),
     ("W002", "pods ask for more than any node has"),
@@ -187,6 +187,14 @@ fn check_specs(c: &mut Collector, specs: &[SpecRow]) {
             ("topology_spread", &s.topology_spread),
         ] {
             check_json(c, text, || format!("{name} of spec {}", s.spec_id));
+        }
+        let ports_fit =
+            s.host_ports.is_empty() || serde_json::from_str::<Vec<HostPort>>(&s.host_ports).is_ok();
+        let gang_fits = s.gang.is_empty() || serde_json::from_str::<Gang>(&s.gang).is_ok();
+        for (name, fits) in [("host_ports", ports_fit), ("gang", gang_fits)] {
+            if !fits {
+                c.add("E012", || format!("{name} of spec {}", s.spec_id));
+            }
         }
     }
 }

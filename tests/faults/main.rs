@@ -12,6 +12,7 @@ mod nodes;
 mod object_manifests;
 mod objects;
 mod pod_failures;
+mod pod_manifests;
 mod random;
 mod rollouts;
 mod scalings;

@@ -34,6 +34,10 @@ impl Imported {
     pub(crate) fn deleted_at(&self, uid: &str) -> Option<u64> {
         self.deletions.iter().find(|(u, _)| u == uid).map(|d| d.1)
     }
+    /// The node that a pod sits on from the beginning.
+    pub(crate) fn bound_on(&self, uid: &str) -> Option<&str> {
+        self.bound.iter().find(|(u, _)| u == uid).map(|(_, node)| node.as_str())
+    }
     pub(crate) fn dropped(&self, table: &str, reason: &str) -> u64 {
         self.manifest.report.tables[table].dropped.get(reason).map_or(0, |d| d.count)
     }

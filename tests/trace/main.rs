@@ -5,6 +5,7 @@ mod formats;
 mod import;
 mod limit_ranges;
 mod native;
+mod pod_checks;
 mod priority_classes;
 mod recordings;
 mod replay;

@@ -185,8 +185,9 @@ fn controller(kind: &str, name: &str, owner: Option<(&str, &str)>, count: u64) -
     let owners = owner.map_or(String::new(), |(kind, name)| {
         format!(r#","ownerReferences":[{{"kind":"{kind}","name":"{name}","controller":true}}]"#)
     });
+    let field = if kind == "Job" { "completions" } else { "replicas" };
     format!(
-        r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"d"{owners}}},"spec":{{"replicas":{count},"completions":{count},"template":{{"spec":{{"containers":[{{"name":"c"}}]}}}}}}}}"#
+        r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"d"{owners}}},"spec":{{"{field}":{count},"template":{{"spec":{{"containers":[{{"name":"c"}}]}}}}}}}}"#
     )
 }
 

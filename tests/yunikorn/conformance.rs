@@ -759,15 +759,27 @@ fn the_config_map_is_read_as_it_is() {
             "maxapps",
             "field maxapps not found",
         ),
-        wrong("without queues", map("  log.level: INFO\n"), 6, "data", "queues.yaml"),
-        wrong(
-            "policyGroup names the key",
-            map(&format!("  service.policyGroup: blue\n{queues}")),
-            6,
-            "data",
-            "blue.yaml",
-        ),
     ]);
+}
+
+/// Without queues the shim hands over an empty text, and the core takes `DefaultSchedulerConfig`: a queue for each namespace.
+/// `service.policyGroup` names the key.
+#[test]
+fn a_config_map_without_queues_means_the_default() {
+    let queues =
+        "  queues.yaml: |\n    partitions:\n    - name: default\n      queues:\n      - name: root\n";
+    for (data, key) in [
+        ("  log.level: INFO\n".to_owned(), "queues.yaml"),
+        ("  queues.yaml: \"\"\n".to_owned(), "queues.yaml"),
+        (format!("  service.policyGroup: blue\n{queues}"), "blue.yaml"),
+    ] {
+        let map =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: yunikorn-configs}}\ndata:\n{data}");
+        let (settings, notes) = read(&map).unwrap();
+        assert!(notes[0].contains(key) && notes[0].contains("YuniKorn's default"), "{notes:?}");
+        let config = settings.yunikorn.unwrap();
+        assert_eq!(config.rules.len(), 1, "by namespace");
+    }
 }
 
 /// What YuniKorn takes and corrects is told in a note.
@@ -1770,6 +1782,45 @@ fn annotations_make_gangs() {
     assert_eq!(done.summary.counts.bound, 0, "20 placeholders do not fit on 16 cores");
     let done = simulate("m", &text("kube-scheduler"), &[("pods.yaml", &manifest)]);
     assert_eq!(done.summary.counts.bound, 4, "kube-scheduler knows no gangs");
+}
+
+/// A hard gang among manifests fails when its placeholders can't be placed in the time that the annotation gives.
+#[test]
+fn a_hard_gang_of_manifests_fails_in_time() {
+    let job = |style: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: gang}}\nspec:\n  completions: 8\n  parallelism: 8\n  template:\n    metadata:\n      labels: {{applicationId: gang-1}}\n      annotations:\n        yunikorn.apache.org/task-group-name: tg\n        yunikorn.apache.org/task-groups: '[{{\"name\": \"tg\", \"minMember\": 30, \"minResource\": {{\"cpu\": \"1\"}}}}]'\n        yunikorn.apache.org/schedulingPolicyParameters: placeholderTimeoutInSeconds=30 gangSchedulingStyle={style}\n    spec: {{restartPolicy: Never, containers: [{{name: c, resources: {{requests: {{cpu: 1}}}}}}]}}\n"
+        )
+    };
+    let text = "scheduler: {kind: yunikorn, host: m}\nworkload: {manifests: [job.yaml], start: backlog}\nstop: {when: allBound, limit: 2m}";
+    let counts = |style: &str| simulate("m", text, &[("job.yaml", &job(style))]).summary.counts;
+    let hard = counts("Hard");
+    assert_eq!((hard.bound, hard.failed), (0, 8));
+    let soft = counts("Soft");
+    assert_eq!((soft.bound, soft.failed), (8, 0), "after 30 s it goes on without its gang");
+}
+
+/// Of Spark's pods the driver names both groups; the executors only theirs. The executors' places are held before they come, with
+/// what the group's `minResource` says.
+#[test]
+fn a_driver_names_the_groups_of_its_executors() {
+    let pod = |name: &str, group: &str, groups: &str| {
+        format!(
+            "kind: Pod\nmetadata:\n  name: {name}\n  labels: {{applicationId: spark}}\n  annotations:\n    yunikorn.apache.org/task-group-name: {group}\n{groups}spec: {{containers: [{{name: c, resources: {{requests: {{cpu: 1}}}}}}]}}\n---\n"
+        )
+    };
+    let driver = |executors: u32, cpu: u32| {
+        let groups = format!(
+            "    yunikorn.apache.org/task-groups: '[{{\"name\": \"driver\", \"minMember\": 1, \"minResource\": {{\"cpu\": 1}}}}, {{\"name\": \"executor\", \"minMember\": {executors}, \"minResource\": {{\"cpu\": {cpu}}}}}]'\n"
+        );
+        pod("driver", "driver", &groups) + &pod("e1", "executor", "") + &pod("e2", "executor", "")
+    };
+    let text = "scheduler: {kind: yunikorn, host: m}\nworkload: {manifests: [pods.yaml], start: backlog}\nstop: {when: allBound, limit: 5m}";
+    let bound = |manifest: String| simulate("m", text, &[("pods.yaml", &manifest)]).summary.counts.bound;
+    assert_eq!(bound(driver(2, 1)), 3);
+    assert_eq!(bound(driver(16, 1)), 0, "17 placeholders do not fit on 16 cores");
+    assert_eq!(bound(driver(4, 4)), 0, "nor do four of 4 cores beside the driver's");
+    assert_eq!(bound(driver(3, 4)), 3);
 }
 
 /// A soft gang with the default time of 15 minutes goes on in the end: a run does not stall before.

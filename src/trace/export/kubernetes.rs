@@ -31,7 +31,7 @@ use super::{Fates, Out, spec_of};
 use crate::engine::time::format_exact;
 use crate::trace::error::TraceError;
 use crate::trace::model::{
-    CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, NodeRow, PodRow, Resources, SpecRow, label_value,
+    CPU, EPHEMERAL_STORAGE, Gang, MEMORY, NodeOp, NodeRow, PodRow, Resources, SpecRow, TaskGroup, label_value,
 };
 use crate::trace::native::TraceReader;
 use crate::trace::number::rfc3339;
@@ -103,6 +103,47 @@ fn parse(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { serde_json::from_str(text).unwrap_or(Value::Null) }
 }
 
+/// The gangs that a pod names.
+fn gang(pod: &PodRow, spec: &SpecRow) -> Gang {
+    if let Ok(gang) = serde_json::from_str(&spec.gang) {
+        return gang;
+    }
+    let own = TaskGroup {
+        name: pod.task_group.clone(),
+        min_member: pod.min_member,
+        min_resource: spec.requests.clone(),
+        node_selector: spec.node_selector.clone(),
+        tolerations: spec.tolerations.clone(),
+        affinity: spec.affinity.clone(),
+        topology_spread: spec.topology_spread.clone(),
+        ..TaskGroup::default()
+    };
+    let task_groups = if pod.task_group.is_empty() || pod.min_member == 0 { Vec::new() } else { vec![own] };
+    Gang { task_groups, ..Gang::default() }
+}
+
+/// A task group as YuniKorn's annotation has it.
+fn task_group(group: &TaskGroup) -> Value {
+    let min: BTreeMap<String, String> = quantities(&group.min_resource);
+    let mut out = json!({"name": group.name, "minMember": group.min_member, "minResource": min});
+    for (field, labels) in [("labels", &group.labels), ("nodeSelector", &group.node_selector)] {
+        if !labels.is_empty() {
+            out[field] = json!(labels);
+        }
+    }
+    for (field, text) in [
+        ("tolerations", &group.tolerations),
+        ("affinity", &group.affinity),
+        ("topologySpreadConstraints", &group.topology_spread),
+    ] {
+        let value = parse(text);
+        if !value.is_null() {
+            out[field] = value;
+        }
+    }
+    out
+}
+
 /// The Pod object of a row.
 pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> Value {
     let mut labels = spec.labels.clone();
@@ -124,9 +165,22 @@ pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> V
     }
     if !pod.task_group.is_empty() {
         annotations.insert("yunikorn.apache.org/task-group-name".to_string(), pod.task_group.clone());
-        let min: BTreeMap<String, String> = quantities(&spec.requests);
-        let groups = json!([{"name": pod.task_group, "minMember": pod.min_member, "minResource": min}]);
-        annotations.insert("yunikorn.apache.org/task-groups".to_string(), groups.to_string());
+    }
+    let gang = gang(pod, spec);
+    if !gang.task_groups.is_empty() {
+        let groups: Vec<Value> = gang.task_groups.iter().map(task_group).collect();
+        annotations.insert("yunikorn.apache.org/task-groups".to_string(), json!(groups).to_string());
+    }
+    let mut parameters: Vec<String> = Vec::new();
+    if gang.placeholder_timeout_seconds > 0 {
+        parameters.push(format!("placeholderTimeoutInSeconds={}", gang.placeholder_timeout_seconds));
+    }
+    if gang.hard {
+        parameters.push("gangSchedulingStyle=Hard".to_string());
+    }
+    if !parameters.is_empty() {
+        let name = "yunikorn.apache.org/schedulingPolicyParameters".to_string();
+        annotations.insert(name, parameters.join(" "));
     }
     let mut metadata = json!({
         "name": dns_name(pod),
@@ -162,6 +216,17 @@ pub(super) fn pod_object(pod: &PodRow, spec: &SpecRow, origin: Option<i64>) -> V
     }
     if is_never(spec) {
         body["preemptionPolicy"] = json!("Never");
+    }
+    if let Value::Array(ports) = parse(&spec.host_ports) {
+        let ports = ports.into_iter().map(|mut port| {
+            // Any will do: it is the container's own.
+            let number = port.get("hostPort").cloned();
+            if let (Some(number), Some(port)) = (number, port.as_object_mut()) {
+                port.insert("containerPort".to_owned(), number);
+            }
+            port
+        });
+        body["containers"][0]["ports"] = ports.collect();
     }
     if !spec.node_selector.is_empty() {
         body["nodeSelector"] = json!(spec.node_selector);

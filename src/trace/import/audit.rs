@@ -422,7 +422,7 @@ impl State {
             SpecRow { namespace: r.namespace.clone(), ..SpecRow::default() }
         };
         let mut pod = Pod { uid, spec: sink.spec(row), submit: time, ..Pod::default() };
-        k8s::note_unknown_class(sink, &object["spec"]);
+        k8s::note_unknown(sink, &object["spec"]);
         k8s::fill_belonging(&mut pod, &object["metadata"], &object["spec"]);
         self.pods += 1;
         self.alive.insert(key, Known { pod, life, place: place.clone(), deleted: None });

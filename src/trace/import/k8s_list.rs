@@ -6,7 +6,8 @@
 //! same input are not expanded twice. A scenario leaves those that do not exist yet to their controllers
 //! ([`controllers`](super::controllers)). LimitRanges go for what is
 //! made from templates and for Pods that do not exist yet, those without a creationTimestamp ([`limit_range`](super::limit_range)), and so
-//! do PriorityClasses ([`priority_class`](super::priority_class)).
+//! do PriorityClasses ([`priority_class`](super::priority_class)) and RuntimeClasses ([`runtime_class`](super::runtime_class)). What does not exist yet and
+//! the API server would refuse is an error ([`pod_checks`](super::pod_checks)).
 //!
 //! **Units.** Quantities as Kubernetes writes them; times RFC 3339, whole seconds.
 //!
@@ -27,7 +28,7 @@ use serde_json::Value;
 
 use super::admission::Admission;
 use super::kubernetes::{self as k8s, Place};
-use super::{AT_ORIGIN, Controllers, Importer, InputFile, Origin, Pod, Sink, TraceError};
+use super::{AT_ORIGIN, Controllers, Importer, InputFile, Origin, Pod, Sink, TraceError, pod_checks};
 use crate::trace::documents::{LIST_KEYS, each_document_of};
 use crate::trace::error::Problem;
 use crate::trace::model::NodeOp;
@@ -67,6 +68,11 @@ pub(super) fn holds_objects(file: &InputFile) -> bool {
     file.explicit || known.iter().any(|e| name.ends_with(e)) || !name.contains('.')
 }
 
+/// Whether a file of a folder holds nothing: nobody named it.
+pub(super) fn is_left_empty(error: &TraceError, file: &InputFile) -> bool {
+    !file.explicit && error.problem() == Some(Problem::EmptyFile)
+}
+
 /// Reads a file's documents, counting them; bad ones are dropped when told to.
 pub(crate) fn read_objects(
     file: &InputFile,
@@ -89,6 +95,10 @@ pub(super) fn read_objects_of(
     }
     sink.begin_file(file, OBJECTS);
     each_document_of(file, sink.options.max_line_bytes, lists, &mut |object, place| {
+        if object.as_ref().is_err_and(|error| is_left_empty(error, file)) {
+            sink.report.ignored_files.push(format!("{} (empty)", file.file_name()));
+            return Ok(());
+        }
         sink.report.table(OBJECTS).read += 1;
         match object.and_then(|object| each(sink, object, place)) {
             Ok(true) => sink.report.table(OBJECTS).kept += 1,
@@ -104,9 +114,12 @@ pub(crate) struct List {
     pods: u64,
     /// Some Pod of the input exists already.
     pods_exist: bool,
+    /// Names that were generated.
+    generated: u64,
     nodes: u64,
     controllers: Vec<(Value, Place)>,
     limit_ranges: Vec<(Value, Place)>,
+    /// And RuntimeClasses.
     priority_classes: Vec<(Value, Place)>,
     /// Pods that do not exist yet: LimitRanges may follow.
     manifests: Vec<(Value, Place)>,
@@ -125,10 +138,39 @@ pub const CONTROLLED: &str = "controlled";
 
 /// Kinds that change which pods there are or where they go, and that are read as nothing: kind, reason in the report, and
 /// what a scenario that reads manifests can say instead.
-pub const UNMODELLED: [(&str, &str, &str); 2] = [
+pub const UNMODELLED: [(&str, &str, &str); 16] = [
     ("ResourceQuota", "resource-quota", "leave it out if the workload stays within it"),
     ("PodDisruptionBudget", "disruption-budget", "give it as `cluster.podDisruptionBudgets` of the scenario"),
+    ("Volcano Job", "volcano-job", "write it as `workload.jobs` of the scenario, with a `gang`"),
+    (
+        "PodGroup",
+        "pod-group",
+        "write its pods as `workload.pods` of the scenario, with a `gang`, or leave it out",
+    ),
+    ("JobSet", "job-set", "write its Jobs out"),
+    ("Rollout", "argo-rollout", "write it as a Deployment"),
+    ("CloneSet", "clone-set", "write it as a Deployment"),
+    ("LeaderWorkerSet", "leader-worker-set", "write its StatefulSets out"),
+    ("SparkApplication", "spark-application", "write the pods of its driver and executors out"),
+    ("RayCluster", "ray-cluster", "write its pods out"),
+    ("RayJob", "ray-job", "write its pods out"),
+    ("PyTorchJob", "pytorch-job", "write it as a Job"),
+    ("TFJob", "tf-job", "write it as a Job"),
+    ("MPIJob", "mpi-job", "write it as a Job"),
+    ("TrainJob", "train-job", "write it as a Job"),
+    ("Workflow", "workflow", "write its pods out"),
 ];
+
+/// Why an object of these kinds is read as nothing. Of one that exists and makes pods, those that exist count.
+fn unmodelled(object: &Value) -> Option<&'static str> {
+    let kind = match (k8s::kind(object), k8s::text(object, "/apiVersion").split('/').next()) {
+        ("Job", Some("batch.volcano.sh")) => "Volcano Job",
+        (kind, _) => kind,
+    };
+    let at = UNMODELLED.iter().position(|(of, ..)| *of == kind)?;
+    let makes_pods = at >= 2;
+    (!makes_pods || !exists(object)).then_some(UNMODELLED[at].1)
+}
 
 impl List {
     pub(crate) fn object(
@@ -137,6 +179,15 @@ impl List {
         object: Value,
         place: &Place,
     ) -> Result<bool, TraceError> {
+        let unmodelled = unmodelled(&object);
+        if unmodelled.is_none() && !exists(&object) && !k8s::is_placeholder(&object) {
+            pod_checks::object(&object, place)?;
+        } else if let Some((_, template)) = k8s::template(&object) {
+            pod_checks::note_left_out(sink, &template["spec"]);
+        }
+        if k8s::kind(&object) == "Namespace" {
+            pod_checks::note_namespace(sink, &object);
+        }
         match k8s::kind(&object) {
             "Pod" if is_manifest(&object) => {
                 self.manifests.push((object, place.clone()));
@@ -150,7 +201,7 @@ impl List {
                 self.limit_ranges.push((object, place.clone()));
                 Ok(true)
             }
-            "PriorityClass" => {
+            "PriorityClass" | "RuntimeClass" => {
                 self.priority_classes.push((object, place.clone()));
                 Ok(true)
             }
@@ -161,12 +212,12 @@ impl List {
                 "",
                 "a Kubernetes object with kind and metadata",
             )),
-            kind if is_controlled(&object, sink.options.controllers) => {
+            kind if unmodelled.is_none() && is_controlled(&object, sink.options.controllers) => {
                 let what = format!("{}:{} (kind {kind})", place.file, place.at);
                 sink.report.drop_row(OBJECTS, CONTROLLED, || what);
                 Ok(false)
             }
-            _ if k8s::template(&object).is_some() => {
+            _ if unmodelled.is_none() && k8s::template(&object).is_some() => {
                 self.controllers.push((object, place.clone()));
                 Ok(true)
             }
@@ -175,7 +226,7 @@ impl List {
                 let reason = match kind {
                     "DaemonSet" => DAEMON_SET,
                     "CronJob" => CRON_JOB,
-                    _ => UNMODELLED.iter().find(|(of, ..)| *of == kind).map_or("not-a-workload", |u| u.1),
+                    _ => unmodelled.unwrap_or("not-a-workload"),
                 };
                 sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)
@@ -185,6 +236,7 @@ impl List {
 
     fn pod(&mut self, sink: &mut Sink, object: &Value, place: &Place) -> Result<bool, TraceError> {
         let mut life = k8s::life(object, place)?;
+        let placed = life.created.is_none() && !life.node.is_empty();
         if life.created.is_none() {
             sink.report
                 .invent("pods.submit_ns", "the origin: the object has no creationTimestamp (a manifest)");
@@ -206,6 +258,13 @@ impl List {
         }
         let mut pod = k8s::pod(sink, object, &life, place)?;
         self.pods += 1;
+        if placed && !sink.options.snapshot {
+            // It was created with its node: the kubelet starts it, and it is in no scheduler's queue.
+            (pod.run_ns, pod.outcome) = (None, None);
+            sink.report.note("pods that name their node sit on it from the beginning: no scheduler is asked");
+            sink.bound_pod(&pod, &life.node)?;
+            return Ok(true);
+        }
         if sink.options.snapshot {
             if life.over {
                 let what = format!("{}:{}", place.file, place.at);
@@ -259,6 +318,12 @@ impl List {
         object: &mut Value,
         place: &Place,
     ) -> Result<bool, TraceError> {
+        let prefix = k8s::text(object, "/metadata/generateName").to_owned();
+        if !prefix.is_empty() && k8s::text(object, "/metadata/name").is_empty() {
+            // The API server's five characters are random.
+            self.generated += 1;
+            object["metadata"]["name"] = format!("{prefix}{:05}", self.generated).into();
+        }
         let (namespace, name) =
             (k8s::namespace(object).to_owned(), k8s::text(object, "/metadata/name").to_owned());
         if let Some(spec) = object.get_mut("spec") {

@@ -2,12 +2,14 @@
 //!
 //! **Requests** are summed as the scheduler does: containers together, sidecars (init containers that restart always)
 //! with them, against each init container plus the sidecars before it; pod-level requests win; overhead is added; a
-//! limit without a request is a request, as the API server defaults it.
+//! limit without a request is a request, as the API server defaults it, and so is a pod-level limit of what no container asks for.
 //!
 //! **Who it belongs to.** Application: label or annotation of YuniKorn (`applicationId`, `yunikorn.apache.org/app-id`,
 //! `spark-app-selector`), else the controller that owns the pod (a Deployment's ReplicaSet without its hash).
 //! Queue: labels and annotations of YuniKorn, Kueue and Volcano. Gang: YuniKorn's task-group annotations, Volcano and
-//! scheduler-plugins pod groups.
+//! scheduler-plugins pod groups; how large, and with what placeholders: [`task_groups`](super::task_groups).
+//!
+//! **Left out of pods that exist**, and counted: what [`pod_checks`](super::pod_checks) refuses of those that don't.
 //!
 //! **Times** are those in the objects, whole seconds: creationTimestamp; PodScheduled condition; the latest
 //! container start; the latest container end. They are of the clocks of API server, scheduler and kubelet: one up to
@@ -17,12 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::pod_checks::note_left_out;
 use super::priority_class::{is_unknown, system_class};
-use super::{CLOCKS_DIFFER, Node, Outcome, Pod, SECOND, Sink, TraceError};
+use super::{CLOCKS_DIFFER, Node, Outcome, Pod, SECOND, Sink, TraceError, task_groups};
 pub use crate::trace::documents::Place;
 use crate::trace::error::Problem;
 use crate::trace::export::kubernetes::PLACEHOLDER_ANNOTATION;
-use crate::trace::model::{CPU, EPHEMERAL_STORAGE, MEMORY, NodeOp, Resources, SpecRow};
+use crate::trace::model::{CPU, EPHEMERAL_STORAGE, HostPort, MEMORY, NodeOp, Resources, SpecRow};
 use crate::trace::number;
 
 /// An object's kind. Items of the API's own lists have none: pods and nodes are known by what only they have.
@@ -125,16 +128,20 @@ pub fn pod_requests(spec: &Value, place: &Place) -> Result<Resources, TraceError
     for (k, v) in resources(spec.pointer("/resources/requests"), place)? {
         total.insert(k, v);
     }
+    // `defaultPodRequests` of k/k `pkg/apis/core/v1/defaults.go`: where no container asks, the pod's limit is its request.
+    for (k, v) in resources(spec.pointer("/resources/limits"), place)? {
+        total.entry(k).or_insert(v);
+    }
     add(&mut total, &resources(spec.get("overhead"), place)?);
     Ok(total)
 }
 
-fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
+pub(super) fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
     let Some(Value::Object(map)) = value else { return BTreeMap::new() };
     map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string()))).collect()
 }
 
-fn json_text(value: Option<&Value>) -> String {
+pub(super) fn json_text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::Array(a)) if a.is_empty() => String::new(),
@@ -160,7 +167,7 @@ pub fn spec_row(namespace: &str, meta: &Value, spec: &Value, place: &Place) -> R
         labels.remove(l);
     }
     let scheduler = text(spec, "/schedulerName");
-    Ok(SpecRow {
+    let mut row = SpecRow {
         spec_id: 0,
         namespace: if namespace == "default" { String::new() } else { namespace.to_string() },
         requests: pod_requests(spec, place)?,
@@ -175,8 +182,46 @@ pub fn spec_row(namespace: &str, meta: &Value, spec: &Value, place: &Place) -> R
             "Never" => "Never".to_owned(),
             _ => String::new(),
         },
-    })
+        host_ports: host_ports(spec),
+        gang: String::new(),
+    };
+    row.gang = task_groups::column(meta, marked(meta, &TASK_GROUP), &row);
+    Ok(row)
 }
+
+/// Ports of the node that a pod takes (`GetHostPorts` of kube-scheduler's NodePorts): those of containers and sidecars; with
+/// `hostNetwork` each port of a container is one, as the API server defaults it.
+fn host_ports(spec: &Value) -> String {
+    let list =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let on_host = spec.get("hostNetwork").and_then(Value::as_bool) == Some(true);
+    let sidecars = list(spec, "initContainers").into_iter().filter(|c| text(c, "/restartPolicy") == "Always");
+    let mut found: BTreeSet<HostPort> = BTreeSet::new();
+    for container in list(spec, "containers").into_iter().chain(sidecars) {
+        for port in list(&container, "ports") {
+            let number = |name: &str| port.get(name).and_then(Value::as_u64).filter(|port| *port > 0);
+            let Some(number) = number("hostPort").or(number("containerPort").filter(|_| on_host)) else {
+                continue;
+            };
+            let Ok(host_port) = u16::try_from(number) else { continue };
+            let given = |name: &str, default: &str| match text(&port, name) {
+                same if same == default => String::new(),
+                other => other.to_owned(),
+            };
+            let (protocol, host_ip) = (given("/protocol", "TCP"), given("/hostIP", "0.0.0.0"));
+            found.insert(HostPort { host_port, protocol, host_ip });
+        }
+    }
+    if found.is_empty() { String::new() } else { serde_json::to_string(&found).unwrap_or_default() }
+}
+
+/// Labels and annotations that name a pod's group.
+const TASK_GROUP: [&str; 4] = [
+    "yunikorn.apache.org/task-group-name",
+    "scheduling.x-k8s.io/pod-group",
+    "pod-group.scheduling.sigs.k8s.io",
+    "scheduling.k8s.io/group-name",
+];
 
 fn marked<'a>(meta: &'a Value, keys: &[&str]) -> &'a str {
     for key in keys {
@@ -191,17 +236,9 @@ fn marked<'a>(meta: &'a Value, keys: &[&str]) -> &'a str {
     ""
 }
 
-/// Labels and annotations that name a pod's gang.
-const TASK_GROUP: [&str; 4] = [
-    "yunikorn.apache.org/task-group-name",
-    "scheduling.x-k8s.io/pod-group",
-    "pod-group.scheduling.sigs.k8s.io",
-    "scheduling.k8s.io/group-name",
-];
-
 /// Whether pods with this metadata belong to a gang.
 pub fn is_in_gang(meta: &Value) -> bool {
-    !marked(meta, &TASK_GROUP).is_empty()
+    !marked(meta, &TASK_GROUP).is_empty() || task_groups::of_pod(meta).is_ok_and(|groups| !groups.is_empty())
 }
 
 /// Fills application, gang, queue, user and priority from metadata and spec.
@@ -234,20 +271,10 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
     )
     .to_string();
     pod.task_group = marked(meta, &TASK_GROUP).to_string();
-    if let Some(groups) = meta
-        .get("annotations")
-        .and_then(|a| a.get("yunikorn.apache.org/task-groups"))
-        .and_then(Value::as_str)
-        .and_then(|t| serde_json::from_str::<Value>(t).ok())
-        && let Some(groups) = groups.as_array()
-    {
-        let group = groups.iter().find(|g| text(g, "/name") == pod.task_group);
-        pod.min_member = group
-            .and_then(|g| g.get("minMember"))
-            .and_then(Value::as_u64)
-            .and_then(|n| n.try_into().ok())
-            .unwrap_or(0);
-    }
+    // Of an annotation that YuniKorn can't read it makes no gang.
+    let groups = task_groups::of_pod(meta).unwrap_or_default();
+    let own = groups.iter().find(|group| group.name == pod.task_group);
+    pod.min_member = own.map_or(0, |group| group.min_member);
     pod.user = marked(meta, &["yunikorn.apache.org/username"]).to_string();
     if pod.user.is_empty()
         && let Some(info) = meta
@@ -264,8 +291,9 @@ pub fn fill_belonging(pod: &mut Pod, meta: &Value, spec: &Value) {
         spec.get("priority").and_then(Value::as_i64).and_then(|p| p.try_into().ok()).unwrap_or(class);
 }
 
-/// Notes that a pod's priority is taken to be 0.
-pub fn note_unknown_class(sink: &mut Sink, spec: &Value) {
+/// Notes what is left out of a pod, and that its priority is taken to be 0.
+pub fn note_unknown(sink: &mut Sink, spec: &Value) {
+    note_left_out(sink, spec);
     if is_unknown(spec) {
         sink.report.invent("pods.priority", "0: the pod names a PriorityClass, and no priority");
     }
@@ -348,7 +376,7 @@ pub fn pod(sink: &mut Sink, object: &Value, life: &Life, place: &Place) -> Resul
     let (meta, spec) = (&object["metadata"], &object["spec"]);
     let row = spec_row(namespace(object), meta, spec, place)?;
     let mut pod = Pod { uid: pod_uid(object), spec: sink.spec(row), ..Pod::default() };
-    note_unknown_class(sink, spec);
+    note_unknown(sink, spec);
     fill_belonging(&mut pod, meta, spec);
     set_life(&mut pod, life, place)?;
     Ok(pod)

@@ -370,7 +370,7 @@ impl State {
         let number = self.created.entry(key.to_string()).or_insert(0);
         let row = k8s::spec_row(&namespace, &template["metadata"], &template["spec"], place)?;
         let mut pod = Pod { submit: t, spec: sink.spec(row), ..Pod::default() };
-        k8s::note_unknown_class(sink, &template["spec"]);
+        k8s::note_unknown(sink, &template["spec"]);
         k8s::fill_belonging(&mut pod, &template["metadata"], &template["spec"]);
         if pod.app.is_empty() {
             pod.app = name.to_string();

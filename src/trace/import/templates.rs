@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::admission::Admission;
-use super::k8s_list::{exists, holds_objects};
+use super::k8s_list::{exists, holds_objects, is_left_empty};
 use super::kubernetes::{self as k8s, Place};
 use super::{ImportOptions, Pod, TraceError};
 use crate::trace::documents::each_document;
@@ -40,11 +40,14 @@ pub(super) fn of_kind(
     let mut pods_exist = false;
     for file in collect(paths)?.iter().filter(|file| holds_objects(file)) {
         each_document(file, limit, &mut |object, place| {
-            let object = object?;
+            let object = match object {
+                Err(error) if is_left_empty(&error, file) => return Ok(()),
+                object => object?,
+            };
             match k8s::kind(&object) {
                 _ if wanted(&object) => objects.push((object, place.clone())),
                 "LimitRange" => ranges.push((object, place.clone())),
-                "PriorityClass" => classes.push((object, place.clone())),
+                "PriorityClass" | "RuntimeClass" => classes.push((object, place.clone())),
                 "Pod" => pods_exist |= exists(&object),
                 _ => other(object, place),
             }
