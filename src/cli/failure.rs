@@ -83,7 +83,7 @@ impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
         let code = match error {
             OutputError::Io { .. } => code::RUN,
-            OutputError::NotOurs(_) | OutputError::NoParquet => code::INPUT,
+            _ => code::INPUT,
         };
         Self { code, message: error.to_string() }
     }

@@ -23,7 +23,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -47,6 +46,7 @@ use crate::trace::import::cron_jobs::{CronJobRow, cron_jobs};
 use crate::trace::import::daemon_sets::{DaemonSetRow, daemon_sets};
 use crate::trace::import::k8s_list::{CRON_JOB, DAEMON_SET, UNMODELLED};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
+use crate::trace::temporary::Temporary;
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
 
@@ -486,10 +486,10 @@ pub(super) fn read_manifests(
     apps: AppOptions,
     options: RunOptions<'_>,
 ) -> Result<TraceWorkload, FromTraceError> {
-    /// Tells traces of one process apart.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("podpace-manifests-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let folder = std::env::temp_dir().join(name);
+    let temp = std::env::temp_dir();
+    let made = Temporary::folder(&temp, "podpace-manifests-")
+        .map_err(|e| FromTraceError::from(TraceError::io(&temp, e)))?;
+    let folder = made.path().join("trace");
     let import = ImportOptions { encoding: model::Encoding::Jsonl, ..ImportOptions::default() };
     let result = trace::import("k8s-list", paths, &folder, &import).map_err(FromTraceError::from).and_then(
         |manifest| {
@@ -530,7 +530,7 @@ pub(super) fn read_manifests(
             Ok(out)
         },
     );
-    let _ = std::fs::remove_dir_all(&folder);
+    drop(made);
     result
 }
 
