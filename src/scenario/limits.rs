@@ -58,3 +58,14 @@ pub const DEPTH: usize = 64;
 pub const VALUES: usize = 500_000;
 /// Errors that are listed before the rest is left out.
 pub const ERRORS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::generate;
+
+    #[test]
+    fn generated_traces_are_no_larger_than_scenarios() {
+        assert_eq!((generate::MAX_PODS, generate::MAX_NODES), (PODS, NODES));
+    }
+}
