@@ -30,6 +30,7 @@ use crate::engine::guard::guarded;
 use crate::scenario::plan::Plan;
 use crate::scheduler::Registry;
 use crate::trace::native::CHECKPOINT;
+use crate::trace::source::refuse_special;
 
 const MAGIC: &str = "podpace checkpoint\n";
 /// What is replaced by a checkpoint.
@@ -159,7 +160,9 @@ impl Checkpoint {
         // A snapshot's folder holds the checkpoint of its run.
         let inside = path.join(CHECKPOINT);
         let path = if path.is_dir() { &inside } else { path };
-        let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        let bytes = refuse_special(path)
+            .and_then(|()| fs::read(path))
+            .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         let damaged = || CheckpointError::Damaged(path.to_owned());
         let Some(rest) = bytes.strip_prefix(MAGIC.as_bytes()) else {
             // A file that ends within its first line was one.
