@@ -58,7 +58,9 @@ impl From<RunError> for Failure {
                 source: BuildError::Scheduler(SchedulerFailure { is_input: false, .. }),
                 ..
             } => Self { code: code::RUN, message: error.to_string() },
-            RunError::Build { .. } => Self { code: code::INPUT, message: error.to_string() },
+            RunError::Build { .. } | RunError::TooLarge { .. } => {
+                Self { code: code::INPUT, message: error.to_string() }
+            }
         }
     }
 }

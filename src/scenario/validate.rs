@@ -756,6 +756,12 @@ pub(super) fn pod_groups(workload: &WorkloadSpec) -> Vec<PodGroup> {
     groups
 }
 
+/// Pods that a scenario says itself; those of its trace or manifests are not known yet.
+#[must_use]
+pub fn pods_of(spec: &ScenarioSpec) -> u64 {
+    pod_groups(&spec.workload).iter().fold(0, |sum, group| group.pods.saturating_add(sum))
+}
+
 fn workload(spec: &ScenarioSpec, hosts: &[&str], check: &mut Check<'_>) {
     let workload = &spec.workload;
     let groups = pod_groups(workload);

@@ -26,7 +26,7 @@ const BASELINE: Kind = Kind::new("baseline", "{\n  \"podpace\":");
 /// # Errors
 /// Bad input, an unknown metric, a report that can't be written.
 pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
-    let environment = environment(&args.model)?;
+    let environment = environment(&args.model, args.memory.max_memory)?;
     for (path, kind) in [(&args.junit, JUNIT), (&args.markdown, MARKDOWN)] {
         if let Some(path) = path {
             let files: Vec<&Path> =

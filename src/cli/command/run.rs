@@ -62,7 +62,7 @@ fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
 /// Bad input, a destination that is no result, a full disk, a difference between two runs.
 pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
-    let environment = environment(&args.with.model)?;
+    let environment = environment(&args.with.model, args.memory.max_memory)?;
     let mut notes = Vec::new();
     if let Some(out) = &args.out {
         notes.extend(output::mend(out));
