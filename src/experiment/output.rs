@@ -233,8 +233,9 @@ pub fn check_destination(destination: &Path) -> Result<(), OutputError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at(destination)(error)),
         Ok(metadata) if metadata.is_dir() => {}
+        // A link to an earlier result is replaced by the new one; what it points to stays.
         Ok(metadata) if metadata.is_symlink() => {
-            return Err(OutputError::NotRegular { path: destination.to_owned(), is: "a symbolic link" });
+            return if manifest_of(destination).is_some() { Ok(()) } else { not_ours() };
         }
         Ok(_) => return not_ours(),
     }

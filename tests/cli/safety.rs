@@ -111,7 +111,7 @@ fn outputs_replace_only_what_podpace_made() {
     };
     let scenario = fs::read(at("small.yaml")).unwrap();
     let run = "run small.yaml --models models";
-    refused(&format!("{run} --checkpoint small.yaml --checkpoint-at 1s"), "is what this command reads");
+    refused(&format!("{run} --checkpoint small.yaml --checkpoint-at 1s"), "what this command reads");
     refused(&format!("{run} --checkpoint ideal.yaml --checkpoint-at 1s"), "no checkpoint of podpace");
     refused(&format!("{run} --checkpoint c --checkpoint-every 1ns"), "at least 1ms");
     for _ in 0..2 {

@@ -42,7 +42,10 @@ fn another_sweep_is_not_gone_on_with() {
     };
     assert_eq!(done(&format!("{SWEEP} --seeds 2")).0, 0);
     for (arguments, message) in [
-        (SWEEP.replace("10,20", "10,30"), "holds the run of workload.arrivals.rate=20"),
+        (
+            format!("{} --seeds 2", SWEEP.replace("10,20", "10,30")),
+            "holds the run of workload.arrivals.rate=20",
+        ),
         (format!("{SWEEP} --seeds 1"), "under seed 4"),
         (format!("{SWEEP} --seeds 2 --shard 1/2"), "holds a whole sweep"),
     ] {
