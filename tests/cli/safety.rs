@@ -141,7 +141,11 @@ fn outputs_replace_only_what_podpace_made() {
     // What a process that was killed left aside is put back, and what stands at names like ours is not touched.
     fs::rename(at("r"), at("r.old-1")).unwrap();
     let output = podpace(folder.path(), &format!("{run} --out r"));
-    assert!(code(&output) == 0 && stderr(&output).contains("put back from r.old-1"), "{}", stderr(&output));
+    assert!(
+        code(&output) == 0 && stderr(&output).contains("r.old-1, where a process"),
+        "{}",
+        stderr(&output)
+    );
     assert!(at("r").is_dir() && !at("r.old-1").exists());
 
     // A file that was changed is not shown.
