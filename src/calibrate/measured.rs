@@ -255,7 +255,7 @@ fn read_gzip(file: &Path) -> Result<String, MeasuredError> {
     if !metadata.is_file() {
         return Err(error(file, "is no regular file; expected one that is compressed with gzip".to_owned()));
     }
-    let most = metadata.len().saturating_mul(GZIP_EXPANSION).max(FREE_TEXT_BYTES).min(MAX_TEXT_BYTES);
+    let most = metadata.len().saturating_mul(GZIP_EXPANSION).clamp(FREE_TEXT_BYTES, MAX_TEXT_BYTES);
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(std::io::BufReader::new(opened))
         .take(most + 1)
