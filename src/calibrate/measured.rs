@@ -29,12 +29,20 @@ use crate::control_plane::node_agents::AgentKind;
 use crate::cost::{CostProfile, ProfileError, ProfileLibrary};
 use crate::engine::{Nanos, SECOND};
 use crate::experiment::run::RunError;
+use crate::scenario::limits;
 use crate::scenario::plan::{
     AgentsPlan, ApiServerPlan, ClientIdentity, ClientLimits, Creation, HostPlan, Lifetimes, Placement, Plan,
     Provenance, SchedulerPlan, StopWhen,
 };
 use crate::scheduler::Settings;
 use crate::trace::TraceError;
+
+/// Most bytes of a run's table: a row of 40 bytes for each of the pods that a scenario may have.
+const MAX_TEXT_BYTES: u64 = 4 << 30;
+/// So much any file may expand to.
+const FREE_TEXT_BYTES: u64 = 64 << 20;
+/// Times a file may expand beyond that. Tables of measured runs expand 3 to 10 times, counters 10 to 30.
+const GZIP_EXPANSION: u64 = 200;
 
 /// A measured run can't be read or has conditions that are not modelled.
 #[derive(Debug, thiserror::Error)]
@@ -210,18 +218,53 @@ fn read_json<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<T, MeasuredErr
 /// The files can't be read, or the rows don't agree with the conditions.
 pub fn read_conditions(file: &Path) -> Result<(Conditions, Inputs), MeasuredError> {
     let conditions: Conditions = read_json(file)?;
+    check_sizes(file, &conditions)?;
     let rows = file.with_extension("pods.csv.gz");
     let inputs = read_inputs(&rows, &conditions)?;
     Ok((conditions, inputs))
 }
 
+/// What is too large to be simulated is said before anything of its size is made.
+fn check_sizes(file: &Path, c: &Conditions) -> Result<(), MeasuredError> {
+    let sizes =
+        [("nodes", c.nodes, limits::NODES), ("pods", c.pods, limits::PODS), ("apps", c.apps, limits::APPS)];
+    for (field, value, most) in sizes {
+        if value > most {
+            let message = format!(
+                "`{field}` is {value}, expected at most {most}; is there a digit too many? Correct the field, or leave the run out"
+            );
+            return Err(error(file, message));
+        }
+    }
+    Ok(())
+}
+
+/// Text that was compressed with gzip, if it does not expand as no table of a run does.
 fn read_gzip(file: &Path) -> Result<String, MeasuredError> {
-    let bytes = std::fs::read(file).map_err(|e| error(file, format!("can't read: {e}")))?;
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes.as_slice())
-        .read_to_string(&mut text)
+    let too_large = || {
+        let most = MAX_TEXT_BYTES >> 20;
+        let message = format!(
+            "expands to more than {most} MiB, or {GZIP_EXPANSION} times its size; expected a table of a run's pods or counters: \
+             make the file anew, or leave the run out"
+        );
+        error(file, message)
+    };
+    let cant_read = |e: std::io::Error| error(file, format!("can't read: {e}"));
+    let opened = std::fs::File::open(file).map_err(cant_read)?;
+    let metadata = opened.metadata().map_err(cant_read)?;
+    if !metadata.is_file() {
+        return Err(error(file, "is no regular file; expected one that is compressed with gzip".to_owned()));
+    }
+    let most = metadata.len().saturating_mul(GZIP_EXPANSION).clamp(FREE_TEXT_BYTES, MAX_TEXT_BYTES);
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(std::io::BufReader::new(opened))
+        .take(most + 1)
+        .read_to_end(&mut text)
         .map_err(|e| error(file, format!("not gzip-compressed text: {e}")))?;
-    Ok(text)
+    if text.len() as u64 > most {
+        return Err(too_large());
+    }
+    String::from_utf8(text).map_err(|e| error(file, format!("not gzip-compressed text: {e}")))
 }
 
 /// Fills in what the counters beside a run tell of settings that its file does not state, and says so.
@@ -269,9 +312,17 @@ fn read_inputs(file: &Path, conditions: &Conditions) -> Result<Inputs, MeasuredE
             .ok()
             .filter(|i| *i < pods)
             .ok_or_else(|| error(file, format!("line {line}: pod {index}, but the run has {pods} pods")))?;
-        inputs.create_sent_us[at] = number(sent)?;
+        let within = |value: i64, column: &str, unit_ns: u64| {
+            if value > 0 && value.unsigned_abs() > limits::DURATION_NS / unit_ns {
+                let message = format!("line {line}: `{column}` is {value}, expected at most 10 years");
+                return Err(error(file, message));
+            }
+            Ok(value)
+        };
+        inputs.create_sent_us[at] = within(number(sent)?, "create_sent_us", 1000)?;
         if let Some(hold) = hold {
-            inputs.hold_ms[at] = u64::try_from(number(hold)?).unwrap_or(0);
+            let hold_ms = within(number(hold)?, "hold_ms", 1_000_000)?;
+            inputs.hold_ms[at] = u64::try_from(hold_ms).unwrap_or(0);
         }
     }
     Ok(inputs)

@@ -108,6 +108,15 @@ pub struct ModelArgs {
     pub models: Option<PathBuf>,
 }
 
+/// How much memory a run may take.
+#[derive(Args, Debug, Default)]
+pub struct MemoryArgs {
+    /// Memory that a run may take, such as 8Gi: one that needs more is not begun [default: that of the machine, or of its
+    /// cgroup]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub max_memory: Option<u64>,
+}
+
 /// Threads.
 #[derive(Args, Debug, Default)]
 pub struct JobArgs {
@@ -163,6 +172,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pause: PauseArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub memory: MemoryArgs,
 }
 
 /// What `run` writes on the way, and where it begins.
@@ -311,6 +323,9 @@ pub struct CheckArgs {
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub memory: MemoryArgs,
 }
 
 /// Arguments of `diff`.
@@ -480,6 +495,9 @@ pub struct PlanArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub memory: MemoryArgs,
 }
 
 /// Arguments of `knee`.
@@ -503,6 +521,9 @@ pub struct KneeArgs {
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub memory: MemoryArgs,
 }
 
 /// Arguments of `explain`.
@@ -526,6 +547,9 @@ pub struct ExplainArgs {
     /// How the table is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub memory: MemoryArgs,
 }
 
 /// Arguments of `models`.

@@ -58,7 +58,9 @@ impl From<RunError> for Failure {
                 source: BuildError::Scheduler(SchedulerFailure { is_input: false, .. }),
                 ..
             } => Self { code: code::RUN, message: error.to_string() },
-            RunError::Build { .. } => Self { code: code::INPUT, message: error.to_string() },
+            RunError::Build { .. } | RunError::TooLarge { .. } => {
+                Self { code: code::INPUT, message: error.to_string() }
+            }
         }
     }
 }
@@ -83,7 +85,7 @@ impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Self {
         let code = match error {
             OutputError::Io { .. } => code::RUN,
-            OutputError::NotOurs(_) | OutputError::NoParquet => code::INPUT,
+            _ => code::INPUT,
         };
         Self { code, message: error.to_string() }
     }

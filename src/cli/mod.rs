@@ -10,6 +10,7 @@ mod expectations;
 pub mod failure;
 mod grid;
 mod live;
+mod machine;
 mod terminal;
 
 use std::process::ExitCode;

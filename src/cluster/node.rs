@@ -63,6 +63,9 @@ pub struct Nodes {
     templates: Vec<NodeTemplate>,
     zones: Vec<String>,
     nodes: Vec<Node>,
+    /// Position of each zone by its name; one that was read back from a checkpoint is filled when it is needed.
+    #[serde(skip)]
+    zone_ids: BTreeMap<String, u32>,
 }
 
 impl Nodes {
@@ -83,11 +86,16 @@ impl Nodes {
     /// # Panics
     /// Past 2^32 zones.
     pub fn add_zone(&mut self, name: &str) -> u32 {
-        let at = self.zones.iter().position(|z| z == name).unwrap_or_else(|| {
-            self.zones.push(name.to_owned());
-            self.zones.len() - 1
-        });
-        u32::try_from(at).expect("zones are few")
+        if self.zone_ids.len() < self.zones.len() {
+            self.zone_ids = (0..).zip(&self.zones).map(|(at, zone)| (zone.clone(), at)).collect();
+        }
+        if let Some(at) = self.zone_ids.get(name) {
+            return *at;
+        }
+        let at = u32::try_from(self.zones.len()).expect("zones are few");
+        self.zones.push(name.to_owned());
+        self.zone_ids.insert(name.to_owned(), at);
+        at
     }
 
     /// Adds a node.

@@ -14,7 +14,10 @@
 //! Cost: O(1) a request plus one CPU job and one event a sync.
 use super::kernel::{Event, Job, Kernel, ProcessId};
 use crate::cost::{OpId, ProfileError};
-use crate::engine::{MILLISECOND, Nanos, Rng, random::LogNormal};
+use crate::engine::{
+    MILLISECOND, Nanos, Rng,
+    random::{LogNormal, MAX_SPAN_NS},
+};
 use crate::measure::Histogram;
 
 const BACKEND_COMMIT_INTERVAL_NS: Nanos = 100 * MILLISECOND;
@@ -160,7 +163,7 @@ impl Etcd {
         } else {
             own
         };
-        self.sync_busy_ns += wait;
+        self.sync_busy_ns = self.sync_busy_ns.saturating_add(wait);
         kernel.at(kernel.now() + wait, Event::EtcdSynced);
     }
 
@@ -169,7 +172,8 @@ impl Etcd {
         if self.slow_ppm == 0 {
             return ns;
         }
-        u64::try_from(u128::from(ns) * u128::from(self.slow_ppm) / 1_000_000).unwrap_or(u64::MAX)
+        let slowed = u128::from(ns) * u128::from(self.slow_ppm) / 1_000_000;
+        u64::try_from(slowed).map_or(MAX_SPAN_NS, |ns| ns.min(MAX_SPAN_NS))
     }
 
     /// fdatasync has returned: the batch's requests are stored. The next batch starts if anyone waits.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::output::{Hashing, OutputError, write_atomically_with};
+use super::output::{Hashing, Kind, OutputError, check_file, write_atomically_with};
 use super::run::{Inputs, VERSION};
 use super::simulation::Simulation;
 use super::simulation::state::RestoreError;
@@ -30,8 +30,11 @@ use crate::engine::guard::guarded;
 use crate::scenario::plan::Plan;
 use crate::scheduler::Registry;
 use crate::trace::native::CHECKPOINT;
+use crate::trace::source::refuse_special;
 
-const MAGIC: &[u8] = b"podpace checkpoint\n";
+const MAGIC: &str = "podpace checkpoint\n";
+/// What is replaced by a checkpoint.
+pub const KIND: Kind = Kind::new("checkpoint", MAGIC);
 /// To be raised with every change of what the state is made of that the version's number does not show.
 const FORMAT: u32 = 12;
 const HASH_BYTES: usize = 32;
@@ -117,10 +120,11 @@ impl CheckpointError {
 pub fn write(path: &Path, header: &Header, simulation: &Simulation) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::Output(OutputError::Io { path: path.to_owned(), source });
     let text = serde_json::to_vec(header).map_err(|error| io(error.into()))?;
+    check_file(path, KIND, &[])?;
     write_atomically_with(path, |file| {
         let mut out = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
         let begin = |out: &mut dyn Write| {
-            out.write_all(MAGIC)?;
+            out.write_all(MAGIC.as_bytes())?;
             out.write_all(&FORMAT.to_le_bytes())?;
             out.write_all(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes())?;
             out.write_all(&text)
@@ -156,11 +160,13 @@ impl Checkpoint {
         // A snapshot's folder holds the checkpoint of its run.
         let inside = path.join(CHECKPOINT);
         let path = if path.is_dir() { &inside } else { path };
-        let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        let bytes = refuse_special(path)
+            .and_then(|()| fs::read(path))
+            .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         let damaged = || CheckpointError::Damaged(path.to_owned());
-        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+        let Some(rest) = bytes.strip_prefix(MAGIC.as_bytes()) else {
             // A file that ends within its first line was one.
-            let cut = !bytes.is_empty() && MAGIC.starts_with(&bytes);
+            let cut = !bytes.is_empty() && MAGIC.as_bytes().starts_with(&bytes);
             return Err(if cut { damaged() } else { CheckpointError::NotOne(path.to_owned()) });
         };
         let (format, rest) = number(rest).ok_or_else(damaged)?;

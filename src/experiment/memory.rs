@@ -13,6 +13,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::scenario::plan::{Lifetimes, Plan};
+use crate::scenario::pods_of;
+use crate::scenario::spec::ScenarioSpec;
 
 /// A simulation of nothing: profiles, telemetry, metrics.
 const BASE_BYTES: u64 = 8 << 20;
@@ -27,8 +29,21 @@ const NODE_BYTES: u64 = 700;
 #[must_use]
 pub fn estimate_bytes(plan: &Plan) -> u64 {
     let (pods, nodes) = (plan.cluster.pods.len() as u64, plan.cluster.nodes.len() as u64);
-    let ending = if plan.lifetimes == Lifetimes::Endless { 0 } else { ENDING_POD_BYTES };
-    BASE_BYTES + pods * (POD_BYTES + ending) + nodes * NODE_BYTES
+    estimate(pods, nodes, plan.lifetimes != Lifetimes::Endless)
+}
+
+/// The same before a scenario is resolved, which takes memory itself: of the nodes and pods that it says itself, and not
+/// of its traces and manifests.
+#[must_use]
+pub fn estimate_of_scenario(scenario: &ScenarioSpec) -> u64 {
+    let nodes = scenario.cluster.nodes.iter().fold(0u64, |sum, group| sum.saturating_add(group.count));
+    estimate(pods_of(scenario), nodes, false)
+}
+
+fn estimate(pods: u64, nodes: u64, ends: bool) -> u64 {
+    let ending = if ends { ENDING_POD_BYTES } else { 0 };
+    let of_pods = pods.saturating_mul(POD_BYTES + ending);
+    BASE_BYTES.saturating_add(of_pods).saturating_add(nodes.saturating_mul(NODE_BYTES))
 }
 
 /// Lets in work as long as what is inside fits.

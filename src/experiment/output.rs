@@ -2,17 +2,18 @@
 //!
 //! A folder is built beside its destination under a temporary name, every file is synced, a manifest with the
 //! SHA-256 of each file closes it, and one rename puts it in place. A destination that exists is replaced only
-//! if it is a result of podpace (it holds a manifest) or empty.
+//! if it is empty, or a result of a run with nothing in it but what its manifest lists: a sweep, or a file that a user put
+//! there, would be lost. A single file is replaced only if it is of the kind that is to be written ([`Kind`]), which its
+//! beginning tells, and no input of the command.
 //!
 //! Files: `summary.json`, `pods.parquet` or `pods.csv`, `series.csv`, `telemetry.csv`, `node_fill.csv`, `queues.csv`,
 //! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,9 @@ use super::simulation::Finished;
 use super::telemetry;
 use crate::cluster::{NO_NODE, PodId, Timeline};
 use crate::engine::{Nanos, SECOND};
+pub use crate::trace::temporary::abandon_all;
+pub(super) use crate::trace::temporary::is_temporary;
+use crate::trace::temporary::{self, Temporary, parent_of};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -39,6 +43,31 @@ pub enum OutputError {
         "error: {}: exists and is no result of podpace; name another folder, or remove it yourself", .0.display()
     )]
     NotOurs(PathBuf),
+    #[error(
+        "error: {}: is a sweep, expected the result of a run; a run does not replace it: name another folder, or remove it yourself",
+        .0.display()
+    )]
+    Sweep(PathBuf),
+    #[error(
+        "error: {}: holds `{file}`, which its manifest does not list, and which would be lost; move it, or name another folder",
+        folder.display()
+    )]
+    Foreign { folder: PathBuf, file: String },
+    #[error(
+        "error: {}: is {is}; expected a new name, or a regular file to replace: name another file",
+        path.display()
+    )]
+    NotRegular { path: PathBuf, is: &'static str },
+    #[error(
+        "error: {}: is, or is part of, what this command reads, and would be lost; name another file",
+        .0.display()
+    )]
+    IsInput(PathBuf),
+    #[error(
+        "error: {}: exists and is no {what} of podpace by its beginning; name another file, or remove it yourself",
+        path.display()
+    )]
+    OtherKind { path: PathBuf, what: &'static str },
     #[error("error: {}: can't write the result: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("error: this build has no Parquet; use --pods csv, or build with the feature `parquet`")]
@@ -72,39 +101,92 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
 }
 
-/// Temporary files and folders that exist now. Whoever holds the lock keeps an interrupted process alive until a
-/// rename is complete.
-static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-fn temporary() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a file holds that a user names: only such a file is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What it is called.
+    pub what: &'static str,
+    /// How it begins.
+    pub begins: &'static str,
+    /// What stands somewhere near its beginning, to tell it from other programs' files.
+    pub holds: &'static str,
 }
 
-/// Removes what is half-written, for a process that is about to be interrupted. Nothing can be published after.
-pub fn abandon_all() {
-    let paths = temporary();
-    for path in paths.iter() {
-        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+impl Kind {
+    /// A kind that its first bytes tell.
+    #[must_use]
+    pub const fn new(what: &'static str, begins: &'static str) -> Self {
+        Self { what, begins, holds: "" }
     }
-    // Never unlocked: a thread that wants to publish now waits until the process is gone.
-    std::mem::forget(paths);
+
+    fn is(&self, beginning: &[u8]) -> bool {
+        let holds = self.holds.as_bytes();
+        beginning.starts_with(self.begins.as_bytes())
+            && (holds.is_empty() || beginning.windows(holds.len()).any(|window| window == holds))
+    }
 }
 
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".tmp-{}", std::process::id()));
-    path.with_file_name(name)
+/// Bytes of a file that tell its kind.
+const BEGINNING: u64 = 4096;
+
+/// Fails unless a file of this kind may be written to `path`, where `inputs` are the files and folders that are read.
+///
+/// # Errors
+/// It is an input, or in one; it exists and is no regular file, or of another kind.
+pub fn check_file(path: &Path, kind: Kind, inputs: &[&Path]) -> Result<(), OutputError> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(at(path))?,
+    };
+    let is = match metadata.file_type() {
+        it if it.is_dir() => "a folder",
+        it if it.is_symlink() => "a symbolic link",
+        it if !it.is_file() => "a device, a pipe or a socket",
+        _ => "",
+    };
+    if !is.is_empty() {
+        return Err(OutputError::NotRegular { path: path.to_owned(), is });
+    }
+    if let Ok(real) = path.canonicalize()
+        && inputs.iter().filter_map(|input| input.canonicalize().ok()).any(|input| real.starts_with(input))
+    {
+        return Err(OutputError::IsInput(path.to_owned()));
+    }
+    let mut beginning = Vec::new();
+    File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning)).map_err(at(path))?;
+    if beginning.is_empty() || kind.is(&beginning) {
+        Ok(())
+    } else {
+        Err(OutputError::OtherKind { path: path.to_owned(), what: kind.what })
+    }
 }
 
-/// Whether a path has the form of [`temporary_name`]: what a killed process leaves.
-pub(super) fn is_temporary(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.rsplit_once(".tmp-").is_some_and(|(before, pid)| {
-        !before.is_empty() && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())
+/// Writes a file that a user named, of which [`check_file`] holds, under a temporary name, syncs it and renames it.
+///
+/// # Errors
+/// The file system's; a file that may not be replaced.
+pub fn write_file(path: &Path, kind: Kind, bytes: &[u8]) -> Result<(), OutputError> {
+    check_file(path, kind, &[])?;
+    write_atomically(path, bytes)
+}
+
+/// [`write_file`] for what is too large to be held in memory.
+///
+/// # Errors
+/// The file system's, or what `write` returns; a file that may not be replaced.
+pub fn stream_file(
+    path: &Path,
+    kind: Kind,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), OutputError> {
+    check_file(path, kind, &[])?;
+    write_atomically_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out).and_then(|()| out.flush()).map_err(at(path))
     })
 }
 
-/// Writes one file under a temporary name, syncs it and renames it.
+/// Writes one file of a folder of ours under a temporary name, syncs it and renames it.
 ///
 /// # Errors
 /// The file system's.
@@ -112,18 +194,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
     write_atomically_with(path, |file| file.write_all(bytes).map_err(at(path)))
 }
 
-/// [`write_atomically`] for what is too large to be held in memory.
-///
-/// # Errors
-/// The file system's, or what `write` returns.
-pub fn stream_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), OutputError> {
-    write_atomically_with(path, |file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out).and_then(|()| out.flush()).map_err(at(path))
-    })
+fn before(path: &Path, end: &str) -> String {
+    format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// The same for a file that is written piece by piece; what `write` returns ends it, and nothing is left behind.
@@ -134,46 +206,82 @@ pub fn write_atomically_with<E: From<OutputError>>(
     path: &Path,
     write: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
-    let partial = temporary_name(path);
-    temporary().insert(partial.clone());
-    let written = (|| {
-        let mut file = File::create(&partial).map_err(at(path))?;
-        write(&mut file)?;
-        Ok(file.sync_all().map_err(at(path))?)
-    })();
-    let mut paths = temporary();
-    let renamed = written.and_then(|()| Ok(fs::rename(&partial, path).map_err(at(path))?));
-    paths.remove(&partial);
-    drop(paths);
-    match &renamed {
-        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
-        Err(_) => drop(fs::remove_file(&partial)),
-    }
-    renamed
+    let (partial, mut file) = Temporary::file(parent_of(path), &before(path, ".tmp-")).map_err(at(path))?;
+    write(&mut file)?;
+    file.sync_all().map_err(at(path))?;
+    drop(file);
+    partial.publish(path).map_err(at(path))?;
+    sync_folder(parent_of(path));
+    Ok(())
 }
+
+fn manifest_of(folder: &Path) -> Option<Manifest> {
+    let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST)).ok()?).ok()?;
+    (manifest.kind == "ResultManifest").then_some(manifest)
+}
+
+/// Files that a manifest does not list and that are part of a result.
+const UNLISTED: [&str; 2] = [MANIFEST, "timing.json"];
 
 /// Fails unless a result may be written to `destination`.
 ///
 /// # Errors
-/// It exists and is no result.
+/// It exists and is no result of a run, or holds what is not of the result.
 pub fn check_destination(destination: &Path) -> Result<(), OutputError> {
-    if !destination.exists() && !destination.is_symlink() {
+    let not_ours = || Err(OutputError::NotOurs(destination.to_owned()));
+    match fs::symlink_metadata(destination) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(destination)(error)),
+        Ok(metadata) if metadata.is_dir() => {}
+        // A link to an earlier result is replaced by the new one; what it points to stays.
+        Ok(metadata) if metadata.is_symlink() => {
+            return if manifest_of(destination).is_some() { Ok(()) } else { not_ours() };
+        }
+        Ok(_) => return not_ours(),
+    }
+    if fs::read_dir(destination).map_err(at(destination))?.next().is_none() {
         return Ok(());
     }
-    let is_empty_folder = fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
-    let is_ours = fs::read(destination.join(MANIFEST))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Manifest>(&text).ok())
-        .is_some_and(|manifest| manifest.kind == "ResultManifest");
-    if is_empty_folder || is_ours { Ok(()) } else { Err(OutputError::NotOurs(destination.to_owned())) }
+    let Some(manifest) = manifest_of(destination) else { return not_ours() };
+    // What closes a sweep, or a part of one.
+    if ["sweep.json", "shard.json"].iter().any(|name| manifest.files.contains_key(*name)) {
+        return Err(OutputError::Sweep(destination.to_owned()));
+    }
+    let mut folders = vec![String::new()];
+    while let Some(within) = folders.pop() {
+        let folder = destination.join(&within);
+        let entries = fs::read_dir(&folder).map_err(at(&folder))?;
+        let mut names = entries
+            .map(|entry| entry.map(|e| (e.file_name().to_string_lossy().into_owned(), e.file_type())))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(at(&folder))?;
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, file_type) in names {
+            let name = format!("{within}{name}");
+            if file_type.is_ok_and(|it| it.is_dir()) {
+                folders.push(format!("{name}/"));
+            } else if !manifest.files.contains_key(&name) && !UNLISTED.contains(&name.as_str()) {
+                return Err(OutputError::Foreign { folder: destination.to_owned(), file: name });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a result back that a process left aside when it was killed while it replaced it; what to tell the user.
+#[must_use]
+pub fn mend(destination: &Path) -> Option<String> {
+    let is_ours = |folder: &Path| manifest_of(folder).is_some();
+    let old = temporary::mend(destination, &before(destination, ".old-"), is_ours)?;
+    let (old, destination) = (old.display(), destination.display());
+    Some(format!("note: {destination}: put back from {old}, where a process that was killed had left it"))
 }
 
 /// A result folder that is being built.
 pub struct Staging {
     destination: PathBuf,
-    partial: PathBuf,
+    partial: Temporary,
     files: BTreeMap<String, String>,
-    published: bool,
 }
 
 /// Hashes what it writes.
@@ -200,19 +308,10 @@ impl Staging {
     /// The destination exists and is no result, or can't be written.
     pub fn new(destination: &Path) -> Result<Self, OutputError> {
         check_destination(destination)?;
-        let partial = temporary_name(destination);
-        temporary().insert(partial.clone());
-        let staging = Self {
-            destination: destination.to_owned(),
-            partial: partial.clone(),
-            files: BTreeMap::new(),
-            published: false,
-        };
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(at(&partial))?;
-        }
-        fs::create_dir_all(&partial).map_err(at(&partial))?;
-        Ok(staging)
+        let parent = parent_of(destination);
+        fs::create_dir_all(parent).map_err(at(parent))?;
+        let partial = Temporary::folder(parent, &before(destination, ".tmp-")).map_err(at(destination))?;
+        Ok(Self { destination: destination.to_owned(), partial, files: BTreeMap::new() })
     }
 
     /// Writes a file of the folder (`name` may have one folder before it); its hash goes into the manifest.
@@ -224,7 +323,7 @@ impl Staging {
         name: &str,
         write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
     ) -> Result<(), OutputError> {
-        let path = self.partial.join(name);
+        let path = self.partial.path().join(name);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(at(folder))?;
         }
@@ -242,7 +341,7 @@ impl Staging {
     /// # Errors
     /// The file system's.
     pub fn unhashed(&self, name: &str, bytes: &[u8]) -> Result<(), OutputError> {
-        let path = self.partial.join(name);
+        let path = self.partial.path().join(name);
         fs::write(&path, bytes).map_err(at(&path))
     }
 
@@ -282,46 +381,15 @@ impl Staging {
             podpace: VERSION.to_owned(),
             files: std::mem::take(&mut self.files),
         };
-        let path = self.partial.join(MANIFEST);
+        let path = self.partial.path().join(MANIFEST);
         let mut file = File::create(&path).map_err(at(&path))?;
         file.write_all(to_json(&manifest).as_bytes()).map_err(at(&path))?;
         file.sync_all().map_err(at(&path))?;
-        sync_folder(&self.partial);
-        let mut paths = temporary();
-        let old = self.destination.with_file_name({
-            let mut name = self.destination.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".old-{}", std::process::id()));
-            name
-        });
-        let exists = self.destination.exists();
-        if exists {
-            fs::rename(&self.destination, &old).map_err(at(&self.destination))?;
-        }
-        if let Err(error) = fs::rename(&self.partial, &self.destination) {
-            if exists {
-                let _ = fs::rename(&old, &self.destination);
-            }
-            return Err(at(&self.destination)(error));
-        }
-        paths.remove(&self.partial);
-        drop(paths);
-        self.published = true;
-        if exists {
-            let _ = fs::remove_dir_all(&old);
-        }
-        if let Some(parent) = self.destination.parent() {
-            sync_folder(parent);
-        }
+        sync_folder(self.partial.path());
+        let destination = self.destination;
+        self.partial.replace(&destination, &before(&destination, ".old-")).map_err(at(&destination))?;
+        sync_folder(parent_of(&destination));
         Ok(())
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::remove_dir_all(&self.partial);
-            temporary().remove(&self.partial);
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::memory;
 use super::recorded::{self, Comparison};
 use super::report;
 use super::simulation::{BuildError, Ended, FaultCase, Finished, Simulation};
@@ -41,6 +42,8 @@ pub struct Environment {
     pub registry: Registry,
     /// Workloads that runs have in common.
     pub workloads: Arc<Workloads>,
+    /// A run that would take more memory is not begun, bytes.
+    pub max_memory: Option<u64>,
 }
 
 impl Environment {
@@ -51,6 +54,7 @@ impl Environment {
             profiles: ProfileLibrary::built_in(),
             registry: Registry::built_in(),
             workloads: Arc::default(),
+            max_memory: None,
         }
     }
 }
@@ -68,6 +72,19 @@ pub enum RunError {
         run: String,
         /// What is missing.
         source: BuildError,
+    },
+    /// It would take more memory than there is.
+    #[error(
+        "error: {run}: needs about {} MiB of memory, and {} MiB may be taken; make the scenario smaller, or say --max-memory if there is more",
+        needs_bytes.div_ceil(1 << 20), limit_bytes >> 20
+    )]
+    TooLarge {
+        /// Name of the scenario or run.
+        run: String,
+        /// An upper estimate.
+        needs_bytes: u64,
+        /// What may be taken.
+        limit_bytes: u64,
     },
 }
 
@@ -163,8 +180,16 @@ impl RunSpec {
     /// Something can't be looked up.
     pub fn plan(&self, environment: &Environment) -> Result<Plan, RunError> {
         let scenario = ScenarioSpec { seed: Some(self.seed), ..self.scenario.clone() };
-        let Environment { profiles, registry, workloads } = environment;
+        let Environment { profiles, registry, workloads, max_memory } = environment;
+        let fits = |needs_bytes: u64| match max_memory {
+            Some(limit_bytes) if needs_bytes > *limit_bytes => {
+                Err(RunError::TooLarge { run: self.name.clone(), needs_bytes, limit_bytes: *limit_bytes })
+            }
+            _ => Ok(()),
+        };
+        fits(memory::estimate_of_scenario(&scenario))?;
         let mut plan = resolve_shared(&scenario, &self.document, profiles, registry, workloads)?;
+        fits(memory::estimate_bytes(&plan))?;
         if let Some(draw) = self.draw {
             draw_constants(&mut plan, self.seed, draw);
         }

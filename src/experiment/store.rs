@@ -10,25 +10,32 @@
 //! `shard.json`, which says what the whole sweep is; [`merge`] puts n of them together into the folder that one machine would
 //! have written, and refuses shards of different sweeps, damaged ones and incomplete ones.
 //!
+//! `.hashes` has a line for each run that was kept, with its SHA-256, until the manifest has them: a file that has changed
+//! since is not taken for a finished run, but run again, and said. Runs that a version without hashes kept are taken as they
+//! are, and said. A folder whose runs are not all of this sweep (another grid, fewer seeds, another part) is refused.
+//!
 //! One process at a time: `.lock` is locked while a sweep writes, and gone when it is complete. What a killed process left
 //! half-written (`*.tmp-*`) is removed when the next one opens the folder.
 //!
-//! Cost: two syncs a run; opening and finishing O(runs).
+//! Cost: three syncs a run; opening and finishing O(runs).
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::output::{MANIFEST, Manifest, OutputError, is_temporary, sync_folder, write_atomically};
 use super::run::{RunSpec, Summary, VERSION, sha256_hex, to_json};
 use super::sweep::{Layout, LayoutPoint, SweepError, SweepRow, csv_text};
+use crate::trace::source::refuse_special;
 
 /// What a shard's folder holds besides its runs.
 pub const SHARD: &str = "shard.json";
 const RUNS: &str = "runs";
 const LOCK: &str = ".lock";
+const HASHES: &str = ".hashes";
 
 /// One finished run as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +67,11 @@ pub struct Store {
     resume: bool,
     /// Locked as long as the store lives.
     lock: File,
+    /// Hashes of the runs that earlier processes kept, by file.
+    hashes: BTreeMap<String, BTreeSet<String>>,
+    /// `.hashes`, to be appended to.
+    log: Mutex<File>,
+    notes: Mutex<BTreeSet<String>>,
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> SweepError + '_ {
@@ -73,10 +85,20 @@ pub fn file_name(point: &str, seed: u64, draw: Option<u64>) -> String {
     format!("{}-seed{seed}{draw}.json", &sha256_hex(point.as_bytes())[..16])
 }
 
+/// Bytes of a file, if it is one.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    refuse_special(path)?;
+    fs::read(path)
+}
+
 /// Reads a finished run; none if it is not there, not whole, or of another point or seed.
 fn read_run(folder: &Path, point: &str, seed: u64, draw: Option<u64>) -> Option<Summary> {
-    let text = fs::read(folder.join(RUNS).join(file_name(point, seed, draw))).ok()?;
-    let kept: Kept = serde_json::from_slice(&text).ok()?;
+    let text = read_file(&folder.join(RUNS).join(file_name(point, seed, draw))).ok()?;
+    parse_run(&text, point, seed, draw)
+}
+
+fn parse_run(text: &[u8], point: &str, seed: u64, draw: Option<u64>) -> Option<Summary> {
+    let kept: Kept = serde_json::from_slice(text).ok()?;
     let is_it = kept.point == point && kept.result.seed == seed && kept.result.draw == draw;
     is_it.then_some(kept.result)
 }
@@ -125,13 +147,149 @@ impl Store {
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned(), resume, lock })
+        let path = folder.join(HASHES);
+        let had_hashes = path.is_file();
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(io_error(&path))?;
+        let log = Mutex::new(log);
+        let mut store = Self {
+            folder: folder.to_owned(),
+            resume,
+            lock,
+            hashes: BTreeMap::new(),
+            log,
+            notes: Mutex::default(),
+        };
+        store.read_hashes(had_hashes)?;
+        Ok(store)
+    }
+
+    /// Looks up what the runs that are there were when they were kept: in `.hashes`, and in the manifest of a complete sweep.
+    fn read_hashes(&mut self, had_hashes: bool) -> Result<(), SweepError> {
+        let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let path = self.folder.join(HASHES);
+        let text = read_file(&path).map_err(io_error(&path))?;
+        for line in String::from_utf8_lossy(&text).lines() {
+            // A line that is cut short names no file that is there.
+            if let Some((hash, name)) = line.split_once(' ') {
+                known.entry(name.to_owned()).or_default().insert(hash.to_owned());
+            }
+        }
+        let manifest = read_file(&self.folder.join(MANIFEST)).ok();
+        let manifest = manifest.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+        let has_manifest = manifest.is_some();
+        for (name, hash) in manifest.into_iter().flat_map(|manifest| manifest.files) {
+            if let Some(name) = name.strip_prefix("runs/") {
+                known.entry(name.to_owned()).or_default().insert(hash);
+            }
+        }
+        self.hashes = known;
+        if had_hashes || has_manifest {
+            return Ok(());
+        }
+        // Kept by a version that wrote no hashes.
+        let names = self.names()?;
+        for name in &names {
+            let path = self.folder.join(RUNS).join(name);
+            let hash = sha256_hex(&read_file(&path).map_err(io_error(&path))?);
+            self.note_hash(name, &hash)?;
+            self.hashes.entry(name.clone()).or_default().insert(hash);
+        }
+        if !names.is_empty() {
+            let message =
+                "were kept by a podpace that wrote no hashes; those of the same inputs are taken as they are";
+            self.note(format!("note: {}: {} runs {message}", self.folder.display(), names.len()));
+        }
+        Ok(())
+    }
+
+    /// Files of runs that are there.
+    fn names(&self) -> Result<BTreeSet<String>, SweepError> {
+        let runs = self.folder.join(RUNS);
+        let mut names = BTreeSet::new();
+        for entry in fs::read_dir(&runs).map_err(io_error(&runs))? {
+            let name = entry.map_err(io_error(&runs))?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".json") {
+                names.insert(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn note(&self, text: String) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+    }
+
+    /// What there is to say of the runs that were there.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// A line in `.hashes`, before the file gets its name.
+    fn note_hash(&self, name: &str, hash: &str) -> Result<(), OutputError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was cut short ends here.
+        let line = format!("\n{hash} {name}");
+        let written = log.write_all(line.as_bytes()).and_then(|()| log.sync_data());
+        written.map_err(|source| OutputError::Io { path: self.folder.join(HASHES), source })
+    }
+
+    /// Fails unless every run that is there is one of these files, which are all those of the sweep, or of its part `shard`.
+    ///
+    /// # Errors
+    /// The folder is of another grid, of more seeds, or of another part; which says the message.
+    pub fn check_grid(&self, shard: Option<(u64, u64)>, wanted: &BTreeSet<String>) -> Result<(), SweepError> {
+        let refuse = |message: String| Err(SweepError::Store { path: self.folder.clone(), message });
+        let hint = "resume it with the options that it was begun with, or name another folder";
+        let asked =
+            shard.map_or_else(|| "the whole sweep".to_owned(), |(i, n)| format!("part {i}/{n} of it"));
+        let path = self.folder.join(SHARD);
+        if path.exists() {
+            let file: Option<ShardFile> =
+                read_file(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            match file {
+                None => return refuse(format!("its shard.json can't be read; {hint}")),
+                Some(file) if shard != Some((file.shard, file.of)) => {
+                    let (i, n) = (file.shard, file.of);
+                    return refuse(format!("holds part {i}/{n} of a sweep, expected {asked}; {hint}"));
+                }
+                Some(_) => {}
+            }
+        } else if shard.is_some() && self.folder.join("sweep.json").exists() {
+            return refuse(format!("holds a whole sweep, expected {asked}; {hint}"));
+        }
+        let Some(other) = self.names()?.into_iter().find(|name| !wanted.contains(name)) else {
+            return Ok(());
+        };
+        let text = read_file(&self.folder.join(RUNS).join(&other)).ok();
+        let kept: Option<Kept> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let what = kept.map_or_else(
+            || format!("runs/{other}"),
+            |kept| format!("the run of {} under seed {}", kept.point, kept.result.seed),
+        );
+        refuse(format!(
+            "holds {what}, which is not of {asked} as it is asked for now (--vary, --seeds, --shard); {hint}"
+        ))
     }
 
     /// A finished run, if it was made from the same inputs. A file that can't be read is as if it were not there.
     #[must_use]
     pub fn finished(&self, point: &str, spec: &RunSpec, inputs: &str) -> Option<Summary> {
-        let found = self.resume.then(|| read_run(&self.folder, point, spec.seed, spec.draw)).flatten()?;
+        if !self.resume {
+            return None;
+        }
+        let name = file_name(point, spec.seed, spec.draw);
+        let bytes = read_file(&self.folder.join(RUNS).join(&name)).ok()?;
+        if !self.hashes.get(&name).is_some_and(|hashes| hashes.contains(&sha256_hex(&bytes))) {
+            let path = self.folder.join(RUNS).join(&name);
+            self.note(format!(
+                "warning: {}: is not what was kept of {point} under seed {}; it is run again",
+                path.display(),
+                spec.seed
+            ));
+            return None;
+        }
+        let found = parse_run(&bytes, point, spec.seed, spec.draw)?;
         (found.inputs.all == inputs).then_some(found)
     }
 
@@ -140,9 +298,11 @@ impl Store {
     /// # Errors
     /// The file system's.
     pub fn keep(&self, point: &str, summary: &Summary) -> Result<(), OutputError> {
-        let path = self.folder.join(RUNS).join(file_name(point, summary.seed, summary.draw));
+        let name = file_name(point, summary.seed, summary.draw);
         let kept = Kept { point: point.to_owned(), result: summary.clone() };
-        write_atomically(&path, to_json(&kept).as_bytes())
+        let text = to_json(&kept);
+        self.note_hash(&name, &sha256_hex(text.as_bytes()))?;
+        write_atomically(&self.folder.join(RUNS).join(&name), text.as_bytes())
     }
 
     /// Writes the rows of a whole sweep, and a manifest of everything.
@@ -197,8 +357,10 @@ impl Store {
             manifest.files.insert(name, sha256_hex(&bytes));
         }
         write_atomically(&self.folder.join(MANIFEST), to_json(&manifest).as_bytes())?;
-        let path = self.folder.join(LOCK);
-        fs::remove_file(&path).map_err(io_error(&path))?;
+        for name in [HASHES, LOCK] {
+            let path = self.folder.join(name);
+            fs::remove_file(&path).map_err(io_error(&path))?;
+        }
         drop(self.lock);
         Ok(())
     }
@@ -213,7 +375,7 @@ struct Part {
 fn part(folder: &Path) -> Result<Part, SweepError> {
     let refuse = |path: PathBuf, message: String| SweepError::Store { path, message };
     let path = folder.join(SHARD);
-    let text = fs::read(&path).map_err(|error| match error.kind() {
+    let text = read_file(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound if folder.join(RUNS).is_dir() => refuse(
             folder.to_owned(),
             "its part of the sweep is not complete; run it again with --resume".to_owned(),
@@ -243,7 +405,7 @@ fn part(folder: &Path) -> Result<Part, SweepError> {
         // A manifest names files of its folder, nothing else.
         let inside = name == SHARD || name.strip_prefix("runs/").is_some_and(|n| !n.contains(['/', '\\']));
         let path = folder.join(name);
-        let bytes = if inside { fs::read(&path).ok() } else { None };
+        let bytes = if inside { read_file(&path).ok() } else { None };
         if bytes.map(|bytes| sha256_hex(&bytes)).as_ref() != Some(hash) {
             let message =
                 "is not what the shard's manifest says; copy the shard again, or run it again with --resume";

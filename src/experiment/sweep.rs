@@ -12,7 +12,7 @@
 //! [`Gate`](super::memory::Gate) no more runs are under way than fit into memory.
 //!
 //! Cost: the runs', over the pool's threads; memory is one simulation a thread and a number a metric and run.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ use super::memory::{self, Gate};
 use super::output::OutputError;
 use super::replication::{MOST_SEEDS, Replication, Until, half_width_95};
 use super::run::{Environment, RunError, RunSpec, Summary, simulate_plan};
-use super::store::Store;
+use super::store::{Store, file_name};
 use crate::measure::Metrics;
 use crate::scenario::{Diagnostic, Document, DocumentKind, limits};
 
@@ -511,6 +511,19 @@ pub fn run(
         }
     }
     Ok(swept)
+}
+
+/// Files of all runs that a sweep, or a part of it, may have.
+#[must_use]
+pub fn run_files(points: &[Point], replication: &Replication, shard: Option<(u64, u64)>) -> BTreeSet<String> {
+    let (shard, of) = shard.unwrap_or((1, 1));
+    let dealt = Dealt::new(points.iter().map(|p| p.seeds), replication.until.is_empty(), of);
+    let files = points.iter().enumerate().flat_map(|(at, point)| {
+        let (name, run) = (point.name(), &point.run);
+        let mine = (0..point.seeds).filter(|index| dealt.shard_of(at, *index) == shard).collect::<Vec<_>>();
+        mine.into_iter().map(move |index| file_name(&name, run.seed.wrapping_add(index), run.draw))
+    });
+    files.collect()
 }
 
 fn known_metric(run: &Measured, name: &str) -> Result<(), SweepError> {

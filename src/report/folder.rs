@@ -1,15 +1,18 @@
 //! Reads a result folder back: summary, pods, telemetry, node fill.
 //!
-//! A folder of `run` holds one run, a folder of an experiment one a run and seed. Every file is checked as far as it is
-//! used; what is missing or damaged is named with what to do.
+//! A folder of `run` holds one run, a folder of an experiment one a run and seed. Every file that is used has to have the
+//! SHA-256 that the manifest says; what is missing or damaged is named with what to do.
 //!
 //! Cost: O(pods); 1 million pods from Parquet take about half a second.
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::cluster::Timeline;
 use crate::engine::Nanos;
+use crate::experiment::output::{MANIFEST, Manifest};
 use crate::experiment::run::Summary;
 
 /// A result can't be shown.
@@ -260,8 +263,68 @@ pub struct RunResult {
     pub queues: Option<Table>,
 }
 
+/// The files that are read of a run.
+const FILES: [&str; 6] =
+    ["summary.json", "pods.parquet", "pods.csv", "telemetry.csv", "node_fill.csv", "queues.csv"];
+
+/// Compares the files that are there with the manifest of the folder, or of the experiment's folder around it. A folder that
+/// was copied without one can't be compared.
+fn verify(folder: &Path) -> Result<(), ReportError> {
+    let around = folder.canonicalize().ok().and_then(|real| {
+        let name = real.file_name()?.to_string_lossy().into_owned();
+        Some((real.parent()?.join(MANIFEST), format!("{name}/")))
+    });
+    let own = (folder.join(MANIFEST), String::new());
+    let Some((path, prefix)) = std::iter::once(own).chain(around).find(|(path, _)| path.is_file()) else {
+        return Ok(());
+    };
+    let text = fs::read(&path).map_err(|e| wrong(&path, format!("can't be read: {e}")))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|e| wrong(&path, format!("is damaged: {e}; run the scenario again with --out")))?;
+    if !prefix.is_empty() && !manifest.files.contains_key(&format!("{prefix}summary.json")) {
+        // The manifest of something else.
+        return Ok(());
+    }
+    for name in FILES {
+        let file = folder.join(name);
+        if !file.is_file() {
+            continue;
+        }
+        let said = manifest.files.get(&format!("{prefix}{name}"));
+        let mut hash = Sha256::new();
+        fs::File::open(&file)
+            .and_then(|mut opened| std::io::copy(&mut opened, &mut HashWriter(&mut hash)))
+            .map_err(|e| wrong(&file, format!("can't be read: {e}")))?;
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let message = match said {
+            Some(said) if *said == found => continue,
+            Some(_) => {
+                "is damaged, or was changed: its SHA-256 is not the manifest's; run the scenario again with --out"
+            }
+            None => {
+                "is not in the manifest of the result, so that it was not written with it; remove it, or run the scenario again with --out"
+            }
+        };
+        return Err(wrong(&file, message));
+    }
+    Ok(())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl RunResult {
     fn read(folder: &Path, name: Option<&str>) -> Result<Self, ReportError> {
+        verify(folder)?;
         let path = folder.join("summary.json");
         let text = fs::read(&path).map_err(|e| wrong(&path, format!("can't be read: {e}")))?;
         let summary: Summary = serde_json::from_slice(&text)

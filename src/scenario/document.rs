@@ -14,6 +14,7 @@ use super::spec::{API_VERSION, ExperimentSpec, ScenarioSpec, StudySpec, SweepSpe
 use super::tree::{Class, Key, Node, Path, Place, Problem, Step, Value, build};
 use super::validate::{self, Check};
 use super::{decode, limits};
+use crate::trace::source::refuse_special;
 
 /// What a document describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -776,6 +777,9 @@ pub(super) fn read_text(path: &FilePath, name: &str) -> Result<String, Diagnosti
     if metadata.is_dir() {
         return Err(Diagnostic::of_file(name, "is a folder, not a file", "name one YAML file in it"));
     }
+    refuse_special(path).map_err(|error| {
+        Diagnostic::of_file(name, error.to_string(), "name a YAML file, or give the text as /dev/stdin")
+    })?;
     if metadata.len() > limits::FILE_BYTES {
         return Err(too_large(name));
     }

@@ -300,6 +300,12 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
     }
     check.duration(&format!("{path}.every"), fault.every, true);
     check.duration(&format!("{path}.mtbf"), fault.mtbf, true);
+    for (field, gap) in [("every", fault.every), ("mtbf", fault.mtbf)] {
+        if gap.is_some_and(|gap| gap.0 > 0 && gap.0 < limits::FAULT_GAP_NS) {
+            let hint = "podpace models no more faults than one a millisecond; is the unit right?";
+            check.expected(&format!("{path}.{field}"), "at least 1ms", hint);
+        }
+    }
     check.duration(&format!("{path}.at"), fault.at, false);
     check.duration(&format!("{path}.from"), fault.from, false);
     check.duration(&format!("{path}.to"), fault.to, false);
@@ -342,6 +348,13 @@ fn one(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check<'_>
                 let hint = "such as `duration: 20s, pause: 30s, times: 5`";
                 check.report(&format!("{path}.{field}"), "required with nodeFlap, but missing", hint);
             }
+        }
+        if let (Some(duration), Some(pause)) = (fault.duration, fault.pause)
+            && mean_ns(duration).saturating_add(mean_ns(pause)) < limits::FAULT_GAP_NS
+        {
+            let message = "a machine fails and is back in less than 1ms, `duration` and `pause` together";
+            let hint = "expected at least 1ms, such as `duration: 20s, pause: 30s`; is the unit right?";
+            check.report(&format!("{path}.pause"), message, hint);
         }
     }
     if let Some(nodes) = &fault.nodes {
@@ -501,6 +514,78 @@ fn servers(path: &str, fault: &FaultSpec, spec: &ScenarioSpec, check: &mut Check
             }
         }
     }
+}
+
+/// The middle of a distribution.
+const fn mean_ns(distribution: TimeDistribution) -> Nanos {
+    match distribution {
+        TimeDistribution::Fixed(span) => span.0,
+        TimeDistribution::Uniform { min, max } => min.0.midpoint(max.0),
+        TimeDistribution::Quantiles { p50, .. } => p50.0,
+    }
+}
+
+/// What a fault asks too much of: a field of it, a message and a hint. `limit_ns` is when the run ends at the latest.
+///
+/// Occurrences are counted by their mean times until then, though the run may end before.
+pub(super) fn too_many(
+    fault: &FaultSpec,
+    plan: &FaultPlan,
+    cluster: &Cluster,
+    limit_ns: Nanos,
+) -> Option<(&'static str, String, String)> {
+    let (nodes, pods) = (cluster.nodes.len() as u64, cluster.pods.len() as u64);
+    // How many it hits at once.
+    let hits = match &plan.kind {
+        FaultKind::Machines { nodes: choice, .. }
+        | FaultKind::Remove { nodes: choice }
+        | FaultKind::Drain { nodes: choice, .. } => choice.count.unwrap_or(nodes).min(nodes),
+        FaultKind::Pods(choice) => choice.count.unwrap_or(pods).min(pods),
+        FaultKind::Add { count, .. } => u64::from(*count),
+        _ => 1,
+    };
+    let (times, hits, field) = match plan.times {
+        FaultTimes::Once(_) => (1, hits, "kind"),
+        FaultTimes::Random { mean_ns, each, from_ns, to_ns, most } => {
+            let span_ns = to_ns.min(limit_ns).saturating_sub(from_ns);
+            let those = if matches!(plan.kind, FaultKind::Pods(_)) { pods } else { nodes };
+            let among = if each { those.max(1) } else { 1 };
+            let times = u128::from(span_ns) * u128::from(among) / u128::from(mean_ns.max(1));
+            let times = u64::try_from(times).unwrap_or(u64::MAX).min(most);
+            (times, if each { 1 } else { hits }, if each { "mtbf" } else { "every" })
+        }
+    };
+    let most = limits::OCCURRENCES;
+    if times > most {
+        let message =
+            format!("about {times} faults until the run ends; podpace models at most {most} of one entry");
+        let hint = "make it longer, lower `stop.limit`, or give `to` or `most`";
+        return Some((field, message, hint.to_owned()));
+    }
+    let flaps = match &plan.kind {
+        FaultKind::Machines { lasts: Some(lasts), flap: Some((pause, again)), .. } => {
+            let cycle_ns = mean_ns(*lasts).saturating_add(mean_ns(*pause));
+            (*again).min(limit_ns / cycle_ns.max(1)).max(1)
+        }
+        _ => 1,
+    };
+    if flaps > most {
+        let message =
+            format!("a machine fails {flaps} times until the run ends; podpace models at most {most}");
+        let hint = "lower it, or `stop.limit`, or make `duration` and `pause` longer";
+        return Some(("times", message, hint.to_owned()));
+    }
+    let all = times.saturating_mul(flaps).saturating_mul(hits);
+    if all > limits::HITS {
+        let most = limits::HITS;
+        let unit = if matches!(fault.kind, FaultKindSpec::PodFailure) { "pods" } else { "nodes" };
+        let message = format!(
+            "{times} faults hit {unit} about {all} times until the run ends; podpace models at most {most}"
+        );
+        let hint = format!("hit fewer {unit} at once, make it rarer, or lower `stop.limit`");
+        return Some((field, message, hint));
+    }
+    None
 }
 
 /// The shortest span that a distribution can give, but for the tail below its median.

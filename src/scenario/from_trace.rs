@@ -24,7 +24,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -52,6 +51,7 @@ use crate::trace::import::cron_jobs::{CronJobRow, cron_jobs};
 use crate::trace::import::daemon_sets::{DaemonSetRow, daemon_sets};
 use crate::trace::import::k8s_list::{CONTROLLED, CRON_JOB, DAEMON_SET, UNMODELLED};
 use crate::trace::model::{self, NodeOp, OutcomeRow, SpecRow};
+use crate::trace::temporary::Temporary;
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, TraceError, TraceReader};
 
@@ -526,10 +526,10 @@ pub(super) fn read_manifests(
     apps: AppOptions,
     options: RunOptions<'_>,
 ) -> Result<TraceWorkload, FromTraceError> {
-    /// Tells traces of one process apart.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("{MANIFESTS}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let folder = std::env::temp_dir().join(name);
+    let temp = std::env::temp_dir();
+    let kept = Temporary::folder(&temp, &format!("{MANIFESTS}-"))
+        .map_err(|e| FromTraceError::from(TraceError::io(&temp, e)))?;
+    let folder = kept.path().join("trace");
     // What is transformed has to be in the trace; what is there before the run began has no controller that makes it.
     let controllers = match (options.backlog || *transform != TransformSpec::default(), apps.gangs) {
         (true, _) => Controllers::Expanded,
@@ -597,7 +597,7 @@ pub(super) fn read_manifests(
             Ok(out)
         },
     );
-    let _ = std::fs::remove_dir_all(&folder);
+    drop(kept);
     result
 }
 
@@ -725,7 +725,8 @@ const MANIFESTS: &str = "podpace-manifests";
 
 /// Whether a trace was made of manifests just now: nobody knows its folder.
 fn is_of_manifests(reader: &TraceReader) -> bool {
-    reader.path().file_name().is_some_and(|name| name.to_string_lossy().starts_with(MANIFESTS))
+    let folder = reader.path().parent().and_then(Path::file_name);
+    folder.is_some_and(|name| name.to_string_lossy().starts_with(MANIFESTS))
 }
 
 /// No pod is left.

@@ -45,7 +45,7 @@ pub use cron::START_S;
 pub use diagnostic::{Diagnostic, nearest};
 pub use document::{Document, DocumentKind, Experiment, ScenarioRun, Source, Spec, Sweep};
 pub use resolve::{resolve, resolve_shared, resource_amount};
-pub use validate::{DEFAULT_NODE_PODS, SCHEDULER_KINDS};
+pub use validate::{DEFAULT_NODE_PODS, SCHEDULER_KINDS, pods_of};
 
 /// Writes a decoded specification as YAML without its empty fields, so that it reads back as the same value.
 pub fn to_yaml<T: serde::Serialize>(spec: &T) -> Result<String, serde_yaml::Error> {

@@ -112,6 +112,41 @@ fn count(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+/// How often each comes.
+fn counted(ids: impl Iterator<Item = u32>) -> BTreeMap<u32, u64> {
+    let mut counts = BTreeMap::new();
+    let mut ids = ids.peekable();
+    while let Some(id) = ids.next() {
+        // Equal ones mostly come one after the other.
+        let mut n = 1;
+        while ids.next_if_eq(&id).is_some() {
+            n += 1;
+        }
+        *counts.entry(id).or_default() += n;
+    }
+    counts
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Resource {
+    Cpu,
+    Memory,
+    Extended(u16),
+}
+
+/// A resource of which there is more in all than schedulers can add up.
+fn exceeded<'a>(amounts: impl Iterator<Item = (&'a Resources, u64)>) -> Option<(Resource, u128)> {
+    let mut sums: BTreeMap<Resource, u128> = BTreeMap::new();
+    for (amount, n) in amounts {
+        let extended = amount.extended.iter().map(|(id, v)| (Resource::Extended(*id), *v));
+        let all = [(Resource::Cpu, amount.cpu_millicores), (Resource::Memory, amount.memory_bytes)];
+        for (resource, value) in all.into_iter().chain(extended) {
+            *sums.entry(resource).or_default() += u128::from(value) * u128::from(n);
+        }
+    }
+    sums.into_iter().find(|(_, sum)| *sum > u128::from(limits::RESOURCE_TOTAL))
+}
+
 /// A resource list as integers, with extended resources interned.
 pub fn resource_amount(list: &ResourceList, names: &mut ResourceNames) -> Resources {
     let mut amount = Resources::default();
@@ -1039,6 +1074,39 @@ impl Resolver<'_> {
         Some(Arc::new(StageSet { facts, fact_of_app, ..read.set }))
     }
 
+    /// Resources added up over nodes and over pods, for those who add them up, stay within Kubernetes' quantities.
+    fn totals(&mut self, cluster: &Cluster) {
+        let adds_up = matches!(self.spec.scheduler.kind.as_str(), "yunikorn" | "volcano")
+            || self.spec.scheduler.kueue.is_some();
+        if !adds_up {
+            return;
+        }
+        let nodes = (0..count(cluster.nodes.len() as u64)).map(|node| cluster.nodes.get(node).template);
+        let nodes =
+            counted(nodes).into_iter().map(|(id, n)| (&cluster.nodes.template_by_id(id).allocatable, n));
+        let pods = counted((0..count(cluster.pods.len() as u64)).map(|pod| cluster.pods.spec_id(pod)));
+        let pods = pods.into_iter().map(|(id, n)| (&cluster.pods.spec_by_id(id).requests, n));
+        let of_groups = self.spec.workload.trace.is_none() && self.spec.workload.manifests.is_empty();
+        let workload = if of_groups { "workload" } else { "workload.transform" };
+        for (path, what, found) in
+            [("cluster.nodes", "nodes have", exceeded(nodes)), (workload, "pods request", exceeded(pods))]
+        {
+            let Some((resource, total)) = found else { continue };
+            let resource = match resource {
+                Resource::Cpu => "millicores of cpu",
+                Resource::Memory => "bytes of memory",
+                Resource::Extended(id) => cluster.resources.name(id),
+            };
+            let message = format!(
+                "the {what} {total} {resource} in all; expected at most {}, as {} adds them up in 64 bits",
+                limits::RESOURCE_TOTAL,
+                self.spec.scheduler.kind
+            );
+            let hint = Some("is there a digit, or a unit, too many? Or take fewer of them".to_owned());
+            self.errors.push(self.document.diagnostic(path, message, hint));
+        }
+    }
+
     /// What a run needs in which others than the scheduler and the load client change nodes and pods.
     fn changes(&mut self, cluster: &mut Cluster, templates: &[u32], evicts: bool) -> Option<ChangesPlan> {
         let spec = self.spec;
@@ -1057,7 +1125,14 @@ impl Resolver<'_> {
         for (index, fault) in spec.faults.iter().enumerate() {
             let template = |group: usize| templates.get(group).copied().unwrap_or(0);
             match faults::resolve(fault, index, spec, cluster, template, &rollouts) {
-                Ok(plan) => plans.push(plan),
+                Ok(plan) => {
+                    let limit_ns = spec.stop.limit.map_or(self.found.default_limit_ns, |d| d.0);
+                    if let Some((field, message, hint)) = faults::too_many(fault, &plan, cluster, limit_ns) {
+                        let path = format!("faults[{index}].{field}");
+                        self.errors.push(self.document.diagnostic(&path, message, Some(hint)));
+                    }
+                    plans.push(plan);
+                }
                 Err((field, message, hint)) => {
                     let path = format!("faults[{index}].{field}");
                     let hint = (!hint.is_empty()).then_some(hint);
@@ -1397,19 +1472,20 @@ impl Resolver<'_> {
             // The Jobs of CronJobs come last, and nobody else creates them.
             let scheduled: usize = self.found.cron_jobs.iter().map(|c| c.times_ns.len()).sum();
             let created = owned.saturating_sub(scheduled) as u64;
-            let times_ns = Arc::new((0..created).map(|i| i * interval_ns).collect());
+            let times_ns = Arc::new((0..created).map(|i| i.saturating_mul(interval_ns)).collect());
             return Creation::ReplicaSets { ranges: expanded.sets.clone(), times_ns };
         }
         let rate_micro = w.arrivals.rate.map_or(0, |r| r.micro_per_second());
         // The i-th of evenly spaced times at `rate` per second, exact in integers.
         let evenly = |i: u64| {
-            (u128::from(i) * 1_000_000 * u128::from(SECOND) / u128::from(rate_micro.max(1))) as Nanos
+            let at = u128::from(i) * 1_000_000 * u128::from(SECOND) / u128::from(rate_micro.max(1));
+            Nanos::try_from(at).unwrap_or(Nanos::MAX)
         };
         match w.arrivals.process.unwrap_or_default() {
             ArrivalProcess::Closed if interval_ns > 0 => {
                 // Applications one after the other, each all at once.
                 let times_ns = expanded.sets.iter().enumerate().flat_map(|(set, (from, to))| {
-                    std::iter::repeat_n(set as u64 * interval_ns, (to - from) as usize)
+                    std::iter::repeat_n((set as u64).saturating_mul(interval_ns), (to - from) as usize)
                 });
                 Creation::Scheduled { times_ns: Arc::new(times_ns.collect()) }
             }
@@ -1424,15 +1500,20 @@ impl Resolver<'_> {
                 let mean_ns = (1_000_000 * u128::from(SECOND) / u128::from(rate_micro.max(1))) as Nanos;
                 let mut at = 0;
                 let times_ns = (0..pods).map(|_| {
-                    at += rng.exponential(mean_ns);
+                    at = Nanos::saturating_add(at, rng.exponential(mean_ns));
                     at
                 });
                 Creation::Scheduled { times_ns: Arc::new(times_ns.collect()) }
             }
             ArrivalProcess::Batch => {
                 let size = w.arrivals.batch_size.unwrap_or(1).max(1);
-                let at =
-                    |i: u64| if interval_ns > 0 { i / size * interval_ns } else { evenly(i / size * size) };
+                let at = |i: u64| {
+                    if interval_ns > 0 {
+                        (i / size).saturating_mul(interval_ns)
+                    } else {
+                        evenly(i / size * size)
+                    }
+                };
                 Creation::Scheduled { times_ns: Arc::new((0..pods as u64).map(at).collect()) }
             }
         }
@@ -1493,6 +1574,7 @@ pub fn resolve_shared(
     r.for_volcano(&scheduler.settings, &cluster);
     r.for_first_fit(&cluster);
     r.for_autoscaler(&cluster);
+    r.totals(&cluster);
     let (kueue, creation) = r.kueue(&mut cluster, creation);
     let mut agents = r.agents();
     agents.stages = r.stages(&mut lifetimes);

@@ -28,7 +28,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -41,6 +40,7 @@ use super::native::{self, PodBatch, TraceReader};
 use super::number::duration_text;
 use super::report::thousands;
 use super::stats::Histogram;
+use super::temporary::{Temporary, parent_of};
 use crate::engine::random::{Streams, normal_cdf};
 
 /// A histogram with 0.8 % steps.
@@ -1048,20 +1048,12 @@ pub fn fit(path: &Path, seed: u64) -> Result<Fit, TraceError> {
 
 /// Generates from the spec into a temporary folder and reads it back.
 fn generate_profile(spec: &str, seed: u64, source: &Profile) -> Result<Profile, TraceError> {
-    /// Tells fits of one process apart.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("podpace-fit-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let folder = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&folder).map_err(|e| TraceError::io(&folder, e))?;
-    let file = folder.join("spec.yaml");
-    let result = std::fs::write(&file, spec)
-        .map_err(|e| TraceError::io(&file, e))
-        .and_then(|()| super::generate(&file, seed, &folder.join("trace"), &ImportOptions::default()))
-        .and_then(|_| {
-            Profile::read(&native::open(&folder.join("trace"))?, source.bin_ns, source.counts.len())
-        });
-    let _ = std::fs::remove_dir_all(&folder);
-    result
+    let parent = std::env::temp_dir();
+    let folder = Temporary::folder(&parent, "podpace-fit-").map_err(|e| TraceError::io(&parent, e))?;
+    let (file, trace) = (folder.path().join("spec.yaml"), folder.path().join("trace"));
+    std::fs::write(&file, spec).map_err(|e| TraceError::io(&file, e))?;
+    super::generate(&file, seed, &trace, &ImportOptions::default())?;
+    Profile::read(&native::open(&trace)?, source.bin_ns, source.counts.len())
 }
 
 fn compare(source: &Profile, made: &Profile) -> Vec<Compared> {
@@ -1142,17 +1134,13 @@ fn compare(source: &Profile, made: &Profile) -> Vec<Compared> {
 /// The file can't be written.
 pub fn write(fit: &Fit, path: &Path) -> Result<(), TraceError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let part = path.with_file_name(format!(".{name}.writing-{}", std::process::id()));
     let put = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&part)?;
+        let (part, mut file) = Temporary::file(parent_of(path), &format!(".{name}.writing-"))?;
         std::io::Write::write_all(&mut file, fit.spec.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&part, path)
+        part.publish(path)
     };
-    put().map_err(|e| {
-        let _ = std::fs::remove_file(&part);
-        TraceError::io(path, e)
-    })
+    put().map_err(|e| TraceError::io(path, e))
 }
 
 impl fmt::Display for Fit {

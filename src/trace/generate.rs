@@ -829,6 +829,28 @@ fn weighted(weights: &[u64], rng: &mut Rng) -> usize {
     0
 }
 
+/// Most pods of a generated trace: as many as a scenario may have.
+pub const MAX_PODS: u64 = 100_000_000;
+/// Most nodes, all groups together: as many as a scenario may have.
+pub const MAX_NODES: u64 = 10_000_000;
+
+/// Numbers of pods and nodes that no scenario could take are told before anything is written.
+fn check_sizes(spec: &TraceSpec, w: &Where<'_>) -> Result<(), TraceError> {
+    let sizes = [("pods", spec.pods.unwrap_or(0)), ("arrivals.initial", spec.arrivals.initial)];
+    if let Some((field, n)) = sizes.into_iter().find(|(_, n)| *n > MAX_PODS) {
+        return Err(
+            w.error(field, format!("{n} pods; expected at most {MAX_PODS}: is there a digit too many?"))
+        );
+    }
+    let nodes = spec.nodes.iter().fold(0u64, |sum, group| sum.saturating_add(group.count));
+    if nodes > MAX_NODES {
+        let message =
+            format!("{nodes} nodes; expected at most {MAX_NODES} in all: is there a digit too many?");
+        return Err(w.error("nodes.count", message));
+    }
+    Ok(())
+}
+
 /// Reads a spec.
 pub fn read_spec(path: &Path) -> Result<TraceSpec, TraceError> {
     let text = std::fs::read_to_string(path).map_err(|e| TraceError::io(path, e))?;
@@ -874,6 +896,7 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
     {
         return Err(w.error("gangs", "a share of 0 to 1, and a size of 2 or more"));
     }
+    check_sizes(&spec, &w)?;
     let mut sink = Sink::create(out, options)?;
     sink.origin = Origin::Relative(None);
     sink.source_files.push(path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default());
@@ -911,6 +934,13 @@ pub fn generate(path: &Path, seed: u64, out: &Path, options: &ImportOptions) -> 
         first = false;
         if gang_left == 0 && (limit.is_some_and(|l| now >= l) || spec.pods.is_some_and(|n| made >= n)) {
             break;
+        }
+        if made == MAX_PODS {
+            let field = if spec.pods.is_some() { "pods" } else { "duration" };
+            let message = format!(
+                "more than {MAX_PODS} pods come of it; lower it or the rate of arrivals, or say how many `pods`"
+            );
+            return Err(w.error(field, message));
         }
         if left == 0 {
             app = if spec.apps.count > 0 { made % spec.apps.count } else { app + u64::from(made > 0) };

@@ -20,6 +20,7 @@ pub mod report;
 pub mod sort;
 pub mod source;
 pub mod stats;
+pub mod temporary;
 pub mod transform;
 pub mod validate;
 

@@ -24,6 +24,7 @@ use super::model::{
     Compression, Counts, Encoding, EventRow, FORMAT_VERSION, Manifest, NodeRow, OutcomeRow, PodRow, SpecRow,
 };
 use super::source::{InputFile, read_all};
+use super::temporary::{self, Temporary, parent_of};
 
 /// Rows per batch and per Parquet row group.
 pub const BATCH_ROWS: usize = 65_536;
@@ -994,49 +995,70 @@ impl Tables {
 /// Writes a native trace.
 pub struct TraceWriter {
     target: PathBuf,
-    folder: PathBuf,
+    folder: Temporary,
     options: WriteOptions,
     tables: Option<Tables>,
     counts: Counts,
-    finished: bool,
+}
+
+/// What stands before the name of a trace that is replaced, and behind it.
+fn old_before(target: &Path) -> String {
+    format!(".{}.old-", target.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn is_trace(folder: &Path) -> bool {
+    folder.join("trace.json").is_file()
+}
+
+/// A file of a folder that is no table of a trace, nor what stands beside them.
+fn foreign(folder: &Path) -> Result<Option<String>, TraceError> {
+    let known = |name: &str| {
+        let table = name.split('.').next().unwrap_or("");
+        ["pods", "specs", "nodes", "events", "outcomes"].contains(&table)
+            || ["trace.json", CHECKPOINT].contains(&name)
+    };
+    let entries = fs::read_dir(folder).map_err(|e| TraceError::io(folder, e))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| !known(name)).min())
 }
 
 impl TraceWriter {
     /// Starts a trace at `target`, which must not be there yet (or be a trace, with `overwrite`).
     pub fn create(target: &Path, options: WriteOptions) -> Result<TraceWriter, TraceError> {
-        if target.exists() {
-            let is_trace = target.join("trace.json").exists();
-            let is_empty = fs::read_dir(target).is_ok_and(|mut d| d.next().is_none());
-            if !(is_empty || options.overwrite && is_trace) {
-                return Err(TraceError::Usage(format!(
-                    "{}: already there; choose another folder{}",
-                    target.display(),
-                    if is_trace { " or overwrite it" } else { "" }
-                )));
-            }
-        }
         let name = target
             .file_name()
             .ok_or_else(|| TraceError::Usage(format!("{}: name a folder to write", target.display())))?;
-        let parent = match target.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        fs::create_dir_all(&parent).map_err(|e| TraceError::io(&parent, e))?;
-        let folder = parent.join(format!(".{}.writing-{}", name.to_string_lossy(), std::process::id()));
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(|e| TraceError::io(&folder, e))?;
+        // What a killed process left aside is the trace that was there.
+        let _ = temporary::mend(target, &old_before(target), is_trace);
+        if fs::symlink_metadata(target).is_ok() {
+            let (is_link, is_trace) = (target.is_symlink(), is_trace(target));
+            let is_empty = fs::read_dir(target).is_ok_and(|mut d| d.next().is_none());
+            if is_link || !(is_empty || options.overwrite && is_trace) {
+                return Err(TraceError::Usage(format!(
+                    "{}: already there; choose another folder{}",
+                    target.display(),
+                    if is_trace && !is_link { " or overwrite it" } else { "" }
+                )));
+            }
+            if let Some(file) = foreign(target)? {
+                return Err(TraceError::Usage(format!(
+                    "{}: holds `{file}`, which is no part of a trace and would be lost; move it, or choose another folder",
+                    target.display()
+                )));
+            }
         }
-        fs::create_dir(&folder).map_err(|e| TraceError::io(&folder, e))?;
+        let parent = parent_of(target);
+        fs::create_dir_all(parent).map_err(|e| TraceError::io(parent, e))?;
+        let folder = Temporary::folder(parent, &format!(".{}.writing-", name.to_string_lossy()))
+            .map_err(|e| TraceError::io(target, e))?;
         let mut writer = TraceWriter {
             target: target.to_path_buf(),
             folder,
             options,
             tables: None,
             counts: Counts::default(),
-            finished: false,
         };
-        let dir = &writer.folder;
+        let dir = writer.folder.path();
         let pods = match options.encoding {
             Encoding::Jsonl => PodOut::Json(JsonOut::create(dir, "pods", options.compression)?),
             #[cfg(feature = "parquet")]
@@ -1058,7 +1080,7 @@ impl TraceWriter {
 
     /// Where temporary files may go until `finish`.
     pub fn scratch(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     fn tables(&mut self) -> &mut Tables {
@@ -1104,7 +1126,7 @@ impl TraceWriter {
     pub fn outcome(&mut self, row: &OutcomeRow) -> Result<(), TraceError> {
         self.counts.outcomes += 1;
         if self.tables().outcomes.is_none() {
-            let table = TableOut::create(&self.folder, &self.options)?;
+            let table = TableOut::create(self.folder.path(), &self.options)?;
             self.tables().outcomes = Some(table);
         }
         match &mut self.tables().outcomes {
@@ -1124,7 +1146,7 @@ impl TraceWriter {
         manifest.encoding = self.options.encoding;
         manifest.compression = self.options.compression;
         manifest.counts = Counts { nodes: manifest.counts.nodes, ..self.counts.clone() };
-        let path = self.folder.join("trace.json");
+        let path = self.folder.path().join("trace.json");
         let mut text =
             serde_json::to_string_pretty(&manifest).map_err(|e| TraceError::format(&path, e.to_string()))?;
         text.push('\n');
@@ -1134,28 +1156,12 @@ impl TraceWriter {
             file.sync_all()
         };
         write().map_err(|e| TraceError::io(&path, e))?;
-        sync_folder(&self.folder)?;
-        let parent = self.folder.parent().unwrap_or(Path::new(".")).to_path_buf();
+        sync_folder(self.folder.path())?;
         // The old trace stays whole until the new one is complete.
-        let old = self.target.exists().then(|| self.folder.with_extension("old"));
-        if let Some(old) = &old {
-            fs::rename(&self.target, old).map_err(|e| TraceError::io(&self.target, e))?;
-        }
-        fs::rename(&self.folder, &self.target).map_err(|e| TraceError::io(&self.target, e))?;
-        self.finished = true;
-        sync_folder(&parent)?;
-        if let Some(old) = old {
-            fs::remove_dir_all(&old).map_err(|e| TraceError::io(&old, e))?;
-        }
+        let (folder, target) = (self.folder, self.target);
+        folder.replace(&target, &old_before(&target)).map_err(|e| TraceError::io(&target, e))?;
+        sync_folder(parent_of(&target))?;
         Ok(manifest)
-    }
-}
-
-impl Drop for TraceWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_dir_all(&self.folder);
-        }
     }
 }
 

@@ -29,6 +29,22 @@ pub const EXPANSION_FREE: u64 = 64 << 20;
 const MAX_MEMBERS: usize = 100_000;
 const BUFFER: usize = 256 << 10;
 
+/// Fails for what is neither a file nor a folder: a pipe that nobody writes is waited for without end, a device has none.
+/// What the shell hands over (`/dev/stdin`, and `/dev/fd/N` of `<(command)`) is read.
+///
+/// # Errors
+/// It is a pipe, a socket or a device; the file system's.
+pub fn refuse_special(path: &Path) -> io::Result<()> {
+    let it = std::fs::metadata(path)?.file_type();
+    let is_handed_over =
+        ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|given| path.starts_with(given));
+    if it.is_file() || it.is_dir() || is_handed_over {
+        return Ok(());
+    }
+    let message = "is a pipe, a socket or a device; expected a regular file: write what it gives into one";
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
 /// A file in a tar archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Member {
@@ -350,6 +366,7 @@ impl<R: Read> Read for Bounded<R> {
 /// # Errors
 /// It can't be opened, or is packed in another way.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, TraceError> {
+    refuse_special(path).map_err(|e| TraceError::io(path, e))?;
     let file = File::open(path).map_err(|e| TraceError::io(path, e))?;
     decompress(&path.display().to_string(), Box::new(BufReader::with_capacity(BUFFER, file)))
 }

@@ -37,6 +37,7 @@ use super::model::{CPU, EventOp, GPU, MEMORY, Manifest, NodeOp, NodeRow, Outcome
 use super::native::{self, PodBatch, TraceReader};
 use super::number::duration_text;
 use super::report::thousands;
+use super::temporary::{Temporary, parent_of};
 use crate::engine::random::{LazyStream, Streams};
 
 const PPM: u64 = 1_000_000;
@@ -599,12 +600,13 @@ pub fn import(
     options: &ImportOptions,
 ) -> Result<Manifest, TraceError> {
     let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let whole = out.with_file_name(format!(".{name}.whole-{}", std::process::id()));
-    let overwrite = ImportOptions { overwrite: true, ..options.clone() };
-    let result = super::import(format, paths, &whole, &overwrite)
-        .and_then(|_| transform(&whole, settings, seed, out, options));
-    let _ = std::fs::remove_dir_all(&whole);
-    result
+    let parent = parent_of(out);
+    let io = |e| TraceError::io(out, e);
+    std::fs::create_dir_all(parent).map_err(io)?;
+    let folder = Temporary::folder(parent, &format!(".{name}.whole-")).map_err(io)?;
+    let whole = folder.path().join("trace");
+    super::import(format, paths, &whole, options)?;
+    transform(&whole, settings, seed, out, options)
 }
 
 fn signed(t_ns: u64) -> i64 {

@@ -5,6 +5,7 @@ mod errors;
 mod readme;
 mod report;
 mod run;
+mod safety;
 #[path = "../support/mod.rs"]
 mod support;
 mod trace;

@@ -357,6 +357,12 @@ fn what_cannot_be_shown_is_said() {
     fs::write(folder.path().join("bare/telemetry.csv"), "t_ns,pods.bound\n0,many\n").unwrap();
     let output = run("report bare --out y.html");
     assert_eq!(code(&output), 2);
+    let message = "telemetry.csv: is damaged, or was changed: its SHA-256 is not the manifest's";
+    assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    // Copied without its manifest, a result is looked at as it is.
+    fs::remove_file(folder.path().join("bare/manifest.json")).unwrap();
+    let output = run("report bare --out y.html");
+    assert_eq!(code(&output), 2);
     assert!(
         stderr(&output).contains("telemetry.csv: is damaged: line 2: `many` is no whole number"),
         "{}",

@@ -2,6 +2,7 @@
 mod crash;
 mod disk;
 mod memory;
+mod resume;
 mod shards;
 #[path = "../support/mod.rs"]
 mod support;

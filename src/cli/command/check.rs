@@ -13,16 +13,27 @@ use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Paint, number, paint};
 use crate::cli::terminal;
 use crate::experiment::check::{self, Baseline, Checked, Row};
-use crate::experiment::output::write_atomically;
+use crate::experiment::output::{Kind, check_file, write_file};
 use crate::experiment::run::to_json;
 use crate::scenario::{Diagnostic, Document, DocumentKind};
+
+const JUNIT: Kind = Kind { what: "JUnit report", begins: "<?xml ", holds: "<testsuites " };
+const MARKDOWN: Kind = Kind::new("table of `check`", "### podpace: ");
+const BASELINE: Kind = Kind::new("baseline", "{\n  \"podpace\":");
 
 /// Runs the command.
 ///
 /// # Errors
 /// Bad input, an unknown metric, a report that can't be written.
 pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
-    let environment = environment(&args.model)?;
+    let environment = environment(&args.model, args.memory.max_memory)?;
+    for (path, kind) in [(&args.junit, JUNIT), (&args.markdown, MARKDOWN)] {
+        if let Some(path) = path {
+            let files: Vec<&Path> =
+                args.paths.iter().map(PathBuf::as_path).filter(|path| path.is_file()).collect();
+            check_file(path, kind, &files)?;
+        }
+    }
     let documents = documents(&args.paths)?;
     let bar: std::sync::OnceLock<ProgressBar> = std::sync::OnceLock::new();
     let started = |total| {
@@ -59,11 +70,11 @@ pub fn execute(args: &CheckArgs, quiet: bool) -> Result<Output, Failure> {
     let (regressions, mut notes) = baselines(args, &checked)?;
     if let Some(path) = &args.junit {
         let report = junit(&checked, &regressions).to_string().map_err(Failure::run)?;
-        write_atomically(path, report.as_bytes())?;
+        write_file(path, JUNIT, report.as_bytes())?;
         notes.push(format!("JUnit report in {}", path.display()));
     }
     if let Some(path) = &args.markdown {
-        write_atomically(path, expectations::markdown(&checked, &regressions).as_bytes())?;
+        write_file(path, MARKDOWN, expectations::markdown(&checked, &regressions).as_bytes())?;
         notes.push(format!("Markdown in {}", path.display()));
     }
     let rows = || checked.iter().flat_map(|c| &c.rows);
@@ -137,7 +148,7 @@ fn baselines(args: &CheckArgs, checked: &[Checked]) -> Result<(Vec<String>, Vec<
     if args.update_baseline {
         std::fs::create_dir_all(folder).map_err(|e| Failure::run(format!("{}: {e}", folder.display())))?;
         for c in checked {
-            write_atomically(&file_of(c), to_json(&Baseline::of(c)).as_bytes())?;
+            write_file(&file_of(c), BASELINE, to_json(&Baseline::of(c)).as_bytes())?;
         }
         notes.push(format!("baseline of {} files written to {}", checked.len(), folder.display()));
         return Ok((regressions, notes));

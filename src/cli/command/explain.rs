@@ -31,7 +31,7 @@ pub fn execute(args: &ExplainArgs, quiet: bool) -> Result<Output, Failure> {
         return finished(args);
     }
     let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
-    let environment = environment(&args.with.model)?;
+    let environment = environment(&args.with.model, args.memory.max_memory)?;
     let mut specs = run::runs_of(&document)?;
     // One seed a run: the pairs share it.
     specs.dedup_by(|a, b| a.name == b.name);

@@ -16,7 +16,7 @@ use crate::experiment::sweep::parse_vary;
 /// Bad input.
 pub fn execute(args: &KneeArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::scenario_only(&run::load(&args.file, &args.with.set.sets, args.with.set.seed)?)?;
-    let environment = environment(&args.with.model)?;
+    let environment = environment(&args.with.model, args.memory.max_memory)?;
     let pool = pool(&args.with.job)?;
     let (path, values) = match &args.vary {
         Some(vary) => {

@@ -19,6 +19,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::args::{JobArgs, ModelArgs};
 use super::failure::Failure;
+use super::machine;
 use crate::cost::ProfileLibrary;
 use crate::experiment::run::Environment;
 use crate::experiment::watch::Watch;
@@ -42,7 +43,8 @@ fn profiles(model: &ModelArgs) -> Result<ProfileLibrary, Failure> {
     }
 }
 
-/// What all runs share.
-fn environment(model: &ModelArgs) -> Result<Environment, Failure> {
-    Ok(Environment { profiles: profiles(model)?, ..Environment::built_in() })
+/// What all runs share. A run takes no more memory than `max_memory`, or than the machine has.
+fn environment(model: &ModelArgs, max_memory: Option<u64>) -> Result<Environment, Failure> {
+    let max_memory = max_memory.or_else(machine::memory_bytes);
+    Ok(Environment { profiles: profiles(model)?, max_memory, ..Environment::built_in() })
 }

@@ -30,7 +30,7 @@ fn one_error(error: Box<crate::scenario::Diagnostic>) -> Failure {
 /// Bad input.
 pub fn execute(args: &PlanArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
-    let environment = environment(&args.with.model)?;
+    let environment = environment(&args.with.model, args.memory.max_memory)?;
     let options = options(args)?;
     let bar = terminal::progress(quiet, "runs", 2);
     let done = || {

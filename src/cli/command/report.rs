@@ -5,10 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::ReportArgs;
 use crate::cli::failure::{Failure, Output};
-use crate::experiment::output::stream_atomically;
+use crate::experiment::output::{Kind, check_file, stream_file};
 use crate::report::openmetrics::Options;
 use crate::report::{self, EPOCH_S, ReportError, RunResult};
 use crate::scenario::duration::DurationNs;
+
+const PAGE: Kind = Kind { what: "report", begins: "<!doctype html>\n", holds: "<title>podpace: " };
+const OPENMETRICS: Kind = Kind::new("OpenMetrics text", "# TYPE ");
+const PERFETTO: Kind = Kind::new("trace", "{\"displayTimeUnit\":\"ms\",\"otherData\":{");
+const EVENTS: Kind = Kind::new("Events", "{\"action\":");
+const WATCH: Kind = Kind::new("watch stream", "{\"object\":");
 
 /// Runs of one name come from different folders: their folders' names tell them apart, or their paths where the names don't.
 fn told_apart(folders: Vec<(&PathBuf, Vec<RunResult>)>) -> Vec<RunResult> {
@@ -49,6 +55,19 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
     if interval.ns() == 0 {
         return Err(Failure::input("--scrape-interval: must be longer than 0s, such as 15s"));
     }
+    // Files of a result are of no such kind; what was made of it may stand among them, and is made anew.
+    let outputs = [
+        (&args.out, PAGE),
+        (&args.openmetrics, OPENMETRICS),
+        (&args.perfetto, PERFETTO),
+        (&args.events, EVENTS),
+        (&args.watch, WATCH),
+    ];
+    for (path, kind) in outputs {
+        if let Some(path) = path {
+            check_file(path, kind, &[])?;
+        }
+    }
     let mut runs = Vec::new();
     for folder in &args.results {
         runs.push((folder, report::load(folder).map_err(Failure::input)?));
@@ -64,7 +83,7 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
     let mut notes = Vec::new();
     if let Some(path) = &args.out {
         let page = report::html::page(&runs);
-        stream_atomically(path, |out| out.write_all(page.as_bytes()))?;
+        stream_file(path, PAGE, |out| out.write_all(page.as_bytes()))?;
         notes.push(format!("report in {}", path.display()));
     }
     let one = || -> Result<&RunResult, Failure> {
@@ -79,10 +98,10 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
     };
     type Written = Result<io::Result<()>, ReportError>;
     let mut to_file =
-        |path: &Path, what: &str, write: &dyn Fn(&mut dyn Write) -> Written| -> Result<(), Failure> {
+        |path: &Path, kind: Kind, write: &dyn Fn(&mut dyn Write) -> Written| -> Result<(), Failure> {
             // What the result lacks is bad input and leaves no file.
             let mut lacks = None;
-            let written = stream_atomically(path, |out| match write(out) {
+            let written = stream_file(path, kind, |out| match write(out) {
                 Ok(written) => written,
                 Err(error) => {
                     let message = error.to_string();
@@ -94,25 +113,25 @@ pub fn execute(args: &ReportArgs) -> Result<Output, Failure> {
                 return Err(Failure::input(error));
             }
             written?;
-            notes.push(format!("{what} in {}", path.display()));
+            notes.push(format!("{} in {}", kind.what, path.display()));
             Ok(())
         };
     let max_pods = args.max_pods as usize;
     if let Some(path) = &args.openmetrics {
         let (run, options) = (one()?, Options { epoch_s, interval_ns: interval.ns() });
-        to_file(path, "OpenMetrics text", &|out| report::openmetrics::write(out, run, options))?;
+        to_file(path, OPENMETRICS, &|out| report::openmetrics::write(out, run, options))?;
     }
     if let Some(path) = &args.perfetto {
         let run = one()?;
-        to_file(path, "trace", &|out| report::perfetto::write(out, run, max_pods))?;
+        to_file(path, PERFETTO, &|out| report::perfetto::write(out, run, max_pods))?;
     }
     if let Some(path) = &args.events {
         let run = one()?;
-        to_file(path, "Events", &|out| report::events::write_events(out, run, epoch_s, max_pods))?;
+        to_file(path, EVENTS, &|out| report::events::write_events(out, run, epoch_s, max_pods))?;
     }
     if let Some(path) = &args.watch {
         let run = one()?;
-        to_file(path, "watch stream", &|out| report::events::write_watch(out, run, epoch_s, max_pods))?;
+        to_file(path, WATCH, &|out| report::events::write_watch(out, run, epoch_s, max_pods))?;
     }
     Ok(Output { notes, ..Output::default() })
 }

@@ -1,5 +1,6 @@
 //! `podpace run`: one scenario, or every run of an experiment.
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -11,8 +12,9 @@ use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, Paint, metric, number, paint, percent, span_s, sparkline, whole};
 use crate::cli::live::live;
 use crate::cli::{expectations, terminal};
-use crate::engine::SECOND;
+use crate::engine::{MILLISECOND, Nanos, SECOND};
 use crate::experiment::check::{self, Observed};
+use crate::experiment::checkpoint;
 use crate::experiment::output::{self, PodsFormat, Staging};
 use crate::experiment::pause::{Paused, Pauses};
 use crate::experiment::recorded::Comparison;
@@ -21,6 +23,8 @@ use crate::experiment::uncertainty::{Uncertainty, extrapolations, uncertainty};
 use crate::scenario::Document;
 
 const SPARKLINE: usize = 60;
+/// Between two checkpoints: each takes as long as many events.
+const LEAST_CHECKPOINT_SPAN_NS: Nanos = MILLISECOND;
 
 fn pods_format(pods: Pods) -> PodsFormat {
     match pods {
@@ -35,6 +39,12 @@ fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
         return Err(Failure::input(
             "--checkpoint without a time: say when, by --checkpoint-at TIME or --checkpoint-every SPAN",
         ));
+    }
+    if let Some(every) = args.checkpoint_every.filter(|every| every.ns() < LEAST_CHECKPOINT_SPAN_NS) {
+        return Err(Failure::input(format!(
+            "--checkpoint-every is {every}, expected at least 1ms of virtual time: each one is a file that is synced; name a \
+             longer span, such as 10m"
+        )));
     }
     Ok(Pauses {
         resume: args.resume.clone(),
@@ -52,9 +62,15 @@ fn pauses(args: &PauseArgs) -> Result<Pauses, Failure> {
 /// Bad input, a destination that is no result, a full disk, a difference between two runs.
 pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
-    let environment = environment(&args.with.model)?;
+    let environment = environment(&args.with.model, args.memory.max_memory)?;
+    let mut notes = Vec::new();
     if let Some(out) = &args.out {
+        notes.extend(output::mend(out));
         output::check_destination(out)?;
+    }
+    if let Some(path) = &args.pause.checkpoint {
+        let inputs: Vec<&Path> = document.sources().iter().map(|source| Path::new(&source.name)).collect();
+        output::check_file(path, checkpoint::KIND, &inputs)?;
     }
     let pauses = pauses(&args.pause)?;
     if run::is_experiment(&document) {
@@ -73,7 +89,9 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
                 )));
             }
         }
-        return experiment(args, &document, &environment, quiet);
+        let mut output = experiment(args, &document, &environment, quiet)?;
+        output.notes.splice(..0, notes);
+        return Ok(output);
     }
     let spec = RunSpec { draw: args.draw, ..RunSpec::of_scenario(run::scenario_only(&document)?)? };
     let shown = live(quiet);
@@ -85,7 +103,7 @@ pub fn execute(args: &RunArgs, quiet: bool) -> Result<Output, Failure> {
     };
     let wall = stopwatch.elapsed();
     drop(shown);
-    let mut notes: Vec<String> = completed.summary.notes.iter().map(|note| format!("note: {note}")).collect();
+    notes.extend(completed.summary.notes.iter().map(|note| format!("note: {note}")));
     notes.extend(written);
     // Told even with --quiet, and by the exit code: the result is there, but not all that was asked for.
     for failure in &failures {

@@ -53,7 +53,8 @@ struct Line<'a> {
 /// Bad input, a folder that holds something else, a full disk.
 pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
     let document = run::load(&args.file, &args.with.set.sets, args.with.set.seed)?;
-    let environment = environment(&args.with.model)?;
+    // With --max-memory the gate says what a run may take.
+    let environment = environment(&args.with.model, args.max_memory.map(|_| u64::MAX))?;
     let until: Result<Vec<Until>, _> = args.until.iter().map(|u| Until::parse(u)).collect();
     let replication = Replication { until: until.map_err(|error| vec![*error])? };
     let seeds = args.uncertainty.or(args.seeds);
@@ -62,7 +63,13 @@ pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
         points.iter_mut().for_each(|point| point.run.draw = Some(0));
     }
     let store = match &args.out {
-        Some(out) => Some(Store::open(out, args.resume)?),
+        Some(out) => {
+            let store = Store::open(out, args.resume)?;
+            if args.resume {
+                store.check_grid(args.shard, &sweep::run_files(&points, &replication, args.shard))?;
+            }
+            Some(store)
+        }
         None => None,
     };
     let gate = args.max_memory.map(Gate::new);
@@ -102,6 +109,7 @@ pub fn execute(args: &SweepArgs, quiet: bool) -> Result<Output, Failure> {
     for point in &swept.not_enough {
         output.notes.push(format!("warning: {point}: not known as closely as --until asks; raise --seeds"));
     }
+    output.notes.extend(store.iter().flat_map(Store::notes));
     let runs = swept.runs.len();
     if let (Some(store), Some(out)) = (store, &args.out) {
         match args.shard {

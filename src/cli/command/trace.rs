@@ -12,7 +12,7 @@ use crate::cli::args::Format;
 use crate::cli::failure::{Failure, Output, code};
 use crate::cli::grid::{Grid, whole};
 use crate::cli::terminal;
-use crate::experiment::output::write_atomically;
+use crate::experiment::output::{Kind, check_file, write_file};
 use crate::experiment::run::to_json;
 use crate::scenario::duration::DurationNs;
 use crate::scenario::quantity::Ratio;
@@ -20,6 +20,9 @@ use crate::trace::model::{Compression, Encoding, Manifest};
 use crate::trace::number;
 use crate::trace::transform::{GpuResource, Mapping, Transform};
 use crate::trace::{self, ImportOptions, OnError, Split, TraceError};
+
+const SARIF: Kind = Kind::new("SARIF log", "{\n  \"$schema\":");
+const SPEC: Kind = Kind::new("spec of `trace fit`", "# Fitted by `podpace trace fit`");
 
 /// Arguments of `trace`.
 #[derive(Args, Debug)]
@@ -299,11 +302,14 @@ pub fn execute(args: &TraceArgs) -> Result<Output, Failure> {
         }
         TraceCommand::Validate(args) => {
             let look = &args.look;
+            if let Some(path) = &args.sarif {
+                check_file(path, SARIF, &[])?;
+            }
             let findings = trace::validate(&look.trace).map_err(|e| failure(&e))?;
             let mut notes = Vec::new();
             if let Some(path) = &args.sarif {
                 let log = crate::report::sarif::sarif(&findings, &look.trace);
-                write_atomically(path, to_json(&log).as_bytes())?;
+                write_file(path, SARIF, to_json(&log).as_bytes())?;
                 notes.push(format!("SARIF in {}", path.display()));
             }
             let text = match look.format {
@@ -401,6 +407,9 @@ fn transformation(args: &TransformationArgs) -> Result<Transform, Failure> {
 }
 
 fn fit(args: &FitArgs) -> Result<Output, Failure> {
+    if let Some(out) = &args.out {
+        check_file(out, SPEC, &[])?;
+    }
     let fit = trace::fit(&args.trace, args.seed).map_err(|e| failure(&e))?;
     let mut notes = Vec::new();
     if let Some(out) = &args.out {

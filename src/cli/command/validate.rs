@@ -5,8 +5,10 @@ use crate::calibrate::validate::{Options, validate};
 use crate::cli::args::{Format, ValidateArgs};
 use crate::cli::failure::{Failure, Output};
 use crate::cli::terminal;
-use crate::experiment::output::write_atomically;
+use crate::experiment::output::{Kind, check_file, write_file};
 use crate::experiment::run::to_json;
+
+const PLOT: Kind = Kind { what: "plot", begins: "<svg ", holds: "<title>Predicted over measured</title>" };
 
 /// Runs the command.
 ///
@@ -25,6 +27,9 @@ pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
             "{folder}: no such folder; name one with measured runs (NAME.json)"
         )));
     }
+    if let Some(file) = &args.plot {
+        check_file(file, PLOT, &[])?;
+    }
     let bar = terminal::progress(quiet, "predicting", 2);
     let progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
@@ -35,7 +40,7 @@ pub fn execute(args: &ValidateArgs, quiet: bool) -> Result<Output, Failure> {
     let validation = result?;
     let mut notes = Vec::new();
     if let Some(file) = &args.plot {
-        write_atomically(file, svg(&validation).as_bytes())?;
+        write_file(file, PLOT, svg(&validation).as_bytes())?;
         notes.push(format!("picture in {}", file.display()));
     }
     let text = match args.format {

@@ -39,9 +39,9 @@ impl Amount {
     #[must_use]
     pub fn of_many(request: &Resources, pods: u64) -> Self {
         let mut amount = Self {
-            cpu: request.cpu_millicores * pods,
-            memory: request.memory_bytes * pods,
-            others: request.extended.iter().map(|(id, v)| (*id, v * pods)).collect(),
+            cpu: request.cpu_millicores.saturating_mul(pods),
+            memory: request.memory_bytes.saturating_mul(pods),
+            others: request.extended.iter().map(|(id, v)| (*id, v.saturating_mul(pods))).collect(),
         };
         if pods > 0 {
             amount.others.insert(PODS, pods);
@@ -65,10 +65,11 @@ impl Amount {
 
     /// Adds.
     pub fn add(&mut self, other: &Self) {
-        self.cpu += other.cpu;
-        self.memory += other.memory;
+        self.cpu = self.cpu.saturating_add(other.cpu);
+        self.memory = self.memory.saturating_add(other.memory);
         for (id, v) in &other.others {
-            *self.others.entry(*id).or_default() += v;
+            let sum = self.others.entry(*id).or_default();
+            *sum = sum.saturating_add(*v);
         }
     }
 

@@ -116,7 +116,7 @@ impl Usage {
     /// count.
     #[must_use]
     pub fn has_room(&self, used: &Self, spec: &PodSpec) -> bool {
-        let fits = |max: u64, used: u64, more: u64| more == 0 || max == 0 || used + more <= max;
+        let fits = |max: u64, used: u64, more: u64| more == 0 || max == 0 || used.saturating_add(more) <= max;
         let r = &spec.requests;
         fits(self.cpu, used.cpu, r.cpu_millicores)
             && fits(self.memory, used.memory, r.memory_bytes)

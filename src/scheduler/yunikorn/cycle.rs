@@ -907,8 +907,8 @@ impl Core {
         for node in 0..NodeId::try_from(table.len()).expect("nodes are limited") {
             if table.is_present(node) {
                 let at = node as usize;
-                sum.cpu += table.cpu_capacity[at];
-                sum.memory += table.memory_capacity[at];
+                sum.cpu = sum.cpu.saturating_add(table.cpu_capacity[at]);
+                sum.memory = sum.memory.saturating_add(table.memory_capacity[at]);
                 sum.pods += u64::from(table.pods_capacity[at]);
                 for (id, v) in &cluster.nodes.template(node).allocatable.extended {
                     sum.add_extended(*id, *v);

@@ -21,6 +21,7 @@ use super::import::{self, ImportOptions};
 use super::model::{OutcomeRow, PodRow, SpecRow};
 use super::native::{self, TraceReader};
 use super::report::thousands;
+use super::temporary::{Temporary, parent_of};
 
 pub mod csv;
 pub mod kubernetes;
@@ -54,48 +55,41 @@ pub fn export(
     }
 }
 
-fn refuse_existing(out: &Path) -> Result<PathBuf, TraceError> {
-    if out.exists() {
+/// What stands before the temporary name of a file or folder that is not there yet; its parent is made.
+fn refuse_existing(out: &Path) -> Result<String, TraceError> {
+    if fs::symlink_metadata(out).is_ok() {
         return Err(TraceError::Usage(format!("{}: already there; choose another name", out.display())));
     }
     let name = out
         .file_name()
-        .ok_or_else(|| TraceError::Usage(format!("{}: name a file or folder to write", out.display())))?
-        .to_string_lossy()
-        .into_owned();
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        .ok_or_else(|| TraceError::Usage(format!("{}: name a file or folder to write", out.display())))?;
+    let parent = parent_of(out);
     fs::create_dir_all(parent).map_err(|e| TraceError::io(parent, e))?;
-    Ok(parent.join(format!(".{name}.writing-{}", std::process::id())))
+    Ok(format!(".{}.writing-", name.to_string_lossy()))
 }
 
 fn folder(
     out: &Path,
     write: impl FnOnce(&Path) -> Result<Vec<String>, TraceError>,
 ) -> Result<Vec<String>, TraceError> {
-    let temporary = refuse_existing(out)?;
-    fs::create_dir(&temporary).map_err(|e| TraceError::io(&temporary, e))?;
-    match write(&temporary) {
-        Ok(notes) => fs::rename(&temporary, out).map(|()| notes).map_err(|e| TraceError::io(out, e)),
-        Err(e) => {
-            let _ = fs::remove_dir_all(&temporary);
-            Err(e)
-        }
-    }
+    let before = refuse_existing(out)?;
+    let temporary = Temporary::folder(parent_of(out), &before).map_err(|e| TraceError::io(out, e))?;
+    let notes = write(temporary.path())?;
+    temporary.publish(out).map_err(|e| TraceError::io(out, e))?;
+    Ok(notes)
 }
 
 fn file(
     out: &Path,
     write: impl FnOnce(&mut Out) -> Result<Vec<String>, TraceError>,
 ) -> Result<Vec<String>, TraceError> {
-    let temporary = refuse_existing(out)?;
-    let mut w = Out::create(&temporary)?;
-    match write(&mut w).and_then(|notes| w.finish().map(|()| notes)) {
-        Ok(notes) => fs::rename(&temporary, out).map(|()| notes).map_err(|e| TraceError::io(out, e)),
-        Err(e) => {
-            let _ = fs::remove_file(&temporary);
-            Err(e)
-        }
-    }
+    let before = refuse_existing(out)?;
+    let (temporary, opened) = Temporary::file(parent_of(out), &before).map_err(|e| TraceError::io(out, e))?;
+    let mut w = Out::new(temporary.path(), opened);
+    let notes = write(&mut w)?;
+    w.finish()?;
+    temporary.publish(out).map_err(|e| TraceError::io(out, e))?;
+    Ok(notes)
 }
 
 /// A file that is written, and how far.
@@ -106,9 +100,12 @@ pub(super) struct Out {
 }
 
 impl Out {
+    fn new(path: &Path, file: File) -> Out {
+        Out { path: path.to_path_buf(), out: Some(BufWriter::with_capacity(256 << 10, file)), at: 0 }
+    }
+
     fn create(path: &Path) -> Result<Out, TraceError> {
-        let file = File::create(path).map_err(|e| TraceError::io(path, e))?;
-        Ok(Out { path: path.to_path_buf(), out: Some(BufWriter::with_capacity(256 << 10, file)), at: 0 })
+        Ok(Out::new(path, File::create(path).map_err(|e| TraceError::io(path, e))?))
     }
 
     fn line(&mut self, text: &str) -> Result<(), TraceError> {

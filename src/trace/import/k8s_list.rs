@@ -181,7 +181,8 @@ impl List {
     ) -> Result<bool, TraceError> {
         let unmodelled = unmodelled(&object);
         if unmodelled.is_none() && !exists(&object) && !k8s::is_placeholder(&object) {
-            pod_checks::object(&object, place)?;
+            let controlled = is_controlled(&object, sink.options.controllers);
+            pod_checks::object(&object, controlled, place)?;
         } else if let Some((_, template)) = k8s::template(&object) {
             pod_checks::note_left_out(sink, &template["spec"]);
         }

@@ -79,11 +79,11 @@ impl Check<'_> {
     }
 }
 
-/// Checks an object that does not exist yet.
+/// Checks an object that does not exist yet. Claims of volumes are refused unless its controller makes the pods in a run: a trace has none.
 ///
 /// # Errors
 /// The API server refuses it, or something of it is not modelled.
-pub(super) fn object(object: &Value, place: &Place) -> Checked {
+pub(super) fn object(object: &Value, controlled: bool, place: &Place) -> Checked {
     let kind = k8s::kind(object);
     let Some((shape, version, template)) = of_kind(kind) else { return Ok(()) };
     let check = Check { kind, name: k8s::text(object, "/metadata/name"), place };
@@ -108,7 +108,7 @@ pub(super) fn object(object: &Value, place: &Place) -> Checked {
         check.count(object, &format!("spec.jobTemplate.spec.{field}"), 0)?;
     }
     let claims = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
-    if claims.is_some_and(|claims| !claims.is_empty()) {
+    if !controlled && claims.is_some_and(|claims| !claims.is_empty()) {
         let why = format!("not modelled: claims of volumes in manifests; {CLAIMS_INSTEAD}");
         return check.refuse("spec.volumeClaimTemplates", "", &why);
     }
