@@ -1076,9 +1076,8 @@ impl Resolver<'_> {
 
     /// Resources added up over nodes and over pods, for those who add them up, stay within Kubernetes' quantities.
     fn totals(&mut self, cluster: &Cluster) {
-        let adds_up = matches!(self.spec.scheduler.kind.as_str(), "yunikorn" | "volcano")
-            || self.spec.scheduler.kueue.is_some();
-        if !adds_up {
+        // Kueue lets a job wait that asks for more than a number holds.
+        if !matches!(self.spec.scheduler.kind.as_str(), "yunikorn" | "volcano") {
             return;
         }
         let nodes = (0..count(cluster.nodes.len() as u64)).map(|node| cluster.nodes.get(node).template);

@@ -155,7 +155,7 @@ fn their_pods_have_the_default_spread() {
             if kind == "ReplicationController" { "{app: web}" } else { "{matchLabels: {app: web}}" };
         let fields = format!(
             "replicas: 12\n  selector: {selector}\n  {}",
-            if kind == "StatefulSet" { "podManagementPolicy: Parallel" } else { "paused: false" }
+            if kind == "StatefulSet" { "podManagementPolicy: Parallel" } else { "minReadySeconds: 0" }
         );
         let text = text("kube-scheduler", "manifests: [all.yaml]", "stop: {when: allRunning}");
         let text = text.lines().map(|line| if line.starts_with("cluster") { nodes } else { line });
