@@ -650,7 +650,9 @@ impl<'a> Reader<'a> {
                         let flag = self.boolean(value, &at.key(&key.text));
                         match key.text.as_str() {
                             "enabled" if !value.is_null() => out.preemption = Some(flag),
-                            // A maximum is not lowered during a run.
+                            _ if flag => {
+                                self.notes.push(format!("{}: {QUOTA_PREEMPTION}", at.key(&key.text)))
+                            }
                             _ => {}
                         }
                     }
@@ -1413,10 +1415,16 @@ impl<'a> Reader<'a> {
             };
             if !fine {
                 self.notes.push(format!("{at}: YuniKorn can't read `{value}` and takes the default"));
+            } else if ["preemption.quota.delay", "quota.preemption.delay"].contains(&key.as_str()) {
+                self.notes.push(format!("{at}: {QUOTA_PREEMPTION}"));
             }
         }
     }
 }
+
+/// v1.8.0 `setPreemptionTime`: the delay begins where a new configuration has a lower maximum, or a delay for the first time.
+const QUOTA_PREEMPTION: &str = "changes nothing: YuniKorn preempts for a quota when the `max` of a queue is lowered, or the delay is set, while it \
+                                runs, and the configuration of a run does not change";
 
 fn root_queue(path: &Path, queues: Vec<RawQueue>) -> RawQueue {
     RawQueue { path: path.clone(), name: "root".to_owned(), parent: true, queues, ..RawQueue::default() }

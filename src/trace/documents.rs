@@ -8,7 +8,7 @@
 //! * **Parts** ([`each_part`]): named arrays and objects of one large JSON document, element by element; what is not
 //!   named is passed over.
 //!
-//! Errors carry the line on which the object begins. No object, line or document is longer than the limit that the
+//! Errors carry the line on which the object begins; [`field_line`](super::field_line) finds that of a field. No object, line or document is longer than the limit that the
 //! caller gives, nor nested more than 128 deep; YAML aliases that multiply are refused by the parser.
 //!
 //! Cost: O(bytes); memory O(the largest object).
@@ -21,6 +21,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 
 use super::error::{Problem, RowError, TraceError, shorten};
+use super::field_line::lines_of_items;
 use super::input::Lines;
 use super::number::{self, NumberError};
 use super::source::{InputFile, empty_file, read_problem};
@@ -166,23 +167,30 @@ fn json_lines(input: Input<'_>, reader: Box<dyn BufRead>, each: &mut Each<'_>) -
         // Some writers put several objects on a line.
         for value in serde_json::Deserializer::from_str(line).into_iter::<Value>() {
             match value {
-                Ok(value) => give(value, lists, &place, each)?,
+                Ok(value) => give(value, lists, &place, &[], each)?,
                 Err(e) => each(Err(json_error(&place, &e)), &place)?,
             }
         }
     }
 }
 
-/// Gives a value, or the elements of the list that it is.
-fn give(value: Value, lists: &[&str], place: &Place, each: &mut Each<'_>) -> Result<(), TraceError> {
+/// Gives a value, or the elements of the list that it is, which begin on `lines` if these are known.
+fn give(
+    value: Value,
+    lists: &[&str],
+    place: &Place,
+    lines: &[u64],
+    each: &mut Each<'_>,
+) -> Result<(), TraceError> {
     let Value::Object(mut object) = value else { return each(Ok(value), place) };
     match lists.iter().find(|key| matches!(object.get(**key), Some(Value::Array(_)))) {
         None => each(Ok(Value::Object(object)), place),
         Some(key) => {
             let kind = object.get("kind").and_then(Value::as_str).map(item_kind).unwrap_or_default();
             let Some(Value::Array(items)) = object.remove(*key) else { return Ok(()) };
-            for item in items {
-                each(Ok(with_kind(item, &kind)), place)?;
+            for (n, item) in items.into_iter().enumerate() {
+                let at = lines.get(n).copied().unwrap_or(place.at);
+                each(Ok(with_kind(item, &kind)), &Place { file: place.file.clone(), at })?;
             }
             Ok(())
         }
@@ -346,7 +354,7 @@ impl Items<'_, '_> {
         let given = if self.kind.is_some() {
             (self.each)(Ok(value), &place)
         } else {
-            give(value, self.lists, &place, self.each)
+            give(value, self.lists, &place, &[], self.each)
         };
         self.position.borrow_mut().next_object();
         given.map_err(|e| {
@@ -439,7 +447,15 @@ impl Gathered<'_, '_> {
         }
         let place = Place { file: self.name.to_string(), at: self.start };
         match serde_yaml::from_str::<Value>(&text) {
-            Ok(value) => give(value, self.lists, &place, self.each),
+            Ok(value) => {
+                let is_list = |key: &&&str| value.get(**key).is_some_and(Value::is_array);
+                let mut lines = match self.lists.iter().find(is_list) {
+                    Some(key) => lines_of_items(&text, key),
+                    None => Vec::new(),
+                };
+                lines.iter_mut().for_each(|line| *line += self.start - 1);
+                give(value, self.lists, &place, &lines, self.each)
+            }
             Err(e) => {
                 let why = e.to_string();
                 let deep = ["recursion limit", "repetition limit"].iter().any(|w| why.contains(w));

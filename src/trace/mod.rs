@@ -8,6 +8,7 @@ pub mod documents;
 pub mod error;
 pub mod export;
 mod fates;
+pub(crate) mod field_line;
 pub mod fit;
 pub mod generate;
 pub mod import;

@@ -324,6 +324,27 @@ fn what_is_not_modelled_in_manifests_is_refused() {
     }
 }
 
+/// What would scale objects during a run does not, and a note says so.
+#[test]
+fn scalers_among_manifests_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}";
+    let scaler = |kind: &str| format!("\n---\nkind: {kind}\nmetadata: {{name: x}}");
+    let manifest = pod.to_owned() + &scaler("HorizontalPodAutoscaler") + &scaler("ScaledJob") + "\n";
+    std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
+    let text = text("manifests: [all.yaml]", "stop: {when: allBound}");
+    let document = Document::parse("scenario.yaml", &text, Some(folder.path())).unwrap();
+    let plan = RunSpec::of_scenario(document).unwrap().plan(&Environment::built_in()).unwrap();
+    let notes = plan.provenance.notes.join("\n");
+    for says in [
+        "1 HorizontalPodAutoscalers do nothing here (",
+        "all.yaml:5 (kind HorizontalPodAutoscaler)): what pods use is not modelled; `replicas` stay what their objects say",
+        "1 ScaledJobs do nothing here (",
+    ] {
+        assert!(notes.contains(says), "{notes}");
+    }
+}
+
 /// LimitRanges among manifests decide what a scenario's pods ask for, or end it before it begins.
 #[test]
 fn limit_ranges_in_manifests_are_for_the_pods_of_a_scenario() {
@@ -348,7 +369,7 @@ kind: LimitRange\nmetadata: {{name: x}}\nspec: {{limits: [{{type: Container, def
     manifest("2.5");
     let message = message_of(&text, Some(folder.path()));
     assert!(message.contains("maximum cpu usage per Container is 2500m, but limit is 3"), "{message}");
-    assert!(message.contains("all.yaml:1: forbidden") && message.contains("scenario.yaml:"), "{message}");
+    assert!(message.contains("all.yaml:3: forbidden") && message.contains("scenario.yaml:"), "{message}");
 }
 
 /// PriorityClasses among manifests: who goes first, who pushes others off a node, and who waits ("Pod Priority and Preemption": pods with

@@ -88,7 +88,7 @@ fn a_pod_that_breaks_a_constraint_is_refused_in_the_servers_words() {
     ] {
         let error = refusal(limits, resources);
         assert!(error.contains(says), "{error}");
-        assert!(error.contains("m.yaml:5: forbidden: field spec"), "file, line and field: {error}");
+        assert!(error.contains("m.yaml:7: forbidden: field spec"), "file, line and field: {error}");
     }
 }
 
@@ -184,7 +184,7 @@ fn wrong_limit_ranges_say_where() {
     ] {
         let error = refusal(limits, "");
         assert!(error.contains(field) && error.contains(says), "{error}");
-        assert!(error.contains("m.yaml:1: "), "{error}");
+        assert!(error.contains("m.yaml:3: "), "{error}");
     }
     let two = limit_range(DEFAULTS) + &limit_range("{type: Container, default: {cpu: 2}}") + &pod("p", "");
     let error =

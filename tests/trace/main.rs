@@ -1,6 +1,7 @@
 //! Traces: formats, importers, damage, samples, replay, speed.
 //! One binary, since each links all of podpace.
 mod corrupt;
+mod field_lines;
 mod formats;
 mod import;
 mod limit_ranges;

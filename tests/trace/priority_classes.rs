@@ -75,13 +75,13 @@ fn the_servers_words_say_what_is_wrong() {
         (
             ok.clone(),
             "priorityClassName: d, ",
-            "m.yaml:1: forbidden: field spec.priorityClassName",
+            "m.yaml:3: forbidden: field spec.priorityClassName",
             "pods \"p\" is forbidden: no PriorityClass with name d was found",
         ),
         (
             String::new(),
             "priorityClassName: d, ",
-            "m.yaml:1: forbidden: field spec.priorityClassName",
+            "m.yaml:3: forbidden: field spec.priorityClassName",
             "no PriorityClass with name d was found",
         ),
         (
@@ -100,13 +100,13 @@ fn the_servers_words_say_what_is_wrong() {
         (
             default.clone() + &class("e", "value: 6\nglobalDefault: true"),
             "",
-            "m.yaml:10: forbidden: field globalDefault",
+            "m.yaml:13: forbidden: field globalDefault",
             "PriorityClass c is already marked as default. Only one default can exist",
         ),
         (
             class("c", "value: 1000000001"),
             "",
-            "m.yaml:5: forbidden: field value",
+            "m.yaml:7: forbidden: field value",
             "maximum allowed value of a user defined priority is 1000000000",
         ),
         (
@@ -165,7 +165,7 @@ fn templates_are_admitted_and_pods_that_exist_are_not() {
     let text = deployment("d") + &class("c", "value: 5");
     let error = try_import("k8s-list", &[("m.yaml", &text)], &ImportOptions::default()).err().unwrap();
     assert!(
-        error.to_string().contains("m.yaml:1: forbidden: field spec.template.spec.priorityClassName"),
+        error.to_string().contains("m.yaml:3: forbidden: field spec.template.spec.priorityClassName"),
         "{error}"
     );
     let options = ImportOptions { on_error: OnError::Skip, ..ImportOptions::default() };

@@ -793,6 +793,8 @@ fn what_yunikorn_corrects_is_a_note() {
         ("priority.policy", "wall", "takes the default"),
         ("preemption.quota.delay", "-1s", "takes the default"),
         ("quota.preemption.delay", "soon", "takes the default"),
+        ("preemption.quota.delay", "5m", "changes nothing"),
+        ("quota.preemption.delay", "5m", "changes nothing"),
         ("preemption.delay", "0s", "takes the default"),
         ("preemption.delay", "half a minute", "takes the default"),
         ("preemption.policy", "moat", "takes the default"),
@@ -804,6 +806,14 @@ fn what_yunikorn_corrects_is_a_note() {
         let (settings, notes) = read(&config).unwrap();
         assert!(notes.iter().any(|n| n.contains(note) && n.contains(property)), "{property}: {notes:?}");
         assert!(settings.yunikorn.is_some());
+    }
+    for (flag, noted) in [("true", 1), ("false", 0)] {
+        let text = partition(&format!(
+            "  preemption: {{quotapreemptionenabled: {flag}}}\n  queues:\n  - name: root\n    queues:\n    - name: a\n"
+        ));
+        let (_, notes) = read(&text).unwrap();
+        let is_noted = |note: &&String| note.contains("quotapreemptionenabled: changes nothing");
+        assert_eq!(notes.iter().filter(is_noted).count(), noted, "{notes:?}");
     }
     let (_, notes) = read(&open("    - name: a\n      resources: {max: {cpu: 1}}")).unwrap();
     assert!(notes.iter().any(|n| n.contains("`vcore`")), "{notes:?}");

@@ -161,6 +161,14 @@ pub const UNMODELLED: [(&str, &str, &str); 16] = [
     ("Workflow", "workflow", "write its pods out"),
 ];
 
+/// Kinds that would change objects during a run, and that are read as nothing: kind, reason in the report, and what that means.
+pub const SCALERS: [(&str, &str, &str); 4] = [
+    ("HorizontalPodAutoscaler", "horizontal-pod-autoscaler", "`replicas` stay what their objects say"),
+    ("VerticalPodAutoscaler", "vertical-pod-autoscaler", "requests stay what their objects say"),
+    ("ScaledObject", "keda-scaled-object", "`replicas` stay what their objects say"),
+    ("ScaledJob", "keda-scaled-job", "they make no Jobs"),
+];
+
 /// Why an object of these kinds is read as nothing. Of one that exists and makes pods, those that exist count.
 fn unmodelled(object: &Value) -> Option<&'static str> {
     let kind = match (k8s::kind(object), k8s::text(object, "/apiVersion").split('/').next()) {
@@ -227,7 +235,11 @@ impl List {
                 let reason = match kind {
                     "DaemonSet" => DAEMON_SET,
                     "CronJob" => CRON_JOB,
-                    _ => unmodelled.unwrap_or("not-a-workload"),
+                    _ => {
+                        let scaler =
+                            SCALERS.iter().find(|(of, ..)| *of == kind).map(|(_, reason, _)| *reason);
+                        unmodelled.or(scaler).unwrap_or("not-a-workload")
+                    }
                 };
                 sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)

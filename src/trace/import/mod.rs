@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::error::{Problem, TraceError};
+use super::field_line::at_field;
 use super::input::{self, MAX_LINE_BYTES, Table, TableSchema};
 use super::model::{
     Compression, Encoding, EventOp, EventRow, Manifest, NodeOp, NodeRow, OutcomeRow, PodRow, Resources,
@@ -790,7 +791,11 @@ pub fn import(
     };
     let files = if format == "native" { native_copy::folders(paths)? } else { collect(paths)? };
     let mut sink = Sink::create(out, options)?;
-    importer.import(&files, &mut sink)?;
+    // Of what Kubernetes writes, objects are many lines long.
+    importer.import(&files, &mut sink).map_err(|e| match format {
+        "k8s-list" => at_field(&files, e),
+        _ => e,
+    })?;
     if sink.pod_count() == 0 && sink.node_count() == 0 {
         // Rows that were all dropped are told by the report, with their reasons; so are tables that say nothing of pods and nodes.
         if sink.report.read() == 0 && !sink.has_known_table {
