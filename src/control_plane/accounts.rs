@@ -7,7 +7,7 @@
 //!
 //! Left out: durations of answers 429 (the model does not keep their arrival); reads and watches, which are not modelled.
 //!
-//! Cost: O(log buckets) a request.
+//! Cost: O(buckets below its duration) a request.
 use crate::engine::{MILLISECOND, Nanos, SECOND};
 use crate::measure::Histogram;
 

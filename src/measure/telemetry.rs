@@ -34,7 +34,9 @@ impl Histogram {
     /// Counts a span; bounds are inclusive.
     #[inline]
     pub fn observe(&mut self, span_ns: Nanos) {
-        self.counts[self.bounds_ns.partition_point(|bound| *bound < span_ns)] += 1;
+        // Most spans lie below the first bounds: a walk from there is shorter than a binary search.
+        let at = self.bounds_ns.iter().position(|bound| span_ns <= *bound).unwrap_or(self.bounds_ns.len());
+        self.counts[at] += 1;
         self.sum_ns = self.sum_ns.saturating_add(span_ns);
     }
 
