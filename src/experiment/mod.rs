@@ -10,6 +10,8 @@ pub mod node_fill;
 pub mod output;
 pub mod pause;
 pub mod plan;
+#[cfg(test)]
+mod power_cut;
 pub mod queue_use;
 pub mod recorded;
 pub mod replication;

@@ -10,7 +10,7 @@
 //! `manifest.json`; `timing.json` is the only one with wall-clock times and no hash covers it.
 //!
 //! Cost: O(pods + steps) a run; memory O(pods) for Parquet's columns, O(1) for CSV.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use super::simulation::Finished;
 use super::telemetry;
 use crate::cluster::{NO_NODE, PodId, Timeline};
 use crate::engine::{Nanos, SECOND};
+use crate::trace::disk;
 pub use crate::trace::temporary::abandon_all;
 pub(super) use crate::trace::temporary::is_temporary;
 use crate::trace::temporary::{self, Temporary, parent_of};
@@ -208,11 +209,9 @@ pub fn write_atomically_with<E: From<OutputError>>(
 ) -> Result<(), E> {
     let (partial, mut file) = Temporary::file(parent_of(path), &before(path, ".tmp-")).map_err(at(path))?;
     write(&mut file)?;
-    file.sync_all().map_err(at(path))?;
+    disk::sync(&file, partial.path()).map_err(at(path))?;
     drop(file);
-    partial.publish(path).map_err(at(path))?;
-    sync_folder(parent_of(path));
-    Ok(())
+    Ok(partial.publish(path).map_err(at(path))?)
 }
 
 fn manifest_of(folder: &Path) -> Option<Manifest> {
@@ -309,7 +308,7 @@ impl Staging {
     pub fn new(destination: &Path) -> Result<Self, OutputError> {
         check_destination(destination)?;
         let parent = parent_of(destination);
-        fs::create_dir_all(parent).map_err(at(parent))?;
+        disk::create_folders(parent).map_err(at(parent))?;
         let partial = Temporary::folder(parent, &before(destination, ".tmp-")).map_err(at(destination))?;
         Ok(Self { destination: destination.to_owned(), partial, files: BTreeMap::new() })
     }
@@ -325,13 +324,13 @@ impl Staging {
     ) -> Result<(), OutputError> {
         let path = self.partial.path().join(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(at(folder))?;
+            disk::create_folders(folder).map_err(at(folder))?;
         }
-        let file = File::create(&path).map_err(at(&path))?;
+        let file = disk::create(&path).map_err(at(&path))?;
         let mut hashing = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
         write(&mut hashing).map_err(at(&path))?;
         let file = hashing.inner.into_inner().map_err(|e| at(&path)(e.into_error()))?;
-        file.sync_all().map_err(at(&path))?;
+        disk::sync(&file, &path).map_err(at(&path))?;
         self.files.insert(name.to_owned(), hex(&hashing.hash.finalize()));
         Ok(())
     }
@@ -342,7 +341,8 @@ impl Staging {
     /// The file system's.
     pub fn unhashed(&self, name: &str, bytes: &[u8]) -> Result<(), OutputError> {
         let path = self.partial.path().join(name);
-        fs::write(&path, bytes).map_err(at(&path))
+        let mut file = disk::create(&path).map_err(at(&path))?;
+        file.write_all(bytes).and_then(|()| disk::sync(&file, &path)).map_err(at(&path))
     }
 
     /// Writes what remains of a run, under `prefix` (empty, or a folder's name and a slash).
@@ -376,28 +376,24 @@ impl Staging {
     /// # Errors
     /// The file system's; then the destination is as it was.
     pub fn publish(mut self) -> Result<(), OutputError> {
+        let mut folders = BTreeSet::from([self.partial.path().to_owned()]);
+        folders.extend(
+            self.files.keys().filter_map(|name| Some(self.partial.path().join(name).parent()?.to_owned())),
+        );
         let manifest = Manifest {
             kind: "ResultManifest".to_owned(),
             podpace: VERSION.to_owned(),
             files: std::mem::take(&mut self.files),
         };
         let path = self.partial.path().join(MANIFEST);
-        let mut file = File::create(&path).map_err(at(&path))?;
+        let mut file = disk::create(&path).map_err(at(&path))?;
         file.write_all(to_json(&manifest).as_bytes()).map_err(at(&path))?;
-        file.sync_all().map_err(at(&path))?;
-        sync_folder(self.partial.path());
+        disk::sync(&file, &path).map_err(at(&path))?;
+        for folder in &folders {
+            disk::sync_folder(folder);
+        }
         let destination = self.destination;
-        self.partial.replace(&destination, &before(&destination, ".old-")).map_err(at(&destination))?;
-        sync_folder(parent_of(&destination));
-        Ok(())
-    }
-}
-
-/// Makes a rename durable where the system can; a folder can't be opened everywhere.
-pub(super) fn sync_folder(path: &Path) {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    if let Ok(folder) = File::open(path) {
-        let _ = folder.sync_all();
+        self.partial.replace(&destination, &before(&destination, ".old-")).map_err(at(&destination))
     }
 }
 

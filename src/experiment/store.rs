@@ -17,19 +17,23 @@
 //! One process at a time: `.lock` is locked while a sweep writes, and gone when it is complete. What a killed process left
 //! half-written (`*.tmp-*`) is removed when the next one opens the folder.
 //!
+//! Every power cut at every moment of this is tried in `power_cut.rs`.
+//!
 //! Cost: three syncs a run; opening and finishing O(runs).
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::output::{MANIFEST, Manifest, OutputError, is_temporary, sync_folder, write_atomically};
+use super::output::{MANIFEST, Manifest, OutputError, is_temporary, write_atomically};
 use super::run::{RunSpec, Summary, VERSION, sha256_hex, to_json};
 use super::sweep::{Layout, LayoutPoint, SweepError, SweepRow, csv_text};
+use crate::trace::disk;
 use crate::trace::source::refuse_special;
+use crate::trace::temporary::parent_of;
 
 /// What a shard's folder holds besides its runs.
 pub const SHARD: &str = "shard.json";
@@ -126,11 +130,9 @@ impl Store {
         if !is_empty && !resume {
             return refuse("holds a sweep already; add --resume to go on with it, or name another folder");
         }
-        fs::create_dir_all(&runs).map_err(io_error(&runs))?;
-        sync_folder(folder);
-        sync_folder(folder.parent().unwrap_or(Path::new(".")));
+        disk::create_folders(&runs).map_err(io_error(&runs))?;
         let path = folder.join(LOCK);
-        let lock = File::create(&path).map_err(io_error(&path))?;
+        let lock = disk::create(&path).map_err(io_error(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -143,13 +145,16 @@ impl Store {
             for entry in fs::read_dir(folder).map_err(io_error(folder))? {
                 let path = entry.map_err(io_error(folder))?.path();
                 if is_temporary(&path) && path.is_file() {
-                    fs::remove_file(&path).map_err(io_error(&path))?;
+                    disk::remove(&path).map_err(io_error(&path))?;
                 }
             }
         }
         let path = folder.join(HASHES);
         let had_hashes = path.is_file();
-        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(io_error(&path))?;
+        let log = disk::append(&path).map_err(io_error(&path))?;
+        // Also what a process that was killed has left.
+        disk::sync_folder(folder);
+        disk::sync_folder(parent_of(folder));
         let log = Mutex::new(log);
         let mut store = Self {
             folder: folder.to_owned(),
@@ -228,10 +233,11 @@ impl Store {
     /// A line in `.hashes`, before the file gets its name.
     fn note_hash(&self, name: &str, hash: &str) -> Result<(), OutputError> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was cut short ends here.
-        let line = format!("\n{hash} {name}");
-        let written = log.write_all(line.as_bytes()).and_then(|()| log.sync_data());
-        written.map_err(|source| OutputError::Io { path: self.folder.join(HASHES), source })
+        // One that was cut short ends here, and whatever a power cut makes of the next one is no part of this one.
+        let line = format!("\n{hash} {name}\n");
+        let path = self.folder.join(HASHES);
+        let written = log.write_all(line.as_bytes()).and_then(|()| disk::sync(&log, &path));
+        written.map_err(|source| OutputError::Io { path, source })
     }
 
     /// Fails unless every run that is there is one of these files, which are all those of the sweep, or of its part `shard`.
@@ -359,8 +365,9 @@ impl Store {
         write_atomically(&self.folder.join(MANIFEST), to_json(&manifest).as_bytes())?;
         for name in [HASHES, LOCK] {
             let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(io_error(&path))?;
+            disk::remove(&path).map_err(io_error(&path))?;
         }
+        disk::sync_folder(&self.folder);
         drop(self.lock);
         Ok(())
     }

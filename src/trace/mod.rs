@@ -4,6 +4,7 @@
 //! [`import()`] or [`generate()`] writes it, [`validate()`] and [`stats()`] look at it, a scenario replays it, [`export()`]
 //! hands it to other tools. Everything streams; see [`native`] for how.
 
+pub(crate) mod disk;
 pub mod documents;
 pub mod error;
 pub mod export;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::disk;
 use super::error::{Problem, TraceError};
 use super::input::{Lines, MAX_LINE_BYTES};
 use super::model::{
@@ -1156,17 +1157,12 @@ impl TraceWriter {
             file.sync_all()
         };
         write().map_err(|e| TraceError::io(&path, e))?;
-        sync_folder(self.folder.path())?;
+        disk::sync_folder(self.folder.path());
         // The old trace stays whole until the new one is complete.
         let (folder, target) = (self.folder, self.target);
         folder.replace(&target, &old_before(&target)).map_err(|e| TraceError::io(&target, e))?;
-        sync_folder(parent_of(&target))?;
         Ok(manifest)
     }
-}
-
-fn sync_folder(path: &Path) -> Result<(), TraceError> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|e| TraceError::io(path, e))
 }
 
 /// A native trace opened for reading. Tables can be read any number of times.

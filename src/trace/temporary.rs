@@ -11,10 +11,12 @@
 //!
 //! Cost: O(log of what is being written) a file.
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::disk;
 
 /// So many names are tried.
 const TRIES: u32 = 100_000;
@@ -33,7 +35,7 @@ pub fn abandon_all() {
     let paths = existing();
     for path in paths.iter() {
         for _ in 0..REMOVALS {
-            match remove(path) {
+            match disk::remove(path) {
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
                 _ => break,
             }
@@ -41,10 +43,6 @@ pub fn abandon_all() {
     }
     // Never unlocked: a thread that wants to publish now waits until the process is gone.
     std::mem::forget(paths);
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 /// The names that are tried: the process's id says whose it is, a number tells several apart.
@@ -110,7 +108,7 @@ impl Temporary {
     /// # Errors
     /// The file system's.
     pub fn file(parent: &Path, before: &str) -> io::Result<(Self, File)> {
-        Self::make(parent, before, |path| OpenOptions::new().write(true).create_new(true).open(path))
+        Self::make(parent, before, disk::create_new)
     }
 
     /// A new folder in `parent`, named `before` and something.
@@ -118,7 +116,7 @@ impl Temporary {
     /// # Errors
     /// The file system's.
     pub fn folder(parent: &Path, before: &str) -> io::Result<Self> {
-        Ok(Self::make(parent, before, |path| fs::create_dir(path))?.0)
+        Ok(Self::make(parent, before, disk::create_folder)?.0)
     }
 
     /// Where it stands now.
@@ -132,21 +130,23 @@ impl Temporary {
         self.kept = true;
     }
 
-    /// Gives it its name; a file that stands there is replaced.
+    /// Gives it its name, to stay; a file that stands there is replaced.
     ///
     /// # Errors
     /// The file system's; then it is gone, and what stood there is as it was.
     pub fn publish(self, target: &Path) -> io::Result<()> {
         let paths = existing();
-        if let Err(error) = fs::rename(&self.path, target) {
+        if let Err(error) = disk::rename(&self.path, target) {
             drop(paths);
             return Err(error);
         }
         self.keep(paths);
+        disk::sync_folder(parent_of(target));
         Ok(())
     }
 
-    /// Gives a folder its name and removes the one that stands there, which is called `old_before` and something meanwhile.
+    /// Gives a folder its name, to stay, and removes the one that stands there, which is called `old_before` and something
+    /// meanwhile.
     ///
     /// # Errors
     /// The file system's; then it is gone, and what stood there is as it was.
@@ -160,9 +160,9 @@ impl Temporary {
         let free = free.find(|path| fs::symlink_metadata(path).is_err());
         let renamed = match free {
             None => Err(none_free(parent, old_before)),
-            Some(old) => fs::rename(target, &old).and_then(|()| {
-                fs::rename(&self.path, target).map(|()| old.clone()).inspect_err(|_| {
-                    let _ = fs::rename(&old, target);
+            Some(old) => disk::rename(target, &old).and_then(|()| {
+                disk::rename(&self.path, target).map(|()| old.clone()).inspect_err(|_| {
+                    let _ = disk::rename(&old, target);
                 })
             }),
         };
@@ -171,6 +171,8 @@ impl Temporary {
                 // Whoever is interrupted now removes what is left of it.
                 paths.insert(old.clone());
                 self.keep(paths);
+                // Before the old one goes: after a power cut its name may be the target's again, and it has to be whole.
+                disk::sync_folder(parent);
                 drop(Self { path: old, kept: false });
                 Ok(())
             }
@@ -185,7 +187,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = remove(&self.path);
+            let _ = disk::remove(&self.path);
             existing().remove(&self.path);
         }
     }
@@ -206,7 +208,9 @@ pub fn mend(target: &Path, old_before: &str, is_ours: impl Fn(&Path) -> bool) ->
     };
     let old = fs::read_dir(parent_of(target)).ok()?.filter_map(left).max()?.1;
     let _paths = existing();
-    fs::rename(&old, target).ok().map(|()| old)
+    disk::rename(&old, target).ok()?;
+    disk::sync_folder(parent_of(target));
+    Some(old)
 }
 
 #[cfg(test)]

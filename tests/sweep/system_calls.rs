@@ -74,7 +74,12 @@ fn every_system_call_may_be_the_last_or_fail() {
                     assert_eq!(tree(&at("part")), expected, "{what}");
                 } else if fault != "signal=KILL" {
                     assert_eq!(code(&output), 1, "{what}");
-                    assert!(stderr(&output).starts_with("error: "), "{what}");
+                    // The first write of the main thread may be the message itself.
+                    let message = stderr(&output);
+                    assert!(
+                        message.starts_with("error: ") || (call == "write" && message.is_empty()),
+                        "{what}"
+                    );
                 }
                 if at("part").exists() {
                     let resumed = podpace(folder.path(), &format!("{SWEEP} --out part"));
