@@ -807,8 +807,8 @@ mod tests {
         let list = "apiVersion: v1\nitems:\n- kind: A\n  x: 1\n- kind: B\nkind: List\nmetadata: {}\n";
         assert_eq!(read(list), kinds(&[("A", 3), ("B", 5)]));
         let indented = "kind: List\nitems:\n  - kind: A\n    x: 1\n  - kind: B\n";
-        assert_eq!(read(indented), kinds(&[("A", 1), ("B", 1)]));
-        assert_eq!(read("kind: PodList\nitems:\n  - metadata: {}\n"), kinds(&[("Pod", 1)]));
+        assert_eq!(read(indented), kinds(&[("A", 3), ("B", 5)]));
+        assert_eq!(read("kind: PodList\nitems:\n  - metadata: {}\n"), kinds(&[("Pod", 3)]));
         assert_eq!(read("# c\nkind: A\n---\n---\nkind: B\n...\n"), kinds(&[("A", 1), ("B", 5)]));
         assert_eq!(read("--- {kind: A}\n--- # c\nkind: B\n"), kinds(&[("A", 1), ("B", 3)]));
         assert_eq!(read("- kind: A\n- kind: B\n"), kinds(&[("?", 1)]), "a list is no object");
