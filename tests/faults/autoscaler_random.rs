@@ -62,7 +62,7 @@ controlPlane: {{nodeLifecycle: {{kind: kubelet}}{server}}}
 scheduler: {{kind: kube-scheduler}}
 workload:
   deployments: [{{name: web, replicas: {replicas}, requests: {{cpu: {cpu}m, memory: 1Gi}}{anti}}}]
-  jobs: [{{name: batch, count: {jobs}, completions: {pods}, parallelism: {pods}, requests: {{cpu: {job_cpu}m, memory: 1Gi}}, runTime: {run}s}}]
+  jobs: [{{name: batch, count: {jobs}, completions: {pods}, parallelism: {pods}, backoffLimit: 1000, requests: {{cpu: {job_cpu}m, memory: 1Gi}}, runTime: {run}s}}]
   arrivals: {{interval: {interval}m}}
 stop: {{when: time, limit: 2h}}"
     );
@@ -75,6 +75,7 @@ stop: {{when: time, limit: 2h}}"
     }
 }
 
+/// A pod of a Job that is evicted counts as a failure (after six of them the Job has failed, in a cluster too): the limit is out of reach here.
 /// Says how many nodes were drained.
 fn holds(seed: u64, twice: bool) -> u64 {
     let load = load(seed);
