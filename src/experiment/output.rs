@@ -390,7 +390,7 @@ impl Staging {
         file.write_all(to_json(&manifest).as_bytes()).map_err(at(&path))?;
         disk::sync(&file, &path).map_err(at(&path))?;
         for folder in &folders {
-            disk::sync_folder(folder);
+            disk::sync_folder_if_can(folder);
         }
         let destination = self.destination;
         self.partial.replace(&destination, &before(&destination, ".old-")).map_err(at(&destination))

@@ -153,8 +153,8 @@ impl Store {
         let had_hashes = path.is_file();
         let log = disk::append(&path).map_err(io_error(&path))?;
         // Also what a process that was killed has left.
-        disk::sync_folder(folder);
-        disk::sync_folder(parent_of(folder));
+        disk::sync_folder_if_can(folder);
+        disk::sync_folder_if_can(parent_of(folder));
         let log = Mutex::new(log);
         let mut store = Self {
             folder: folder.to_owned(),
@@ -367,7 +367,7 @@ impl Store {
             let path = self.folder.join(name);
             disk::remove(&path).map_err(io_error(&path))?;
         }
-        disk::sync_folder(&self.folder);
+        disk::sync_folder_if_can(&self.folder);
         drop(self.lock);
         Ok(())
     }

@@ -538,75 +538,73 @@ pub(super) fn read_manifests(
         (false, false) => Controllers::Left,
     };
     let import = ImportOptions { encoding: model::Encoding::Jsonl, controllers, ..ImportOptions::default() };
+    let mut fill_in = |report: trace::Report| {
+        let dropped = || report.tables.values().flat_map(|table| &table.dropped);
+        for (kind, reason, instead) in UNMODELLED {
+            if let Some((_, rows)) = dropped().find(|(dropped, _)| *dropped == reason) {
+                let message = format!("{}: {kind}s in manifests are not modelled", rows.first);
+                return Err(unusable(message, instead));
+            }
+        }
+        let found = |reason: &str| dropped().any(|(dropped, _)| dropped == reason);
+        let (mut made, mut left_alone) = (Made::default(), Vec::new());
+        if found(DAEMON_SET) {
+            let (sets, alone) = daemon_sets(paths)?;
+            made.daemon_sets = sets;
+            left_alone.push((alone, "DaemonSets"));
+        }
+        if found(CRON_JOB) {
+            let (jobs, alone) = cron_jobs(paths)?;
+            if let Some(first) = jobs.first() {
+                let no_date = || FromTraceError::NoStartTime(format!("CronJob {}", first.name));
+                made.start_time = options.start_time.ok_or_else(no_date)?;
+            }
+            (made.cron_jobs, made.limit_ns) = (jobs, options.limit_ns);
+            left_alone.push((alone, "CronJobs"));
+        }
+        let mut notes = Vec::new();
+        if found(CONTROLLED) {
+            let around = Surroundings {
+                lifecycle: options.lifecycle,
+                binds_volumes: options.binds_volumes,
+                storage_classes: options.storage_classes,
+            };
+            for row in trace::import::controllers::controllers(paths, controllers)? {
+                match object_manifests::read(row, around)? {
+                    Ok(object) => made.objects.push(object),
+                    Err(note) => notes.push(note),
+                }
+            }
+            made.objects.sort_by_key(|object| match object.owner {
+                OwnerPlan::ReplicaSet => 0,
+                OwnerPlan::StatefulSet(_) => 1,
+                OwnerPlan::Job(_) => 2,
+            });
+            made.storage_classes = options.storage_classes;
+        }
+        let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, made)?;
+        out.notes.append(&mut notes);
+        for (count, what) in left_alone.iter().filter(|(count, _)| *count > 0) {
+            out.notes.push(format!("{count} {what} were left alone: pods that exist are in the input"));
+        }
+        let known = ["not-a-workload", DAEMON_SET, CRON_JOB, CONTROLLED];
+        for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
+            let scaler = SCALERS.iter().find(|(_, of, _)| of == reason);
+            out.notes.push(match scaler {
+                Some((kind, _, means)) => format!(
+                    "{} {kind}s do nothing here ({}): what pods use is not modelled; {means}",
+                    rows.count, rows.first
+                ),
+                None => format!("{} objects are left out: {reason} ({})", rows.count, rows.first),
+            });
+        }
+        out.notes.extend(report.notes);
+        // The temporary trace is a function of the manifests, so its hashes stand for them.
+        Ok(out)
+    };
     let result = trace::import("k8s-list", paths, &folder, &import).map_err(FromTraceError::from).and_then(
         |manifest| {
-            let read = || {
-                let report = manifest.report;
-                let dropped = || report.tables.values().flat_map(|table| &table.dropped);
-                for (kind, reason, instead) in UNMODELLED {
-                    if let Some((_, rows)) = dropped().find(|(dropped, _)| *dropped == reason) {
-                        let message = format!("{}: {kind}s in manifests are not modelled", rows.first);
-                        return Err(unusable(message, instead));
-                    }
-                }
-                let found = |reason: &str| dropped().any(|(dropped, _)| dropped == reason);
-                let (mut made, mut left_alone) = (Made::default(), Vec::new());
-                if found(DAEMON_SET) {
-                    let (sets, alone) = daemon_sets(paths)?;
-                    made.daemon_sets = sets;
-                    left_alone.push((alone, "DaemonSets"));
-                }
-                if found(CRON_JOB) {
-                    let (jobs, alone) = cron_jobs(paths)?;
-                    if let Some(first) = jobs.first() {
-                        let no_date = || FromTraceError::NoStartTime(format!("CronJob {}", first.name));
-                        made.start_time = options.start_time.ok_or_else(no_date)?;
-                    }
-                    (made.cron_jobs, made.limit_ns) = (jobs, options.limit_ns);
-                    left_alone.push((alone, "CronJobs"));
-                }
-                let mut notes = Vec::new();
-                if found(CONTROLLED) {
-                    let around = Surroundings {
-                        lifecycle: options.lifecycle,
-                        binds_volumes: options.binds_volumes,
-                        storage_classes: options.storage_classes,
-                    };
-                    for row in trace::import::controllers::controllers(paths, controllers)? {
-                        match object_manifests::read(row, around)? {
-                            Ok(object) => made.objects.push(object),
-                            Err(note) => notes.push(note),
-                        }
-                    }
-                    made.objects.sort_by_key(|object| match object.owner {
-                        OwnerPlan::ReplicaSet => 0,
-                        OwnerPlan::StatefulSet(_) => 1,
-                        OwnerPlan::Job(_) => 2,
-                    });
-                    made.storage_classes = options.storage_classes;
-                }
-                let mut out = fill(cluster, &trace::open(&folder)?, transform, streams, apps, made)?;
-                out.notes.append(&mut notes);
-                for (count, what) in left_alone.iter().filter(|(count, _)| *count > 0) {
-                    out.notes
-                        .push(format!("{count} {what} were left alone: pods that exist are in the input"));
-                }
-                let known = ["not-a-workload", DAEMON_SET, CRON_JOB, CONTROLLED];
-                for (reason, rows) in dropped().filter(|(reason, _)| !known.contains(&reason.as_str())) {
-                    let scaler = SCALERS.iter().find(|(_, of, _)| of == reason);
-                    out.notes.push(match scaler {
-                        Some((kind, _, means)) => format!(
-                            "{} {kind}s do nothing here ({}): what pods use is not modelled; {means}",
-                            rows.count, rows.first
-                        ),
-                        None => format!("{} objects are left out: {reason} ({})", rows.count, rows.first),
-                    });
-                }
-                out.notes.extend(report.notes);
-                // The temporary trace is a function of the manifests, so its hashes stand for them.
-                Ok(out)
-            };
-            read().map_err(|error| match error {
+            fill_in(manifest.report).map_err(|error| match error {
                 FromTraceError::Trace(error) => {
                     at_field(&trace::source::collect(paths).unwrap_or_default(), error).into()
                 }

@@ -188,9 +188,10 @@ fn give(
         Some(key) => {
             let kind = object.get("kind").and_then(Value::as_str).map(item_kind).unwrap_or_default();
             let Some(Value::Array(items)) = object.remove(*key) else { return Ok(()) };
+            let mut place = place.clone();
             for (n, item) in items.into_iter().enumerate() {
-                let at = lines.get(n).copied().unwrap_or(place.at);
-                each(Ok(with_kind(item, &kind)), &Place { file: place.file.clone(), at })?;
+                place.at = lines.get(n).copied().unwrap_or(place.at);
+                each(Ok(with_kind(item, &kind)), &place)?;
             }
             Ok(())
         }

@@ -1157,10 +1157,12 @@ impl TraceWriter {
             file.sync_all()
         };
         write().map_err(|e| TraceError::io(&path, e))?;
-        disk::sync_folder(self.folder.path());
+        disk::sync_folder(self.folder.path()).map_err(|e| TraceError::io(self.folder.path(), e))?;
         // The old trace stays whole until the new one is complete.
         let (folder, target) = (self.folder, self.target);
         folder.replace(&target, &old_before(&target)).map_err(|e| TraceError::io(&target, e))?;
+        let parent = parent_of(&target);
+        disk::sync_folder(parent).map_err(|e| TraceError::io(parent, e))?;
         Ok(manifest)
     }
 }

@@ -141,7 +141,7 @@ impl Temporary {
             return Err(error);
         }
         self.keep(paths);
-        disk::sync_folder(parent_of(target));
+        disk::sync_folder_if_can(parent_of(target));
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Temporary {
                 paths.insert(old.clone());
                 self.keep(paths);
                 // Before the old one goes: after a power cut its name may be the target's again, and it has to be whole.
-                disk::sync_folder(parent);
+                disk::sync_folder_if_can(parent);
                 drop(Self { path: old, kept: false });
                 Ok(())
             }
@@ -209,7 +209,7 @@ pub fn mend(target: &Path, old_before: &str, is_ours: impl Fn(&Path) -> bool) ->
     let old = fs::read_dir(parent_of(target)).ok()?.filter_map(left).max()?.1;
     let _paths = existing();
     disk::rename(&old, target).ok()?;
-    disk::sync_folder(parent_of(target));
+    disk::sync_folder_if_can(parent_of(target));
     Some(old)
 }
 

@@ -169,6 +169,11 @@ pub const SCALERS: [(&str, &str, &str); 4] = [
     ("ScaledJob", "keda-scaled-job", "they make no Jobs"),
 ];
 
+/// Why an object that would change others is read as nothing.
+fn scaler(kind: &str) -> Option<&'static str> {
+    SCALERS.iter().find(|(of, ..)| *of == kind).map(|(_, reason, _)| *reason)
+}
+
 /// Why an object of these kinds is read as nothing. Of one that exists and makes pods, those that exist count.
 fn unmodelled(object: &Value) -> Option<&'static str> {
     let kind = match (k8s::kind(object), k8s::text(object, "/apiVersion").split('/').next()) {
@@ -235,11 +240,7 @@ impl List {
                 let reason = match kind {
                     "DaemonSet" => DAEMON_SET,
                     "CronJob" => CRON_JOB,
-                    _ => {
-                        let scaler =
-                            SCALERS.iter().find(|(of, ..)| *of == kind).map(|(_, reason, _)| *reason);
-                        unmodelled.or(scaler).unwrap_or("not-a-workload")
-                    }
+                    _ => unmodelled.or_else(|| scaler(kind)).unwrap_or("not-a-workload"),
                 };
                 sink.report.drop_row(OBJECTS, reason, || what);
                 Ok(false)
